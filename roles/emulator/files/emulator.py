@@ -56,11 +56,20 @@ AUTHORIZATION = re.compile(
     "ACS3-HMAC-SHA256 Credential=([^,]+),SignedHeaders=([^,]+),Signature=([^,]+)"
 )
 SIGNED_V3 = {"host", "x-acs-date", "x-acs-signature-nonce", "x-acs-content-sha256"}
-STATUS = {  # of every other code: 400
-    "InvalidAccessKeyId.NotFound": 404,
-    "InvalidAction.NotFound": 404,
-    "InvalidApi.NotFound": 404,
-    "Throttling.User": 429,
+THROTTLED = "Throttling.User"
+REFUSALS = {  # code: (HTTP status, message); of every other code the status is 400
+    "IncompleteSignature": (400, "The request signature does not conform to the standard."),
+    "InvalidAccessKeyId.NotFound": (404, "Specified access key is not found."),
+    "InvalidAction.NotFound": (404, "Specified api is not found."),
+    # The service publishes no code for a dead token: this one is a guess.
+    "InvalidLoginToken": (400, "Specified LoginToken is invalid or has expired."),
+    "InvalidSecurityToken.Malformed": (400, "Specified SecurityToken is malformed."),
+    "InvalidSecurityToken.MismatchWithAccessKey": (400, "SecurityToken and AccessKeyId differ."),
+    "InvalidTimeStamp.Expired": (400, "Specified time stamp or date value is expired."),
+    "InvalidTimeStamp.Format": (400, "Specified time stamp or date value is malformed."),
+    "InvalidVersion": (400, "Specified parameter Version is not valid."),
+    "SignatureNonceUsed": (400, "Specified signature nonce was used already."),
+    THROTTLED: (429, "Request was denied due to user flow control."),
 }
 FAULTS: dict[str, dict[str, Any]] = {  # each with its parameters and their defaults
     "refuse": {},
@@ -69,23 +78,13 @@ FAULTS: dict[str, dict[str, Any]] = {  # each with its parameters and their defa
     "drip": {"carried_out": True, "interval": 1},
     "truncate": {"carried_out": True},
     "status": {"carried_out": False, "status": 503, "code": None},
-    "throttle": {
-        "carried_out": False,
-        "status": 429,
-        "code": "Throttling.User",
-        "retry_after": None,
-    },
+    "throttle": {"carried_out": False, "status": 429, "code": THROTTLED, "retry_after": None},
     "redirect": {"carried_out": False, "status": 302, "location": "http://127.0.0.1:9/"},
-    "non_json": {"carried_out": False},
+    "non_json": {"carried_out": False, "status": 200},
     "oversized": {"carried_out": False, "bytes": (2 << 20) + 1},
     "wrong_type": {"carried_out": False},
     "code": {"carried_out": False, "status": 200, "code": "InternalError"},
-    "error": {
-        "carried_out": False,
-        "status": 400,
-        "code": "InvalidParameter",
-        "message": "As told.",
-    },
+    "error": {"carried_out": False, "status": 400, "code": "InvalidParameter", "message": ""},
     "skew": {"seconds": 0},
 }
 KINDS: dict[type, set[str]] = {
@@ -106,7 +105,7 @@ encode = partial(quote, safe="~")
 class Token:
     """What is remembered of a login token: whose it is, and when it dies."""
 
-    __slots__ = ("identity", "expires_at")
+    __slots__ = ("expires_at", "identity")
     identity: Identity
     expires_at: float
 
@@ -129,7 +128,7 @@ class Answer(NamedTuple):
 
     status: int
     body: Any
-    headers: dict[str, str] = {}
+    headers: dict[str, Any] = {}
 
 
 class Claim(NamedTuple):
@@ -146,9 +145,10 @@ class Claim(NamedTuple):
 class Refused(Exception):
     """The service refuses a request, with an error code."""
 
-    def __init__(self, code: str, message: str, headers: dict[str, str] | None = None) -> None:
-        super().__init__(message)
-        self.code, self.headers = code, headers or {}
+    def __init__(self, code: str, message: str = "", retry_after: int | None = None) -> None:
+        self.code, self.retry_after = code, retry_after
+        self.status, known_message = REFUSALS.get(code, (400, ""))
+        super().__init__(message or known_message)
 
 
 class Unreadable(Exception):
@@ -174,10 +174,8 @@ def sign_v1(request: Request, secret: str) -> tuple[str, str]:
     """Compute a request's V1 signature, and say what was signed."""
     signed = {key: value for key, value in request.parameters.items() if key != "Signature"}
     text = f"{request.method}&%2F&{encode(canonical(signed))}"
-    return (
-        base64.b64encode(hmac.digest(f"{secret}&".encode(), text.encode(), "sha1")).decode(),
-        text,
-    )
+    digest = hmac.digest(f"{secret}&".encode(), text.encode(), "sha1")
+    return base64.b64encode(digest).decode(), text
 
 
 def sign_v3(request: Request, names: list[str], secret: str) -> tuple[str, str]:
@@ -195,27 +193,23 @@ def claim_v1(request: Request) -> Claim:
     """Read the claim of a request signed with V1."""
     sent = request.parameters
     if (sent.get("SignatureMethod"), sent.get("SignatureVersion")) != ("HMAC-SHA1", "1.0"):
-        raise Refused(
-            "IncompleteSignature", "The signature's method and version are not HMAC-SHA1 and 1.0."
-        )
+        raise Refused("IncompleteSignature")
     names = ("AccessKeyId", "Timestamp", "SignatureNonce", "Signature", "SecurityToken")
     key_id, stamp, nonce, signature, security_token = (sent.get(name, "") for name in names)
     return Claim(key_id, stamp, nonce, signature, security_token, partial(sign_v1, request))
 
 
 def claim_v3(request: Request) -> Claim:
-    """Read the claim of a request signed with V3."""
+    """Read the claim of a request signed with V3, which must sign every header that counts."""
     headers = request.headers
     match = AUTHORIZATION.fullmatch(headers["authorization"])
-    names = sorted(match[2].split(";")) if match else []
-    expected = SIGNED_V3.union(name for name in headers if name.startswith("x-acs-"))
-    if not match or not expected.union({"content-type"} & set(headers)).issubset(names):
-        raise Refused(
-            "IncompleteSignature",
-            "The Authorization header is malformed, or does not sign every header.",
-        )
-    stamp, nonce = headers.get("x-acs-date", ""), headers.get("x-acs-signature-nonce", "")
-    security_token = headers.get("x-acs-security-token", "")
+    due = SIGNED_V3 | {name for name in headers if name.startswith("x-acs-")}
+    due |= {"content-type"} & set(headers)
+    if not match or not due.issubset(names := sorted(match[2].split(";"))):
+        raise Refused("IncompleteSignature")
+    stamp, nonce, security_token = (
+        headers.get(f"x-acs-{name}", "") for name in ("date", "signature-nonce", "security-token")
+    )
     return Claim(match[1], stamp, nonce, match[3], security_token, partial(sign_v3, request, names))
 
 
@@ -226,41 +220,26 @@ def signature_of(request: Request) -> str:
     return "v1" if {"AccessKeyId", "Signature"} & set(request.parameters) else "anonymous"
 
 
-def error(request: Request, status: int, code: str, message: str) -> Answer:
-    """Make an error as the service words it."""
-    help_page = (
-        f"https://api.aliyun.com/troubleshoot?q={encode(code)}&product=ecd&requestId={request.id}"
-    )
-    host = request.headers.get("host", "")
+def error(request: Request, status: int, code: str, message: str, retry_after: Any) -> Answer:
+    """Make an error of the service's shape."""
     body = {
         "RequestId": request.id,
-        "HostId": host,
+        "HostId": request.headers.get("host", ""),
         "Code": code,
         "Message": message,
-        "Recommend": help_page,
+        "Recommend": f"https://api.aliyun.com/troubleshoot?q={encode(code)}&product=ecd",
     }
-    return Answer(status, body)
+    return Answer(status, body, {} if retry_after is None else {"x-acs-retry-after": retry_after})
 
 
 def distort(answer: Answer, request: Request, fault: dict[str, Any]) -> Answer:
     """Turn an answer into what a fault makes of it."""
-    name, page = fault["fault"], "<html><body>This is no JSON.</body></html>"
-    if fault.get("code"):
-        headers = (
-            {"x-acs-retry-after": str(fault["retry_after"])}
-            if fault.get("retry_after") is not None
-            else {}
-        )
-        faulty = error(
-            request, fault["status"], fault["code"], fault.get("message", "As told by a fault.")
-        )
-        return faulty._replace(headers=headers)
+    name, code, status = fault["fault"], fault.get("code"), fault.get("status", 200)
+    if code:
+        return error(request, status, code, fault.get("message", ""), fault.get("retry_after"))
     if "status" in fault:
-        return Answer(
-            fault["status"], page, {"Location": fault["location"]} if "location" in fault else {}
-        )
-    if name == "non_json":
-        return Answer(200, page)
+        page = "<html><body>This is no JSON.</body></html>"
+        return Answer(status, page, {"Location": fault["location"]} if "location" in fault else {})
     if name == "oversized":
         return answer._replace(body={**answer.body, "Padding": "x" * fault["bytes"]})
     if name == "wrong_type":
@@ -355,16 +334,13 @@ def read_fault(item: Any) -> dict[str, Any]:
     """Read a fault from control input."""
     name = item.get("fault") if isinstance(item, dict) else None
     if not isinstance(name, str) or name not in FAULTS:
-        raise ValueError(
-            f"A fault must be an object that names, as fault, one of {', '.join(FAULTS)}."
-        )
+        raise ValueError(f"A fault must name, as fault, one of {', '.join(FAULTS)}.")
     fault = {"fault": name, "count": 1, **FAULTS[name], **item}
     if unknown := sorted(set(item) - {"fault", "count"} - set(FAULTS[name])):
         raise ValueError(f"The fault {name} has no parameter {unknown[0]}.")
     for key, value in item.items():
-        if key not in KINDS.get(type(value), ()) or (
-            key == "count" and value is not None and value < 1
-        ):
+        too_few = key == "count" and type(value) is int and value < 1
+        if key not in KINDS.get(type(value), ()) or too_few:
             raise ValueError(f"The parameter {key} of the fault {name} has a wrong value.")
     return fault
 
@@ -413,10 +389,7 @@ class Emulator:
         used = fingerprint(token)
         known = self.tokens.get(used)
         if known is None or known.identity != identity or known.expires_at <= time.monotonic():
-            # The service publishes no code for this: the name is a guess.
-            raise Refused(
-                "InvalidLoginToken", "The specified LoginToken is invalid or has expired."
-            )
+            raise Refused("InvalidLoginToken")
         if self.rotate:
             del self.tokens[used]
         return self.issue(known.identity)
@@ -430,33 +403,26 @@ class Emulator:
         self.allowance, self.allowed_at = min(max(self.qps, 1.0), self.allowance + earned), now
         if self.allowance < 1:
             wait = math.ceil((1 - self.allowance) / self.qps * 1000)
-            message = "Request was denied due to user flow control."
-            raise Refused("Throttling.User", message, {"x-acs-retry-after": str(wait)})
+            raise Refused(THROTTLED, retry_after=wait)
         self.allowance -= 1
 
     def authenticate(self, claim: Claim) -> None:
         """Refuse a claim whose key, security token, time stamp, signature or nonce is wrong."""
         if not (claim.key_id and claim.stamp and claim.nonce and claim.signature):
-            raise Refused(
-                "IncompleteSignature", "The request signature does not conform to the standard."
-            )
+            raise Refused("IncompleteSignature")
         if claim.key_id not in self.keys:
-            raise Refused("InvalidAccessKeyId.NotFound", "Specified access key is not found.")
+            raise Refused("InvalidAccessKeyId.NotFound")
         secret, security_token = self.keys[claim.key_id]
+        if claim.security_token not in {token for _secret, token in self.keys.values()}:
+            raise Refused("InvalidSecurityToken.Malformed")
         if claim.security_token != security_token:
-            known = not claim.security_token or any(
-                claim.security_token == key[1] for key in self.keys.values()
-            )
-            kind = "MismatchWithAccessKey" if known else "Malformed"
-            raise Refused(
-                f"InvalidSecurityToken.{kind}",
-                "Specified SecurityToken does not fit the AccessKeyId.",
-            )
+            raise Refused("InvalidSecurityToken.MismatchWithAccessKey")
         self.check_stamp(claim.stamp)
         expected, signed = claim.sign(secret)
         if not hmac.compare_digest(expected.encode(), claim.signature.encode()):
-            message = "Specified signature does not match our calculation. server string to sign is"
-            raise Refused("SignatureDoesNotMatch", f"{message}:{signed}")
+            message = "Specified signature does not match our calculation."
+            message = f"{message} server string to sign is:{signed}"
+            raise Refused("SignatureDoesNotMatch", message)
         self.use_nonce(claim.nonce)
 
     def check_stamp(self, stamp: str) -> None:
@@ -464,14 +430,9 @@ class Emulator:
         try:
             signed_at = calendar.timegm(time.strptime(stamp, "%Y-%m-%dT%H:%M:%SZ"))
         except ValueError:
-            raise Refused(
-                "InvalidTimeStamp.Format",
-                "Specified time stamp or date value is not well formatted.",
-            ) from None
+            raise Refused("InvalidTimeStamp.Format") from None
         if abs(self.clock() - signed_at) > CLOCK_TOLERANCE:
-            raise Refused(
-                "InvalidTimeStamp.Expired", "Specified time stamp or date value is expired."
-            )
+            raise Refused("InvalidTimeStamp.Expired")
 
     def use_nonce(self, nonce: str) -> None:
         """Refuse a nonce that was used, and forget those whose time stamps have died anyway."""
@@ -479,45 +440,37 @@ class Emulator:
         while self.nonces and next(iter(self.nonces.values())) <= now - 2 * CLOCK_TOLERANCE:
             self.nonces.popitem(last=False)
         if nonce in self.nonces:
-            raise Refused("SignatureNonceUsed", "Specified signature nonce was used already.")
+            raise Refused("SignatureNonceUsed")
         self.nonces[nonce] = now
 
     def exchange(self, request: Request, signature: str) -> str:
         """Do what RefreshLoginToken does."""
         self.throttle()
         sent, headers = request.parameters, request.headers
-        action, version = (
-            sent.get(name) or headers.get(f"x-acs-{name.lower()}") for name in ("Action", "Version")
-        )
-        if (
-            request.path != "/"
-            or request.method not in ("GET", "POST")
-            or action != "RefreshLoginToken"
-        ):
-            raise Refused(
-                "InvalidAction.NotFound",
-                "Specified api is not found, please check your url and method.",
-            )
+        action = sent.get("Action") or headers.get("x-acs-action")
+        version = sent.get("Version") or headers.get("x-acs-version")
+        route = (request.method, request.path, action)
+        if route not in (("POST", "/", "RefreshLoginToken"), ("GET", "/", "RefreshLoginToken")):
+            raise Refused("InvalidAction.NotFound")
         if version != "2020-10-02":
-            raise Refused("InvalidVersion", "Specified parameter Version is not valid.")
+            raise Refused("InvalidVersion")
         if signature != "anonymous":
             self.authenticate(claim_v3(request) if signature == "v3" else claim_v1(request))
         elif not self.anonymous:
-            raise Refused("IncompleteSignature", "Anonymous callers are not served.")
+            raise Refused("IncompleteSignature")
         for name in REQUIRED:
             if not sent.get(name):
                 raise Refused(f"Missing{name}", f"{name} is mandatory for this action.")
-        return self.redeem(
-            sent["LoginToken"], tuple(sent.get(name, "") for name in IDENTITY.values())
-        )
+        identity = tuple(sent.get(name, "") for name in IDENTITY.values())
+        return self.redeem(sent["LoginToken"], identity)
 
     def attempt(self, request: Request, entry: dict[str, Any]) -> Answer:
         """Carry a request out, and note in its journal entry whether that was an exchange."""
         try:
             token = self.exchange(request, entry["signature"])
-        except Refused as refused:
-            answer = error(request, STATUS.get(refused.code, 400), refused.code, str(refused))
-            return answer._replace(headers=refused.headers)
+        except Refused as refusal:
+            code, retry_after = refusal.code, refusal.retry_after
+            return error(request, refusal.status, code, str(refusal), retry_after)
         entry.update(exchanged=True, issued=fingerprint(token)[:12])
         self.exchanges += 1
         return Answer(200, {"RequestId": request.id, "LoginToken": token})
@@ -569,9 +522,8 @@ class Emulator:
         if handler is None:
             return Answer(404, {"error": "There is no such control: see GET /_emulator/."})
         try:
-            return Answer(
-                200, handler(json.loads(request.body) if request.method == "POST" else None)
-            )
+            payload = json.loads(request.body) if request.method == "POST" else None
+            return Answer(200, handler(payload))
         except ValueError as problem:
             return Answer(400, {"error": str(problem)})
 
@@ -641,9 +593,7 @@ def as_list(payload: Any) -> list[Any]:
 def write_private(path: Path, text: str) -> None:
     """Write a file at once and for its owner only."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(
-        os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8"
-    ) as file:
+    with open(draft, "x", encoding="utf-8", opener=partial(os.open, mode=0o600)) as file:
         file.write(text)
     draft.replace(path)
 
@@ -706,30 +656,15 @@ async def run(options: argparse.Namespace, ca_path: Path | None) -> None:
 
 def main() -> None:
     """Read the command line, serve, and clean up."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--port", type=int, default=0, help="port on 127.0.0.1; 0, the default, takes a free one"
-    )
-    parser.add_argument(
-        "--ready-file", type=Path, required=True, help="where to write URL and credentials, as JSON"
-    )
-    parser.add_argument(
-        "--tls", action="store_true", help="serve HTTPS, with a certificate beside the ready file"
-    )
-    parser.add_argument(
-        "--validity", type=float, default=900, help="seconds that a login token lives (900)"
-    )
-    parser.add_argument(
-        "--rotate", action="store_true", help="let a login token die when it is exchanged"
-    )
-    parser.add_argument(
-        "--qps", type=float, default=0, help="requests a second above which to throttle"
-    )
-    parser.add_argument(
-        "--anonymous", choices=("allow", "deny"), default="allow", help="serve unsigned requests?"
-    )
+    parser = argparse.ArgumentParser(description="Serve RefreshLoginToken on 127.0.0.1.")
+    add = parser.add_argument
+    add("--port", type=int, default=0, help="0, the default, takes a free one")
+    add("--ready-file", type=Path, required=True, help="to write, when ready: URL, credentials")
+    add("--tls", action="store_true", help="serve HTTPS, the certificate beside the ready file")
+    add("--validity", type=float, default=900, help="seconds that a login token lives (900)")
+    add("--rotate", action="store_true", help="let a login token die when it is exchanged")
+    add("--qps", type=float, default=0, help="requests a second above which to throttle")
+    add("--anonymous", choices=("allow", "deny"), default="allow", help="serve unsigned requests?")
     options = parser.parse_args()
     options.ready_file = options.ready_file.absolute()
     ca_path = options.ready_file.with_suffix(".ca.pem") if options.tls else None
