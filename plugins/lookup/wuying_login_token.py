@@ -1,0 +1,218 @@
+# Copyright (c) 2026 The wuying.workspace authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: wuying_login_token
+author:
+  - The wuying.workspace authors (@wuying-workspace)
+short_description: Look up the current login token of a WUYING Workspace session
+version_added: 0.1.0
+description:
+  - Returns the login token that a session of WUYING Workspace (Alibaba Cloud's cloud desktops) has now.
+  - Serves the record that the module M(wuying.workspace.wuying_login_token) or an earlier lookup left in the store, and exchanges its
+    token for the next when it is stale, and only then. Use it right where the token is used, so that it is always current.
+  - The lookup runs on the controller, with the controller's store, environment and C(requests), as the user who runs Ansible. Records that
+    a module wrote on another host are not seen.
+  - A lookup is evaluated again for each host, each item of a loop and each use of a variable that has it in its value. All but the
+    first find a current record then, and send nothing.
+  - In check mode the lookup serves a record that lives, and otherwise fails. It sends and writes nothing.
+extends_documentation_fragment:
+  - wuying.workspace.session.lookup
+  - wuying.workspace.session
+  - wuying.workspace.store.lookup
+  - wuying.workspace.store
+  - wuying.workspace.service.lookup
+  - wuying.workspace.service
+options:
+  _terms:
+    description:
+      - The sessions whose tokens to return, in this order.
+      - A term is an O(end_user_id), or a dictionary that has O(end_user_id) and may have O(region_id), O(client_id),
+        O(office_site_id), O(directory_id), O(session_id), O(endpoint) and O(login_token) for this one session. A list as a term stands for its
+        elements.
+    type: list
+    elements: raw
+    required: true
+  end_user_id:
+    description:
+      - The end user of dictionaries that name none.
+    type: str
+    vars:
+      - name: wuying_end_user_id
+    ini:
+      - section: wuying_login_token_lookup
+        key: end_user_id
+  login_token:
+    description:
+      - The token to start the session from, for a single term. With several terms put it into dictionaries.
+      - The environment variable E(WUYING_LOGIN_TOKEN) does not count here, it must never become another user's token.
+    type: str
+    vars:
+      - name: wuying_login_token
+notes:
+  - Where a token is exchanged but cannot be kept, the lookup returns it with a warning. It is the only copy.
+  - The value V(none) for O(store) is an error, since a lookup is evaluated again and again.
+  - Secrets are read from variables too, but not from C(ansible.cfg).
+  - A template that has a token in it shows it in diffs and at higher verbosity. Set C(no_log=true) on tasks that write tokens.
+seealso:
+  - module: wuying.workspace.wuying_login_token
+    description: Starts a session, forces an exchange, forgets a session.
+"""
+
+EXAMPLES = r"""
+---
+# Credentials come from the environment variables ALIBABA_CLOUD_ACCESS_KEY_ID and ALIBABA_CLOUD_ACCESS_KEY_SECRET of the controller,
+# once an exchange is due.
+- name: Send the current token of alice to the thin client
+  ansible.builtin.copy:
+    content: "{{ lookup('wuying.workspace.wuying_login_token', 'alice', region_id='cn-hangzhou', client_id=client,
+      office_site_id='cn-hangzhou+dir-2381912345') }}"
+    dest: "{{ token_file }}"
+    mode: "0600"
+  no_log: true
+  vars:
+    client: f4a0dc8e-1702-4728-9a60-95b27a350000
+
+# Options from variables, such as group_vars: the lookup itself stays short.
+- name: Have the options in variables
+  ansible.builtin.copy:
+    content: "{{ lookup('wuying.workspace.wuying_login_token', 'alice') }}"
+    dest: "{{ token_file }}"
+    mode: "0600"
+  no_log: true
+  vars:
+    wuying_region_id: cn-hangzhou
+    wuying_office_site_id: cn-hangzhou+dir-2381912345
+    wuying_client_id: f4a0dc8e-1702-4728-9a60-95b27a350000
+
+- name: Look up several sessions at once, each on a client of its own
+  ansible.builtin.set_fact:
+    tokens: "{{ query('wuying.workspace.wuying_login_token', sessions, region_id='cn-hangzhou',
+      office_site_id='cn-hangzhou+dir-2381912345') }}"
+  no_log: true
+  vars:
+    sessions:
+      - end_user_id: alice
+        client_id: f4a0dc8e-1702-4728-9a60-95b27a350000
+      - end_user_id: bob
+        client_id: 0b6ea3f2-58a7-4f0e-9d2c-6f1f1e2d0000
+"""
+
+RETURN = r"""
+_raw:
+  description:
+    - The current login tokens, one for each session, in the order of the terms.
+  type: list
+  elements: str
+"""
+
+import typing as t
+from collections.abc import Mapping
+
+from ansible.errors import AnsibleLookupError
+from ansible.plugins.lookup import LookupBase
+from ansible.utils.display import Display
+from ansible_collections.wuying.workspace.plugins.module_utils import _credentials
+from ansible_collections.wuying.workspace.plugins.module_utils._errors import (
+    LoginRequired,
+    OptionError,
+    WuyingError,
+)
+from ansible_collections.wuying.workspace.plugins.module_utils._keeper import Ask, Keeper
+from ansible_collections.wuying.workspace.plugins.module_utils._options import (
+    GetOption,
+    open_keeper,
+    read_ask,
+)
+from ansible_collections.wuying.workspace.plugins.module_utils._result import register_secret
+
+_TERM_KEYS = (
+    "end_user_id",
+    "region_id",
+    "client_id",
+    "office_site_id",
+    "directory_id",
+    "session_id",
+    "endpoint",
+    "login_token",
+)
+
+display = Display()
+
+
+class LookupModule(LookupBase):
+    """The lookup P(wuying.workspace.wuying_login_token#lookup)."""
+
+    def run(
+        self,
+        terms: list[t.Any],
+        variables: dict[str, t.Any] | None = None,
+        **kwargs: t.Any,
+    ) -> list[str]:
+        """Return the current login tokens of the sessions that ``terms`` name."""
+        try:
+            return self._look_up(terms, variables or {}, kwargs)
+        except WuyingError as error:
+            message = f"wuying_login_token: {error.message} (error_code: {error.code})"
+        raise AnsibleLookupError(message)
+
+    def _look_up(
+        self, terms: list[t.Any], variables: dict[str, t.Any], kwargs: dict[str, t.Any]
+    ) -> list[str]:
+        get_option = self._read_options(variables, kwargs)
+        flat = [item for term in terms for item in (term if isinstance(term, (list, tuple)) else [term])]
+        if get_option("login_token") is not None and len(flat) > 1:
+            raise OptionError("login_token belongs to a single term: put it into dictionaries for several terms.")
+        if get_option("store") == "none":
+            raise OptionError("store must not be 'none': a lookup is evaluated again and again.")
+        asks = [read_ask(_with_term(get_option, term)) for term in flat]
+        check = bool(variables.get("ansible_check_mode", False))
+        with open_keeper(get_option, display.warning) as keeper:
+            return [_token(keeper, ask, check=check) for ask in asks]
+
+    def _read_options(self, variables: dict[str, t.Any], kwargs: dict[str, t.Any]) -> GetOption:
+        known = {name: option for name, option in self.option_definitions.items() if name != "_terms"}
+        for name in kwargs:
+            if name not in known:
+                raise OptionError(f"'{name}' is not an option of this lookup; these are: {', '.join(sorted(known))}.")
+        names = [variable["name"] for option in known.values() for variable in option.get("vars", ())]
+        rendered = {name: self._templar.template(variables[name]) for name in names if name in variables}
+        self.set_options(var_options=rendered, direct=kwargs)
+        # A set of credentials comes from one place: where a keyword gives a part of it, variables give none.
+        direct = any(kwargs.get(name) is not None for name in _credentials.OPTIONS)
+
+        def get_option(name: str) -> t.Any:
+            if direct and name in _credentials.OPTIONS:
+                return kwargs.get(name)
+            return self.get_option(name)
+
+        return get_option
+
+
+def _with_term(get_option: GetOption, term: t.Any) -> GetOption:
+    """Return the options of one session: what its term says, else what the lookup was given."""
+    if isinstance(term, str):
+        own: Mapping[str, t.Any] = {"end_user_id": term}
+    elif isinstance(term, Mapping):
+        own = term
+    else:
+        raise OptionError("A term must be an end_user_id or a dictionary that has one.")
+    for key in own:
+        if key not in _TERM_KEYS:
+            raise OptionError(f"A term has a key that is none of these: {', '.join(_TERM_KEYS)}.")
+    return lambda name: own[name] if name in own else get_option(name)
+
+
+def _token(keeper: Keeper, ask: Ask, *, check: bool) -> str:
+    outcome = keeper.predict(ask) if check else keeper.ensure(ask)
+    if outcome.record is None:
+        raise LoginRequired(
+            "No token of the session lives, and none is exchanged in check mode: run the task without it.",
+            code="CheckMode",
+        )
+    if outcome.not_kept is not None:
+        display.warning(outcome.not_kept.message)
+    return register_secret(outcome.record.login_token)

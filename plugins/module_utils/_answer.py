@@ -1,0 +1,172 @@
+# Copyright (c) 2026 The wuying.workspace authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this file is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""What the service's answers mean."""
+
+from __future__ import annotations
+
+import email.utils
+import json
+import re
+import typing as t
+
+from ._errors import ServiceError
+from ._session import is_token
+
+if t.TYPE_CHECKING:
+    from ._transport import Reply
+
+_CODE = re.compile(r"[A-Z][A-Za-z]{1,63}(\.[A-Z][A-Za-z0-9]{0,31}){0,3}")
+_REQUEST_ID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
+_LONGEST_WISH = 86400.0
+
+_CLOCK = "InvalidTimeStamp."
+_ENDPOINT = ("InvalidAction.NotFound", "InvalidApi.NotFound", "InvalidProduct.NotFound")
+_CREDENTIALS = (
+    "InvalidAccessKeyId",
+    "IncompleteSignature",
+    "SignatureDoesNotMatch",
+    "InvalidSecurityToken",
+)
+_PERMISSION = ("Forbidden.RAM", "NoPermission")
+_BUSY = ("Throttling", "SignatureNonceUsed")
+_UNAVAILABLE = ("ServiceUnavailable", "InternalError")
+_REQUEST = ("Missing", "Invalid")
+
+
+class Answer(t.NamedTuple):
+    """The next login token, and the instant just before it was asked for, in seconds since 1970 (UTC)."""
+
+    login_token: str
+    request_id: str | None
+    sent_at: float
+
+    def __repr__(self) -> str:
+        return "Answer(...)"
+
+
+def read_answer(reply: Reply, endpoint: str, spent: str, sent_at: float) -> Answer:
+    """Return what an exchange of the token ``spent`` brought. Raises :class:`ServiceError` for everything but a token.
+
+    Follows the error table of the service's API reference, and takes a definite error that is not in it for a refusal
+    of the login token: its code is published nowhere. Of the body nothing but ``Code`` and ``RequestId`` is shown, both
+    only in the shape that such values have.
+    """
+    fields = _fields(reply.body)
+    token, code = fields.get("logintoken"), fields.get("code")
+    request_id = _shaped(fields.get("requestid"), _REQUEST_ID)
+    if reply.status == 200 and is_token(token):
+        return Answer(t.cast(str, token), request_id, sent_at)
+    if isinstance(code, str):
+        shown = _shaped(code, _CODE)
+        error = _error(reply, "UnknownError" if shown is None or shown in spent else shown, endpoint)
+    else:
+        error = _unexpected(reply, endpoint)
+    error.http_status, error.request_id = reply.status, request_id
+    raise error
+
+
+def _error(reply: Reply, code: str, endpoint: str) -> ServiceError:
+    if code.startswith(_BUSY):
+        return ServiceError(
+            f"The service takes no more requests for now ({code}): try again later, or ask less often.",
+            code=code,
+            retryable=True,
+            wait=_wish(reply.headers),
+        )
+    if code.startswith(_UNAVAILABLE) or reply.status >= 500:
+        return _unavailable(reply, code)
+    if code.startswith(_CLOCK):
+        return ServiceError(
+            f"The clocks of this host and of the service differ ({code}): set this host's clock.",
+            code=code,
+            server_time=_date(reply.headers.get("date", "")),
+        )
+    if code in _ENDPOINT:
+        advice = f"The endpoint {endpoint} does not offer this service ({code}): check region_id and endpoint."
+    elif code.startswith(_CREDENTIALS):
+        advice = f"The service refused the credentials ({code}): check the access key and its security token."
+    elif code.startswith(_PERMISSION):
+        advice = (
+            f"The credentials may not exchange login tokens ({code}): grant them the RAM action ecd:RefreshLoginToken."
+        )
+    elif code.startswith(_REQUEST) and "LoginToken" not in code:
+        advice = f"The service refused the request ({code}): check the options that name the session."
+    else:
+        return ServiceError(f"The service refused the login token ({code}).", code=code, refused=True)
+    return ServiceError(advice, code=code)
+
+
+def _unexpected(reply: Reply, endpoint: str) -> ServiceError:
+    """Return the error for an answer that has neither a token nor a code."""
+    status = reply.status
+    if status >= 500:
+        return _unavailable(reply, "ServiceUnavailable")
+    if status in (408, 429):
+        return ServiceError(
+            f"The endpoint {endpoint} takes no more requests for now (HTTP status {status}): try again later.",
+            code="Throttling",
+            retryable=True,
+            wait=_wish(reply.headers),
+        )
+    if status >= 400:
+        what = f"answered with HTTP status {status} and no error code"
+    elif status >= 300:
+        what = "redirects to another place, where no token is sent"
+    else:
+        return ServiceError(
+            f"The endpoint {endpoint} gave an answer that has no login token in it: try again.",
+            code="InvalidResponse",
+            retryable=True,
+            sent=True,
+        )
+    return ServiceError(
+        f"The endpoint {endpoint} {what}: check region_id, endpoint and proxy.", code="InvalidResponse"
+    )
+
+
+def _unavailable(reply: Reply, code: str) -> ServiceError:
+    return ServiceError(
+        f"The service is not available for now ({code}): try again later.",
+        code=code,
+        retryable=True,
+        sent=True,
+        wait=_wish(reply.headers),
+    )
+
+
+def _fields(body: bytes) -> dict[str, t.Any]:
+    try:
+        value = json.loads(body.decode("utf-8"))
+    except (ValueError, RecursionError):
+        return {}
+    return {str(name).lower(): item for name, item in value.items()} if isinstance(value, dict) else {}
+
+
+def _shaped(value: t.Any, shape: re.Pattern[str]) -> str | None:
+    return value if isinstance(value, str) and shape.fullmatch(value) else None
+
+
+def _wish(headers: t.Mapping[str, str]) -> float:
+    """Return for how many seconds the service asks to be left alone: Alibaba Cloud's header first, then the standard's."""
+    milliseconds, seconds = headers.get("x-acs-retry-after", ""), headers.get("retry-after", "")
+    if _is_number(milliseconds):
+        return min(int(milliseconds) / 1000, _LONGEST_WISH)
+    if _is_number(seconds):
+        return min(float(seconds), _LONGEST_WISH)
+    until, now = _date(seconds), _date(headers.get("date", ""))
+    return min(max(until - now, 0.0), _LONGEST_WISH) if until and now else 0.0
+
+
+def _is_number(text: str) -> bool:
+    return re.fullmatch(r"[0-9]{1,12}", text) is not None
+
+
+def _date(text: str) -> float | None:
+    try:
+        return email.utils.parsedate_to_datetime(text).timestamp()
+    except (TypeError, ValueError, IndexError, OverflowError):
+        return None

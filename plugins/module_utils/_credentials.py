@@ -1,0 +1,97 @@
+# Copyright (c) 2026 The wuying.workspace authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this file is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""Credentials: from options, the environment, or the provider chain of Alibaba Cloud's own package."""
+
+from __future__ import annotations
+
+import os
+import time
+import typing as t
+
+from ansible.module_utils.basic import missing_required_lib
+
+from ._bounded import call_within
+from ._errors import MissingLibraryError, OptionError, ServiceError
+from .signer import Credentials
+
+OPTIONS = ("access_key_id", "access_key_secret", "security_token")
+
+
+def from_options(get_option: t.Callable[[str], t.Any]) -> t.Callable[[float], Credentials | None]:
+    """Return a function of the deadline (of :func:`time.monotonic`) that finds the credentials once they are needed.
+
+    The function returns None where requests are to be anonymous, and raises :class:`OptionError` or
+    :class:`ServiceError`. Half a set of options is an :class:`OptionError` at once.
+    """
+    method = get_option("auth_method")
+    if method == "anonymous":
+        return lambda deadline: None
+    if method == "provider_chain":
+        return _from_provider_chain
+    given = [get_option(name) or None for name in OPTIONS]
+    if any(given):
+        credentials = _checked(given, "access_key_id and access_key_secret")
+        return lambda deadline: credentials
+    return lambda deadline: _from_environment()
+
+
+def whose(get_option: t.Callable[[str], t.Any]) -> str:
+    """Return what tells one caller's credentials from another's, without a secret."""
+    access_key_id = get_option("access_key_id") or os.environ.get(_variable("access_key_id"), "")
+    return f"{get_option('auth_method')} {access_key_id} {get_option('signature_version')}"
+
+
+def _from_environment() -> Credentials:
+    given = [os.environ.get(_variable(name)) or None for name in OPTIONS]
+    if not any(given):
+        raise OptionError(
+            "An exchange is due and there are no credentials: set access_key_id and access_key_secret, "
+            f"or {_variable('access_key_id')} and {_variable('access_key_secret')} in the environment, "
+            "or choose another auth_method.",
+            code="MissingCredentials",
+        )
+    return _checked(given, f"{_variable('access_key_id')} and {_variable('access_key_secret')}")
+
+
+def _checked(given: t.Sequence[str | None], names: str) -> Credentials:
+    access_key_id, access_key_secret, security_token = given
+    if not access_key_id or not access_key_secret:
+        raise OptionError(
+            f"{names} go together, and a security token goes with them: half a set of credentials is given.",
+            code="MissingCredentials",
+        )
+    for value in (access_key_id, access_key_secret, security_token or "-"):
+        if not (value.isascii() and value.isprintable() and " " not in value):
+            raise OptionError(f"{names} and the security token must be ASCII text without white space.")
+    return Credentials(access_key_id, access_key_secret, security_token)
+
+
+def _from_provider_chain(deadline: float) -> Credentials:
+    try:
+        from alibabacloud_credentials.client import Client
+    except ImportError:
+        raise MissingLibraryError(missing_required_lib("alibabacloud-credentials")) from None
+    found = None
+    try:
+        found = call_within(deadline - time.monotonic(), lambda: Client().get_credential())
+    except Exception:
+        # Whatever it says may quote a secret or a signed URL.
+        found = None
+    if found is None or not found.access_key_id or not found.access_key_secret:
+        raise ServiceError(
+            "The provider chain of alibabacloud_credentials found no access key: set one of the sources that it reads, "
+            "or choose another auth_method.",
+            code="MissingCredentials",
+        )
+    return _checked(
+        (found.access_key_id, found.access_key_secret, found.security_token),
+        "The provider chain's access key ID and secret",
+    )
+
+
+def _variable(option: str) -> str:
+    return f"ALIBABA_CLOUD_{option.upper()}"

@@ -1,0 +1,81 @@
+# Copyright (c) 2026 The wuying.workspace authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this file is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""Folders and files that belong to this user alone: opened first, then checked on what is open."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+
+from ._errors import StoreError
+
+
+def open_folder(path: str) -> int:
+    """Open a folder and return its descriptor. Raises :class:`StoreError` where others have a hand in it."""
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        _check_private(os.fstat(folder), f"The store {path}", "700")
+    except StoreError:
+        os.close(folder)
+        raise
+    return folder
+
+
+def make_folder(path: str) -> int:
+    """Open a folder, made where it is missing, whatever the umask."""
+    try:
+        return open_folder(path)
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(path, 0o700)
+            os.chmod(path, 0o700)
+        return open_folder(path)
+
+
+def open_private(name: str, folder: int, flags: int) -> int:
+    """Open a plain file in an open folder and return its descriptor; one that is made has mode 0600."""
+    flags |= os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    file = os.open(name, flags, 0o600, dir_fd=folder)
+    try:
+        status = os.fstat(file)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.ENXIO, os.strerror(errno.ENXIO))
+        _check_private(status, f"The store's file {name}", "600")
+        if flags & os.O_CREAT and not status.st_size:
+            os.fchmod(file, 0o600)
+    except (OSError, StoreError):
+        os.close(file)
+        raise
+    return file
+
+
+def _check_private(status: os.stat_result, what: str, mode: str) -> None:
+    if status.st_uid != os.geteuid():
+        reason = "belongs to another user"
+    elif status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        reason = "is open to other users"
+    else:
+        return
+    raise StoreError(
+        f"{what} {reason}: give it to the user that runs the task, with mode {mode}, or choose another store.",
+        code="StoreUnsafe",
+    )
+
+
+def reserve(file: int, size: int) -> None:
+    """Have ``size`` bytes allocated on the disk for a file, without changing what it holds."""
+    try:
+        os.posix_fallocate(file, 0, size)
+    except (AttributeError, OSError) as error:
+        if getattr(error, "errno", None) not in (None, errno.EOPNOTSUPP, errno.EINVAL):
+            raise
+        missing = size - os.fstat(file).st_size
+        if missing > 0:
+            os.pwrite(file, bytes(missing), size - missing)

@@ -1,0 +1,75 @@
+# Copyright (c) 2026 The wuying.workspace authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this file is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""What a task shows of an outcome: the way out."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ._keeper import Outcome
+from ._session import Record, fingerprint
+from .signer import format_timestamp
+
+try:
+    from ansible.module_utils.secrets import register_secret
+except ImportError:  # before ansible-core 2.22
+
+    def register_secret(value: str, /) -> str:
+        """Leave a secret unregistered: this ansible-core has nowhere to register it."""
+        return value
+
+
+_PLACEHOLDER = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
+
+
+def describe(outcome: Outcome, now: float, *, return_token: bool) -> dict[str, t.Any]:
+    """Return an outcome as the result of a task."""
+    result: dict[str, t.Any] = {"changed": outcome.changed}
+    record = outcome.record
+    if record is not None:
+        result.update(
+            request_id=record.request_id,
+            obtained_at=format_timestamp(record.obtained_at),
+            expires_at=format_timestamp(record.expires_at),
+            remaining=record.remaining(now),
+            session=record.session.identity(),
+            source="store" if record == outcome.before else "service",
+        )
+        if return_token:
+            result["login_token"] = record.login_token
+    return result
+
+
+def compare(outcome: Outcome, *, predicted: bool) -> dict[str, t.Any]:
+    """Return an outcome as a diff: when the tokens expire and the beginning of their fingerprints."""
+    after = _summary(outcome.record)
+    if predicted and outcome.changed:
+        after = {"expires_at": "after the exchange", "fingerprint": "after the exchange"}
+    return {"before": _summary(outcome.before), "after": after}
+
+
+def uncensor(module: AnsibleModule, token: str) -> None:
+    """Have ``module`` return a token as it is, where core would censor what equals a secret that was passed in.
+
+    The secrets that were passed in leave the parameters, which core shows as C(invocation).
+    """
+    for name, option in module.argument_spec.items():
+        if option.get("no_log") and module.params.get(name) is not None:
+            module.params[name] = _PLACEHOLDER
+    module.no_log_values = {value for value in module.no_log_values if str(value) not in token}
+    register_secret(token)
+
+
+def _summary(record: Record | None) -> dict[str, str]:
+    if record is None:
+        return {}
+    return {
+        "expires_at": format_timestamp(record.expires_at),
+        "fingerprint": fingerprint(record.login_token)[:12],
+    }
