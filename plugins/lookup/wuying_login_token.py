@@ -127,7 +127,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._options import (
     open_keeper,
     read_ask,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._result import register_secret
+from ansible_collections.wuying.workspace.plugins.module_utils._result import mask
 
 _TERM_KEYS = (
     "end_user_id",
@@ -215,4 +215,4 @@ def _token(keeper: Keeper, ask: Ask, *, check: bool) -> str:
         )
     if outcome.not_kept is not None:
         display.warning(outcome.not_kept.message)
-    return register_secret(outcome.record.login_token)
+    return mask(outcome.record.login_token)

@@ -13,9 +13,10 @@ import time
 import typing as t
 
 from . import _attempt
+from ._answer import Answer
 from ._attempt import Attempt
 from ._errors import LockTimeout, LoginRequired, ServiceError, StoreError, WuyingError
-from ._service import Answer, Service
+from ._service import Service
 from ._session import CURRENT, ENDED, EXPIRED, Record, Session, fingerprint, succeed
 from ._signals import signals_held
 from ._store import Kept, Slot, Store

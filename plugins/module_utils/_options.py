@@ -29,7 +29,9 @@ from ._store import NoStore, Store
 
 GetOption = t.Callable[[str], t.Any]
 
-_SESSION_SPEC = {
+_Spec = t.Dict[str, t.Dict[str, t.Any]]
+
+_SESSION_SPEC: _Spec = {
     "region_id": {"type": "str", "required": True},
     "client_id": {"type": "str", "required": True},
     "office_site_id": {"type": "str", "required": True},
@@ -40,7 +42,7 @@ _SESSION_SPEC = {
     "validity": {"type": "int", "default": 900},
     "refresh_before": {"type": "int", "default": 300},
 }
-_STORE_SPEC = {
+_STORE_SPEC: _Spec = {
     "store": {"type": "str", "fallback": (env_fallback, ["WUYING_TOKEN_STORE"])},
     "store_username": {
         "type": "str",
@@ -52,7 +54,7 @@ _STORE_SPEC = {
         "fallback": (env_fallback, ["WUYING_TOKEN_STORE_PASSWORD"]),
     },
 }
-_SERVICE_SPEC = {
+_SERVICE_SPEC: _Spec = {
     "auth_method": {
         "type": "str",
         "default": "access_key",
@@ -74,7 +76,7 @@ _DAY = 86400
 _YEAR = 366 * _DAY
 
 
-def argument_spec() -> dict[str, dict[str, t.Any]]:
+def argument_spec() -> _Spec:
     """Return the argument spec of the options that all modules share."""
     return {
         name: dict(option)
@@ -115,24 +117,25 @@ def open_keeper(get_option: GetOption, warn: t.Callable[[str], None]) -> t.Itera
 
 
 def _read_session(get_option: GetOption) -> Session:
-    given = {
-        name: _read_id(name, get_option(name), required=True)
-        for name in ("region_id", "office_site_id", "end_user_id", "client_id")
-    }
-    given.update(
-        {
-            name: _read_id(name, get_option(name), required=False)
-            for name in ("directory_id", "session_id")
-        }
+    region_id = _read_id(get_option, "region_id")
+    default, endpoint = default_endpoint(region_id), get_option("endpoint")
+    return Session(
+        endpoint=default if endpoint is None else parse_endpoint(str(endpoint)),
+        region_id=region_id,
+        office_site_id=_read_id(get_option, "office_site_id"),
+        end_user_id=_read_id(get_option, "end_user_id"),
+        client_id=_read_id(get_option, "client_id"),
+        directory_id=_read_optional_id(get_option, "directory_id"),
+        session_id=_read_optional_id(get_option, "session_id"),
     )
-    default = default_endpoint(str(given["region_id"]))
-    endpoint = get_option("endpoint")
-    return Session(endpoint=parse_endpoint(default if endpoint is None else endpoint), **given)
 
 
-def _read_id(name: str, value: t.Any, *, required: bool) -> str | None:
-    if value is None and not required:
-        return None
+def _read_optional_id(get_option: GetOption, name: str) -> str | None:
+    return None if get_option(name) is None else _read_id(get_option, name)
+
+
+def _read_id(get_option: GetOption, name: str) -> str:
+    value = get_option(name)
     if not isinstance(value, str) or not 0 < len(value) <= _LONGEST_ID or not value.isprintable():
         raise OptionError(
             f"{name} must be a text of 1 to {_LONGEST_ID} printable characters."

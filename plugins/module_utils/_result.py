@@ -63,7 +63,12 @@ def uncensor(module: AnsibleModule, token: str) -> None:
         if option.get("no_log") and module.params.get(name) is not None:
             module.params[name] = _PLACEHOLDER
     module.no_log_values = {value for value in module.no_log_values if str(value) not in token}
-    register_secret(token)
+    mask(token)
+
+
+def mask(token: str) -> str:
+    """Return a token, from now on masked in all that core prints, where core can do that (2.22 and later)."""
+    return str(register_secret(token))
 
 
 def _summary(record: Record | None) -> dict[str, str]:

@@ -35,8 +35,8 @@ def signals_held() -> t.Iterator[None]:
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
         received = list(_received)
         _received.clear()
-        for number in received:
-            signal.raise_signal(number)
+        for waiting in received:
+            signal.raise_signal(waiting)
 
 
 def signal_waits() -> bool:

@@ -241,7 +241,6 @@ retryable:
 """
 
 import time
-import typing as t
 
 from ansible.module_utils.basic import AnsibleModule, env_fallback
 from ansible_collections.wuying.workspace.plugins.module_utils._errors import (
@@ -299,7 +298,7 @@ def run(module: AnsibleModule) -> Outcome:
         return keeper.predict(ask) if module.check_mode else keeper.ensure(ask)
 
 
-def finish(module: AnsibleModule, outcome: Outcome) -> t.NoReturn:
+def finish(module: AnsibleModule, outcome: Outcome) -> None:
     """Leave with the result of an outcome."""
     params = module.params
     return_token = params["return_token"] or outcome.not_kept is not None
