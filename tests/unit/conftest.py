@@ -1,0 +1,125 @@
+# Copyright (c) 2026 The wuying.workspace authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What all unit tests share: real emulators, as processes of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+import typing as t
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parents[2] / "roles" / "emulator" / "files" / "emulator.py"
+IDENTITY = {
+    "region_id": "cn-hangzhou",
+    "client_id": "f4a0dc8e-1702-4728-9a60-95b27a35c0de",
+    "office_site_id": "cn-hangzhou+dir-2381910001",
+}
+
+
+class Emulator:
+    """A running emulator and its controls."""
+
+    def __init__(self, process: subprocess.Popen[bytes], facts: dict[str, t.Any]) -> None:
+        self._process = process
+        self.url: str = facts["url"]
+        self.ca_path: str | None = facts["ca_path"]
+        self.access_key_id: str = facts["access_key_id"]
+        self.access_key_secret: str = facts["access_key_secret"]
+        self.sts: dict[str, str] = facts["sts"]
+
+    def control(self, method: str, path: str, body: t.Any = None) -> t.Any:
+        """Call a control and return its answer."""
+        request = urllib.request.Request(
+            f"{self.url}/_emulator/{path}",
+            method=method,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(request, timeout=30) as response:
+            return json.loads(response.read() or b"null")
+
+    def issue(self, end_user_id: str = "alice", **identity: str) -> str:
+        """Log a user in: return a session's first token."""
+        session = {**IDENTITY, "end_user_id": end_user_id, **identity}
+        return str(self.control("POST", "tokens", session)["login_token"])
+
+    def journal(self) -> dict[str, t.Any]:
+        """Return what was asked of the service."""
+        return dict(self.control("GET", "journal"))
+
+    def clear(self) -> None:
+        """Forget the journal and all faults."""
+        self.control("DELETE", "journal")
+        self.control("DELETE", "faults")
+
+    def fault(self, name: str, **parameters: t.Any) -> None:
+        """Misbehave at the next request."""
+        self.control("POST", "faults", {"fault": name, **parameters})
+
+    def stop(self) -> None:
+        """End the process."""
+        self._process.terminate()
+        self._process.wait(timeout=30)
+
+
+def _start(folder: Path, *arguments: str) -> Emulator:
+    ready = folder / "ready.json"
+    process = subprocess.Popen(
+        [sys.executable, str(SCRIPT), "--port", "0", "--ready-file", str(ready), *arguments]
+    )
+    end = time.monotonic() + 30
+    while not ready.exists():
+        assert process.poll() is None, "the emulator ended at once"
+        assert time.monotonic() < end, "the emulator did not start"
+        time.sleep(0.01)
+    return Emulator(process, json.loads(ready.read_text()))
+
+
+@pytest.fixture
+def start_emulator(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> t.Iterator[t.Callable[..., Emulator]]:
+    """Return a function that starts an emulator with options of its own, for one test."""
+    started: list[Emulator] = []
+
+    def start(*arguments: str) -> Emulator:
+        started.append(_start(tmp_path_factory.mktemp("emulator"), *arguments))
+        return started[-1]
+
+    yield start
+    for emulator in started:
+        emulator.stop()
+
+
+@pytest.fixture(scope="session")
+def _emulator(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Emulator]:
+    emulator = _start(tmp_path_factory.mktemp("emulator"))
+    yield emulator
+    emulator.stop()
+
+
+@pytest.fixture
+def emulator(_emulator: Emulator) -> t.Iterator[Emulator]:
+    """Return an emulator with an empty journal and no faults."""
+    _emulator.clear()
+    yield _emulator
+    _emulator.clear()
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Have no test see the credentials, proxies and stores of whoever runs it."""
+    for name in os.environ:
+        if name.startswith(("WUYING_", "ALIBABA_CLOUD_", "XDG_")) or name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
