@@ -1,0 +1,149 @@
+# Copyright (c) 2026 The wuying.workspace authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Emulators as real processes, and a plain client for them."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Callable, NamedTuple
+from urllib.parse import urlencode, urlsplit
+
+import pytest
+
+SCRIPT = Path(__file__).parents[4] / "roles" / "emulator" / "files" / "emulator.py"
+ALICE = {
+    "region_id": "cn-hangzhou",
+    "client_id": "f4a0dc8e-1702-4728-9a60-95b27a35c0de",
+    "office_site_id": "cn-hangzhou+dir-2381910001",
+    "end_user_id": "alice",
+}
+
+
+class Reply(NamedTuple):
+    """What came back: the status, the headers, and the body read as JSON where it is JSON."""
+
+    status: int
+    headers: dict[str, str]
+    body: Any
+
+
+class Emulator:
+    """An emulator that runs as a process of its own."""
+
+    def __init__(self, process: subprocess.Popen[str], facts: dict[str, Any]) -> None:
+        self.process, self.facts = process, facts
+        self.url: str = facts["url"]
+        self.host = urlsplit(self.url).netloc
+        self.keys = {name: facts[name] for name in ("access_key_id", "access_key_secret")}
+
+    def connect(self, timeout: float = 10) -> http.client.HTTPConnection:
+        """Open a connection, over TLS where the emulator speaks it."""
+        if self.facts["ca_path"] is None:
+            return http.client.HTTPConnection(self.host, timeout=timeout)
+        trust = ssl.create_default_context(cafile=self.facts["ca_path"])
+        return http.client.HTTPSConnection(self.host, timeout=timeout, context=trust)
+
+    def send(self, method: str, target: str, body: str | None = None, **headers: str) -> Reply:
+        """Send one request over a connection of its own."""
+        connection = self.connect()
+        try:
+            connection.request(method, target, body, headers)
+            response = connection.getresponse()
+            text = response.read()
+            is_json = response.headers.get_content_type() == "application/json"
+            received = {name.lower(): value for name, value in response.getheaders()}
+            return Reply(response.status, received, json.loads(text) if is_json else text)
+        finally:
+            connection.close()
+
+    def control(self, method: str, path: str, payload: Any = None) -> Any:
+        """Use a control that must succeed."""
+        reply = self.send(method, f"/_emulator/{path}", json.dumps(payload))
+        assert reply.status == 200, reply.body
+        return reply.body
+
+    def issue(self, **identity: str) -> str:
+        """Issue a first token for Alice, or whoever the arguments make of her."""
+        token: str = self.control("POST", "tokens", {**ALICE, **identity})["login_token"]
+        return token
+
+    def misbehave(self, fault: str, **parameters: Any) -> None:
+        """Queue a fault."""
+        self.control("POST", "faults", {"fault": fault, **parameters})
+
+    def journal(self) -> Any:
+        """Read the journal."""
+        return self.control("GET", "journal")
+
+    def exchange(self, token: str, **changes: str | None) -> Reply:
+        """Exchange Alice's token anonymously; arguments change or, if None, drop parameters."""
+        changed = {**parameters_for(token), **changes}
+        kept = {name: value for name, value in changed.items() if value is not None}
+        return self.send("POST", f"/?{urlencode(kept)}")
+
+
+def parameters_for(token: str, **more: str) -> dict[str, str]:
+    """Make the parameters of an exchange of Alice's."""
+    return {
+        "Action": "RefreshLoginToken",
+        "Version": "2020-10-02",
+        "RegionId": ALICE["region_id"],
+        "ClientId": ALICE["client_id"],
+        "OfficeSiteId": ALICE["office_site_id"],
+        "EndUserId": ALICE["end_user_id"],
+        "LoginToken": token,
+        **more,
+    }
+
+
+def start(folder: Path, *arguments: str) -> Emulator:
+    """Start an emulator and wait until it listens."""
+    ready_file = folder / "ready.json"
+    command = [sys.executable, str(SCRIPT), "--ready-file", str(ready_file), *arguments]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    deadline = time.monotonic() + 20
+    while not ready_file.exists():
+        assert process.poll() is None and time.monotonic() < deadline, "it did not start"
+        time.sleep(0.02)
+    return Emulator(process, json.loads(ready_file.read_text(encoding="utf-8")))
+
+
+@pytest.fixture(name="start_emulator")
+def fixture_start_emulator(tmp_path: Path) -> Iterator[Callable[..., Emulator]]:
+    """Give a function that starts an emulator with the arguments it gets."""
+    started = []
+
+    def starter(*arguments: str) -> Emulator:
+        folder = tmp_path / str(len(started))
+        folder.mkdir()
+        started.append(start(folder, *arguments))
+        return started[-1]
+
+    yield starter
+    for emulator in started:
+        emulator.process.terminate()
+        emulator.process.communicate(timeout=10)
+
+
+@pytest.fixture(name="emulator")
+def fixture_emulator(start_emulator: Callable[..., Emulator]) -> Emulator:
+    """Give an emulator with the defaults."""
+    return start_emulator()
+
+
+@pytest.fixture(name="shared_emulator", scope="module")
+def fixture_shared_emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+    """Give an emulator that the tests of a module share."""
+    emulator = start(tmp_path_factory.mktemp("emulator"))
+    yield emulator
+    emulator.process.terminate()
+    emulator.process.communicate(timeout=10)

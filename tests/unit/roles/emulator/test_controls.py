@@ -1,0 +1,185 @@
+# Copyright (c) 2026 The wuying.workspace authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The controls, the journal, and the emulator as a process."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from conftest import ALICE, SCRIPT
+
+
+def fingerprint(token: str) -> str:
+    """Return the fingerprint that the journal shows of a token."""
+    return hashlib.sha256(token.encode()).hexdigest()[:12]
+
+
+def test_the_index_lists_the_controls(emulator):
+    assert "POST /_emulator/tokens" in emulator.control("GET", "")["controls"]
+
+
+def test_a_control_that_there_is_not_is_not_found(emulator):
+    assert emulator.send("GET", "/_emulator/nothing").status == 404
+
+
+def test_thousands_of_tokens_are_issued_at_once(emulator):
+    identities = [{**ALICE, "end_user_id": f"user-{number}"} for number in range(5000)]
+    tokens = emulator.control("POST", "tokens", identities)
+    assert len({item["login_token"] for item in tokens}) == 5000
+    assert emulator.exchange(tokens[4321]["login_token"], EndUserId="user-4321").status == 200
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "not JSON",
+        "null",
+        '"alice"',
+        "{}",
+        json.dumps({**ALICE, "end_user_id": ""}),
+        json.dumps({**ALICE, "end_user_id": 1}),
+        json.dumps({**ALICE, "surname": "x"}),
+        json.dumps([ALICE, {}]),
+    ],
+)
+def test_a_malformed_identity_is_refused_in_a_sentence(emulator, body):
+    reply = emulator.send("POST", "/_emulator/tokens", body)
+    assert reply.status == 400 and list(reply.body) == ["error"]
+
+
+def test_the_journal_tells_of_an_exchange(emulator):
+    token = emulator.issue()
+    before, reply = time.time(), emulator.exchange(token)
+    journal = emulator.journal()
+    (entry,) = journal["entries"]
+    assert (journal["requests"], journal["exchanges"]) == (1, 1)
+    assert before <= entry.pop("at") <= time.time()
+    assert entry == {
+        "end_user_id": ALICE["end_user_id"],
+        "client_id": ALICE["client_id"],
+        "method": "POST",
+        "signature": "anonymous",
+        "status": 200,
+        "code": None,
+        "request_id": reply.body["RequestId"],
+        "used": fingerprint(token),
+        "issued": fingerprint(reply.body["LoginToken"]),
+        "exchanged": True,
+        "fault": None,
+    }
+
+
+def test_the_journal_tells_of_a_refusal(emulator):
+    emulator.exchange("unknown", EndUserId=None)
+    (entry,) = emulator.journal()["entries"]
+    assert (entry["status"], entry["code"]) == (400, "MissingEndUserId")
+    assert (entry["end_user_id"], entry["exchanged"], entry["issued"]) == (None, False, None)
+
+
+def test_the_journal_tells_of_a_fault(emulator):
+    emulator.misbehave("status", status=503, code="ServiceUnavailable")
+    emulator.exchange(emulator.issue())
+    (entry,) = emulator.journal()["entries"]
+    assert (entry["fault"], entry["status"]) == ("status", 503)
+    assert (entry["code"], entry["exchanged"]) == ("ServiceUnavailable", False)
+
+
+def test_the_journal_holds_no_token(emulator):
+    tokens = [emulator.issue()]
+    for _exchange in range(3):
+        tokens.append(emulator.exchange(tokens[-1]).body["LoginToken"])
+    text = json.dumps(emulator.journal())
+    assert not any(token in text for token in tokens)
+
+
+def test_the_journal_can_be_emptied(emulator):
+    emulator.exchange(emulator.issue())
+    emulator.control("DELETE", "journal")
+    assert emulator.journal() == {"requests": 0, "exchanges": 0, "entries": []}
+
+
+def test_controls_are_not_in_the_journal(emulator):
+    emulator.issue()
+    assert emulator.journal()["requests"] == 0
+
+
+def test_tls_is_served_with_a_certificate_that_the_ca_file_vouches_for(start_emulator):
+    pytest.importorskip("cryptography")
+    emulator = start_emulator("--tls")
+    assert emulator.url.startswith("https://127.0.0.1:")
+    assert emulator.exchange(emulator.issue()).status == 200
+
+
+@pytest.mark.parametrize("arguments", [[], ["--tls"]])
+def test_nothing_is_left_when_it_is_stopped(start_emulator, arguments):
+    if arguments:
+        pytest.importorskip("cryptography")
+    emulator = start_emulator(*arguments)
+    folder = Path(emulator.process.args[3]).parent
+    assert len(list(folder.iterdir())) == 1 + len(arguments)
+    emulator.process.terminate()
+    assert emulator.process.wait(timeout=10) == 0
+    assert list(folder.iterdir()) == []
+
+
+def test_an_interrupt_stops_it_as_well_whatever_it_is_doing(start_emulator):
+    emulator = start_emulator()
+    emulator.misbehave("stall", seconds=60)
+    connection = emulator.connect()
+    connection.request("GET", "/")
+    while not emulator.journal()["requests"]:
+        time.sleep(0.01)
+    emulator.process.send_signal(signal.SIGINT)
+    assert emulator.process.wait(timeout=10) == 0
+    connection.close()
+
+
+def test_the_ready_file_is_for_its_owner_only(emulator):
+    ready_file = Path(emulator.process.args[3])
+    assert stat.S_IMODE(os.stat(ready_file).st_mode) == 0o600
+
+
+def test_it_prints_nothing(start_emulator):
+    emulator = start_emulator()
+    emulator.exchange(emulator.issue())
+    emulator.exchange("unknown")
+    emulator.process.terminate()
+    assert emulator.process.communicate(timeout=10)[0] == ""
+
+
+def test_credentials_differ_from_one_emulator_to_the_next(start_emulator):
+    one, other = start_emulator(), start_emulator()
+    assert one.keys["access_key_secret"] != other.keys["access_key_secret"]
+
+
+def test_a_port_that_is_taken_is_an_error_of_one_line(emulator, tmp_path):
+    port = emulator.host.split(":")[1]
+    command = [sys.executable, str(SCRIPT), "--ready-file", str(tmp_path / "r"), "--port", port]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+
+
+def test_tls_without_cryptography_is_an_error_of_one_line(tmp_path):
+    (tmp_path / "cryptography.py").write_text("raise ImportError")
+    command = [sys.executable, str(SCRIPT), "--ready-file", str(tmp_path / "ready.json"), "--tls"]
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=20,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    )
+    assert (done.returncode, done.stderr) == (1, "--tls needs the Python package cryptography.\n")

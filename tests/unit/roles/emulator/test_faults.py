@@ -1,0 +1,253 @@
+# Copyright (c) 2026 The wuying.workspace authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Each fault does what it says, down to the socket."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import time
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+
+from conftest import ALICE, Emulator, parameters_for
+
+CAN_BE_CARRIED_OUT = [
+    ("reset", {}),
+    ("stall", {"seconds": 0.2}),
+    ("truncate", {}),
+    ("status", {}),
+    ("throttle", {}),
+    ("redirect", {}),
+    ("non_json", {}),
+    ("oversized", {}),
+    ("wrong_type", {}),
+    ("code", {}),
+    ("error", {}),
+]
+SILENT = ("reset", "stall")
+
+
+def raw_exchange(emulator: Emulator, token: str) -> tuple[bytes, Exception | None]:
+    """Exchange a token over a bare socket; return all that came and how the connection ended."""
+    connection = emulator.connect()
+    connection.connect()
+    received, ending = b"", None
+    target = f"/?{urlencode(parameters_for(token))}"
+    try:
+        connection.sock.sendall(f"POST {target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        while chunk := connection.sock.recv(1 << 16):
+            received += chunk
+    except OSError as problem:
+        ending = problem
+    connection.close()
+    return received, ending
+
+
+def entry_of(emulator: Emulator) -> Any:
+    """Return the only entry of the journal."""
+    journal = emulator.journal()
+    assert journal["requests"] == len(journal["entries"]) == 1
+    return journal["entries"][0]
+
+
+def test_refuse_closes_the_connection_without_a_word(emulator):
+    emulator.misbehave("refuse")
+    assert raw_exchange(emulator, emulator.issue()) == (b"", None)
+    assert entry_of(emulator)["exchanged"] is False
+
+
+def test_reset_resets_the_connection(emulator):
+    emulator.misbehave("reset")
+    received, ending = raw_exchange(emulator, emulator.issue())
+    assert received == b"" and isinstance(ending, ConnectionResetError)
+
+
+def test_stall_says_nothing_for_its_time_and_closes(emulator):
+    emulator.misbehave("stall", seconds=0.5)
+    started = time.monotonic()
+    assert raw_exchange(emulator, emulator.issue()) == (b"", None)
+    assert 0.5 <= time.monotonic() - started < 5
+
+
+def test_others_are_served_while_one_is_stalled(emulator):
+    emulator.misbehave("stall", seconds=30)
+    connection, token = emulator.connect(), emulator.issue()
+    connection.request("POST", f"/?{urlencode(parameters_for(token))}")
+    while not emulator.journal()["requests"]:
+        time.sleep(0.01)
+    assert emulator.exchange(token).status == 200
+    connection.close()
+
+
+def test_drip_sends_the_right_answer_byte_by_byte(emulator):
+    emulator.misbehave("drip", interval=0.001)
+    connection = emulator.connect()
+    connection.request("POST", f"/?{urlencode(parameters_for(emulator.issue()))}")
+    pieces = [connection.sock.recv(1 << 16) for _piece in range(3)]
+    rest = b""
+    while not rest.endswith(b"}"):
+        rest += connection.sock.recv(1 << 16)
+    connection.close()
+    answer = b"".join(pieces) + rest
+    assert len(pieces[0]) < 10 and answer.startswith(b"HTTP/1.1 200 ")
+    assert emulator.exchange(json.loads(answer.split(b"\r\n\r\n")[1])["LoginToken"]).status == 200
+
+
+def test_truncate_sends_half_a_body_with_its_full_length(emulator):
+    emulator.misbehave("truncate")
+    with pytest.raises(http.client.IncompleteRead) as caught:
+        emulator.exchange(emulator.issue())
+    assert 0 <= caught.value.expected - len(caught.value.partial) <= 1
+
+
+def test_status_answers_with_a_page_that_is_no_json(emulator):
+    emulator.misbehave("status", status=502)
+    reply = emulator.exchange(emulator.issue())
+    assert reply.status == 502 and reply.body.startswith(b"<html>")
+
+
+def test_status_answers_with_an_error_code_where_one_is_given(emulator):
+    emulator.misbehave("status", status=503, code="ServiceUnavailable")
+    reply = emulator.exchange(emulator.issue())
+    assert (reply.status, reply.body["Code"]) == (503, "ServiceUnavailable")
+
+
+def test_throttle_says_when_to_come_back_where_told_to(emulator):
+    emulator.misbehave("throttle", retry_after=1500)
+    reply = emulator.exchange(emulator.issue())
+    assert (reply.status, reply.body["Code"]) == (429, "Throttling.User")
+    assert reply.headers["x-acs-retry-after"] == "1500"
+
+
+def test_throttle_does_not_say_when_to_come_back_otherwise(emulator):
+    emulator.misbehave("throttle", code="Throttling", status=400)
+    reply = emulator.exchange(emulator.issue())
+    assert (reply.status, reply.body["Code"]) == (400, "Throttling")
+    assert "x-acs-retry-after" not in reply.headers
+
+
+def test_redirect_points_elsewhere(emulator):
+    emulator.misbehave("redirect", status=307, location="http://127.0.0.1:1/away")
+    reply = emulator.exchange(emulator.issue())
+    assert (reply.status, reply.headers["location"]) == (307, "http://127.0.0.1:1/away")
+
+
+def test_non_json_is_a_success_that_is_no_json(emulator):
+    emulator.misbehave("non_json")
+    reply = emulator.exchange(emulator.issue())
+    assert reply.status == 200 and isinstance(reply.body, bytes)
+
+
+def test_oversized_is_larger_than_two_mebibytes(emulator):
+    emulator.misbehave("oversized")
+    reply = emulator.exchange(emulator.issue())
+    assert int(reply.headers["content-length"]) > 2 << 20 and reply.body["LoginToken"]
+
+
+def test_wrong_type_answers_with_a_number_for_a_token(emulator):
+    emulator.misbehave("wrong_type")
+    reply = emulator.exchange(emulator.issue())
+    assert reply.status == 200 and isinstance(reply.body["LoginToken"], int)
+
+
+def test_code_is_a_success_with_an_error_code_and_no_token(emulator):
+    emulator.misbehave("code", code="InternalError")
+    reply = emulator.exchange(emulator.issue())
+    assert (reply.status, reply.body["Code"]) == (200, "InternalError")
+    assert "LoginToken" not in reply.body
+
+
+def test_error_is_what_it_was_told(emulator):
+    emulator.misbehave("error", status=403, code="Forbidden.RAM", message="Not you.")
+    reply = emulator.exchange(emulator.issue())
+    assert (reply.status, reply.body["Code"], reply.body["Message"]) == (
+        403,
+        "Forbidden.RAM",
+        "Not you.",
+    )
+
+
+@pytest.mark.parametrize("fault,parameters", CAN_BE_CARRIED_OUT)
+@pytest.mark.parametrize("carried_out", [True, False])
+def test_a_fault_spends_the_token_only_where_told_to(
+    start_emulator, fault, parameters, carried_out
+):
+    emulator = start_emulator("--rotate")
+    emulator.misbehave(fault, carried_out=carried_out, **parameters)
+    token = emulator.issue()
+    raw_exchange_once(emulator, token)
+    entry = entry_of(emulator)
+    assert (entry["fault"], entry["exchanged"]) == (fault, carried_out)
+    assert (entry["issued"] is not None) is carried_out
+    assert (entry["status"] is None) is (fault in SILENT)
+    assert emulator.exchange(token).status == (400 if carried_out else 200)
+
+
+def raw_exchange_once(emulator: Emulator, token: str) -> None:
+    """Exchange a token, whatever happens."""
+    try:
+        emulator.exchange(token)
+    except (OSError, http.client.HTTPException):
+        pass
+
+
+def test_faults_meet_the_next_requests_in_their_order_and_number(emulator):
+    queued = [{"fault": "status", "status": 500, "count": 2}, {"fault": "status", "status": 502}]
+    emulator.control("POST", "faults", queued)
+    token = emulator.issue()
+    assert [emulator.exchange(token).status for _request in range(4)] == [500, 500, 502, 200]
+
+
+def test_a_fault_without_a_count_stays_until_it_is_deleted(emulator):
+    emulator.misbehave("status", count=None)
+    token = emulator.issue()
+    assert [emulator.exchange(token).status for _request in range(3)] == [503, 503, 503]
+    emulator.control("DELETE", "faults")
+    assert emulator.exchange(token).status == 200
+
+
+@pytest.mark.parametrize("fault", ["refuse", "reset", "stall"])
+def test_faults_leave_the_controls_alone(emulator, fault):
+    emulator.misbehave(fault, count=None)
+    assert emulator.control("DELETE", "faults") == {}
+    assert emulator.exchange(emulator.issue()).status == 200
+
+
+def test_a_fault_meets_signed_requests_before_they_are_checked(emulator):
+    emulator.misbehave("status", status=500)
+    assert emulator.send("POST", "/", Authorization="nonsense").status == 500
+
+
+def test_a_skewed_clock_is_set_right_with_the_faults(emulator):
+    emulator.misbehave("skew", seconds=86400)
+    skewed = emulator.exchange(emulator.issue()).headers["date"]
+    emulator.control("DELETE", "faults")
+    assert emulator.exchange(emulator.issue(**ALICE)).headers["date"][:16] != skewed[:16]
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        None,
+        "refuse",
+        {},
+        {"fault": "unknown"},
+        {"fault": ["refuse"]},
+        {"fault": "refuse", "carried_out": True},
+        {"fault": "stall", "seconds": "1"},
+        {"fault": "status", "status": 500.5},
+        {"fault": "reset", "carried_out": 1},
+        {"fault": "reset", "count": 0},
+        {"fault": "reset", "count": True},
+    ],
+)
+def test_a_malformed_fault_is_refused_in_one_sentence_and_nothing_is_queued(emulator, payload):
+    body = json.dumps([{"fault": "refuse"}, payload])
+    reply = emulator.send("POST", "/_emulator/faults", body)
+    assert reply.status == 400 and reply.body["error"].endswith(".")
+    assert emulator.exchange(emulator.issue()).status == 200
