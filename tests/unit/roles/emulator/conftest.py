@@ -37,7 +37,9 @@ class Reply(NamedTuple):
 
 
 class Emulator:
-    """An emulator that runs as a process of its own."""
+    """An emulator that runs as a process of its own, and Alice, who asks it."""
+
+    alice = ALICE
 
     def __init__(self, process: subprocess.Popen[str], facts: dict[str, Any]) -> None:
         self.process, self.facts = process, facts
@@ -84,25 +86,23 @@ class Emulator:
         """Read the journal."""
         return self.control("GET", "journal")
 
+    def parameters(self, token: str) -> dict[str, str]:
+        """Make the parameters of an exchange of Alice's."""
+        return {
+            "Action": "RefreshLoginToken",
+            "Version": "2020-10-02",
+            "RegionId": ALICE["region_id"],
+            "ClientId": ALICE["client_id"],
+            "OfficeSiteId": ALICE["office_site_id"],
+            "EndUserId": ALICE["end_user_id"],
+            "LoginToken": token,
+        }
+
     def exchange(self, token: str, **changes: str | None) -> Reply:
         """Exchange Alice's token anonymously; arguments change or, if None, drop parameters."""
-        changed = {**parameters_for(token), **changes}
+        changed = {**self.parameters(token), **changes}
         kept = {name: value for name, value in changed.items() if value is not None}
         return self.send("POST", f"/?{urlencode(kept)}")
-
-
-def parameters_for(token: str, **more: str) -> dict[str, str]:
-    """Make the parameters of an exchange of Alice's."""
-    return {
-        "Action": "RefreshLoginToken",
-        "Version": "2020-10-02",
-        "RegionId": ALICE["region_id"],
-        "ClientId": ALICE["client_id"],
-        "OfficeSiteId": ALICE["office_site_id"],
-        "EndUserId": ALICE["end_user_id"],
-        "LoginToken": token,
-        **more,
-    }
 
 
 def start(folder: Path, *arguments: str) -> Emulator:
@@ -115,6 +115,12 @@ def start(folder: Path, *arguments: str) -> Emulator:
         assert process.poll() is None and time.monotonic() < deadline, "it did not start"
         time.sleep(0.02)
     return Emulator(process, json.loads(ready_file.read_text(encoding="utf-8")))
+
+
+@pytest.fixture(name="script")
+def fixture_script() -> str:
+    """Give the path of the emulator's source."""
+    return str(SCRIPT)
 
 
 @pytest.fixture(name="start_emulator")

@@ -18,8 +18,6 @@ from pathlib import Path
 
 import pytest
 
-from conftest import ALICE, SCRIPT
-
 
 def fingerprint(token: str) -> str:
     """Return the fingerprint that the journal shows of a token."""
@@ -35,26 +33,21 @@ def test_a_control_that_there_is_not_is_not_found(emulator):
 
 
 def test_thousands_of_tokens_are_issued_at_once(emulator):
-    identities = [{**ALICE, "end_user_id": f"user-{number}"} for number in range(5000)]
+    identities = [{**emulator.alice, "end_user_id": f"user-{number}"} for number in range(5000)]
     tokens = emulator.control("POST", "tokens", identities)
     assert len({item["login_token"] for item in tokens}) == 5000
     assert emulator.exchange(tokens[4321]["login_token"], EndUserId="user-4321").status == 200
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        "not JSON",
-        "null",
-        '"alice"',
-        "{}",
-        json.dumps({**ALICE, "end_user_id": ""}),
-        json.dumps({**ALICE, "end_user_id": 1}),
-        json.dumps({**ALICE, "surname": "x"}),
-        json.dumps([ALICE, {}]),
-    ],
-)
-def test_a_malformed_identity_is_refused_in_a_sentence(emulator, body):
+@pytest.mark.parametrize("body", ["not JSON", "null", '"alice"', "{}"])
+def test_what_is_no_identity_is_refused_in_a_sentence(emulator, body):
+    reply = emulator.send("POST", "/_emulator/tokens", body)
+    assert reply.status == 400 and list(reply.body) == ["error"]
+
+
+@pytest.mark.parametrize("change", [{"end_user_id": ""}, {"client_id": 1}, {"surname": "x"}])
+def test_an_identity_with_a_wrong_value_is_refused_in_a_sentence(emulator, change):
+    body = json.dumps([emulator.alice, {**emulator.alice, **change}])
     reply = emulator.send("POST", "/_emulator/tokens", body)
     assert reply.status == 400 and list(reply.body) == ["error"]
 
@@ -67,8 +60,8 @@ def test_the_journal_tells_of_an_exchange(emulator):
     assert (journal["requests"], journal["exchanges"]) == (1, 1)
     assert before <= entry.pop("at") <= time.time()
     assert entry == {
-        "end_user_id": ALICE["end_user_id"],
-        "client_id": ALICE["client_id"],
+        "end_user_id": emulator.alice["end_user_id"],
+        "client_id": emulator.alice["client_id"],
         "method": "POST",
         "signature": "anonymous",
         "status": 200,
@@ -164,16 +157,16 @@ def test_credentials_differ_from_one_emulator_to_the_next(start_emulator):
     assert one.keys["access_key_secret"] != other.keys["access_key_secret"]
 
 
-def test_a_port_that_is_taken_is_an_error_of_one_line(emulator, tmp_path):
+def test_a_port_that_is_taken_is_an_error_of_one_line(emulator, script, tmp_path):
     port = emulator.host.split(":")[1]
-    command = [sys.executable, str(SCRIPT), "--ready-file", str(tmp_path / "r"), "--port", port]
+    command = [sys.executable, script, "--ready-file", str(tmp_path / "r"), "--port", port]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
     assert done.returncode == 1 and done.stderr.count("\n") == 1
 
 
-def test_tls_without_cryptography_is_an_error_of_one_line(tmp_path):
+def test_tls_without_cryptography_is_an_error_of_one_line(script, tmp_path):
     (tmp_path / "cryptography.py").write_text("raise ImportError")
-    command = [sys.executable, str(SCRIPT), "--ready-file", str(tmp_path / "ready.json"), "--tls"]
+    command = [sys.executable, script, "--ready-file", str(tmp_path / "ready.json"), "--tls"]
     done = subprocess.run(
         command,
         capture_output=True,
