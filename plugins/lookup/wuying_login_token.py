@@ -163,9 +163,13 @@ class LookupModule(LookupBase):
         self, terms: list[t.Any], variables: dict[str, t.Any], kwargs: dict[str, t.Any]
     ) -> list[str]:
         get_option = self._read_options(variables, kwargs)
-        flat = [item for term in terms for item in (term if isinstance(term, (list, tuple)) else [term])]
+        flat = [
+            item for term in terms for item in (term if isinstance(term, (list, tuple)) else [term])
+        ]
         if get_option("login_token") is not None and len(flat) > 1:
-            raise OptionError("login_token belongs to a single term: put it into dictionaries for several terms.")
+            raise OptionError(
+                "login_token belongs to a single term: put it into dictionaries for several terms."
+            )
         if get_option("store") == "none":
             raise OptionError("store must not be 'none': a lookup is evaluated again and again.")
         asks = [read_ask(_with_term(get_option, term)) for term in flat]
@@ -174,12 +178,20 @@ class LookupModule(LookupBase):
             return [_token(keeper, ask, check=check) for ask in asks]
 
     def _read_options(self, variables: dict[str, t.Any], kwargs: dict[str, t.Any]) -> GetOption:
-        known = {name: option for name, option in self.option_definitions.items() if name != "_terms"}
+        known = {
+            name: option for name, option in self.option_definitions.items() if name != "_terms"
+        }
         for name in kwargs:
             if name not in known:
-                raise OptionError(f"'{name}' is not an option of this lookup; these are: {', '.join(sorted(known))}.")
-        names = [variable["name"] for option in known.values() for variable in option.get("vars", ())]
-        rendered = {name: self._templar.template(variables[name]) for name in names if name in variables}
+                raise OptionError(
+                    f"'{name}' is not an option of this lookup; these are: {', '.join(sorted(known))}."
+                )
+        names = [
+            variable["name"] for option in known.values() for variable in option.get("vars", ())
+        ]
+        rendered = {
+            name: self._templar.template(variables[name]) for name in names if name in variables
+        }
         self.set_options(var_options=rendered, direct=kwargs)
         # A set of credentials comes from one place: where a keyword gives a part of it, variables give none.
         direct = any(kwargs.get(name) is not None for name in _credentials.OPTIONS)

@@ -62,7 +62,9 @@ def read_answer(reply: Reply, endpoint: str, spent: str, sent_at: float) -> Answ
         return Answer(t.cast(str, token), request_id, sent_at)
     if isinstance(code, str):
         shown = _shaped(code, _CODE)
-        error = _error(reply, "UnknownError" if shown is None or shown in spent else shown, endpoint)
+        error = _error(
+            reply, "UnknownError" if shown is None or shown in spent else shown, endpoint
+        )
     else:
         error = _unexpected(reply, endpoint)
     error.http_status, error.request_id = reply.status, request_id
@@ -90,13 +92,15 @@ def _error(reply: Reply, code: str, endpoint: str) -> ServiceError:
     elif code.startswith(_CREDENTIALS):
         advice = f"The service refused the credentials ({code}): check the access key and its security token."
     elif code.startswith(_PERMISSION):
-        advice = (
-            f"The credentials may not exchange login tokens ({code}): grant them the RAM action ecd:RefreshLoginToken."
-        )
+        advice = f"The credentials may not exchange login tokens ({code}): grant them the RAM action ecd:RefreshLoginToken."
     elif code.startswith(_REQUEST) and "LoginToken" not in code:
-        advice = f"The service refused the request ({code}): check the options that name the session."
+        advice = (
+            f"The service refused the request ({code}): check the options that name the session."
+        )
     else:
-        return ServiceError(f"The service refused the login token ({code}).", code=code, refused=True)
+        return ServiceError(
+            f"The service refused the login token ({code}).", code=code, refused=True
+        )
     return ServiceError(advice, code=code)
 
 
@@ -124,7 +128,8 @@ def _unexpected(reply: Reply, endpoint: str) -> ServiceError:
             sent=True,
         )
     return ServiceError(
-        f"The endpoint {endpoint} {what}: check region_id, endpoint and proxy.", code="InvalidResponse"
+        f"The endpoint {endpoint} {what}: check region_id, endpoint and proxy.",
+        code="InvalidResponse",
     )
 
 
@@ -143,7 +148,9 @@ def _fields(body: bytes) -> dict[str, t.Any]:
         value = json.loads(body.decode("utf-8"))
     except (ValueError, RecursionError):
         return {}
-    return {str(name).lower(): item for name, item in value.items()} if isinstance(value, dict) else {}
+    return (
+        {str(name).lower(): item for name, item in value.items()} if isinstance(value, dict) else {}
+    )
 
 
 def _shaped(value: t.Any, shape: re.Pattern[str]) -> str | None:

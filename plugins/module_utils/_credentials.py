@@ -66,7 +66,9 @@ def _checked(given: t.Sequence[str | None], names: str) -> Credentials:
         )
     for value in (access_key_id, access_key_secret, security_token or "-"):
         if not (value.isascii() and value.isprintable() and " " not in value):
-            raise OptionError(f"{names} and the security token must be ASCII text without white space.")
+            raise OptionError(
+                f"{names} and the security token must be ASCII text without white space."
+            )
     return Credentials(access_key_id, access_key_secret, security_token)
 
 

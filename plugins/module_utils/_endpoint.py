@@ -36,7 +36,9 @@ def parse_endpoint(text: str) -> str:
         parts = urlsplit(text)
         port, host = parts.port, (parts.hostname or "").lower()
     except ValueError:
-        raise OptionError("endpoint must be a URL such as https://ecd.cn-hangzhou.aliyuncs.com.") from None
+        raise OptionError(
+            "endpoint must be a URL such as https://ecd.cn-hangzhou.aliyuncs.com."
+        ) from None
     if parts.scheme not in ("https", "http") or text != text.strip() or not text.isprintable():
         raise OptionError("endpoint must begin with https:// and name a host.")
     if "@" in parts.netloc:
@@ -44,13 +46,17 @@ def parse_endpoint(text: str) -> str:
     if parts.path not in ("", "/") or "?" in text or "#" in text:
         raise OptionError("endpoint must have no path, query or fragment.")
     if port == 0 or parts.netloc.endswith(":") or not (_HOST.fullmatch(host) or _is_ipv6(host)):
-        raise OptionError("endpoint must name a host by ASCII letters, digits, dots and hyphens, or by its address.")
+        raise OptionError(
+            "endpoint must name a host by ASCII letters, digits, dots and hyphens, or by its address."
+        )
     name = f"[{host}]" if ":" in host else host
     if port is not None and port != {"https": 443, "http": 80}[parts.scheme]:
         name = f"{name}:{port}"
     endpoint = f"{parts.scheme}://{name}"
     if parts.scheme == "http" and not is_loopback(endpoint):
-        raise OptionError("endpoint must begin with https://; plain http is for loopback addresses only.")
+        raise OptionError(
+            "endpoint must begin with https://; plain http is for loopback addresses only."
+        )
     return endpoint
 
 

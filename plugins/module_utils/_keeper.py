@@ -22,9 +22,7 @@ from ._signals import signals_held
 from ._store import Kept, Slot, Store
 
 OUTCOME_UNKNOWN = "OutcomeUnknown"
-_UNKNOWN = (
-    "an earlier exchange of its login token was cut short, the answer is lost, and the service refuses the token now."
-)
+_UNKNOWN = "an earlier exchange of its login token was cut short, the answer is lost, and the service refuses the token now."
 _REFUSED = "the service refused its login token."
 _LOG_IN = "The user must log in again; pass the new token as login_token."
 
@@ -62,7 +60,8 @@ def decide(ask: Ask, kept: Kept, now: float) -> Plan:
         return Plan(ask.login_token, login=True)
     if record is None:
         raise LoginRequired(
-            "Nothing is kept of this session: pass login_token once to start it.", code="NoLoginToken"
+            "Nothing is kept of this session: pass login_token once to start it.",
+            code="NoLoginToken",
         )
     if not ask.force:
         state = record.state(now, ask.refresh_before)
@@ -111,7 +110,9 @@ class Keeper:
         """Say what :meth:`ensure` would do, as far as the store tells; write nothing, send nothing."""
         kept = self._store.read(ask.session)
         if kept.damage:
-            self._warn(f"The record of the session is damaged ({kept.damage}) and would be set aside.")
+            self._warn(
+                f"The record of the session is damaged ({kept.damage}) and would be set aside."
+            )
         plan = decide(ask, kept, self._clock())
         if plan.token is None:
             return Outcome(False, kept.record, kept.record)
@@ -131,7 +132,9 @@ class Keeper:
         kept = slot.read()
         if kept.damage:
             place = slot.set_aside()
-            self._warn(f"The record of the session is damaged ({kept.damage}); it was set aside as {place}.")
+            self._warn(
+                f"The record of the session is damaged ({kept.damage}); it was set aside as {place}."
+            )
         elif kept.record is not None and kept.record != seen.record:
             # An exchange ended after we asked: its outcome is as new as that of a forced one.
             ask = ask._replace(force=False)

@@ -71,7 +71,7 @@ _SERVICE_SPEC: _Spec = {
     "ca_path": {"type": "path"},
     "proxy": {"type": "str"},
 }
-_LONGEST_ID = 512
+_LONGEST_ID = 256
 _DAY = 86400
 _YEAR = 366 * _DAY
 
@@ -137,9 +137,7 @@ def _read_optional_id(get_option: GetOption, name: str) -> str | None:
 def _read_id(get_option: GetOption, name: str) -> str:
     value = get_option(name)
     if not isinstance(value, str) or not 0 < len(value) <= _LONGEST_ID or not value.isprintable():
-        raise OptionError(
-            f"{name} must be a text of 1 to {_LONGEST_ID} printable characters."
-        )
+        raise OptionError(f"{name} must be a text of 1 to {_LONGEST_ID} printable characters.")
     return value
 
 
@@ -148,7 +146,7 @@ def _read_token(value: t.Any) -> str | None:
         return None
     if not is_token(value):
         raise OptionError(
-            "login_token must be the token's text alone, without white space: check for a line break or quotes around it."
+            "login_token must be the token's text alone, in ASCII and without white space: check for a line break in it."
         )
     return str(value)
 
@@ -169,8 +167,12 @@ def _open_store(get_option: GetOption) -> Store:
         return NoStore()
     if separator and scheme in ("redis", "rediss", "unix"):
         if "@" in rest:
-            raise OptionError("store must have no user name or password in it: use store_username and store_password.")
-        raise OptionError("store must be a directory or 'none': this version keeps no records in Redis yet.")
+            raise OptionError(
+                "store must have no user name or password in it: use store_username and store_password."
+            )
+        raise OptionError(
+            "store must be a directory or 'none': this version keeps no records in Redis yet."
+        )
     path = os.path.expandvars(os.path.expanduser(str(address)))
     if separator or not os.path.isabs(path) or not path.isprintable():
         raise OptionError("store must be the absolute path of a directory, or 'none'.")
@@ -183,7 +185,9 @@ def _default_directory() -> str:
     if not os.path.isabs(base):
         base = os.path.join(os.path.expanduser("~"), ".local", "state")
     if not os.path.isabs(base):
-        raise OptionError("store must be given: this user has no home directory to keep records in.")
+        raise OptionError(
+            "store must be given: this user has no home directory to keep records in."
+        )
     return os.path.join(base, "wuying.workspace", "login_tokens")
 
 

@@ -21,7 +21,7 @@ LINEAGE_LENGTH = 64
 """How many fingerprints of used-up tokens a record remembers."""
 PASSED_LENGTH = 16
 """How many fingerprints of tokens that users passed in a record remembers, apart from the lineage."""
-TOKEN_LENGTH = 16384
+TOKEN_LENGTH = 8192
 CLOCK_TOLERANCE = 60.0
 """By how many seconds a record may lie in the future before it counts as stale."""
 END_OF_TIME = 253402300799.0
@@ -39,10 +39,11 @@ def fingerprint(token: str) -> str:
 
 
 def is_token(value: object) -> bool:
-    """Say whether a value has the shape of a login token: printable, without white space, of bounded length."""
+    """Say whether a value has the shape of a login token: ASCII without white space, of bounded length."""
     return (
         isinstance(value, str)
         and 0 < len(value) <= TOKEN_LENGTH
+        and value.isascii()
         and value.isprintable()
         and " " not in value
     )

@@ -266,12 +266,21 @@ def _explain(error: Exception, attempt: _Attempt, endpoint: str) -> ServiceError
     if attempt.expired or isinstance(error, (TimeoutError, requests.Timeout)):
         code, what = "Timeout", "did not answer in time: try again later, or raise timeout"
     elif not attempt.resolved:
-        code, what = "NameNotResolved", "has a name that cannot be resolved: check region_id, endpoint and DNS"
+        code, what = (
+            "NameNotResolved",
+            "has a name that cannot be resolved: check region_id, endpoint and DNS",
+        )
     elif isinstance(error, requests.exceptions.SSLError) and not attempt.sent:
-        code, what = "TlsFailed", "could not be verified: check endpoint, ca_path and its certificate"
+        code, what = (
+            "TlsFailed",
+            "could not be verified: check endpoint, ca_path and its certificate",
+        )
         retryable = not _is_untrusted(error)
     elif isinstance(error, requests.exceptions.ProxyError):
-        code, what = "ProxyFailed", "cannot be reached by the proxy: check proxy and the proxy variables"
+        code, what = (
+            "ProxyFailed",
+            "cannot be reached by the proxy: check proxy and the proxy variables",
+        )
     elif not attempt.sent:
         code, what = "ConnectionFailed", "cannot be reached: check endpoint, proxy and the network"
     else:

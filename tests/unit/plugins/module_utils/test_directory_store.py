@@ -1,0 +1,308 @@
+# Copyright (c) 2026 The wuying.workspace authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The directory store: whose it is, what it refuses, and what it survives."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import stat
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.wuying.workspace.plugins.module_utils import _attempt
+from ansible_collections.wuying.workspace.plugins.module_utils._directory_store import (
+    RESERVED,
+    DirectoryStore,
+)
+from ansible_collections.wuying.workspace.plugins.module_utils._errors import (
+    LockTimeout,
+    StoreError,
+)
+from ansible_collections.wuying.workspace.plugins.module_utils._session import (
+    TOKEN_LENGTH,
+    Record,
+    Session,
+    succeed,
+)
+
+from .conftest import leave_note, put, session_at
+
+SESSION = session_at("https://ecd.cn-hangzhou.aliyuncs.com")
+RECORD = succeed(None, SESSION, "v1first", "v1second", 1000.0, 900, None)
+
+
+@pytest.fixture
+def store(store_path: Path) -> DirectoryStore:
+    """Return a store whose folder is not there yet."""
+    return DirectoryStore(str(store_path))
+
+
+def soon(seconds: float = 10) -> float:
+    """Return a deadline."""
+    return time.monotonic() + seconds
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077, 0o777])
+def test_the_folder_is_0700_and_its_files_are_0600_whatever_the_umask(
+    store: DirectoryStore, store_path: Path, umask: int
+) -> None:
+    before = os.umask(umask)
+    try:
+        put(store, RECORD)
+        leave_note(store, SESSION, "v1second")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(store_path.stat().st_mode) == 0o700
+    files = {path.suffix: stat.S_IMODE(path.stat().st_mode) for path in store_path.iterdir()}
+    assert files == {".json": 0o600, ".lock": 0o600, ".next": 0o600}
+
+
+def test_files_are_named_after_the_sessions_key_and_nothing_of_the_session(
+    store: DirectoryStore, store_path: Path
+) -> None:
+    put(store, RECORD)
+    assert sorted(path.name for path in store_path.iterdir()) == [
+        f"{SESSION.key}.json",
+        f"{SESSION.key}.lock",
+    ]
+    assert len(SESSION.key) == 64
+    assert set(SESSION.key) <= set("0123456789abcdef")
+
+
+def test_what_is_kept_is_read_again(store: DirectoryStore) -> None:
+    put(store, RECORD)
+    assert store.read(SESSION) == (RECORD, None, None)
+
+
+def test_reading_creates_nothing(store: DirectoryStore, store_path: Path) -> None:
+    assert store.read(SESSION) == (None, None, None)
+    assert not store_path.exists()
+
+
+def test_missing_parents_are_made(tmp_path: Path) -> None:
+    put(DirectoryStore(str(tmp_path / "a" / "b" / "store")), RECORD)
+    assert (tmp_path / "a" / "b" / "store" / f"{SESSION.key}.json").exists()
+
+
+@pytest.mark.parametrize("mode", [0o750, 0o705, 0o777, 0o720, 0o702])
+def test_a_folder_that_others_have_access_to_is_refused(
+    store: DirectoryStore, store_path: Path, mode: int
+) -> None:
+    store_path.mkdir()
+    store_path.chmod(mode)
+    _is_refused(store, "is open to other users")
+
+
+@pytest.mark.parametrize("suffix", ["json", "next", "lock"])
+@pytest.mark.parametrize("mode", [0o640, 0o602])
+def test_a_file_that_others_have_access_to_is_refused(
+    store: DirectoryStore, store_path: Path, suffix: str, mode: int
+) -> None:
+    put(store, RECORD)
+    leave_note(store, SESSION, "v1second")
+    (store_path / f"{SESSION.key}.{suffix}").chmod(mode)
+    with pytest.raises(StoreError, match="is open to other users") as caught:
+        with store.lock(SESSION, soon()) as slot:
+            slot.read()
+    assert caught.value.code == "StoreUnsafe"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+@pytest.mark.parametrize("what", ["folder", "json", "next", "lock"])
+def test_what_belongs_to_another_user_is_refused(
+    store: DirectoryStore, store_path: Path, what: str
+) -> None:
+    put(store, RECORD)
+    leave_note(store, SESSION, "v1second")
+    os.chown(store_path if what == "folder" else store_path / f"{SESSION.key}.{what}", 12345, -1)
+    with pytest.raises(StoreError, match="belongs to another user") as caught:
+        with store.lock(SESSION, soon()) as slot:
+            slot.read()
+    assert caught.value.code == "StoreUnsafe"
+
+
+def test_a_symbolic_link_in_place_of_the_folder_is_refused(
+    store: DirectoryStore, store_path: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "elsewhere").mkdir(mode=0o700)
+    store_path.symlink_to(tmp_path / "elsewhere")
+    _is_refused(store, "not a plain directory")
+
+
+def test_a_file_in_place_of_the_folder_is_refused(store: DirectoryStore, store_path: Path) -> None:
+    store_path.touch(mode=0o600)
+    _is_refused(store, "not a plain directory")
+
+
+@pytest.mark.parametrize("suffix", ["json", "next", "lock"])
+@pytest.mark.parametrize("kind", ["symbolic link", "FIFO", "folder"])
+def test_what_is_no_plain_file_is_refused_without_waiting(
+    store: DirectoryStore, store_path: Path, tmp_path: Path, suffix: str, kind: str
+) -> None:
+    store_path.mkdir(mode=0o700)
+    path = store_path / f"{SESSION.key}.{suffix}"
+    if kind == "symbolic link":
+        (tmp_path / "elsewhere").touch(mode=0o600)
+        path.symlink_to(tmp_path / "elsewhere")
+    elif kind == "FIFO":
+        os.mkfifo(path, 0o600)
+    else:
+        path.mkdir(mode=0o700)
+    with pytest.raises(StoreError, match="not a plain directory or file") as caught:
+        with store.lock(SESSION, soon()) as slot:
+            slot.read()
+            slot.begin(_attempt.begin(None, "v1second", ""))
+    assert caught.value.code == "StoreUnsafe"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_folder_is_an_error(store: DirectoryStore, store_path: Path) -> None:
+    store_path.mkdir(mode=0o500)
+    _is_refused(store, "Permission denied")
+
+
+def test_a_folder_that_cannot_be_made_is_an_error() -> None:
+    _is_refused(DirectoryStore("/proc/1/no/such/store"), "cannot be used")
+
+
+def test_a_second_holder_waits_for_the_first(store: DirectoryStore) -> None:
+    order: list[str] = []
+
+    def hold() -> None:
+        with store.lock(SESSION, soon()):
+            order.append("second")
+
+    with store.lock(SESSION, soon()):
+        thread = threading.Thread(target=hold)
+        thread.start()
+        time.sleep(0.1)
+        order.append("first")
+    thread.join(10)
+    assert order == ["first", "second"]
+
+
+def test_waiting_ends_at_the_deadline(store: DirectoryStore) -> None:
+    with store.lock(SESSION, soon()):
+        start = time.monotonic()
+        with pytest.raises(LockTimeout), store.lock(SESSION, soon(0.2)):
+            pass
+        assert 0.2 <= time.monotonic() - start < 5
+
+
+def test_sessions_do_not_wait_for_each_other(store: DirectoryStore) -> None:
+    other = dataclasses.replace(SESSION, end_user_id="bob")
+    with store.lock(SESSION, soon()), store.lock(other, soon(0.1)):
+        pass
+
+
+def test_the_lock_file_stays(store: DirectoryStore, store_path: Path) -> None:
+    lock = store_path / f"{SESSION.key}.lock"
+    put(store, RECORD)
+    inode = lock.stat().st_ino
+    with store.lock(SESSION, soon()) as slot:
+        assert slot.forget()
+    put(store, RECORD)
+    assert lock.stat().st_ino == inode
+
+
+def test_space_for_the_largest_record_is_reserved_before_the_note(
+    store: DirectoryStore, store_path: Path
+) -> None:
+    leave_note(store, SESSION, "v1second")
+    file = store_path / f"{SESSION.key}.next"
+    assert file.stat().st_blocks * 512 >= RESERVED
+    assert len(_largest_record().dump()) <= RESERVED
+
+
+def test_the_largest_record_is_kept_and_read_again(store: DirectoryStore) -> None:
+    record = _largest_record()
+    put(store, record)
+    assert store.read(record.session).record == record
+
+
+def test_a_note_is_read_while_the_record_stays(store: DirectoryStore) -> None:
+    put(store, RECORD)
+    leave_note(store, SESSION, "v1second")
+    kept = store.read(SESSION)
+    assert kept.record == RECORD
+    assert kept.doubts("v1second")
+    assert not kept.doubts("v1third")
+
+
+@pytest.mark.parametrize("content", [b"", bytes(RESERVED)])
+def test_space_without_a_note_is_no_note(
+    store: DirectoryStore, store_path: Path, content: bytes
+) -> None:
+    put(store, RECORD)
+    _write(store_path / f"{SESSION.key}.next", content)
+    assert store.read(SESSION).attempt is None
+
+
+@pytest.mark.parametrize("content", [RECORD.dump(), RECORD.dump()[:20], b"{}\n", b"\xff"])
+def test_a_note_that_cannot_be_read_doubts_every_token(
+    store: DirectoryStore, store_path: Path, content: bytes
+) -> None:
+    put(store, RECORD)
+    _write(store_path / f"{SESSION.key}.next", content)
+    assert store.read(SESSION).doubts("v1second")
+    assert store.read(SESSION).record == RECORD
+
+
+def test_readers_see_the_old_record_or_the_new_one_and_nothing_else(
+    store: DirectoryStore,
+) -> None:
+    records = [dataclasses.replace(RECORD, login_token=f"v1{n}" * 500) for n in range(50)]
+    put(store, records[0])
+    done = threading.Event()
+    seen = set()
+
+    def read() -> None:
+        while not done.is_set():
+            kept = store.read(SESSION)
+            assert kept.damage is None
+            seen.add(kept.record and kept.record.login_token)
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    for record in records:
+        put(store, record)
+    done.set()
+    thread.join(20)
+    assert seen <= {record.login_token for record in records}
+
+
+def test_a_descriptor_is_never_left_open(store: DirectoryStore, store_path: Path) -> None:
+    put(store, RECORD)
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(5):
+        store.read(SESSION)
+        put(store, RECORD)
+        leave_note(store, SESSION, "v1second")
+    (store_path / f"{SESSION.key}.json").chmod(0o640)
+    for _ in range(5):
+        with pytest.raises(StoreError):
+            store.read(SESSION)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def _is_refused(store: DirectoryStore, reason: str) -> None:
+    with pytest.raises(StoreError, match=reason), store.lock(SESSION, soon()):
+        pass
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    path.chmod(0o600)
+
+
+def _largest_record() -> Record:
+    field = "😀" * 256
+    session = Session("https://" + "a" * 253, "r" * 256, *[field] * 5)
+    record = succeed(None, session, "v1", "x" * TOKEN_LENGTH, 1000.0, 900, "r" * 64)
+    return dataclasses.replace(record, lineage=("f" * 64,) * 64, passed=("f" * 64,) * 16)

@@ -1,0 +1,185 @@
+# Copyright (c) 2026 The wuying.workspace authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The promise under many processes, and under processes that die."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+import typing as t
+
+import pytest
+
+from ansible_collections.wuying.workspace.plugins.module_utils import _directory_store
+from ansible_collections.wuying.workspace.plugins.module_utils._errors import (
+    LoginRequired,
+    WuyingError,
+)
+from ansible_collections.wuying.workspace.plugins.module_utils._keeper import Ask
+
+from .conftest import House
+
+PROCESSES = 64
+FORK = multiprocessing.get_context("fork")
+
+
+def ask_in_processes(house: House) -> list[tuple[str, str]]:
+    """Have 64 processes ask at the same instant; return what each got: a token, or an error's code."""
+    start = FORK.Event()
+    results: t.Any = FORK.Queue()
+
+    def ask() -> None:
+        start.wait(60)
+        try:
+            outcome = house.keeper(retries=1).ensure(Ask(house.session))
+        except WuyingError as error:
+            results.put(("error", error.code))
+        else:
+            results.put(("token", outcome.record.login_token if outcome.record else ""))
+
+    processes = [FORK.Process(target=ask) for _ in range(PROCESSES)]
+    for process in processes:
+        process.start()
+    start.set()
+    got = [results.get(timeout=60) for _ in processes]
+    for process in processes:
+        process.join(60)
+    return got
+
+
+def test_64_processes_that_ask_for_one_stale_session_send_one_exchange(
+    rotating_house: House,
+) -> None:
+    rotating_house.have("stale")
+    got = ask_in_processes(rotating_house)
+    journal = rotating_house.emulator.journal()
+    assert (journal["requests"], journal["exchanges"]) == (1, 1)
+    record = rotating_house.kept().record
+    assert record is not None
+    assert got == [("token", record.login_token)] * PROCESSES
+
+
+def test_64_processes_that_ask_a_failing_service_send_one_tasks_retries(house: House) -> None:
+    house.have("expired")
+    house.emulator.fault("status", status=503, code="ServiceUnavailable", count=None)
+    assert ask_in_processes(house) == [("error", "ServiceUnavailable")] * PROCESSES
+    assert house.requests() <= 2
+
+
+def run_and_die(house: House, monkeypatch: pytest.MonkeyPatch, instant: str) -> None:
+    """Ask in a process that is killed at an instant of the exchange."""
+
+    def die(*_arguments: object, **_keywords: object) -> t.NoReturn:
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError
+
+    with monkeypatch.context() as patch:
+        module, _dot, name = instant.rpartition(".")
+        patch.setattr({"os": os, "store": _directory_store._Files}[module], name, die)
+        process = FORK.Process(target=house.ask)
+        process.start()
+        process.join(60)
+    assert process.exitcode == -signal.SIGKILL
+
+
+# Between the answer and the rename: the answer is there, and not yet kept.
+AFTER_THE_ANSWER = ["store.keep", "os.ftruncate", "os.rename"]
+
+
+@pytest.mark.parametrize("instant", AFTER_THE_ANSWER)
+def test_after_a_kill_before_the_rename_the_next_task_says_that_the_outcome_is_unknown(
+    rotating_house: House, monkeypatch: pytest.MonkeyPatch, instant: str
+) -> None:
+    record = rotating_house.have("stale")
+    run_and_die(rotating_house, monkeypatch, instant)
+    assert rotating_house.kept().record == record
+    with pytest.raises(LoginRequired, match="log in again") as caught:
+        rotating_house.ask()
+    assert caught.value.code == "OutcomeUnknown"
+    assert rotating_house.ask(rotating_house.emulator.issue()).changed
+
+
+@pytest.mark.parametrize("instant", AFTER_THE_ANSWER)
+def test_after_the_same_kill_a_service_that_does_not_rotate_recovers_by_itself(
+    house: House, monkeypatch: pytest.MonkeyPatch, instant: str
+) -> None:
+    record = house.have("stale")
+    run_and_die(house, monkeypatch, instant)
+    assert house.kept().record == record
+    assert house.ask().changed
+    assert house.kept().attempt is None
+
+
+@pytest.mark.parametrize("instant", ["os.posix_fallocate", "os.pwrite"])
+def test_after_a_kill_before_the_note_nothing_was_sent_and_nothing_is_doubted(
+    rotating_house: House, monkeypatch: pytest.MonkeyPatch, instant: str
+) -> None:
+    record = rotating_house.have("current")
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            House, "ask", lambda house: house.keeper().ensure(Ask(house.session, force=True))
+        )
+        run_and_die(rotating_house, monkeypatch, instant)
+    assert rotating_house.requests() == 0
+    assert rotating_house.ask() == (False, record, record, None)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_waits_until_the_answer_is_kept(house: House, number: signal.Signals) -> None:
+    house.have("stale")
+    house.emulator.fault("drip", interval=0.005, carried_out=True)
+    process = FORK.Process(target=_ask_as_a_program, args=(house,))
+    process.start()
+    end = time.monotonic() + 20
+    while house.kept().attempt is None:
+        assert time.monotonic() < end
+    assert process.pid is not None
+    os.kill(process.pid, number)
+    process.join(30)
+    assert process.exitcode == (-number if number == signal.SIGTERM else 1)
+    kept = house.kept()
+    assert kept.attempt is None
+    assert kept.record is not None
+    assert kept.record.state(time.time(), 300) == "current"
+
+
+def test_a_signal_ends_the_retries(house: House) -> None:
+    house.have("stale")
+    house.emulator.fault("throttle", retry_after=20000, count=None)
+    process = FORK.Process(target=_ask_as_a_program, args=(house,), kwargs={"retries": 5})
+    process.start()
+    end = time.monotonic() + 20
+    while not house.requests():
+        assert time.monotonic() < end
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGTERM)
+    process.join(10)
+    assert process.exitcode == -signal.SIGTERM
+    assert house.requests() == 1
+
+
+def _ask_as_a_program(house: House, retries: int = 0) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    house.keeper(seconds=60, retries=retries).ensure(Ask(house.session))
+
+
+def test_a_lock_is_gone_with_its_holder(house: House) -> None:
+    house.have("stale")
+    held = FORK.Event()
+
+    def hold() -> None:
+        with house.store.lock(house.session, time.monotonic() + 10):
+            held.set()
+            time.sleep(60)
+
+    process = FORK.Process(target=hold)
+    process.start()
+    assert held.wait(20)
+    process.kill()
+    process.join(20)
+    assert house.ask().changed
