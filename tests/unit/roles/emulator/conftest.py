@@ -144,12 +144,3 @@ def fixture_start_emulator(tmp_path: Path) -> Iterator[Callable[..., Emulator]]:
 def fixture_emulator(start_emulator: Callable[..., Emulator]) -> Emulator:
     """Give an emulator with the defaults."""
     return start_emulator()
-
-
-@pytest.fixture(name="shared_emulator", scope="module")
-def fixture_shared_emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
-    """Give an emulator that the tests of a module share."""
-    emulator = start(tmp_path_factory.mktemp("emulator"))
-    yield emulator
-    emulator.process.terminate()
-    emulator.process.communicate(timeout=10)

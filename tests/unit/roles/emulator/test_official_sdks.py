@@ -146,10 +146,10 @@ def test_the_journal_names_the_signature_version(emulator, exchange):
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(name=st.text(min_size=1, max_size=20), place=st.sampled_from(["query", "body"]))
-def test_whatever_the_characters_the_signatures_agree(shared_emulator, exchange, name, place):
-    token = shared_emulator.issue(end_user_id=name)
+def test_whatever_the_characters_the_signatures_agree(emulator, exchange, name, place):
+    token = emulator.issue(end_user_id=name)
     parameters = {**PARAMETERS, "EndUserId": name, "LoginToken": token}
-    assert exchange(shared_emulator.host, shared_emulator.keys, parameters, place)
+    assert exchange(emulator.host, emulator.keys, parameters, place)
 
 
 @pytest.mark.parametrize("exchange", EXCHANGES)
