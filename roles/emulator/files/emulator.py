@@ -319,6 +319,11 @@ async def deliver(writer: asyncio.StreamWriter, data: bytes, fault: dict[str, An
         writer.close()
 
 
+def as_list(payload: Any) -> list[Any]:
+    """Take one thing or a list of them as a list."""
+    return payload if isinstance(payload, list) else [payload]
+
+
 def read_identity(item: Any) -> Identity:
     """Read the identity of a session from control input."""
     if not isinstance(item, dict) or not all(isinstance(value, str) for value in item.values()):
@@ -585,11 +590,6 @@ class Emulator:
             writer.close()
 
 
-def as_list(payload: Any) -> list[Any]:
-    """Take one thing or a list of them as a list."""
-    return payload if isinstance(payload, list) else [payload]
-
-
 def write_private(path: Path, text: str) -> None:
     """Write a file at once and for its owner only."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
@@ -652,6 +652,7 @@ async def run(options: argparse.Namespace, ca_path: Path | None) -> None:
     write_private(options.ready_file, json.dumps(ready))
     await stop.wait()
     server.close()
+    options.ready_file.unlink(missing_ok=True)
 
 
 def main() -> None:
@@ -671,10 +672,10 @@ def main() -> None:
     try:
         asyncio.run(run(options, ca_path))
     except OSError as problem:
-        sys.exit(f"The emulator cannot serve: {problem}.")
+        sys.exit(f"The emulator cannot serve: {problem}")
     finally:
-        for path in filter(None, (ca_path, options.ready_file)):
-            path.unlink(missing_ok=True)
+        if ca_path:
+            ca_path.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":
