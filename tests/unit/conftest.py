@@ -101,19 +101,13 @@ def start_emulator(
         emulator.stop()
 
 
-@pytest.fixture(scope="session")
-def _emulator(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Emulator]:
-    emulator = _start(tmp_path_factory.mktemp("emulator"))
-    yield emulator
-    emulator.stop()
-
-
 @pytest.fixture
-def emulator(_emulator: Emulator) -> t.Iterator[Emulator]:
-    """Return an emulator with an empty journal and no faults."""
-    _emulator.clear()
-    yield _emulator
-    _emulator.clear()
+def emulator(start_emulator: t.Callable[..., Emulator]) -> Emulator:
+    """Return an emulator with an empty journal and no faults.
+
+    ansible-test runs each test in a process of its own, so nothing can be shared between tests.
+    """
+    return start_emulator()
 
 
 @pytest.fixture(autouse=True)

@@ -2,104 +2,25 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the tests of keeper and stores share: a session, its records, and keepers over real stores and emulators."""
+"""Fixtures of the tests of keeper and stores."""
 
 from __future__ import annotations
 
-import dataclasses
-import time
 import typing as t
 from pathlib import Path
 
 import pytest
 
-from ansible_collections.wuying.workspace.plugins.module_utils import _attempt
 from ansible_collections.wuying.workspace.plugins.module_utils._directory_store import (
     DirectoryStore,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._keeper import Ask, Keeper, Outcome
-from ansible_collections.wuying.workspace.plugins.module_utils._service import Service, Settings
-from ansible_collections.wuying.workspace.plugins.module_utils._session import (
-    Record,
-    Session,
-    succeed,
+from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.house import (
+    House,
+    session_at,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._store import Kept, Store
 
 if t.TYPE_CHECKING:
-    from ...conftest import Emulator
-
-SECONDS_LEFT = {"current": 800, "stale": 100, "expired": -5}
-
-
-def put(store: Store, record: Record) -> None:
-    """Keep a record as the keeper does."""
-    with store.lock(record.session, time.monotonic() + 10) as slot:
-        slot.begin(_attempt.begin(None, record.login_token, "a test"))
-        slot.keep(record)
-
-
-def leave_note(store: Store, session: Session, token: str) -> None:
-    """Leave the note of an exchange whose writer is gone."""
-    with store.lock(session, time.monotonic() + 10) as slot:
-        slot.begin(_attempt.begin(slot.read().attempt, token, "a test"))
-
-
-@dataclasses.dataclass
-class House:
-    """One session's store, and the emulator that issued its tokens."""
-
-    store: Store
-    emulator: Emulator
-    session: Session
-    warnings: list[str] = dataclasses.field(default_factory=list)
-
-    def keeper(self, *, seconds: float = 30, retries: int = 0, way: str = "") -> Keeper:
-        """Return a keeper that sends anonymous requests."""
-        service = Service(Settings(timeout=5, retries=retries), way, lambda deadline: None)
-        return Keeper(
-            self.store, service, deadline=time.monotonic() + seconds, warn=self.warnings.append
-        )
-
-    def ask(self, login_token: str | None = None, **options: t.Any) -> Outcome:
-        """Ask as a task does."""
-        keeper = self.keeper(retries=options.pop("retries", 0))
-        return keeper.ensure(Ask(self.session, login_token, **options))
-
-    def predict(self, login_token: str | None = None, **options: t.Any) -> Outcome:
-        """Ask as a task in check mode does."""
-        return self.keeper().predict(Ask(self.session, login_token, **options))
-
-    def have(self, state: str) -> Record:
-        """Keep a record in the given state, of a token that the service takes."""
-        token = self.emulator.issue()
-        now = time.time()
-        record = succeed(None, self.session, "v1first", token, now, 900, None)
-        left = SECONDS_LEFT.get(state, SECONDS_LEFT["current"])
-        record = dataclasses.replace(record, obtained_at=now + left - 900, expires_at=now + left)
-        if state == "ended":
-            record = record.as_ended("InvalidLoginToken")
-        put(self.store, record)
-        return record
-
-    def kept(self) -> Kept:
-        """Return what the store holds."""
-        return self.store.read(self.session)
-
-    def requests(self) -> int:
-        """Return how many requests the service saw."""
-        return int(self.emulator.journal()["requests"])
-
-
-def session_at(endpoint: str) -> Session:
-    """Return the session whose tokens the emulator issues."""
-    return Session(
-        endpoint=endpoint,
-        region_id="cn-hangzhou",
-        office_site_id="cn-hangzhou+dir-2381910001",
-        end_user_id="alice",
-        client_id="f4a0dc8e-1702-4728-9a60-95b27a35c0de",
-    )
+    from ansible_collections.wuying.workspace.tests.unit.conftest import Emulator
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import os
 import stat
 import threading
 import time
+import typing as t
 from pathlib import Path
 
 import pytest
@@ -30,8 +31,11 @@ from ansible_collections.wuying.workspace.plugins.module_utils._session import (
     Session,
     succeed,
 )
-
-from .conftest import leave_note, put, session_at
+from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.house import (
+    leave_note,
+    put,
+    session_at,
+)
 
 SESSION = session_at("https://ecd.cn-hangzhou.aliyuncs.com")
 RECORD = succeed(None, SESSION, "v1first", "v1second", 1000.0, 900, None)
@@ -224,6 +228,31 @@ def test_the_largest_record_is_kept_and_read_again(store: DirectoryStore) -> Non
     record = _largest_record()
     put(store, record)
     assert store.read(record.session).record == record
+
+
+def test_a_record_is_on_the_disk_step_by_step_before_it_is_told(
+    store: DirectoryStore, store_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[str] = []
+
+    def traced(name: str) -> None:
+        call = getattr(os, name)
+
+        def run(*arguments: object, **keywords: object) -> object:
+            is_folder = name == "fsync" and stat.S_ISDIR(os.fstat(t.cast(int, arguments[0])).st_mode)
+            steps.append(f"{name} of the folder" if is_folder else name)
+            return call(*arguments, **keywords)
+
+        monkeypatch.setattr(os, name, run)
+
+    for name in ("posix_fallocate", "pwrite", "ftruncate", "fsync", "rename"):
+        traced(name)
+    with store.lock(SESSION, soon()) as slot:
+        slot.begin(_attempt.begin(None, "v1first", ""))
+        assert steps == ["posix_fallocate", "pwrite", "fsync", "fsync of the folder"]
+        steps.clear()
+        slot.keep(RECORD)
+        assert steps == ["pwrite", "ftruncate", "fsync", "rename", "fsync of the folder"]
 
 
 def test_a_note_is_read_while_the_record_stays(store: DirectoryStore) -> None:

@@ -23,9 +23,10 @@ from ansible_collections.wuying.workspace.plugins.module_utils._errors import (
 from ansible_collections.wuying.workspace.plugins.module_utils._keeper import Ask
 from ansible_collections.wuying.workspace.plugins.module_utils._session import fingerprint
 from ansible_collections.wuying.workspace.plugins.module_utils._store import NoStore
-
-from .conftest import House, leave_note
-
+from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.house import (
+    House,
+    leave_note,
+)
 
 # No record
 

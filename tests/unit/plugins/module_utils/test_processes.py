@@ -20,8 +20,9 @@ from ansible_collections.wuying.workspace.plugins.module_utils._errors import (
     WuyingError,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._keeper import Ask
-
-from .conftest import House
+from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.house import (
+    House,
+)
 
 PROCESSES = 64
 FORK = multiprocessing.get_context("fork")

@@ -1,0 +1,42 @@
+#!/bin/sh
+# Copyright (c) 2026 The wuying.workspace authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Find the Pythons at hand and start run.py with the newest.
+# Each candidate is executed: a pyenv shim of an inactive version is a name and no Python.
+
+about='
+import ensurepip, os, sys, venv
+version = "%d.%d" % sys.version_info[:2]
+real = os.path.join(sys.base_prefix, "bin", "python" + version)
+if sys.version_info[3] == "final" and sys.version_info >= (3, 8):
+    print(version, real if os.path.exists(real) else sys.executable)
+'
+
+candidates() {
+    folders=$PATH
+    if command -v pyenv >/dev/null 2>&1; then
+        for bin in "$(pyenv root)"/versions/*/bin; do
+            folders=$folders:$bin
+        done
+    fi
+    IFS=:
+    for folder in $folders; do
+        for python in "$folder"/python3 "$folder"/python3.[0-9] "$folder"/python3.[0-9][0-9]; do
+            [ -x "$python" ] && "$python" -c "$about" </dev/null 2>/dev/null
+        done
+    done
+}
+
+# One line each, "3.13 /path/of/python3.13", newest first; of equal versions the first on PATH.
+pythons=$(candidates | sort -s -t . -k 2,2nr | awk '!seen[$1]++')
+newest=${pythons%%
+*}
+case $newest in
+3.[89]\ * | 3.10\ * | '')
+    echo 'Python 3.11 or newer, with its modules venv and ensurepip, is needed on PATH.' >&2
+    exit 1
+    ;;
+esac
+PYTHONS=$pythons exec "${newest#* }" "$(dirname "$0")/run.py" "$@"
