@@ -1,0 +1,49 @@
+# Copyright (c) 2026 The wuying.workspace authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Developer interface; `make` lists the targets.
+#   CORE=2.18        another ansible-core than the newest release
+#   ARGS="..."       more arguments for the tool: a unit test file, an integration target, ...
+
+RUN = sh tests/tools/run.sh --core=$(CORE)
+
+.PHONY: help
+help: ## List the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 20
+
+.PHONY: test
+test: ## Run every check and test: lint, docs, licences, build, ansible-test
+	@$(RUN) test
+
+.PHONY: sanity units integration
+sanity: ## Run ansible-test sanity
+	@$(RUN) sanity $(ARGS)
+units: ## Run ansible-test units
+	@$(RUN) units $(ARGS)
+integration: ## Run ansible-test integration
+	@$(RUN) integration $(ARGS)
+
+.PHONY: lint docs-check license-check extra-checks build-import-check
+lint: ## Run ruff, mypy and yamllint
+	@$(RUN) checks antsibull-nox-config formatters codeqa yamllint typing
+docs-check: ## Check the documentation with antsibull-docs
+	@$(RUN) checks $@
+license-check: ## Check that every file names its licence
+	@$(RUN) checks $@
+extra-checks: ## Check for unwanted files and for the action group
+	@$(RUN) checks $@
+build-import-check: ## Build the collection and import it as Galaxy does
+	@$(RUN) checks $@
+
+.PHONY: format
+format: ## Format the code, and sort its imports
+	@$(RUN) format
+
+.PHONY: demo
+demo: ## Play playbooks/demo.yml against the emulator
+	@$(RUN) demo
+
+.PHONY: clean
+clean: ## Remove what these targets have made
+	rm -rf .venv .nox .ruff_cache __pycache__ build
