@@ -20,6 +20,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils import _attempt
 from ansible_collections.wuying.workspace.plugins.module_utils._directory_store import (
     RESERVED,
     DirectoryStore,
+    _Files,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._errors import (
     LockTimeout,
@@ -304,6 +305,27 @@ def test_readers_see_the_old_record_or_the_new_one_and_nothing_else(
     done.set()
     thread.join(20)
     assert seen <= {record.login_token for record in records}
+
+
+def test_who_reads_while_an_exchange_ends_sees_its_record_or_its_note(
+    store: DirectoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(store, RECORD)
+    newer = dataclasses.replace(RECORD, login_token="v1third")
+    load = _Files._load
+    loads: list[str] = []
+
+    def load_slowly(files: _Files, name: str) -> bytes | None:
+        data = load(files, name)
+        loads.append(name)
+        if len(loads) == 1:
+            put(store, newer)
+        return data
+
+    leave_note(store, SESSION, "v1second")
+    monkeypatch.setattr(_Files, "_load", load_slowly)
+    kept = store.read(SESSION)
+    assert kept.record == newer or kept.doubts("v1second")
 
 
 def test_a_descriptor_is_never_left_open(store: DirectoryStore, store_path: Path) -> None:
