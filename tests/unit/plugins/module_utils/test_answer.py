@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Answers are read by the service's error table; nothing of them is shown but code and request ID."""
+"""Answers are read by the service's error table; nothing but code and ID is shown."""
 
 from __future__ import annotations
 
