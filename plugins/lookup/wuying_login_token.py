@@ -115,6 +115,7 @@ from collections.abc import Mapping
 from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
 from ansible.utils.display import Display
+
 from ansible_collections.wuying.workspace.plugins.module_utils import _credentials
 from ansible_collections.wuying.workspace.plugins.module_utils._errors import (
     LoginRequired,

@@ -9,8 +9,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import typing as t
-import uuid
 
 from ._errors import WuyingError
 from ._session import FORMAT, DamagedRecord, dump_line, fingerprint, load_object, newest
@@ -62,7 +62,7 @@ def begin(previous: Attempt | None, token: str, way: str) -> Attempt:
     doubted: tuple[str, ...] | None = () if previous is None else previous.doubted
     if doubted is not None:
         doubted = newest(doubted, mark, length=DOUBTED_LENGTH)
-    return Attempt(uuid.uuid4().hex, mark, way, doubted)
+    return Attempt(os.urandom(16).hex(), mark, way, doubted)
 
 
 UNREADABLE = Attempt(id="", fingerprint="", way="", doubted=None)

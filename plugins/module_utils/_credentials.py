@@ -14,14 +14,15 @@ import typing as t
 
 from ansible.module_utils.basic import missing_required_lib
 
-from ._bounded import call_within
 from ._errors import MissingLibraryError, OptionError, ServiceError
-from .signer import Credentials
+
+Keys = t.Tuple[str, str, t.Optional[str]]
+"""An access key's ID, its secret and, where the key is a temporary one of STS, its security token."""
 
 OPTIONS = ("access_key_id", "access_key_secret", "security_token")
 
 
-def from_options(get_option: t.Callable[[str], t.Any]) -> t.Callable[[float], Credentials | None]:
+def from_options(get_option: t.Callable[[str], t.Any]) -> t.Callable[[float], Keys | None]:
     """Return a function of the deadline (of :func:`time.monotonic`) that finds the credentials once they are needed.
 
     The function returns None where requests are to be anonymous, and raises :class:`OptionError` or
@@ -45,7 +46,7 @@ def whose(get_option: t.Callable[[str], t.Any]) -> str:
     return f"{get_option('auth_method')} {access_key_id} {get_option('signature_version')}"
 
 
-def _from_environment() -> Credentials:
+def _from_environment() -> Keys:
     given = [os.environ.get(_variable(name)) or None for name in OPTIONS]
     if not any(given):
         raise OptionError(
@@ -57,7 +58,7 @@ def _from_environment() -> Credentials:
     return _checked(given, f"{_variable('access_key_id')} and {_variable('access_key_secret')}")
 
 
-def _checked(given: t.Sequence[str | None], names: str) -> Credentials:
+def _checked(given: t.Sequence[str | None], names: str) -> Keys:
     access_key_id, access_key_secret, security_token = given
     if not access_key_id or not access_key_secret:
         raise OptionError(
@@ -69,14 +70,16 @@ def _checked(given: t.Sequence[str | None], names: str) -> Credentials:
             raise OptionError(
                 f"{names} and the security token must be ASCII text without white space."
             )
-    return Credentials(access_key_id, access_key_secret, security_token)
+    return access_key_id, access_key_secret, security_token
 
 
-def _from_provider_chain(deadline: float) -> Credentials:
+def _from_provider_chain(deadline: float) -> Keys:
     try:
         from alibabacloud_credentials.client import Client
     except ImportError:
         raise MissingLibraryError(missing_required_lib("alibabacloud-credentials")) from None
+    from ._bounded import call_within
+
     found = None
     try:
         found = call_within(deadline - time.monotonic(), lambda: Client().get_credential())

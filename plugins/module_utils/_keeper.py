@@ -13,13 +13,15 @@ import time
 import typing as t
 
 from . import _attempt
-from ._answer import Answer
 from ._attempt import Attempt
 from ._errors import LockTimeout, LoginRequired, ServiceError, StoreError, WuyingError
-from ._service import Service
 from ._session import CURRENT, ENDED, EXPIRED, Record, Session, fingerprint, succeed
 from ._signals import signals_held
 from ._store import Kept, Slot, Store
+
+if t.TYPE_CHECKING:
+    from ._answer import Answer
+    from ._service import Service
 
 OUTCOME_UNKNOWN = "OutcomeUnknown"
 _UNKNOWN = "an earlier exchange of its login token was cut short, the answer is lost, and the service refuses the token now."
@@ -78,15 +80,21 @@ class Keeper:
     def __init__(
         self,
         store: Store,
-        service: Service,
+        connect: t.Callable[[], Service],
         *,
+        way: str,
         deadline: float,
         warn: t.Callable[[str], None],
         clock: t.Callable[[], float] = time.time,
     ) -> None:
-        """Take the instant of :func:`time.monotonic` by which everything has ended, and where warnings go."""
+        """Take the store, and ``connect``, which gives the service once an exchange is due.
+
+        ``way`` names, without secrets, whose credentials the service is asked with: only who goes the same way shares a
+        failure. ``deadline`` is the instant of :func:`time.monotonic` by which everything has ended.
+        """
         self._store = store
-        self._service = service
+        self._connect = connect
+        self._way = fingerprint(way)[:12]
         self._deadline = deadline
         self._warn = warn
         self._clock = clock
@@ -99,10 +107,10 @@ class Keeper:
         seen = self._store.read(ask.session)
         if not seen.damage and decide(ask, seen, self._clock()).token is None:
             return Outcome(False, seen.record, seen.record)
-        self._service.require_credentials(self._deadline)
+        service = self._connect()
         try:
             with self._store.lock(ask.session, self._deadline) as slot:
-                return self._ensure_locked(ask, seen, slot)
+                return self._ensure_locked(ask, seen, slot, service)
         except LockTimeout as error:
             return self._serve_or_raise(ask, seen, error)
 
@@ -128,7 +136,7 @@ class Keeper:
                 there = slot.forget()
         return Outcome(there, kept.record)
 
-    def _ensure_locked(self, ask: Ask, seen: Kept, slot: Slot) -> Outcome:
+    def _ensure_locked(self, ask: Ask, seen: Kept, slot: Slot, service: Service) -> Outcome:
         kept = slot.read()
         if kept.damage:
             place = slot.set_aside()
@@ -144,23 +152,23 @@ class Keeper:
         shared = self._shared_failure(plan.token, seen, kept)
         if shared is not None:
             return self._serve_or_raise(ask, kept, shared)
-        return self._exchange(ask, plan, kept, slot)
+        return self._exchange(ask, plan, kept, slot, service)
 
     def _shared_failure(self, token: str, seen: Kept, kept: Kept) -> WuyingError | None:
         """Return how an exchange of the same token, by the same credentials, failed since we asked."""
         attempt = kept.attempt
         if attempt is None or attempt == seen.attempt:
             return None
-        same = attempt.fingerprint == fingerprint(token) and attempt.way == self._service.way
+        same = attempt.fingerprint == fingerprint(token) and attempt.way == self._way
         return attempt.error() if same else None
 
-    def _exchange(self, ask: Ask, plan: Plan, kept: Kept, slot: Slot) -> Outcome:
+    def _exchange(self, ask: Ask, plan: Plan, kept: Kept, slot: Slot, service: Service) -> Outcome:
         token = t.cast(str, plan.token)
-        attempt = _attempt.begin(kept.attempt, token, self._service.way)
+        attempt = _attempt.begin(kept.attempt, token, self._way)
         with signals_held():
             slot.begin(attempt)
             try:
-                answer = self._service.exchange(ask.session, token, self._deadline)
+                answer = service.exchange(ask.session, token, self._deadline)
             except ServiceError as error:
                 failure = self._note_failure(error, plan, kept, attempt, slot)
             else:

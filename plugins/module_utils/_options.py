@@ -12,6 +12,7 @@ Everything is checked here, before anything is sent or written. Each message nam
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import time
 import typing as t
@@ -23,9 +24,11 @@ from ._directory_store import DirectoryStore
 from ._endpoint import default_endpoint, parse_endpoint
 from ._errors import OptionError
 from ._keeper import Ask, Keeper
-from ._service import Service, Settings
 from ._session import Session, is_token
 from ._store import NoStore, Store
+
+if t.TYPE_CHECKING:
+    from ._service import Service
 
 GetOption = t.Callable[[str], t.Any]
 
@@ -103,17 +106,29 @@ def open_keeper(get_option: GetOption, warn: t.Callable[[str], None]) -> t.Itera
     """
     deadline = time.monotonic() + _number(get_option, "deadline", 0.001, _DAY)
     store = _open_store(get_option)
-    settings = Settings(
-        signature_version=get_option("signature_version"),
-        timeout=_number(get_option, "timeout", 0.001, _DAY),
-        retries=int(_number(get_option, "retries", 0, 100)),
-        validate_certs=get_option("validate_certs"),
-        ca_path=_read_ca_path(get_option("ca_path")),
-        proxy=_read_proxy(get_option("proxy")),
-    )
-    credentials = _credentials.from_options(get_option)
-    with Service(settings, _credentials.whose(get_option), credentials) as service:
-        yield Keeper(store, service, deadline=deadline, warn=warn)
+    find_keys = _credentials.from_options(get_option)
+    settings: dict[str, t.Any] = {
+        "signature_version": get_option("signature_version"),
+        "timeout": _number(get_option, "timeout", 0.001, _DAY),
+        "retries": int(_number(get_option, "retries", 0, 100)),
+        "validate_certs": get_option("validate_certs"),
+        "ca_path": _read_ca_path(get_option("ca_path")),
+        "proxy": _read_proxy(get_option("proxy")),
+    }
+    with contextlib.ExitStack() as opened:
+
+        @functools.lru_cache(maxsize=None)
+        def connect() -> Service:
+            keys = find_keys(deadline)
+            # Imported here, so that a task that sends nothing pays for no HTTP library.
+            from ._service import Service
+            from .signer import Credentials
+
+            return opened.enter_context(Service(keys and Credentials(*keys), **settings))
+
+        yield Keeper(
+            store, connect, way=_credentials.whose(get_option), deadline=deadline, warn=warn
+        )
 
 
 def _read_session(get_option: GetOption) -> Session:

@@ -8,13 +8,13 @@
 
 from __future__ import annotations
 
+import time
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ._keeper import Outcome
 from ._session import Record, fingerprint
-from .signer import format_timestamp
 
 try:
     from ansible.module_utils.secrets import register_secret
@@ -35,8 +35,8 @@ def describe(outcome: Outcome, now: float, *, return_token: bool) -> dict[str, t
     if record is not None:
         result.update(
             request_id=record.request_id,
-            obtained_at=format_timestamp(record.obtained_at),
-            expires_at=format_timestamp(record.expires_at),
+            obtained_at=_iso(record.obtained_at),
+            expires_at=_iso(record.expires_at),
             remaining=record.remaining(now),
             session=record.session.identity(),
             source="store" if record == outcome.before else "service",
@@ -71,10 +71,14 @@ def mask(token: str) -> str:
     return str(register_secret(token))
 
 
+def _iso(seconds: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+
 def _summary(record: Record | None) -> dict[str, str]:
     if record is None:
         return {}
     return {
-        "expires_at": format_timestamp(record.expires_at),
+        "expires_at": _iso(record.expires_at),
         "fingerprint": fingerprint(record.login_token)[:12],
     }

@@ -3,27 +3,27 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 
-"""One exchange: sign it, send it, read the answer, and try again where that makes sense."""
+"""One exchange: sign it, send it, read the answer, and try again where that makes sense.
+
+Only ``_options.py`` imports this file, and only when an exchange is due: an unchanged task is to be as fast as a ping.
+"""
 
 from __future__ import annotations
 
-import hashlib
+import os
 import random
 import time
 import typing as t
-import uuid
 
 from ansible.module_utils.basic import missing_required_lib
 
+from . import _transport
 from ._answer import Answer, read_answer
 from ._endpoint import host_of
 from ._errors import MissingLibraryError, ServiceError
 from ._session import Session
 from ._signals import signal_waits
 from .signer import Credentials, SignedRequest, sign_v1, sign_v3
-
-if t.TYPE_CHECKING:
-    from ._transport import Transport
 
 ACTION = "RefreshLoginToken"
 API_VERSION = "2020-10-02"
@@ -41,54 +41,43 @@ _PARAMETERS = {
 }
 
 
-class Settings(t.NamedTuple):
-    """How to reach the service. Times are in seconds; ``retries`` counts the attempts after the first."""
-
-    signature_version: str = "v3"
-    timeout: float = 10
-    retries: int = 3
-    validate_certs: bool = True
-    ca_path: str | None = None
-    proxy: str | None = None
-
-
 class Service:
     """Exchanges login tokens, over connections that it keeps until it is closed."""
 
     def __init__(
         self,
-        settings: Settings,
-        way: str,
-        credentials: t.Callable[[float], Credentials | None],
+        credentials: Credentials | None,
         *,
-        clock: t.Callable[[], float] = time.time,
+        signature_version: str = "v3",
+        timeout: float = 10,
+        retries: int = 3,
+        validate_certs: bool = True,
+        ca_path: str | None = None,
+        proxy: str | None = None,
         connections: int = 1,
+        clock: t.Callable[[], float] = time.time,
     ) -> None:
-        """Take ``credentials`` as a function of the deadline, asked once and only when an exchange is due.
+        """Take credentials, None for anonymous requests; ``timeout`` is in seconds and bounds one attempt in full.
 
-        It returns None for anonymous requests. ``way`` names, without secrets, whose credentials they are: only who goes the same way shares a failure.
+        ``retries`` counts the attempts after the first. Raises :class:`MissingLibraryError`.
         """
-        self.way = hashlib.sha256(way.encode("utf-8", "surrogatepass")).hexdigest()[:12]
-        self._settings = settings
-        self._find_credentials = credentials
-        self._credentials: list[Credentials | None] = []
+        if _transport.REQUESTS_IMPORT_ERROR is not None:
+            raise MissingLibraryError(missing_required_lib("requests"))
+        self._credentials = credentials
+        self._signature_version = signature_version
+        self._timeout = timeout
+        self._retries = retries
         self._clock = clock
         self._clock_offset = 0.0
-        self._connections = connections
-        self._transport: Transport | None = None
+        self._transport = _transport.Transport(
+            proxy=proxy, validate_certs=validate_certs, ca_path=ca_path, connections=connections
+        )
 
     def __enter__(self) -> Service:
         return self
 
     def __exit__(self, *_exception: object) -> None:
-        if self._transport is not None:
-            self._transport.close()
-
-    def require_credentials(self, deadline: float) -> Credentials | None:
-        """Return the credentials. Raises :class:`WuyingError` where there are none."""
-        if not self._credentials:
-            self._credentials.append(self._find_credentials(deadline))
-        return self._credentials[0]
+        self._transport.close()
 
     def exchange(self, session: Session, login_token: str, deadline: float) -> Answer:
         """Exchange a login token for the next, before ``deadline`` of :func:`time.monotonic`.
@@ -97,7 +86,7 @@ class Service:
         attempts that were made.
         """
         sent = clock_corrected = False
-        retries = self._settings.retries
+        retries = self._retries
         while True:
             try:
                 return self._attempt(session, login_token, deadline)
@@ -108,7 +97,7 @@ class Service:
             if failure.server_time is not None and not clock_corrected:
                 self._clock_offset, clock_corrected = failure.server_time - self._clock(), True
             elif failure.retryable and retries > 0:
-                wait = _backoff(self._settings.retries - retries, failure.wait)
+                wait = _backoff(self._retries - retries, failure.wait)
                 retries -= 1
             else:
                 raise failure
@@ -116,50 +105,29 @@ class Service:
                 raise failure
 
     def _attempt(self, session: Session, login_token: str, deadline: float) -> Answer:
-        seconds = min(self._settings.timeout, deadline - time.monotonic())
+        seconds = min(self._timeout, deadline - time.monotonic())
         if seconds <= 0:
             raise ServiceError(
                 "The deadline is over before the exchange began: try again later, or raise deadline.",
                 code="DeadlineExceeded",
                 retryable=True,
             )
-        transport = self._open_transport()
         sent_at = self._clock()
-        credentials = self.require_credentials(deadline)
-        signed = self._sign(session, login_token, credentials, sent_at + self._clock_offset)
-        reply = transport.post(session.endpoint, signed, seconds)
+        signed = self._sign(session, login_token, sent_at + self._clock_offset)
+        reply = self._transport.post(session.endpoint, signed, seconds)
         return read_answer(reply, session.endpoint, login_token, sent_at)
 
-    def _sign(
-        self,
-        session: Session,
-        login_token: str,
-        credentials: Credentials | None,
-        timestamp: float,
-    ) -> SignedRequest:
+    def _sign(self, session: Session, login_token: str, timestamp: float) -> SignedRequest:
         identity = session.identity()
         parameters = {
             name: identity[field] for field, name in _PARAMETERS.items() if field in identity
         }
         parameters["LoginToken"] = login_token
-        call = (ACTION, API_VERSION, parameters, credentials, timestamp, uuid.uuid4().hex)
-        if self._settings.signature_version == "v1":
+        nonce = os.urandom(16).hex()
+        call = (ACTION, API_VERSION, parameters, self._credentials, timestamp, nonce)
+        if self._signature_version == "v1":
             return sign_v1(*call)
         return sign_v3(*call, host=host_of(session.endpoint))
-
-    def _open_transport(self) -> Transport:
-        if self._transport is None:
-            from . import _transport
-
-            if _transport.REQUESTS_IMPORT_ERROR is not None:
-                raise MissingLibraryError(missing_required_lib("requests"))
-            self._transport = _transport.Transport(
-                proxy=self._settings.proxy,
-                validate_certs=self._settings.validate_certs,
-                ca_path=self._settings.ca_path,
-                connections=self._connections,
-            )
-        return self._transport
 
 
 def _backoff(attempt: int, wish: float) -> float:

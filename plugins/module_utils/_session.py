@@ -35,7 +35,7 @@ class DamagedRecord(Exception):
 
 def fingerprint(token: str) -> str:
     """Return the SHA-256 of a token in hex: what is kept and shown in a token's place."""
-    return hashlib.sha256(token.encode("utf-8")).hexdigest()
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def is_token(value: object) -> bool:

@@ -6,7 +6,7 @@
 
 """One HTTP request over ``requests``, bounded in time and size, direct or by proxy, never redirected.
 
-Only ``_service.py`` imports this file, and only when a request is due: whoever serves a record pays for no HTTP library.
+Only ``_service.py`` imports this file, and nothing else imports ``requests``.
 """
 
 from __future__ import annotations

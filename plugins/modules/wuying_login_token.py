@@ -243,6 +243,7 @@ retryable:
 import time
 
 from ansible.module_utils.basic import AnsibleModule, env_fallback
+
 from ansible_collections.wuying.workspace.plugins.module_utils._errors import (
     OptionError,
     WuyingError,

@@ -12,7 +12,7 @@ import typing as t
 
 from ansible_collections.wuying.workspace.plugins.module_utils import _attempt
 from ansible_collections.wuying.workspace.plugins.module_utils._keeper import Ask, Keeper, Outcome
-from ansible_collections.wuying.workspace.plugins.module_utils._service import Service, Settings
+from ansible_collections.wuying.workspace.plugins.module_utils._service import Service
 from ansible_collections.wuying.workspace.plugins.module_utils._session import (
     Record,
     Session,
@@ -50,9 +50,12 @@ class House:
 
     def keeper(self, *, seconds: float = 30, retries: int = 0, way: str = "") -> Keeper:
         """Return a keeper that sends anonymous requests."""
-        service = Service(Settings(timeout=5, retries=retries), way, lambda deadline: None)
         return Keeper(
-            self.store, service, deadline=time.monotonic() + seconds, warn=self.warnings.append
+            self.store,
+            lambda: Service(None, timeout=5, retries=retries),
+            way=way,
+            deadline=time.monotonic() + seconds,
+            warn=self.warnings.append,
         )
 
     def ask(self, login_token: str | None = None, **options: t.Any) -> Outcome:

@@ -395,7 +395,7 @@ def test_who_goes_another_way_does_not_share_a_failure(house: House) -> None:
         house.ask()
     keeper = house.keeper(way="other credentials")
     with house.store.lock(house.session, time.monotonic() + 10) as slot:
-        assert keeper._ensure_locked(Ask(house.session), seen, slot).changed
+        assert keeper._ensure_locked(Ask(house.session), seen, slot, keeper._connect()).changed
 
 
 def test_who_waits_longer_than_the_deadline_is_served_a_living_token(house: House) -> None:
