@@ -1,0 +1,469 @@
+# Copyright (c) 2026 The wuying.workspace authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The lookup, found by its full name as templates find it."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import sys
+import time
+import typing as t
+from pathlib import Path
+
+import pytest
+
+try:
+    from ansible.errors import AnsibleError
+    from ansible.parsing.dataloader import DataLoader
+    from ansible.plugins import loader
+    from ansible.template import Templar
+    from ansible.utils.display import Display
+except ImportError:  # a Python that is none of the controller's
+    pytest.skip("lookups run on the controller only", allow_module_level=True)
+try:
+    from ansible.template import trust_as_template
+except ImportError:  # before ansible-core 2.19
+
+    def trust_as_template(value):
+        """Return a template, which needs no trust yet."""
+        return value
+
+
+from ansible.utils.collection_loader import AnsibleCollectionConfig
+
+from ansible_collections.wuying.workspace.plugins.module_utils import _attempt, _directory_store
+from ansible_collections.wuying.workspace.plugins.module_utils._directory_store import (
+    DirectoryStore,
+)
+from ansible_collections.wuying.workspace.plugins.module_utils._session import (
+    Record,
+    Session,
+    fingerprint,
+    succeed,
+)
+
+PACKAGE = "ansible_collections"
+NAME = "wuying.workspace.wuying_login_token"
+ROOT = Path(_directory_store.__file__).parents[5]
+IDENTITY = {
+    "region_id": "cn-hangzhou",
+    "client_id": "f4a0dc8e-1702-4728-9a60-95b27a35c0de",
+    "office_site_id": "cn-hangzhou+dir-2381910001",
+}
+
+
+class House:
+    """An emulator, a store, and the lookup to run between them."""
+
+    def __init__(self, emulator: t.Any, folder: Path) -> None:
+        self.emulator, self.store = emulator, folder / "store"
+        self.options: dict[str, t.Any] = {
+            **IDENTITY,
+            "endpoint": emulator.url,
+            "store": str(self.store),
+            "access_key_id": emulator.access_key_id,
+            "access_key_secret": emulator.access_key_secret,
+            "retries": 0,
+        }
+
+    def look_up(self, *terms: t.Any, variables: t.Any = None, **options: t.Any) -> list[str]:
+        """Look tokens up; options that are None are left out."""
+        given = {**self.options, **options}
+        given = {name: value for name, value in given.items() if value is not None}
+        variables = variables or {}
+        templar = Templar(loader=DataLoader(), variables=variables)
+        lookup = loader.lookup_loader.get(NAME, loader=DataLoader(), templar=templar)
+        tokens = lookup.run(list(terms), variables=variables, **given)
+        assert all(type(token).__mro__[-2] is str for token in tokens)
+        return [str(token) for token in tokens]
+
+    def failure_of(self, *terms: t.Any, **arguments: t.Any) -> str:
+        """Return the message with which a lookup fails."""
+        with pytest.raises(AnsibleError) as caught:
+            self.look_up(*terms, **arguments)
+        return str(caught.value)
+
+    def start(self, end_user_id: str = "alice", **options: t.Any) -> str:
+        """Start a session and return its current token."""
+        token = self.emulator.issue(end_user_id)
+        (current,) = self.look_up(end_user_id, login_token=token, **options)
+        self.emulator.clear()
+        return current
+
+    def keep(self, seconds: float) -> Record:
+        """Keep a record of Alice whose token has so many seconds to live."""
+        session = Session(endpoint=self.emulator.url, end_user_id="alice", **IDENTITY)
+        now = time.time()
+        record = succeed(None, session, "v1first", self.emulator.issue(), now, 900, None)
+        record = dataclasses.replace(
+            record, obtained_at=now + seconds - 900, expires_at=now + seconds
+        )
+        with DirectoryStore(str(self.store)).lock(session, time.monotonic() + 10) as slot:
+            slot.begin(_attempt.begin(None, record.login_token, "a test"))
+            slot.keep(record)
+        return record
+
+    def requests(self) -> int:
+        """Return how many requests the service has seen."""
+        return int(self.emulator.journal()["requests"])
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _collections():
+    """Have Ansible find this collection, where the runner of the tests does not see to it."""
+    if AnsibleCollectionConfig.collection_finder is not None:
+        yield
+        return
+    plain = {name: sys.modules[name] for name in sys.modules if name.startswith(PACKAGE)}
+    for name in plain:
+        del sys.modules[name]
+    loader.init_plugin_loader([str(ROOT)])
+    yield
+    AnsibleCollectionConfig.collection_finder._remove()
+    sys.modules.update(plain)
+
+
+@pytest.fixture(name="house")
+def fixture_house(emulator, tmp_path):
+    """Return a house with an empty store."""
+    return House(emulator, tmp_path)
+
+
+@pytest.fixture(name="warnings")
+def fixture_warnings(monkeypatch):
+    """Return a list of the warnings that Ansible shows."""
+    shown: list[str] = []
+    monkeypatch.setattr(
+        Display, "warning", lambda _display, text, *_args, **_kwargs: shown.append(text)
+    )
+    return shown
+
+
+# Terms
+
+
+def test_a_term_is_an_end_user_whose_current_token_is_returned(house):
+    token = house.start()
+    assert house.look_up("alice") == [token]
+    assert house.requests() == 0
+
+
+def test_a_login_token_starts_the_session(house):
+    token = house.emulator.issue()
+    (current,) = house.look_up("alice", login_token=token)
+    assert current not in ("", token)
+    assert house.emulator.journal()["entries"][0]["issued"] == fingerprint(current)[:12]
+
+
+def test_a_session_that_nobody_started_is_an_error(house):
+    message = house.failure_of("alice")
+    assert "NoLoginToken" in message
+    assert "login_token" in message
+    assert house.requests() == 0
+
+
+def test_a_term_may_be_a_dictionary(house):
+    token = house.start()
+    assert house.look_up({"end_user_id": "alice"}) == [token]
+
+
+def test_a_dictionary_starts_its_session_with_its_own_token(house):
+    terms = [
+        {"end_user_id": name, "login_token": house.emulator.issue(name)}
+        for name in ("alice", "bob")
+    ]
+    tokens = house.look_up(*terms)
+    assert len(set(tokens)) == 2
+    assert house.look_up("bob", "alice") == tokens[::-1]
+
+
+def test_the_keys_of_a_dictionary_come_before_the_options(house):
+    identity = {
+        "region_id": "cn-shanghai",
+        "client_id": "another-client",
+        "office_site_id": "another-office",
+        "directory_id": "a-directory",
+        "session_id": "a-session",
+        "endpoint": house.emulator.url,
+    }
+    token = house.emulator.issue("bob", **{k: v for k, v in identity.items() if k != "endpoint"})
+    term = {"end_user_id": "bob", **identity, "login_token": token}
+    (current,) = house.look_up(term, endpoint="https://no-such-host.invalid")
+    assert house.look_up("bob", **identity) == [current]
+
+
+def test_the_end_user_of_dictionaries_that_name_none_is_the_option(house):
+    token = house.start()
+    assert house.look_up({"client_id": IDENTITY["client_id"]}, end_user_id="alice") == [token]
+
+
+def test_a_list_as_a_term_stands_for_its_elements(house):
+    alice, bob = house.start("alice"), house.start("bob")
+    assert house.look_up(["alice", {"end_user_id": "bob"}]) == [alice, bob]
+    assert house.look_up(["bob"], "alice", ("bob",)) == [bob, alice, bob]
+
+
+def test_many_terms_are_served_in_their_order(house):
+    names = [f"user-{number}" for number in range(8)]
+    tokens = {name: house.start(name) for name in names}
+    shuffled = names[3:] + names[:3]
+    assert house.look_up(*shuffled) == [tokens[name] for name in shuffled]
+
+
+def test_without_terms_there_are_no_tokens(house):
+    assert house.look_up() == []
+    assert house.look_up([]) == []
+
+
+@pytest.mark.parametrize("term", [None, 7, True, b"alice", [["alice"]], {"alice"}])
+def test_a_term_of_another_type_is_an_error(house, term):
+    assert "A term must be" in house.failure_of(term)
+
+
+def test_a_dictionary_with_an_unknown_key_is_an_error_that_shows_no_value(house):
+    message = house.failure_of({"end_user_id": "alice", "access_key_secret": "sesame"})
+    assert "A term has a key" in message
+    assert "sesame" not in message
+
+
+def test_a_dictionary_without_an_end_user_is_an_error(house):
+    assert "end_user_id" in house.failure_of({"region_id": "cn-hangzhou"})
+
+
+def test_one_wrong_term_keeps_all_others_from_being_sent(house):
+    house.keep(100)
+    house.failure_of("alice", {"end_user_id": "bob\n"})
+    assert house.requests() == 0
+
+
+@pytest.mark.parametrize("terms", [("alice", "bob"), (["alice", "bob"],)])
+def test_one_login_token_does_not_go_with_several_terms(house, terms):
+    message = house.failure_of(*terms, login_token="v1sesame")
+    assert "single term" in message
+    assert "sesame" not in message
+    assert house.requests() == 0
+
+
+# Exchanging
+
+
+def test_a_stale_token_is_exchanged(house):
+    record = house.keep(100)
+    (token,) = house.look_up("alice")
+    assert token != record.login_token
+    assert house.look_up("alice") == [token]
+    assert house.requests() == 1
+
+
+def test_a_stale_token_that_cannot_be_exchanged_now_is_served_with_a_warning(house, warnings):
+    record = house.keep(100)
+    house.emulator.fault("status")
+    assert house.look_up("alice") == [record.login_token]
+    assert any("ServiceUnavailable" in text for text in warnings)
+    assert record.login_token not in "".join(warnings)
+
+
+def test_a_token_that_cannot_be_kept_is_returned_with_a_warning(house, warnings, monkeypatch):
+    utils = f"{PACKAGE}.wuying.workspace.plugins.module_utils"
+    errors = importlib.import_module(f"{utils}._errors")
+
+    def keep(_slot, _record):
+        raise errors.StoreError("The disk is gone.")
+
+    files = importlib.import_module(f"{utils}._directory_store")._Files
+    monkeypatch.setattr(files, "keep", keep)
+    (token,) = house.look_up("alice", login_token=house.emulator.issue())
+    assert house.emulator.journal()["entries"][0]["issued"] == fingerprint(token)[:12]
+    assert any("The disk is gone." in text for text in warnings)
+    assert token not in "".join(warnings)
+
+
+def test_a_failure_names_the_service_s_code_and_shows_no_secret(house):
+    token = house.emulator.issue()
+    house.emulator.fault("error", code="SignatureDoesNotMatch", message=f"signed: {token}")
+    message = house.failure_of("alice", login_token=token)
+    assert "SignatureDoesNotMatch" in message
+    assert token not in message
+    assert house.emulator.access_key_secret not in message
+
+
+def test_the_cause_of_a_failure_is_not_chained_to_it(house):
+    with pytest.raises(AnsibleError) as caught:
+        house.look_up("alice", login_token="v1never-issued")
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None
+
+
+# Check mode
+
+
+CHECK = {"ansible_check_mode": True}
+
+
+def test_check_mode_serves_a_current_token(house):
+    token = house.start()
+    assert house.look_up("alice", variables=CHECK) == [token]
+
+
+def test_check_mode_serves_a_stale_token_and_sends_nothing(house):
+    record = house.keep(100)
+    assert house.look_up("alice", variables=CHECK) == [record.login_token]
+    assert house.requests() == 0
+
+
+@pytest.mark.parametrize("seconds", [None, -5])
+def test_check_mode_fails_where_no_token_lives(house, seconds):
+    if seconds is not None:
+        house.keep(seconds)
+    token = house.emulator.issue() if seconds is None else None
+    message = house.failure_of("alice", login_token=token, variables=CHECK)
+    assert "check mode" in message
+    assert house.requests() == 0
+    assert house.store.exists() == (seconds is not None)
+
+
+# Options
+
+
+def test_an_unknown_keyword_is_an_error_that_names_it_and_not_its_value(house):
+    message = house.failure_of("alice", end_user="sesame")
+    assert "'end_user'" in message
+    assert "end_user_id" in message
+    assert "sesame" not in message
+
+
+@pytest.mark.parametrize("name", ["state", "force", "return_token"])
+def test_what_only_the_module_does_is_no_option_of_the_lookup(house, name):
+    assert f"'{name}' is not an option" in house.failure_of("alice", **{name: True})
+
+
+def test_a_lookup_needs_a_store(house):
+    assert "store" in house.failure_of("alice", store="none", login_token="v1sesame")
+    assert "store" in house.failure_of("alice", store=None, variables={"wuying_store": "none"})
+    assert house.requests() == 0
+
+
+def test_options_come_from_variables(house):
+    token = house.start()
+    variables = {f"wuying_{name}": value for name, value in house.options.items()}
+    assert house.look_up("alice", variables=variables, **dict.fromkeys(house.options)) == [token]
+
+
+def test_variables_are_rendered(house):
+    token = house.start()
+    variables = {
+        "wuying_region_id": trust_as_template("{{ region }}"),
+        "region": trust_as_template("cn-{{ city }}"),
+        "city": "hangzhou",
+        "wuying_store": trust_as_template("{{ folder ~ '/store' }}"),
+        "folder": str(house.store.parent),
+        "wuying_retries": trust_as_template("{{ 1 + 1 }}"),
+    }
+    nothing = dict.fromkeys(["region_id", "store", "retries"])
+    assert house.look_up("alice", variables=variables, **nothing) == [token]
+
+
+def test_variables_that_are_not_asked_for_are_not_rendered(house):
+    token = house.start()
+    variables = {"wuying_something": trust_as_template("{{ undefined_variable }}")}
+    assert house.look_up("alice", variables=variables) == [token]
+
+
+def test_a_keyword_comes_before_a_variable(house):
+    token = house.start()
+    assert house.look_up("alice", variables={"wuying_region_id": "cn-shanghai"}) == [token]
+
+
+def test_a_login_token_may_come_from_a_variable(house):
+    variables = {"wuying_login_token": house.emulator.issue()}
+    assert house.look_up("alice", variables=variables) == house.look_up("alice")
+
+
+def test_the_store_may_come_from_the_environment(house, monkeypatch):
+    token = house.start()
+    monkeypatch.setenv("WUYING_TOKEN_STORE", str(house.store))
+    assert house.look_up("alice", store=None) == [token]
+
+
+def test_a_login_token_of_the_environment_does_not_count(house, monkeypatch):
+    monkeypatch.setenv("WUYING_LOGIN_TOKEN", house.emulator.issue())
+    assert "NoLoginToken" in house.failure_of("alice")
+    assert house.requests() == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("region_id", "cn-hangzhou\n"),
+        ("endpoint", "http://sesame.example.com"),
+        ("validity", -1),
+        ("deadline", float("nan")),
+        ("store", "relative/sesame"),
+        ("proxy", "http://user:sesame@127.0.0.1"),
+        ("login_token", "sesame\n"),
+    ],
+)
+def test_a_malformed_option_is_an_error_that_does_not_show_it(house, name, value):
+    message = house.failure_of("alice", **{name: value})
+    assert name in message
+    assert "sesame" not in message
+    assert "InvalidOption" in message
+    assert house.requests() == 0
+
+
+def test_a_missing_part_of_the_identity_is_an_error(house):
+    assert "region_id" in house.failure_of("alice", region_id=None)
+
+
+# Credentials
+
+
+def test_credentials_may_come_from_variables(house):
+    sts = {f"wuying_{name}": value for name, value in house.emulator.sts.items()}
+    nothing = {"access_key_id": None, "access_key_secret": None}
+    assert house.look_up("alice", login_token=house.emulator.issue(), variables=sts, **nothing)
+    assert house.emulator.journal()["entries"][0]["signature"] == "v3"
+
+
+def test_a_security_token_of_a_variable_never_joins_a_key_of_keywords(house):
+    variables = {"wuying_security_token": house.emulator.sts["security_token"]}
+    assert house.look_up("alice", login_token=house.emulator.issue(), variables=variables)
+    assert house.emulator.journal()["exchanges"] == 1
+
+
+def test_half_a_set_of_keywords_is_not_completed_by_variables(house):
+    variables = {"wuying_access_key_secret": house.emulator.access_key_secret}
+    message = house.failure_of(
+        "alice",
+        login_token=house.emulator.issue(),
+        access_key_secret=None,
+        variables=variables,
+    )
+    assert "half a set" in message
+    assert house.requests() == 0
+
+
+def test_credentials_come_from_the_environment_where_nothing_else_gives_any(house, monkeypatch):
+    monkeypatch.setenv("ALIBABA_CLOUD_ACCESS_KEY_ID", house.emulator.access_key_id)
+    monkeypatch.setenv("ALIBABA_CLOUD_ACCESS_KEY_SECRET", house.emulator.access_key_secret)
+    nothing = {"access_key_id": None, "access_key_secret": None}
+    assert house.look_up("alice", login_token=house.emulator.issue(), **nothing)
+
+
+def test_a_current_session_needs_no_credentials(house):
+    token = house.start()
+    nothing = {"access_key_id": None, "access_key_secret": None}
+    assert house.look_up("alice", **nothing) == [token]
+
+
+def test_secrets_have_no_key_in_the_configuration_file(house):
+    lookup = loader.lookup_loader.get(NAME)
+    secrets = ("login_token", "access_key_secret", "security_token", "store_password")
+    options = lookup.option_definitions
+    assert not [name for name in secrets if options[name].get("ini")]
+    plain = set(options) - {*secrets, "_terms"}
+    assert [name for name in sorted(plain) if not options[name].get("ini")] == []
+    assert [n for n in sorted(set(options) - {"_terms"}) if not options[n].get("vars")] == []
