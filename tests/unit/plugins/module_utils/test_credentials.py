@@ -21,7 +21,6 @@ from ansible_collections.wuying.workspace.plugins.module_utils._errors import (
     ServiceError,
     WuyingError,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils.signer import Credentials
 
 ID, SECRET, TOKEN = "LTAI5tExample", "sesame-secret", "sesame-security-token"
 OPTION_NAMES = {"access_key_id": ID, "access_key_secret": SECRET, "security_token": TOKEN}
@@ -56,29 +55,29 @@ def fixture_environment(monkeypatch):
 
 def test_options_give_credentials():
     found = find(access_key_id=ID, access_key_secret=SECRET)
-    assert found == Credentials(ID, SECRET, None)
+    assert found == (ID, SECRET, None)
 
 
 def test_options_give_temporary_credentials():
-    assert find(**OPTION_NAMES) == Credentials(ID, SECRET, TOKEN)
+    assert find(**OPTION_NAMES) == (ID, SECRET, TOKEN)
 
 
 def test_without_options_the_environment_gives_credentials(environment):
-    assert find() == Credentials(*VARIABLES.values())
+    assert find() == tuple(VARIABLES.values())
 
 
 def test_empty_options_count_as_none(environment):
     found = find(access_key_id="", access_key_secret="", security_token="")
-    assert found == Credentials(*VARIABLES.values())
+    assert found == tuple(VARIABLES.values())
 
 
 def test_an_empty_security_token_counts_as_none(environment, monkeypatch):
     monkeypatch.setenv("ALIBABA_CLOUD_SECURITY_TOKEN", "")
-    assert find().security_token is None
+    assert find()[2] is None
 
 
 def test_a_security_token_of_the_environment_never_joins_a_key_of_options(environment):
-    assert find(access_key_id=ID, access_key_secret=SECRET) == Credentials(ID, SECRET, None)
+    assert find(access_key_id=ID, access_key_secret=SECRET) == (ID, SECRET, None)
 
 
 @pytest.mark.parametrize(
@@ -177,13 +176,13 @@ def test_the_provider_chain_gives_credentials(provide, environment, token):
     provide(lambda: found_by_chain(security_token=token))
     found = find(auth_method="provider_chain")
     assert found[:2] == (ID, SECRET)
-    assert (found.security_token or None) == (token or None)
+    assert (found[2] or None) == (token or None)
 
 
 def test_options_and_environment_never_join_what_the_chain_gives(provide, environment):
     provide(lambda: found_by_chain(security_token=None))
     found = find(auth_method="provider_chain", **OPTION_NAMES)
-    assert not found.security_token
+    assert not found[2]
 
 
 def test_the_chain_is_not_asked_before_credentials_are_needed(provide):

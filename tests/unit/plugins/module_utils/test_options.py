@@ -13,13 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.wuying.workspace.plugins.module_utils import _options
+from ansible_collections.wuying.workspace.plugins.module_utils import _options, _service
 from ansible_collections.wuying.workspace.plugins.module_utils._directory_store import (
     DirectoryStore,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._errors import OptionError
 from ansible_collections.wuying.workspace.plugins.module_utils._keeper import Ask, Outcome
 from ansible_collections.wuying.workspace.plugins.module_utils._store import NoStore
+from ansible_collections.wuying.workspace.plugins.module_utils.signer import Credentials
 
 NAN, INFINITY = float("nan"), float("inf")
 GIVEN = {
@@ -335,16 +336,21 @@ def test_the_deadline_counts_from_the_opening():
     assert before + 5 <= keeper._deadline <= time.monotonic() + 5
 
 
-def test_settings_reach_the_service(tmp_path):
-    keeper = open_with(
-        timeout=2.5,
-        retries=0,
-        signature_version="v1",
-        validate_certs=False,
-        ca_path=str(tmp_path),
-        proxy="http://proxy.example.com:3128",
-    )
-    assert keeper._service._settings._asdict() == {
+@pytest.fixture(name="connected")
+def fixture_connected(monkeypatch):
+    """Return a list of what services are made with."""
+    made: list[tuple[t.Any, ...]] = []
+
+    def make(service: t.Any, credentials: t.Any, **settings: t.Any) -> None:
+        made.append((credentials, settings))
+
+    monkeypatch.setattr(_service.Service, "__init__", make)
+    monkeypatch.setattr(_service.Service, "__exit__", lambda *_arguments: made.append(("closed",)))
+    return made
+
+
+def test_settings_reach_the_service(connected, tmp_path):
+    settings = {
         "timeout": 2.5,
         "retries": 0,
         "signature_version": "v1",
@@ -352,6 +358,31 @@ def test_settings_reach_the_service(tmp_path):
         "ca_path": str(tmp_path),
         "proxy": "http://proxy.example.com:3128",
     }
+    given = {"access_key_id": "LTAI5t", "access_key_secret": "sesame", **settings}
+    with _options.open_keeper(options(**given), print) as keeper:
+        keeper._connect()
+    assert connected[0] == (Credentials("LTAI5t", "sesame", None), settings)
+    assert isinstance(connected[0][0], Credentials)
+
+
+def test_anonymous_requests_are_made_without_credentials(connected):
+    with _options.open_keeper(options(auth_method="anonymous"), print) as keeper:
+        keeper._connect()
+    assert connected[0][0] is None
+
+
+def test_one_service_is_opened_once_it_is_needed_and_closed_at_the_end(connected):
+    with _options.open_keeper(options(auth_method="anonymous"), print) as keeper:
+        assert connected == []
+        assert keeper._connect() is keeper._connect()
+        assert len(connected) == 1
+    assert connected[1:] == [("closed",)]
+
+
+def test_a_service_that_is_not_needed_needs_no_credentials(connected):
+    with _options.open_keeper(options(), print):
+        pass
+    assert connected == []
 
 
 def test_secrets_are_declared_as_such():

