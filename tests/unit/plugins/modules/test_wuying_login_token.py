@@ -167,16 +167,6 @@ def test_a_stale_token_is_exchanged(house):
     assert result["login_token"] != record.login_token
 
 
-def test_a_stale_token_that_cannot_be_exchanged_now_is_served_with_a_warning(house):
-    record = house.keep(100)
-    house.emulator.fault("status")
-    result = house.run()
-    assert (result["changed"], result["source"]) == (False, "store")
-    assert result["login_token"] == record.login_token
-    assert result["remaining"] <= 100
-    assert any("ServiceUnavailable" in str(warning) for warning in result["warnings"])
-
-
 def test_the_validity_of_a_record_is_that_of_its_exchange(house):
     house.start(validity=5000)
     result = house.run(validity=100)
@@ -531,6 +521,16 @@ def test_as_a_process_it_prints_its_result_and_nothing_else(house):
 def test_as_a_process_it_fails_with_an_exit_code(house):
     code, result, said = run_process(house)
     assert (code, result["error_code"], said) == (1, "NoLoginToken", "")
+
+
+def test_a_stale_token_that_cannot_be_exchanged_now_is_served_with_a_warning(house):
+    record = house.keep(100)
+    house.emulator.fault("status")
+    _code, result, _said = run_process(house)
+    assert (result["changed"], result["source"]) == (False, "store")
+    assert result["login_token"] == record.login_token
+    assert result["remaining"] <= 100
+    assert any("ServiceUnavailable" in str(warning) for warning in result["warnings"])
 
 
 def test_as_a_process_it_keeps_its_files_private_whatever_the_umask(house):
