@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import typing as t
 
@@ -18,8 +17,7 @@ from ._session import FORMAT, DamagedRecord, dump_line, fingerprint, load_object
 DOUBTED_LENGTH = 16
 
 
-@dataclasses.dataclass(frozen=True)
-class Attempt:
+class Attempt(t.NamedTuple):
     """The note of an exchange: that it began and, once it failed, how. It goes when the answer is kept.
 
     ``fingerprint`` is that of the token that goes in; ``way``, by whose credentials. ``doubted`` has the fingerprints
@@ -42,7 +40,7 @@ class Attempt:
         if doubted is not None and not unknown:
             doubted = tuple(mark for mark in doubted if mark != self.fingerprint)
         failure = {"message": error.message, **error.as_result()}
-        return dataclasses.replace(self, doubted=doubted, failure=failure)
+        return self._replace(doubted=doubted, failure=failure)
 
     def error(self) -> WuyingError | None:
         """Return the failure that is noted, for another caller to share."""
@@ -53,7 +51,7 @@ class Attempt:
 
     def dump(self) -> bytes:
         """Write the note as one line of JSON, for :func:`load_attempt`."""
-        return dump_line({"note": FORMAT, **dataclasses.asdict(self)})
+        return dump_line({"note": FORMAT, **self._asdict()})
 
 
 def begin(previous: Attempt | None, token: str, way: str) -> Attempt:

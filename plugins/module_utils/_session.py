@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import math
@@ -49,8 +48,7 @@ def is_token(value: object) -> bool:
     )
 
 
-@dataclasses.dataclass(frozen=True)
-class Session:
+class Session(t.NamedTuple):
     """One end user on one client at one endpoint."""
 
     endpoint: str
@@ -63,7 +61,7 @@ class Session:
 
     def identity(self) -> dict[str, str]:
         """Return what names the session, without the optional parts that are not given."""
-        return {name: value for name, value in vars(self).items() if value is not None}
+        return {name: value for name, value in self._asdict().items() if value is not None}
 
     @property
     def key(self) -> str:
@@ -71,12 +69,11 @@ class Session:
         return fingerprint(_canonical_json(self.identity()))
 
 
-@dataclasses.dataclass(frozen=True)
-class Record:
+class Record(t.NamedTuple):
     """What is kept of a session. Times are in seconds since 1970 (UTC) by the clock of whoever made the exchange."""
 
     session: Session
-    login_token: str = dataclasses.field(repr=False)
+    login_token: str
     obtained_at: float
     expires_at: float
     request_id: str | None = None
@@ -84,6 +81,9 @@ class Record:
     passed: tuple[str, ...] = ()
     ended: str | None = None
     """The error code with which the service refused the token, once it has."""
+
+    def __repr__(self) -> str:
+        return "Record(...)"
 
     def knows(self, token: str) -> bool:
         """Say whether a token is this record's or one that the session has used up."""
@@ -112,12 +112,12 @@ class Record:
 
     def as_ended(self, code: str) -> Record:
         """Return the record of a token that the service refused with ``code``."""
-        return dataclasses.replace(self, ended=code)
+        return self._replace(ended=code)
 
     def dump(self) -> bytes:
         """Write the record as one line of JSON, for :func:`load_record`."""
         return dump_line(
-            {"format": FORMAT, **dataclasses.asdict(self), "session": self.session.identity()}
+            {"format": FORMAT, **self._asdict(), "session": self.session.identity()}
         )
 
 

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 import sys
 import time
@@ -98,8 +97,7 @@ class House:
         session = Session(endpoint=self.emulator.url, end_user_id="alice", **IDENTITY)
         now = time.time()
         record = succeed(None, session, "v1first", self.emulator.issue(), now, 900, None)
-        record = dataclasses.replace(
-            record, obtained_at=now + seconds - 900, expires_at=now + seconds
+        record = record._replace(obtained_at=now + seconds - 900, expires_at=now + seconds
         )
         with DirectoryStore(str(self.store)).lock(session, time.monotonic() + 10) as slot:
             slot.begin(_attempt.begin(None, record.login_token, "a test"))

@@ -73,7 +73,7 @@ class House:
         now = time.time()
         record = succeed(None, self.session, "v1first", token, now, 900, None)
         left = SECONDS_LEFT.get(state, SECONDS_LEFT["current"])
-        record = dataclasses.replace(record, obtained_at=now + left - 900, expires_at=now + left)
+        record = record._replace(obtained_at=now + left - 900, expires_at=now + left)
         if state == "ended":
             record = record.as_ended("InvalidLoginToken")
         put(self.store, record)

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import stat
 import threading
@@ -201,7 +200,7 @@ def test_waiting_ends_at_the_deadline(store: DirectoryStore) -> None:
 
 
 def test_sessions_do_not_wait_for_each_other(store: DirectoryStore) -> None:
-    other = dataclasses.replace(SESSION, end_user_id="bob")
+    other = SESSION._replace(end_user_id="bob")
     with store.lock(SESSION, soon()), store.lock(other, soon(0.1)):
         pass
 
@@ -287,7 +286,7 @@ def test_a_note_that_cannot_be_read_doubts_every_token(
 def test_readers_see_the_old_record_or_the_new_one_and_nothing_else(
     store: DirectoryStore,
 ) -> None:
-    records = [dataclasses.replace(RECORD, login_token=f"v1{n}" * 500) for n in range(50)]
+    records = [RECORD._replace(login_token=f"v1{n}" * 500) for n in range(50)]
     put(store, records[0])
     done = threading.Event()
     seen = set()
@@ -311,7 +310,7 @@ def test_who_reads_while_an_exchange_ends_sees_its_record_or_its_note(
     store: DirectoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(store, RECORD)
-    newer = dataclasses.replace(RECORD, login_token="v1third")
+    newer = RECORD._replace(login_token="v1third")
     load = _Files._load
     loads: list[str] = []
 
@@ -356,4 +355,4 @@ def _largest_record() -> Record:
     field = "😀" * 256
     session = Session("https://" + "a" * 253, "r" * 256, *[field] * 5)
     record = succeed(None, session, "v1", "x" * TOKEN_LENGTH, 1000.0, 900, "r" * 64)
-    return dataclasses.replace(record, lineage=("f" * 64,) * 64, passed=("f" * 64,) * 16)
+    return record._replace(lineage=("f" * 64,) * 64, passed=("f" * 64,) * 16)

@@ -551,7 +551,7 @@ def test_a_token_is_never_sent_to_another_endpoint(
 ) -> None:
     house.have("stale")
     other = start_emulator()
-    house.session = house.session.__class__(**{**vars(house.session), "endpoint": other.url})
+    house.session = house.session._replace(endpoint=other.url)
     with pytest.raises(LoginRequired, match="Nothing is kept"):
         house.ask()
     assert other.journal()["requests"] == 0
@@ -606,7 +606,7 @@ def test_a_damaged_record_is_set_aside_and_counts_as_absent(
 def test_another_sessions_record_is_set_aside(house: House, store_path: Path) -> None:
     house.have("current")
     mine = house.session
-    house.session = mine.__class__(**{**vars(mine), "end_user_id": "bob"})
+    house.session = mine._replace(end_user_id="bob")
     os.link(store_path / f"{mine.key}.json", store_path / f"{house.session.key}.json")
     with pytest.raises(LoginRequired):
         house.ask()
