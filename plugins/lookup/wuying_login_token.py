@@ -190,9 +190,8 @@ class LookupModule(LookupBase):
         names = [
             variable["name"] for option in known.values() for variable in option.get("vars", ())
         ]
-        rendered = {
-            name: self._templar.template(variables[name]) for name in names if name in variables
-        }
+        templar: t.Any = self._templar
+        rendered = {name: templar.template(variables[name]) for name in names if name in variables}
         self.set_options(var_options=rendered, direct=kwargs)
         # A set of credentials comes from one place: where a keyword gives a part of it, variables give none.
         direct = any(kwargs.get(name) is not None for name in _credentials.OPTIONS)

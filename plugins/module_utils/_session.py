@@ -116,9 +116,7 @@ class Record(t.NamedTuple):
 
     def dump(self) -> bytes:
         """Write the record as one line of JSON, for :func:`load_record`."""
-        return dump_line(
-            {"format": FORMAT, **self._asdict(), "session": self.session.identity()}
-        )
+        return dump_line({"format": FORMAT, **self._asdict(), "session": self.session.identity()})
 
 
 def succeed(

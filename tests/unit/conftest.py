@@ -114,6 +114,8 @@ def emulator(start_emulator: t.Callable[..., Emulator]) -> Emulator:
 def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Have no test see the credentials, proxies and stores of whoever runs it."""
     for name in os.environ:
-        if name.startswith(("WUYING_", "ALIBABA_CLOUD_", "XDG_")) or name.lower().endswith("_proxy"):
+        if name.startswith(("WUYING_", "ALIBABA_CLOUD_", "XDG_")) or name.lower().endswith(
+            "_proxy"
+        ):
             monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))

@@ -37,7 +37,8 @@ from functools import partial
 from http.client import responses
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Callable, NamedTuple
+from types import MappingProxyType
+from typing import Any, Callable, Mapping, NamedTuple
 from urllib.parse import parse_qsl, quote
 
 IDENTITY = {
@@ -128,7 +129,7 @@ class Answer(NamedTuple):
 
     status: int
     body: Any
-    headers: dict[str, Any] = {}
+    headers: Mapping[str, Any] = MappingProxyType({})
 
 
 class Claim(NamedTuple):

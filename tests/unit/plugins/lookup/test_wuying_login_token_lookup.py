@@ -15,21 +15,13 @@ from pathlib import Path
 import pytest
 
 try:
+    from ansible import template
     from ansible.errors import AnsibleError
     from ansible.parsing.dataloader import DataLoader
     from ansible.plugins import loader
-    from ansible.template import Templar
     from ansible.utils.display import Display
 except ImportError:  # a Python that is none of the controller's
     pytest.skip("lookups run on the controller only", allow_module_level=True)
-try:
-    from ansible.template import trust_as_template
-except ImportError:  # before ansible-core 2.19
-
-    def trust_as_template(value):
-        """Return a template, which needs no trust yet."""
-        return value
-
 
 from ansible.utils.collection_loader import AnsibleCollectionConfig
 
@@ -54,6 +46,10 @@ IDENTITY = {
 }
 
 
+# Before ansible-core 2.19 a template needs no trust.
+trust_as_template: t.Any = getattr(template, "trust_as_template", str)
+
+
 class House:
     """An emulator, a store, and the lookup to run between them."""
 
@@ -73,7 +69,7 @@ class House:
         given = {**self.options, **options}
         given = {name: value for name, value in given.items() if value is not None}
         variables = variables or {}
-        templar = Templar(loader=DataLoader(), variables=variables)
+        templar = template.Templar(loader=DataLoader(), variables=variables)
         lookup = loader.lookup_loader.get(NAME, loader=DataLoader(), templar=templar)
         tokens = lookup.run(list(terms), variables=variables, **given)
         assert all(type(token).__mro__[-2] is str for token in tokens)
@@ -97,8 +93,7 @@ class House:
         session = Session(endpoint=self.emulator.url, end_user_id="alice", **IDENTITY)
         now = time.time()
         record = succeed(None, session, "v1first", self.emulator.issue(), now, 900, None)
-        record = record._replace(obtained_at=now + seconds - 900, expires_at=now + seconds
-        )
+        record = record._replace(obtained_at=now + seconds - 900, expires_at=now + seconds)
         with DirectoryStore(str(self.store)).lock(session, time.monotonic() + 10) as slot:
             slot.begin(_attempt.begin(None, record.login_token, "a test"))
             slot.keep(record)
@@ -120,7 +115,7 @@ def _collections():
         del sys.modules[name]
     loader.init_plugin_loader([str(ROOT)])
     yield
-    AnsibleCollectionConfig.collection_finder._remove()
+    t.cast(t.Any, AnsibleCollectionConfig.collection_finder)._remove()
     sys.modules.update(plain)
 
 

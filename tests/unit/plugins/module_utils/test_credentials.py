@@ -11,6 +11,7 @@ import threading
 import time
 import traceback
 import types
+import typing as t
 
 import pytest
 
@@ -152,8 +153,8 @@ def fixture_provide(monkeypatch):
     """Return a function that puts a package in place whose client runs a function."""
 
     def provide(get_credential):
-        package = types.ModuleType("alibabacloud_credentials")
-        client = types.ModuleType("alibabacloud_credentials.client")
+        package: t.Any = types.ModuleType("alibabacloud_credentials")
+        client: t.Any = types.ModuleType("alibabacloud_credentials.client")
         client.Client = lambda: types.SimpleNamespace(get_credential=get_credential)
         package.client = client
         monkeypatch.setitem(sys.modules, "alibabacloud_credentials", package)
@@ -186,8 +187,13 @@ def test_options_and_environment_never_join_what_the_chain_gives(provide, enviro
 
 
 def test_the_chain_is_not_asked_before_credentials_are_needed(provide):
-    asked = []
-    provide(lambda: asked.append(True) or found_by_chain())
+    asked: list[bool] = []
+
+    def get_credential() -> t.Any:
+        asked.append(True)
+        return found_by_chain()
+
+    provide(get_credential)
     finder = _credentials.from_options({"auth_method": "provider_chain"}.get)
     assert asked == []
     finder(time.monotonic() + 30)

@@ -239,7 +239,9 @@ def test_a_record_is_on_the_disk_step_by_step_before_it_is_told(
         call = getattr(os, name)
 
         def run(*arguments: object, **keywords: object) -> object:
-            is_folder = name == "fsync" and stat.S_ISDIR(os.fstat(t.cast(int, arguments[0])).st_mode)
+            is_folder = name == "fsync" and stat.S_ISDIR(
+                os.fstat(t.cast(int, arguments[0])).st_mode
+            )
             steps.append(f"{name} of the folder" if is_folder else name)
             return call(*arguments, **keywords)
 

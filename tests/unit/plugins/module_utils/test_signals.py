@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import typing as t
 
 import pytest
 
@@ -100,7 +101,7 @@ def test_sigint_becomes_a_keyboard_interrupt_after_the_block(delivered):
 
 def test_another_thread_runs_the_block_and_touches_no_handler(delivered):
     before = [signal.getsignal(number) for number in HELD]
-    inside = []
+    inside: list[t.Any] = []
 
     def work():
         with signals_held():

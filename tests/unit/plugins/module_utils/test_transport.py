@@ -742,7 +742,8 @@ def test_threads_share_a_transport_and_one_that_expires_disturbs_no_other(start_
         connection.sendall(GOOD)
 
     slow, stuck = start_wire(answer), start_wire(silent)
-    transport, outcomes = open_transport(connections=8), []
+    transport = open_transport(connections=8)
+    outcomes: list[int | str] = []
 
     def ask(url: str, seconds: float) -> None:
         try:

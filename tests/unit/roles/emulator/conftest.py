@@ -126,7 +126,7 @@ def fixture_script() -> str:
 @pytest.fixture(name="start_emulator")
 def fixture_start_emulator(tmp_path: Path) -> Iterator[Callable[..., Emulator]]:
     """Give a function that starts an emulator with the arguments it gets."""
-    started = []
+    started: list[Emulator] = []
 
     def starter(*arguments: str) -> Emulator:
         folder = tmp_path / str(len(started))

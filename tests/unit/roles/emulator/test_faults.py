@@ -101,7 +101,7 @@ def test_truncate_sends_half_a_body_with_its_full_length(emulator):
     emulator.misbehave("truncate")
     with pytest.raises(http.client.IncompleteRead) as caught:
         emulator.exchange(emulator.issue())
-    assert 0 <= caught.value.expected - len(caught.value.partial) <= 1
+    assert 0 <= int(caught.value.expected or 0) - len(caught.value.partial) <= 1
 
 
 def test_status_answers_with_a_page_that_is_no_json(emulator):
@@ -171,7 +171,7 @@ def test_error_is_what_it_was_told(emulator):
     )
 
 
-@pytest.mark.parametrize("fault,parameters", CAN_BE_CARRIED_OUT)
+@pytest.mark.parametrize(("fault", "parameters"), CAN_BE_CARRIED_OUT)
 @pytest.mark.parametrize("carried_out", [True, False])
 def test_a_fault_spends_the_token_only_where_told_to(
     start_emulator, fault, parameters, carried_out

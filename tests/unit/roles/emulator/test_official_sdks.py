@@ -237,11 +237,13 @@ def test_a_wrong_secret_is_refused_with_the_string_that_was_signed(emulator, exc
 def test_the_string_signed_v1_is_the_one_that_the_service_would_show(emulator, monkeypatch):
     keys = {**emulator.keys, "access_key_secret": "wrong"}
     parameters = {**PARAMETERS, "LoginToken": emulator.issue()}
-    signed = []
-    module = "aliyunsdkcore.auth.algorithm.sha_hmac1"
-    monkeypatch.setattr(
-        f"{module}.get_sign_string", lambda text, _secret: signed.append(text) or "wrong"
-    )
+    signed: list[str] = []
+
+    def sign_wrongly(text: str, _secret: str) -> str:
+        signed.append(text)
+        return "wrong"
+
+    monkeypatch.setattr("aliyunsdkcore.auth.algorithm.sha_hmac1.get_sign_string", sign_wrongly)
     with pytest.raises(ServerException) as caught:
         v1_by_sdk_core(emulator.host, keys, parameters, "query")
     assert caught.value.get_error_msg().split(":", 1)[1] == signed[0]

@@ -89,7 +89,7 @@ def test_a_token_of_another_session_is_refused(emulator, name):
 
 
 @pytest.mark.parametrize(
-    "option,name", [("directory_id", "DirectoryId"), ("session_id", "SessionId")]
+    ("option", "name"), [("directory_id", "DirectoryId"), ("session_id", "SessionId")]
 )
 def test_an_optional_part_of_the_identity_counts_where_it_was_given(emulator, option, name):
     token = emulator.issue(**{option: "one"})
@@ -221,7 +221,7 @@ def test_many_requests_go_over_one_connection(emulator):
 
 
 @pytest.mark.parametrize(
-    "head,status",
+    ("head", "status"),
     [
         ("POST / HTTP/1.1\r\nTransfer-Encoding: chunked", 411),
         ("POST / HTTP/1.1\r\nContent-Length: 1048577", 413),
