@@ -44,6 +44,10 @@ format: ## Format the code, and sort its imports
 demo: ## Play playbooks/demo.yml against the emulator
 	@$(RUN) demo
 
+.PHONY: benchmark
+benchmark: ## Print how long things take, against Ansible's own modules
+	@$(RUN) benchmark $(ARGS)
+
 .PHONY: clean
 clean: ## Remove what these targets have made
 	rm -rf .venv .nox .ruff_cache __pycache__ build

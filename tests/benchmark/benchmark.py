@@ -50,7 +50,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--pairs", type=int, default=10, help="how often each pair is run")
     pairs = parser.parse_args().pairs
-    with tempfile.TemporaryDirectory(prefix="wuying-benchmark-", dir=ROOT / "build") as name:
+    (ROOT / "build").mkdir(exist_ok=True)  # on a real disk, where a temporary folder may be memory
+    with tempfile.TemporaryDirectory(prefix="benchmark-", dir=ROOT / "build") as name:
         folder = Path(name)
         with subprocess.Popen(
             [sys.executable, EMULATOR, "--port", "0", "--ready-file", folder / "ready.json"]

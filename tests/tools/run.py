@@ -390,23 +390,42 @@ def reformat(core: Core, _arguments: Sequence[str]) -> Count:
     return run_nox(core, ("formatters",), {"CI": "false"})
 
 
-def demo(core: Core) -> int:
-    """Play the demo, from a collection path that leads here, with a configuration of its own."""
-    install(core.venv, "requests", "cryptography")
-    link = BUILD / "demo/ansible_collections/wuying/workspace"
+def collection_environment(core: Core) -> dict[str, str]:
+    """Give the variables for Ansible with a collection path that leads here, and a configuration of its own."""
+    link = BUILD / "path/ansible_collections/wuying/workspace"
     link.parent.mkdir(parents=True, exist_ok=True)
     link.unlink(missing_ok=True)
     link.symlink_to(ROOT)
-    configuration = BUILD / "demo/ansible.cfg"
+    configuration = BUILD / "path/ansible.cfg"
     configuration.write_text("[inventory]\nunparsed_warning = false\n")
-    settings = {
-        "ANSIBLE_COLLECTIONS_PATH": str(BUILD / "demo"),
+    return {
+        **environment(core),
+        "ANSIBLE_COLLECTIONS_PATH": str(BUILD / "path"),
         "ANSIBLE_CONFIG": str(configuration),
         "ANSIBLE_INVENTORY": os.devnull,
         "ANSIBLE_LOCALHOST_WARNING": "false",
     }
+
+
+def demo(core: Core) -> int:
+    """Play the demo: against the emulator or, where the user's login token is set, as the user against the service."""
+    install(core.venv, "requests", "cryptography")
+    own = {}
+    if os.environ.get("WUYING_LOGIN_TOKEN"):
+        names = ("WUYING_", "ALIBABA_CLOUD_", "XDG_STATE_HOME")
+        own = {name: value for name, value in os.environ.items() if name.startswith(names)}
+        own["HOME"] = str(Path.home())  # the store has the only copy of the next token
     play = (core.venv / "bin/python", core.venv / "bin/ansible-playbook", "wuying.workspace.demo")
-    return subprocess.run(play, check=False, env={**environment(core), **settings}).returncode
+    variables = {**collection_environment(core), **own}
+    return subprocess.run(play, check=False, env=variables).returncode
+
+
+def benchmark(core: Core, arguments: Sequence[str]) -> int:
+    """Print the table of the benchmark."""
+    folder = ROOT / "tests/benchmark"
+    install(core.venv, "--requirement", str(folder / "requirements.txt"))
+    command = (core.venv / "bin/python", folder / "benchmark.py", *arguments)
+    return subprocess.run(command, check=False, env=collection_environment(core)).returncode
 
 
 STAGES = {"checks": checks, "sanity": sanity, "units": units, "integration": integration}
@@ -416,9 +435,9 @@ def main() -> int:
     """Do what was asked for; end with one line that sums up."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--core", default="", metavar="VERSION", help="such as 2.18 or 2.22.0rc1")
-    parser.add_argument("job", choices=["test", "format", "demo", *STAGES])
+    parser.add_argument("job", choices=["test", "format", "demo", "benchmark", *STAGES])
     asked, arguments = parser.parse_known_args()
-    if " " in str(ROOT) and asked.job != "demo":
+    if " " in str(ROOT) and asked.job not in ("demo", "benchmark"):
         raise SystemExit(f"ansible-test does not work in a folder with a space in its path: {ROOT}")
     BUILD.mkdir(exist_ok=True)
     with (BUILD / "lock").open("w") as lock:
@@ -431,6 +450,8 @@ def main() -> int:
         write_pip_configuration(core)
         if asked.job == "demo":
             return demo(core)
+        if asked.job == "benchmark":
+            return benchmark(core, arguments)
         provide_bootstrap(core)
         say(f"ansible-core {core.release} with Python {core.python}; at hand: {', '.join(PYTHONS)}")
         results = {}
