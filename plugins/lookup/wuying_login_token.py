@@ -122,12 +122,13 @@ from ansible_collections.wuying.workspace.plugins.module_utils._errors import (
     OptionError,
     WuyingError,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._keeper import Ask, Keeper
+from ansible_collections.wuying.workspace.plugins.module_utils._keeper import Keeper
 from ansible_collections.wuying.workspace.plugins.module_utils._options import (
     GetOption,
     open_keeper,
     read_ask,
 )
+from ansible_collections.wuying.workspace.plugins.module_utils._promise import Ask
 from ansible_collections.wuying.workspace.plugins.module_utils._result import mask
 
 _TERM_KEYS = (

@@ -16,11 +16,13 @@ import random
 import time
 import typing as t
 
-from ._attempt import Attempt, load_attempt
 from ._errors import LockTimeout, StoreError
 from ._private_files import make_folder, open_folder, open_private, reserve
 from ._session import DamagedRecord, Record, Session, load_record
 from ._store import Kept, Slot, Store
+
+if t.TYPE_CHECKING:
+    from ._attempt import Attempt
 
 RESERVED = 32768
 """How many bytes are reserved for a record before its token is sent for: more than any record has."""
@@ -91,7 +93,7 @@ class _Files(Slot):
             data = self._load(self._record)
         # A file that holds nothing, or only reserved space, is from before the note was written.
         line = (note or b"").split(b"\n", 1)[0].strip(b"\0")
-        attempt = load_attempt(line) if line else None
+        attempt = _load_note(line) if line else None
         if data is None:
             return Kept(None, attempt)
         try:
@@ -174,6 +176,12 @@ class _Files(Slot):
             yield
         except OSError as error:
             raise _unavailable(self._path, error) from None
+
+
+def _load_note(line: bytes) -> Attempt:
+    from ._attempt import load_attempt  # here, since hardly any reader meets a note
+
+    return load_attempt(line)
 
 
 def _unavailable(path: str, error: OSError) -> StoreError:

@@ -4,74 +4,20 @@
 
 # Note that this file is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""The keeper decides: serve the record, or exchange its token. This is the only place that knows the promise."""
+"""The keeper: looks at the record, and serves it or has its token exchanged, one exchange at a time for a session."""
 
 from __future__ import annotations
 
-import contextlib
 import time
 import typing as t
 
-from . import _attempt
-from ._attempt import Attempt
-from ._errors import LockTimeout, LoginRequired, ServiceError, StoreError, WuyingError
-from ._session import CURRENT, ENDED, EXPIRED, Record, Session, fingerprint, succeed
-from ._signals import signals_held
+from ._errors import LockTimeout, WuyingError
+from ._promise import Ask, Outcome, decide, is_login
+from ._session import ENDED, EXPIRED, Record, Session, fingerprint
 from ._store import Kept, Slot, Store
 
 if t.TYPE_CHECKING:
-    from ._answer import Answer
     from ._service import Service
-
-OUTCOME_UNKNOWN = "OutcomeUnknown"
-_UNKNOWN = "an earlier exchange of its login token was cut short, the answer is lost, and the service refuses the token now."
-_REFUSED = "the service refused its login token."
-_LOG_IN = "The user must log in again; pass the new token as login_token."
-
-
-class Ask(t.NamedTuple):
-    """What a caller wants of a session. ``validity`` and ``refresh_before`` are in seconds."""
-
-    session: Session
-    login_token: str | None = None
-    force: bool = False
-    validity: float = 900
-    refresh_before: float = 300
-
-
-class Outcome(t.NamedTuple):
-    """What came of it: the record before and after; ``not_kept`` says why only the caller has the new token."""
-
-    changed: bool
-    before: Record | None = None
-    record: Record | None = None
-    not_kept: WuyingError | None = None
-
-
-class Plan(t.NamedTuple):
-    """The token to exchange, or None to serve the record; ``login`` where the token begins the session anew."""
-
-    token: str | None = None
-    login: bool = False
-
-
-def decide(ask: Ask, kept: Kept, now: float) -> Plan:
-    """Return what the promise has us do. Raises :class:`LoginRequired` where no token is left to try."""
-    record = kept.record
-    if ask.login_token is not None and _is_login(ask.login_token, record):
-        return Plan(ask.login_token, login=True)
-    if record is None:
-        raise LoginRequired(
-            "Nothing is kept of this session: pass login_token once to start it.",
-            code="NoLoginToken",
-        )
-    if not ask.force:
-        state = record.state(now, ask.refresh_before)
-        if state == ENDED:
-            raise _ended(record)
-        if state == CURRENT and not kept.doubts(record.login_token):
-            return Plan()
-    return Plan(record.login_token)
 
 
 class Keeper:
@@ -152,7 +98,13 @@ class Keeper:
         shared = self._shared_failure(plan.token, seen, kept)
         if shared is not None:
             return self._serve_or_raise(ask, kept, shared)
-        return self._exchange(ask, plan, kept, slot, service)
+        # Imported here, so that a task that finds its token current pays for nothing that only an exchange needs.
+        from ._exchange import exchange
+
+        try:
+            return exchange(ask, plan, kept, slot, service, way=self._way, deadline=self._deadline)
+        except WuyingError as error:
+            return self._serve_or_raise(ask, kept, error)
 
     def _shared_failure(self, token: str, seen: Kept, kept: Kept) -> WuyingError | None:
         """Return how an exchange of the same token, by the same credentials, failed since we asked."""
@@ -162,52 +114,9 @@ class Keeper:
         same = attempt.fingerprint == fingerprint(token) and attempt.way == self._way
         return attempt.error() if same else None
 
-    def _exchange(self, ask: Ask, plan: Plan, kept: Kept, slot: Slot, service: Service) -> Outcome:
-        token = t.cast(str, plan.token)
-        attempt = _attempt.begin(kept.attempt, token, self._way)
-        with signals_held():
-            slot.begin(attempt)
-            try:
-                answer = service.exchange(ask.session, token, self._deadline)
-            except ServiceError as error:
-                failure = self._note_failure(error, plan, kept, attempt, slot)
-            else:
-                return self._keep(ask, token, answer, kept, slot)
-        return self._serve_or_raise(ask, kept, failure)
-
-    def _keep(self, ask: Ask, token: str, answer: Answer, kept: Kept, slot: Slot) -> Outcome:
-        record = succeed(
-            kept.record,
-            ask.session,
-            token,
-            answer.login_token,
-            answer.sent_at,
-            ask.validity,
-            answer.request_id,
-        )
-        try:
-            slot.keep(record)
-        except StoreError as error:
-            message = f"A new login token was exchanged but could not be kept; use this one. {error.message}"
-            return Outcome(True, kept.record, record, StoreError(message, code="NotKept"))
-        return Outcome(True, kept.record, record)
-
-    def _note_failure(
-        self, error: ServiceError, plan: Plan, kept: Kept, attempt: Attempt, slot: Slot
-    ) -> WuyingError:
-        unknown = error.sent or kept.doubts(t.cast(str, plan.token))
-        failure = _refused(error, unknown=unknown, login=plan.login) if error.refused else error
-        # The note of the beginning stays where this cannot be written: the outcome is then unknown, which is safe.
-        with contextlib.suppress(StoreError):
-            if error.refused and not plan.login and kept.record is not None:
-                slot.keep(kept.record.as_ended(failure.code))
-            else:
-                slot.fail(attempt.failed(failure, unknown=unknown and not error.refused))
-        return failure
-
     def _serve_or_raise(self, ask: Ask, kept: Kept, error: WuyingError) -> Outcome:
         record, now = kept.record, self._clock()
-        login = ask.login_token is not None and _is_login(ask.login_token, record)
+        login = ask.login_token is not None and is_login(ask.login_token, record)
         if not error.retryable or ask.force or login or record is None or not _lives(record, now):
             raise error
         self._warn(
@@ -217,28 +126,5 @@ class Keeper:
         return Outcome(False, record, record)
 
 
-def _is_login(token: str, record: Record | None) -> bool:
-    return record is None or not record.knows(token)
-
-
 def _lives(record: Record, now: float) -> bool:
     return record.state(now, 0) not in (EXPIRED, ENDED)
-
-
-def _ended(record: Record) -> LoginRequired:
-    unknown = record.ended == OUTCOME_UNKNOWN
-    return LoginRequired(
-        f"The session has ended: {_UNKNOWN if unknown else _REFUSED} {_LOG_IN}",
-        code=OUTCOME_UNKNOWN if unknown else None,
-    )
-
-
-def _refused(error: ServiceError, *, unknown: bool, login: bool) -> LoginRequired:
-    what = "the login_token that was passed in" if login else "the session's login token"
-    reason = _UNKNOWN if unknown else f"the service refused {what} ({error.code})."
-    return LoginRequired(
-        f"{reason[0].upper()}{reason[1:]} {_LOG_IN}",
-        code=OUTCOME_UNKNOWN if unknown else error.code,
-        http_status=error.http_status,
-        request_id=error.request_id,
-    )

@@ -23,7 +23,8 @@ from . import _credentials
 from ._directory_store import DirectoryStore
 from ._endpoint import default_endpoint, parse_endpoint
 from ._errors import OptionError
-from ._keeper import Ask, Keeper
+from ._keeper import Keeper
+from ._promise import Ask
 from ._session import Session, is_token
 from ._store import NoStore, Store
 

@@ -13,7 +13,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ._keeper import Outcome
+from ._promise import Outcome
 from ._session import Record, fingerprint
 
 try:

@@ -12,9 +12,11 @@ import abc
 import contextlib
 import typing as t
 
-from ._attempt import Attempt
 from ._errors import StoreError
 from ._session import Record, Session
+
+if t.TYPE_CHECKING:
+    from ._attempt import Attempt
 
 
 class Kept(t.NamedTuple):

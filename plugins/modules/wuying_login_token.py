@@ -248,12 +248,12 @@ from ansible_collections.wuying.workspace.plugins.module_utils._errors import (
     OptionError,
     WuyingError,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._keeper import Outcome
 from ansible_collections.wuying.workspace.plugins.module_utils._options import (
     argument_spec,
     open_keeper,
     read_ask,
 )
+from ansible_collections.wuying.workspace.plugins.module_utils._promise import Outcome
 from ansible_collections.wuying.workspace.plugins.module_utils._result import (
     compare,
     describe,

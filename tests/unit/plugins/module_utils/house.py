@@ -11,7 +11,8 @@ import time
 import typing as t
 
 from ansible_collections.wuying.workspace.plugins.module_utils import _attempt
-from ansible_collections.wuying.workspace.plugins.module_utils._keeper import Ask, Keeper, Outcome
+from ansible_collections.wuying.workspace.plugins.module_utils._keeper import Keeper
+from ansible_collections.wuying.workspace.plugins.module_utils._promise import Ask, Outcome
 from ansible_collections.wuying.workspace.plugins.module_utils._service import Service
 from ansible_collections.wuying.workspace.plugins.module_utils._session import (
     Record,

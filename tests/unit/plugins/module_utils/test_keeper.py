@@ -20,7 +20,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._errors import (
     StoreError,
     WuyingError,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._keeper import Ask
+from ansible_collections.wuying.workspace.plugins.module_utils._promise import Ask
 from ansible_collections.wuying.workspace.plugins.module_utils._session import fingerprint
 from ansible_collections.wuying.workspace.plugins.module_utils._store import NoStore
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.house import (

@@ -19,7 +19,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._errors import (
     LoginRequired,
     WuyingError,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._keeper import Ask
+from ansible_collections.wuying.workspace.plugins.module_utils._promise import Ask
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.house import (
     House,
 )

@@ -1,0 +1,78 @@
+# Copyright (c) 2026 The wuying.workspace authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this file is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""The table of the promise: what is asked, what is held, and what follows from it. Values only, no I/O."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ._errors import LoginRequired, WuyingError
+from ._session import CURRENT, ENDED, Record, Session
+from ._store import Kept
+
+OUTCOME_UNKNOWN = "OutcomeUnknown"
+ANSWER_LOST = "an earlier exchange of its login token was cut short, the answer is lost, and the service refuses the token now."
+_REFUSED = "the service refused its login token."
+LOG_IN = "The user must log in again; pass the new token as login_token."
+
+
+class Ask(t.NamedTuple):
+    """What a caller wants of a session. ``validity`` and ``refresh_before`` are in seconds."""
+
+    session: Session
+    login_token: str | None = None
+    force: bool = False
+    validity: float = 900
+    refresh_before: float = 300
+
+
+class Outcome(t.NamedTuple):
+    """What came of it: the record before and after; ``not_kept`` says why only the caller has the new token."""
+
+    changed: bool
+    before: Record | None = None
+    record: Record | None = None
+    not_kept: WuyingError | None = None
+
+
+class Plan(t.NamedTuple):
+    """The token to exchange, or None to serve the record; ``login`` where the token begins the session anew."""
+
+    token: str | None = None
+    login: bool = False
+
+
+def decide(ask: Ask, kept: Kept, now: float) -> Plan:
+    """Return what the promise has us do. Raises :class:`LoginRequired` where no token is left to try."""
+    record = kept.record
+    if ask.login_token is not None and is_login(ask.login_token, record):
+        return Plan(ask.login_token, login=True)
+    if record is None:
+        raise LoginRequired(
+            "Nothing is kept of this session: pass login_token once to start it.",
+            code="NoLoginToken",
+        )
+    if not ask.force:
+        state = record.state(now, ask.refresh_before)
+        if state == ENDED:
+            raise _ended(record)
+        if state == CURRENT and not kept.doubts(record.login_token):
+            return Plan()
+    return Plan(record.login_token)
+
+
+def is_login(token: str, record: Record | None) -> bool:
+    """Say whether a token that is passed in begins the session, for the record does not know it."""
+    return record is None or not record.knows(token)
+
+
+def _ended(record: Record) -> LoginRequired:
+    unknown = record.ended == OUTCOME_UNKNOWN
+    return LoginRequired(
+        f"The session has ended: {ANSWER_LOST if unknown else _REFUSED} {LOG_IN}",
+        code=OUTCOME_UNKNOWN if unknown else None,
+    )
