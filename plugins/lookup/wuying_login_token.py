@@ -18,7 +18,8 @@ description:
     a module wrote on another host are not seen.
   - A lookup is evaluated again for each host, each item of a loop and each use of a variable that has it in its value. All but the
     first find a current record then, and send nothing.
-  - In check mode the lookup serves a record that lives, and otherwise fails. It sends and writes nothing.
+  - In check mode the lookup serves a record that lives, and otherwise fails. It sends and writes nothing. It sees check mode only
+    where the whole run has it (C(--check)), Ansible does not tell it of the keyword C(check_mode) of a single task.
 extends_documentation_fragment:
   - wuying.workspace.session.lookup
   - wuying.workspace.session
