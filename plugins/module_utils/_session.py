@@ -160,7 +160,7 @@ def load_record(data: bytes, session: Session) -> Record:
     """
     fields = load_object(data)
     version = fields.pop("format", None)
-    if type(version) is int and version > FORMAT:
+    if isinstance(version, int) and version > FORMAT:
         raise StoreError(
             f"The record of the session has format {version}, newer than this version of wuying.workspace "
             f"reads ({FORMAT}): use the version that wrote it, or one after it.",
@@ -201,7 +201,7 @@ def _is_sound(record: Record) -> bool:
 
 
 def _is_time(value: object) -> bool:
-    return type(value) in (int, float) and 0 <= t.cast(float, value) <= END_OF_TIME
+    return isinstance(value, (int, float)) and 0 <= value <= END_OF_TIME
 
 
 def _canonical_json(value: t.Mapping[str, t.Any]) -> str:

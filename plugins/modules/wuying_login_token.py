@@ -278,12 +278,9 @@ def main() -> None:
         supports_check_mode=True,
     )
     try:
-        outcome = run(module)
+        finish(module, run(module))
     except WuyingError as error:
-        failure = error
-    else:
-        finish(module, outcome)
-    module.fail_json(msg=failure.message, **failure.as_result())
+        module.fail_json(msg=error.message, **error.as_result())
 
 
 def run(module: AnsibleModule) -> Outcome:

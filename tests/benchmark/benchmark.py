@@ -70,7 +70,7 @@ def compare(what: str, pairs: int, ours: Path, theirs: Path) -> None:
     """Run two playbooks in turn and print how much more the first one takes."""
     play(ours)
     play(theirs)
-    costs = [(play(ours), play(theirs)) for _ in range(pairs)]
+    costs = [(play(ours), play(theirs)) for _turn in range(pairs)]
     wall = statistics.median(mine.wall / other.wall for mine, other in costs)
     processor = statistics.median(mine.processor / other.processor for mine, other in costs)
     print(f"{what:62} {wall:.2f}  {processor:.2f}", flush=True)
@@ -213,7 +213,7 @@ def compare_signers(pairs: int) -> None:
         ),
     ]
     for version, ours, theirs in signers:
-        ratios = [rate(ours) / rate(theirs) for _ in range(pairs)]
+        ratios = [rate(ours) / rate(theirs) for _turn in range(pairs)]
         print(
             f"{version} signatures a second, ours / the official signer's{'':14} {statistics.median(ratios):.2f}"
         )
@@ -222,7 +222,7 @@ def compare_signers(pairs: int) -> None:
 def rate(sign: t.Callable[[], t.Any]) -> float:
     """Return how many signatures are made a second."""
     start = time.perf_counter()
-    for _ in range(SIGNATURES):
+    for _turn in range(SIGNATURES):
         sign()
     return SIGNATURES / (time.perf_counter() - start)
 

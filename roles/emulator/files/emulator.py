@@ -345,7 +345,7 @@ def read_fault(item: Any) -> dict[str, Any]:
     if unknown := sorted(set(item) - {"fault", "count"} - set(FAULTS[name])):
         raise ValueError(f"The fault {name} has no parameter {unknown[0]}.")
     for key, value in item.items():
-        too_few = key == "count" and type(value) is int and value < 1
+        too_few = key == "count" and isinstance(value, int) and value < 1
         if key not in KINDS.get(type(value), ()) or too_few:
             raise ValueError(f"The parameter {key} of the fault {name} has a wrong value.")
     return fault

@@ -332,12 +332,12 @@ def test_who_reads_while_an_exchange_ends_sees_its_record_or_its_note(
 def test_a_descriptor_is_never_left_open(store: DirectoryStore, store_path: Path) -> None:
     put(store, RECORD)
     before = len(os.listdir("/proc/self/fd"))
-    for _ in range(5):
+    for _turn in range(5):
         store.read(SESSION)
         put(store, RECORD)
         leave_note(store, SESSION, "v1second")
     (store_path / f"{SESSION.key}.json").chmod(0o640)
-    for _ in range(5):
+    for _turn in range(5):
         with pytest.raises(StoreError):
             store.read(SESSION)
     assert len(os.listdir("/proc/self/fd")) == before

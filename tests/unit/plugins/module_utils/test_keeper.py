@@ -345,7 +345,7 @@ def _together(house: House, count: int, **options: t.Any) -> list[t.Any]:
         except WuyingError as error:
             results.append(error)
 
-    threads = [threading.Thread(target=ask) for _ in range(count)]
+    threads = [threading.Thread(target=ask) for _turn in range(count)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -444,7 +444,7 @@ def test_a_note_whose_writer_is_gone_and_a_refusal_say_that_the_outcome_is_unkno
     record = house.have("current")
     leave_note(house.store, house.session, record.login_token)
     house.emulator.fault("error", code="InvalidLoginToken", status=400)
-    for _ in range(2):
+    for _turn in range(2):
         with pytest.raises(LoginRequired, match="log in again") as caught:
             house.ask()
         assert caught.value.code == "OutcomeUnknown"
@@ -563,7 +563,7 @@ def test_a_playbook_that_passes_its_first_token_keeps_working_after_hundreds_of_
     mine, other = house.emulator.issue(), house.emulator.issue()
     house.ask(mine)
     house.ask(other)
-    for _ in range(70):
+    for _turn in range(70):
         house.ask(force=True)
     record = house.kept().record
     assert record is not None
@@ -573,9 +573,9 @@ def test_a_playbook_that_passes_its_first_token_keeps_working_after_hundreds_of_
 
 
 def test_the_lineage_is_bounded(house: House) -> None:
-    for _ in range(18):
+    for _turn in range(18):
         house.ask(house.emulator.issue())
-    for _ in range(60):
+    for _turn in range(60):
         house.ask(force=True)
     record = house.kept().record
     assert record is not None

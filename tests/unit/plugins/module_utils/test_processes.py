@@ -42,11 +42,11 @@ def ask_in_processes(house: House) -> list[tuple[str, str]]:
         else:
             results.put(("token", outcome.record.login_token if outcome.record else ""))
 
-    processes = [FORK.Process(target=ask) for _ in range(PROCESSES)]
+    processes = [FORK.Process(target=ask) for _turn in range(PROCESSES)]
     for process in processes:
         process.start()
     start.set()
-    got = [results.get(timeout=60) for _ in processes]
+    got = [results.get(timeout=60) for _process in processes]
     for process in processes:
         process.join(60)
     return got

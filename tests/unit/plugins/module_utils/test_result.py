@@ -157,4 +157,4 @@ def test_other_secrets_stay_censored(monkeypatch, capsys):
 def test_a_masked_token_is_the_same_plain_text():
     masked = mask("v1passed")
     assert masked == "v1passed"
-    assert type(masked) is str
+    assert masked.__class__ is str

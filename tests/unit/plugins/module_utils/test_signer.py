@@ -281,7 +281,7 @@ def test_the_query_says_what_was_signed(parameters):
         {"nonce": "nonce-1"},
         {"method": "GET"},
     ],
-    ids=lambda changes: "-".join(changes),
+    ids="-".join,
 )
 def test_one_changed_character_changes_both_signatures(changes):
     assert query_of(sign_v1(**changes))["Signature"] != query_of(sign_v1())["Signature"]
