@@ -424,7 +424,7 @@ def benchmark(core: Core, arguments: Sequence[str]) -> int:
     """Print the table of the benchmark."""
     folder = ROOT / "tests/benchmark"
     install(core.venv, "--requirement", str(folder / "requirements.txt"))
-    command = (core.venv / "bin/python", folder / "benchmark.py", *arguments)
+    command = (str(core.venv / "bin/python"), str(folder / "benchmark.py"), *arguments)
     return subprocess.run(command, check=False, env=collection_environment(core)).returncode
 
 

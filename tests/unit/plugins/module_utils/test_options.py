@@ -18,7 +18,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._directory_store 
     DirectoryStore,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._errors import OptionError
-from ansible_collections.wuying.workspace.plugins.module_utils._keeper import Ask, Outcome
+from ansible_collections.wuying.workspace.plugins.module_utils._promise import Ask, Outcome
 from ansible_collections.wuying.workspace.plugins.module_utils._store import NoStore
 from ansible_collections.wuying.workspace.plugins.module_utils.signer import Credentials
 

@@ -11,7 +11,7 @@ import json
 import pytest
 from ansible.module_utils import basic
 
-from ansible_collections.wuying.workspace.plugins.module_utils._keeper import Outcome
+from ansible_collections.wuying.workspace.plugins.module_utils._promise import Outcome
 from ansible_collections.wuying.workspace.plugins.module_utils._result import (
     compare,
     describe,
