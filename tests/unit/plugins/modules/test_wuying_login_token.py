@@ -496,11 +496,11 @@ def test_a_security_token_of_the_environment_never_joins_a_key_of_options(house,
 # A process of its own
 
 
-def run_process(house: House, **options: t.Any) -> tuple[int, dict[str, t.Any], str]:
+def run_process(house: House, *flags: str, **options: t.Any) -> tuple[int, dict[str, t.Any], str]:
     """Run the module as a process; return its exit code, its result and what it says else."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
     process = subprocess.Popen(
-        [sys.executable, wuying_login_token.__file__],
+        [sys.executable, *flags, wuying_login_token.__file__],
         env=environment,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -540,3 +540,15 @@ def test_as_a_process_it_keeps_its_files_private_whatever_the_umask(house):
     assert stat.S_IMODE(house.store.stat().st_mode) == 0o700
     modes = {stat.S_IMODE(path.stat().st_mode) for path in house.store.iterdir()}
     assert modes == {0o600}
+
+
+def test_an_unchanged_task_imports_no_http_library(house):
+    libraries = {"requests", "urllib3", "http.client"}
+    _code, first, said = run_process(
+        house, "-X", "importtime", force=True, login_token=house.emulator.issue()
+    )
+    assert first["changed"]
+    assert libraries <= {line.rpartition("|")[2].strip() for line in said.splitlines()}
+    _code, second, said = run_process(house, "-X", "importtime")
+    assert not second["changed"]
+    assert not libraries & {line.rpartition("|")[2].strip() for line in said.splitlines()}
