@@ -117,6 +117,11 @@ def test_a_malformed_endpoint_is_an_error_that_does_not_show_it(text):
     assert len(text) < 9 or text not in caught.value.message
 
 
+def test_credentials_in_an_endpoint_are_named_as_what_is_wrong_with_it():
+    with pytest.raises(OptionError, match="user name"):
+        parse_endpoint("https://user:sesame@ecd.aliyuncs.com")
+
+
 @pytest.mark.parametrize("text", IN_THE_CLEAR)
 def test_plain_http_is_for_loopback_addresses_only(text):
     with pytest.raises(OptionError, match="loopback") as caught:

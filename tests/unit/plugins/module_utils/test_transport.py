@@ -237,13 +237,30 @@ def assert_hidden(*texts: str) -> None:
         assert "Signature=" not in text
 
 
+class Recorder(logging.Handler):
+    """Keeps what is logged."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.DEBUG)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a line."""
+        self.lines.append(self.format(record))
+
+
 @pytest.fixture(autouse=True)
-def _nothing_is_shown(caplog, capfd):
-    """See for each test that nothing secret is logged at any level, or printed."""
-    caplog.set_level(logging.DEBUG)
-    yield
+def log(capfd):
+    """Return what is logged, having seen for each test that nothing secret is logged or printed."""
+    root, recorder = logging.getLogger(), Recorder()
+    level = root.level
+    root.addHandler(recorder)
+    root.setLevel(logging.DEBUG)
+    yield recorder.lines
+    root.removeHandler(recorder)
+    root.setLevel(level)
     printed = capfd.readouterr()
-    assert_hidden(caplog.text, printed.out, printed.err)
+    assert_hidden(*recorder.lines, printed.out, printed.err)
     assert "Traceback" not in printed.err
 
 
@@ -723,10 +740,10 @@ def test_a_netrc_is_never_read(start_wire, monkeypatch, tmp_path, place):
 # What others see
 
 
-def test_what_somebody_else_logs_with_the_library_is_kept(start_wire, caplog):
+def test_what_somebody_else_logs_with_the_library_is_kept(start_wire, log):
     post(start_wire(GOOD).url)
     logging.getLogger("urllib3.connectionpool").debug("somebody else's request")
-    assert "somebody else's request" in caplog.text
+    assert log[-1:] == ["somebody else's request"]
 
 
 def test_debug_output_of_the_standard_library_stays_off(start_wire, monkeypatch, capfd):
