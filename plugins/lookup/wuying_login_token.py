@@ -143,7 +143,10 @@ _TERM_KEYS = (
     "login_token",
 )
 
+_SECRETS = ("login_token", "access_key_secret", "security_token", "store_password")
+
 display = Display()
+_rendering = False
 
 
 class LookupModule(LookupBase):
@@ -189,21 +192,44 @@ class LookupModule(LookupBase):
                 raise OptionError(
                     f"'{name}' is not an option of this lookup; these are: {', '.join(sorted(known))}."
                 )
-        names = [
-            variable["name"] for option in known.values() for variable in option.get("vars", ())
-        ]
-        templar: t.Any = self._templar
-        rendered = {name: templar.template(variables[name]) for name in names if name in variables}
+        variables_of = {
+            name: [variable["name"] for variable in option.get("vars", ())]
+            for name, option in known.items()
+            if name not in kwargs
+        }
+        rendered = self._render(
+            variables, [name for names in variables_of.values() for name in names]
+        )
+        for name in _SECRETS:
+            given = [kwargs.get(name), *(rendered.get(each) for each in variables_of.get(name, ()))]
+            if any(isinstance(value, (Mapping, list, tuple, set)) for value in given):
+                # Core would say so too, and quote the value.
+                raise OptionError(f"{name} must be a text: check what its variable holds.")
         self.set_options(var_options=rendered, direct=kwargs)
         # A set of credentials comes from one place: where a keyword gives a part of it, variables give none.
         direct = any(kwargs.get(name) is not None for name in _credentials.OPTIONS)
 
         def get_option(name: str) -> t.Any:
-            if direct and name in _credentials.OPTIONS:
-                return kwargs.get(name)
+            if direct and name in _credentials.OPTIONS and name not in kwargs:
+                return None
             return self.get_option(name)
 
         return get_option
+
+    def _render(self, variables: dict[str, t.Any], names: list[str]) -> dict[str, t.Any]:
+        """Render variables, which arrive as templates."""
+        global _rendering
+        if _rendering:
+            raise OptionError(
+                "A variable that this lookup reads its options from, such as wuying_login_token, has this very lookup "
+                "in its value: give that variable another name."
+            )
+        templar: t.Any = self._templar
+        _rendering = True
+        try:
+            return {name: templar.template(variables[name]) for name in names if name in variables}
+        finally:
+            _rendering = False
 
 
 def _with_term(get_option: GetOption, term: t.Any) -> GetOption:

@@ -34,7 +34,8 @@ _CREDENTIALS = (
 _PERMISSION = ("Forbidden.RAM", "NoPermission")
 _BUSY = ("Throttling", "SignatureNonceUsed")
 _UNAVAILABLE = ("ServiceUnavailable", "InternalError")
-_REQUEST = ("Missing", "Invalid")
+_HTTP_ITSELF = (405, 406, 407, 408, 411, 413, 414, 415, 426, 429, 431)
+"""Statuses that speak of the request's form or of load, and never of a login token."""
 
 
 class Answer(t.NamedTuple):
@@ -51,22 +52,20 @@ class Answer(t.NamedTuple):
 def read_answer(reply: Reply, endpoint: str, spent: str, sent_at: float) -> Answer:
     """Return what an exchange of the token ``spent`` brought. Raises :class:`ServiceError` for everything but a token.
 
-    Follows the error table of the service's API reference, and takes a definite error that is not in it for a refusal
-    of the login token: its code is published nowhere. Of the body nothing but ``Code`` and ``RequestId`` is shown, both
+    Follows the error table of the service's API reference, and takes a code that is not in it, with a status from 400 to 499,
+    for a refusal of the login token: its code is published nowhere. Of the body nothing but ``Code`` and ``RequestId`` is shown, both
     only in the shape that such values have.
     """
     fields = _fields(reply.body)
-    token, code = fields.get("logintoken"), fields.get("code")
-    request_id = _shaped(fields.get("requestid"), _REQUEST_ID)
+    token = fields.get("logintoken")
+    request_id = _shaped(fields.get("requestid"), _REQUEST_ID, spent)
     if reply.status == 200 and is_token(token):
         return Answer(t.cast(str, token), request_id, sent_at)
-    if isinstance(code, str):
-        shown = _shaped(code, _CODE)
-        error = _error(
-            reply, "UnknownError" if shown is None or shown in spent else shown, endpoint
-        )
-    else:
+    shown = _shaped(fields.get("code"), _CODE, spent)
+    if shown is None or 300 <= reply.status < 400:
         error = _unexpected(reply, endpoint)
+    else:
+        error = _error(reply, shown, endpoint)
     error.http_status, error.request_id = reply.status, request_id
     raise error
 
@@ -93,10 +92,12 @@ def _error(reply: Reply, code: str, endpoint: str) -> ServiceError:
         advice = f"The service refused the credentials ({code}): check the access key and its security token."
     elif code.startswith(_PERMISSION):
         advice = f"The credentials may not exchange login tokens ({code}): grant them the RAM action ecd:RefreshLoginToken."
-    elif code.startswith(_REQUEST) and "LoginToken" not in code:
+    elif code.startswith("Missing") or (code.startswith("Invalid") and "LoginToken" not in code):
         advice = (
             f"The service refused the request ({code}): check the options that name the session."
         )
+    elif "LoginToken" not in code and (reply.status < 400 or reply.status in _HTTP_ITSELF):
+        return _unexpected(reply, endpoint)
     else:
         return ServiceError(
             f"The service refused the login token ({code}).", code=code, refused=True
@@ -105,7 +106,7 @@ def _error(reply: Reply, code: str, endpoint: str) -> ServiceError:
 
 
 def _unexpected(reply: Reply, endpoint: str) -> ServiceError:
-    """Return the error for an answer that has neither a token nor a code."""
+    """Return the error for an answer that has neither a token nor a code that says why."""
     status = reply.status
     if status >= 500:
         return _unavailable(reply, "ServiceUnavailable")
@@ -117,7 +118,7 @@ def _unexpected(reply: Reply, endpoint: str) -> ServiceError:
             wait=_wish(reply.headers),
         )
     if status >= 400:
-        what = f"answered with HTTP status {status} and no error code"
+        what = f"answered with HTTP status {status} and no known error code"
     elif status >= 300:
         what = "redirects to another place, where no token is sent"
     else:
@@ -153,8 +154,11 @@ def _fields(body: bytes) -> dict[str, t.Any]:
     )
 
 
-def _shaped(value: t.Any, shape: re.Pattern[str]) -> str | None:
-    return value if isinstance(value, str) and shape.fullmatch(value) else None
+def _shaped(value: t.Any, shape: re.Pattern[str], spent: str) -> str | None:
+    """Return a value that may be shown: one of the right shape that is no part of the token, nor has it as a part."""
+    if not isinstance(value, str) or not shape.fullmatch(value) or value in spent or spent in value:
+        return None
+    return value
 
 
 def _wish(headers: t.Mapping[str, str]) -> float:

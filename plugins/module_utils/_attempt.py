@@ -12,9 +12,10 @@ import os
 import typing as t
 
 from ._errors import WuyingError
-from ._session import FORMAT, DamagedRecord, dump_line, fingerprint, load_object, newest
+from ._session import FORMAT, DamagedRecord, dump_line, fingerprint, load_object
 
 DOUBTED_LENGTH = 16
+"""How many tokens a note doubts by name; one more, and it doubts every token."""
 
 
 class Attempt(t.NamedTuple):
@@ -58,8 +59,8 @@ def begin(previous: Attempt | None, token: str, way: str) -> Attempt:
     """Return the note of an exchange of ``token`` that is about to begin; doubts of the ``previous`` one stay."""
     mark = fingerprint(token)
     doubted: tuple[str, ...] | None = () if previous is None else previous.doubted
-    if doubted is not None:
-        doubted = newest(doubted, mark, length=DOUBTED_LENGTH)
+    if doubted is not None and mark not in doubted:
+        doubted = (*doubted, mark) if len(doubted) < DOUBTED_LENGTH else None
     return Attempt(os.urandom(16).hex(), mark, way, doubted)
 
 

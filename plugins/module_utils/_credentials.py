@@ -20,6 +20,11 @@ Keys = t.Tuple[str, str, t.Optional[str]]
 """An access key's ID, its secret and, where the key is a temporary one of STS, its security token."""
 
 OPTIONS = ("access_key_id", "access_key_secret", "security_token")
+VARIABLES = (
+    "ALIBABA_CLOUD_ACCESS_KEY_ID",
+    "ALIBABA_CLOUD_ACCESS_KEY_SECRET",
+    "ALIBABA_CLOUD_SECURITY_TOKEN",
+)
 
 
 def from_options(get_option: t.Callable[[str], t.Any]) -> t.Callable[[float], Keys | None]:
@@ -40,22 +45,16 @@ def from_options(get_option: t.Callable[[str], t.Any]) -> t.Callable[[float], Ke
     return lambda deadline: _from_environment()
 
 
-def whose(get_option: t.Callable[[str], t.Any]) -> str:
-    """Return what tells one caller's credentials from another's, without a secret."""
-    access_key_id = get_option("access_key_id") or os.environ.get(_variable("access_key_id"), "")
-    return f"{get_option('auth_method')} {access_key_id} {get_option('signature_version')}"
-
-
 def _from_environment() -> Keys:
-    given = [os.environ.get(_variable(name)) or None for name in OPTIONS]
+    given = [os.environ.get(name) or None for name in VARIABLES]
     if not any(given):
         raise OptionError(
             "An exchange is due and there are no credentials: set access_key_id and access_key_secret, "
-            f"or {_variable('access_key_id')} and {_variable('access_key_secret')} in the environment, "
+            f"or {VARIABLES[0]} and {VARIABLES[1]} in the environment, "
             "or choose another auth_method.",
             code="MissingCredentials",
         )
-    return _checked(given, f"{_variable('access_key_id')} and {_variable('access_key_secret')}")
+    return _checked(given, f"{VARIABLES[0]} and {VARIABLES[1]}")
 
 
 def _checked(given: t.Sequence[str | None], names: str) -> Keys:
@@ -74,23 +73,22 @@ def _checked(given: t.Sequence[str | None], names: str) -> Keys:
 
 
 def _from_provider_chain(deadline: float) -> Keys:
-    try:
-        from alibabacloud_credentials.client import Client
-    except ImportError:
-        raise MissingLibraryError(missing_required_lib("alibabacloud-credentials")) from None
     from ._bounded import call_within
 
-    found = None
     try:
-        found = call_within(deadline - time.monotonic(), lambda: Client().get_credential())
-    except Exception:
-        # Whatever it says may quote a secret or a signed URL.
-        found = None
+        found = call_within(deadline - time.monotonic(), _ask_provider_chain)
+    except ImportError:
+        raise MissingLibraryError(missing_required_lib("alibabacloud-credentials")) from None
+    except Exception as error:  # whatever it says may quote a secret or a signed URL
+        found, late = None, isinstance(error, TimeoutError)
+    else:
+        late = False
     if found is None or not found.access_key_id or not found.access_key_secret:
         raise ServiceError(
-            "The provider chain of alibabacloud_credentials found no access key: set one of the sources that it reads, "
+            "The provider chain of alibabacloud-credentials found no access key: set one of the sources that it reads, "
             "or choose another auth_method.",
             code="MissingCredentials",
+            retryable=late,
         )
     return _checked(
         (found.access_key_id, found.access_key_secret, found.security_token),
@@ -98,5 +96,10 @@ def _from_provider_chain(deadline: float) -> Keys:
     )
 
 
-def _variable(option: str) -> str:
-    return f"ALIBABA_CLOUD_{option.upper()}"
+def _ask_provider_chain() -> t.Any:
+    from ._silence import silence
+
+    with silence():
+        from alibabacloud_credentials.client import Client
+
+        return Client().get_credential()

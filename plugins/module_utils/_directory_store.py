@@ -24,9 +24,9 @@ from ._store import Kept, Slot, Store
 if t.TYPE_CHECKING:
     from ._attempt import Attempt
 
-RESERVED = 32768
+RESERVED = 65536
 """How many bytes are reserved for a record before its token is sent for: more than any record has."""
-_READ_LIMIT = 4 * RESERVED
+_READ_LIMIT = 2 * RESERVED
 _POLL = 0.02
 _NOT_PLAIN = (errno.ELOOP, errno.ENOTDIR, errno.ENXIO, errno.EISDIR)
 

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import re
+import socket
 
 from ._errors import OptionError
 
@@ -18,7 +19,9 @@ _ENDPOINT = re.compile(
     r"(?P<host>[a-z0-9]([a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:]*:[0-9a-f:.]*\])"
     r"(:(?P<port>[1-9][0-9]{0,4}))?/?"
 )
-_LOOPBACK = re.compile(r"localhost|127(\.[0-9]{1,3}){3}|\[::1\]")
+_OCTET = r"(0|[1-9][0-9]?|1[0-9]{2}|2[0-4][0-9]|25[0-5])"
+_LOOPBACK = re.compile(rf"localhost|127(\.{_OCTET}){{3}}|\[::1\]")
+_LONGEST_HOST = 253
 _PORTS = {"https": "443", "http": "80"}
 
 
@@ -40,12 +43,14 @@ def parse_endpoint(text: str) -> str:
     if "@" in text:
         raise OptionError("endpoint must have no user name or password in it.")
     match = _ENDPOINT.fullmatch(text.lower()) if text.isascii() else None
-    if match is None or int(match["port"] or 0) > 65535:
+    if match is None or int(match["port"] or 0) > 65535 or len(match["host"]) > _LONGEST_HOST:
         raise OptionError(
             "endpoint must be https://, a host by its name or address, and at most a port: "
             "no path, query or white space."
         )
     scheme, host, port = match["scheme"], match["host"], match["port"]
+    if host.startswith("[") and not _is_ipv6(host[1:-1]):
+        raise OptionError("endpoint must have an IPv6 address in its brackets.")
     if scheme == "http" and not _LOOPBACK.fullmatch(host):
         raise OptionError(
             "endpoint must begin with https://; plain http is for loopback addresses only."
@@ -62,3 +67,11 @@ def is_loopback(endpoint: str) -> bool:
     """Say whether an endpoint is on this very host, by its name or address."""
     match = _ENDPOINT.fullmatch(endpoint)
     return match is not None and _LOOPBACK.fullmatch(match["host"]) is not None
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        socket.inet_pton(socket.AF_INET6, text)
+    except OSError:
+        return False
+    return True

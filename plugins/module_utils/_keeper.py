@@ -35,8 +35,8 @@ class Keeper:
     ) -> None:
         """Take the store, and ``connect``, which gives the service once an exchange is due.
 
-        ``way`` names, without secrets, whose credentials the service is asked with: only who goes the same way shares a
-        failure. ``deadline`` is the instant of :func:`time.monotonic` by which everything has ended.
+        ``way`` has all that decides how an exchange fares, such as credentials: only who goes the same way shares a failure. Of
+        it only some digits of its hash are kept. ``deadline`` is the instant of :func:`time.monotonic` by which everything has ended.
         """
         self._store = store
         self._connect = connect
@@ -53,12 +53,13 @@ class Keeper:
         seen = self._store.read(ask.session)
         if not seen.damage and decide(ask, seen, self._clock()).token is None:
             return Outcome(False, seen.record, seen.record)
-        service = self._connect()
+        if seen.attempt is None:
+            self._connect()  # What is missing for an exchange is said before anything is written.
         try:
             with self._store.lock(ask.session, self._deadline) as slot:
-                return self._ensure_locked(ask, seen, slot, service)
+                return self._ensure_locked(ask, seen, slot)
         except LockTimeout as error:
-            return self._serve_or_raise(ask, seen, error)
+            return self._serve_or_raise(ask, self._store.read(ask.session), error)
 
     def predict(self, ask: Ask) -> Outcome:
         """Say what :meth:`ensure` would do, as far as the store tells; write nothing, send nothing."""
@@ -82,7 +83,7 @@ class Keeper:
                 there = slot.forget()
         return Outcome(there, kept.record)
 
-    def _ensure_locked(self, ask: Ask, seen: Kept, slot: Slot, service: Service) -> Outcome:
+    def _ensure_locked(self, ask: Ask, seen: Kept, slot: Slot) -> Outcome:
         kept = slot.read()
         if kept.damage:
             place = slot.set_aside()
@@ -98,6 +99,7 @@ class Keeper:
         shared = self._shared_failure(plan.token, seen, kept)
         if shared is not None:
             return self._serve_or_raise(ask, kept, shared)
+        service = self._connect()
         # Imported here, so that a task that finds its token current pays for nothing that only an exchange needs.
         from ._exchange import exchange
 

@@ -127,9 +127,13 @@ def open_keeper(get_option: GetOption, warn: t.Callable[[str], None]) -> t.Itera
 
             return opened.enter_context(Service(keys and Credentials(*keys), **settings))
 
-        yield Keeper(
-            store, connect, way=_credentials.whose(get_option), deadline=deadline, warn=warn
-        )
+        yield Keeper(store, connect, way=_way(get_option), deadline=deadline, warn=warn)
+
+
+def _way(get_option: GetOption) -> str:
+    """Return all that decides how an exchange fares: who goes another way must not share its failures."""
+    environment = [os.environ.get(name) for name in _credentials.VARIABLES]
+    return repr([[get_option(name) for name in _SERVICE_SPEC], environment])
 
 
 def _read_session(get_option: GetOption) -> Session:
@@ -158,7 +162,7 @@ def _read_id(get_option: GetOption, name: str) -> str:
 
 
 def _read_token(value: t.Any) -> str | None:
-    if value is None:
+    if value is None or value == "":
         return None
     if not is_token(value):
         raise OptionError(
@@ -176,7 +180,7 @@ def _number(get_option: GetOption, name: str, least: float, most: float) -> floa
 
 def _open_store(get_option: GetOption) -> Store:
     address = get_option("store")
-    if address is None:
+    if address is None or address == "":
         return DirectoryStore(_default_directory())
     scheme, separator, rest = str(address).partition("://")
     if address == "none":
@@ -210,7 +214,7 @@ def _default_directory() -> str:
 def _read_ca_path(value: t.Any) -> str | None:
     if value is None:
         return None
-    if not os.path.exists(value):
+    if not (os.path.isfile(value) or os.path.isdir(value)):
         raise OptionError("ca_path must be a file or directory of certificates that is there.")
     return str(value)
 

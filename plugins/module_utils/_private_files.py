@@ -28,15 +28,19 @@ def open_folder(path: str) -> int:
 
 
 def make_folder(path: str) -> int:
-    """Open a folder, made where it is missing, whatever the umask."""
+    """Open a folder, made where it is missing with mode 0700 whatever the umask, as are its parents."""
+    with contextlib.suppress(FileNotFoundError):
+        return open_folder(path)
+    parent = os.path.dirname(path)
+    if not os.path.isdir(parent):
+        os.close(make_folder(parent))
     try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
         return open_folder(path)
-    except FileNotFoundError:
-        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(path, 0o700)
-            os.chmod(path, 0o700)
-        return open_folder(path)
+    folder = open_folder(path)
+    os.fchmod(folder, 0o700)
+    return folder
 
 
 def open_private(name: str, folder: int, flags: int) -> int:

@@ -15,6 +15,8 @@ import typing as t
 
 _HELD = (signal.SIGINT, signal.SIGTERM)
 _received: list[int] = []
+_handlers: dict[signal.Signals, t.Any] = {}
+_depth = 0
 
 
 @contextlib.contextmanager
@@ -27,21 +29,38 @@ def signals_held() -> t.Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    handlers = {number: signal.signal(number, _note) for number in _HELD}
+    if not _handlers:
+        _handlers.update({number: signal.signal(number, _note) for number in _HELD})
+    with signals_told_last():
+        yield
+
+
+@contextlib.contextmanager
+def signals_told_last() -> t.Iterator[None]:
+    """Have the signals that inner blocks hold be delivered at the end of this one, such as when the result is out."""
+    global _depth
+    _depth += 1
     try:
         yield
     finally:
-        for number, handler in handlers.items():
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
-        received = list(_received)
-        _received.clear()
-        for waiting in received:
-            signal.raise_signal(waiting)
+        _depth -= 1
+        if not _depth:
+            _deliver()
 
 
 def signal_waits() -> bool:
     """Say whether a signal came that is held: time to finish."""
     return bool(_received)
+
+
+def _deliver() -> None:
+    for number, handler in _handlers.items():
+        signal.signal(number, signal.SIG_DFL if handler is None else handler)
+    _handlers.clear()
+    received = list(_received)
+    _received.clear()
+    for waiting in received:
+        signal.raise_signal(waiting)
 
 
 def _note(number: int, _frame: object) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import logging
+import ipaddress
 import socket
 import ssl
 import threading
@@ -24,6 +24,7 @@ import typing as t
 from ._bounded import call_within
 from ._endpoint import is_loopback
 from ._errors import ServiceError
+from ._silence import silence
 from .signer import SignedRequest
 
 try:
@@ -64,7 +65,7 @@ class _Attempt:
     def __init__(self, seconds: float) -> None:
         self._end = time.monotonic() + seconds
         self._guard = threading.Lock()
-        self._socket: socket.socket | None = None
+        self._line: socket.socket | None = None
         self.expired = False
         self.resolved = True
         self.sent = False
@@ -76,30 +77,31 @@ class _Attempt:
             raise TimeoutError
         return remaining
 
-    def use(self, used: socket.socket | None) -> None:
-        """Tell which socket to cut off when the time is over."""
+    def use(self, line: socket.socket | None) -> None:
+        """Tell which socket to cut off when the time is over. It is held by a handle of our own, however often it is closed."""
         with self._guard:
-            self._socket = used
+            if self._line is not None:
+                self._line.close()
+            self._line = None if line is None else line.dup()
 
     def expire(self) -> None:
         """Cut the request off wherever it is: no reader waits for a peer that drips byte by byte."""
         with self._guard:
             self.expired = True
-            if self._socket is not None:
+            if self._line is not None:
                 with contextlib.suppress(OSError):
-                    socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+                    self._line.shutdown(socket.SHUT_RDWR)
 
     def resolve(self, host: str, port: int) -> list[str]:
-        """Return the addresses of a host, none where there are none in time."""
+        """Return the addresses of a host, none where there are none."""
 
         def look_up() -> list[str]:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
             return [str(entry[4][0]) for entry in found]
 
-        try:
+        addresses: list[str] = []
+        with contextlib.suppress(socket.gaierror, UnicodeError):
             addresses = call_within(self.remaining(), look_up)
-        except (OSError, UnicodeError):
-            addresses = []
         self.resolved = bool(addresses)
         return addresses
 
@@ -119,34 +121,34 @@ def _attempt() -> _Attempt:
     return _current.attempt
 
 
-class _Silence(logging.Filter):
-    """Keep the library's log lines about our requests from everybody: they show the whole URL, token included."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return _current.attempt is None
-
-
 if REQUESTS_IMPORT_ERROR is None:
-    for _name in ("urllib3.connectionpool", "urllib3.connection", "urllib3.util.retry"):
-        logging.getLogger(_name).addFilter(_Silence())
 
     class _Watched(HTTPConnection):
-        """A connection that obeys its attempt."""
+        """A connection that obeys its attempt. In the clear it leads to this very host only, whatever its name says."""
 
         debuglevel = 0
         _connecting = False
+        _line: socket.socket | None = None
+        """A second handle of the socket, which stays good under any number of layers of TLS."""
 
         def _new_conn(self) -> socket.socket:
             attempt = _attempt()
-            for address in attempt.resolve(self._dns_host, self.port or 0):
-                with contextlib.suppress(OSError):
+            addresses = attempt.resolve(self._dns_host, self.port or 0)
+            if not isinstance(self, HTTPSConnection):
+                addresses = [each for each in addresses if ipaddress.ip_address(each).is_loopback]
+            for position, address in enumerate(addresses):
+                try:
                     opened = create_connection(
                         (address, self.port or 0),
-                        attempt.remaining(),
+                        attempt.remaining() / (len(addresses) - position),
                         socket_options=self.socket_options,
                     )
-                    attempt.use(opened)
-                    return opened
+                except OSError:
+                    continue
+                self._line = opened.dup()
+                attempt.use(opened)
+                opened.settimeout(attempt.remaining())
+                return opened
             attempt.remaining()
             raise NewConnectionError(self, "no address answered")
 
@@ -159,11 +161,17 @@ if REQUESTS_IMPORT_ERROR is None:
             if self.sock is None:
                 self.connect()
             attempt = _attempt()
+            attempt.use(self._line)
+            attempt.remaining()
             if not self._connecting:
-                attempt.use(self.sock)
-                attempt.remaining()
                 attempt.sent = True
             super().send(data)
+
+        def close(self) -> None:
+            super().close()
+            if self._line is not None:
+                self._line.close()
+                self._line = None
 
     class _WatchedTls(_Watched, HTTPSConnection):
         """The same over TLS."""
@@ -181,8 +189,13 @@ if REQUESTS_IMPORT_ERROR is None:
             super().init_poolmanager(*args, **kwargs)
             self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
 
-        def proxy_manager_for(self, *args: t.Any, **kwargs: t.Any) -> t.Any:
-            manager = super().proxy_manager_for(*args, **kwargs)
+        def proxy_manager_for(self, proxy: str, **kwargs: t.Any) -> t.Any:
+            if proxy.lower().startswith("socks"):
+                raise ServiceError(
+                    "SOCKS proxies are not supported: name an HTTP proxy by proxy or HTTPS_PROXY, or none.",
+                    code="ProxyFailed",
+                )
+            manager = super().proxy_manager_for(proxy, **kwargs)
             manager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
             return manager
 
@@ -220,15 +233,20 @@ class Transport:
         attempt = _Attempt(seconds)
         timer = threading.Timer(seconds, attempt.expire)
         timer.daemon = True
-        timer.start()
         _current.attempt = attempt
         try:
-            return self._send(endpoint, request, seconds)
+            timer.start()
+            with silence():
+                reply = self._send(endpoint, request, seconds)
+            if not attempt.expired:
+                return reply
+            failure = _explain(TimeoutError(), attempt, endpoint)
         except (
             requests.RequestException,
             urllib3.exceptions.HTTPError,
             http.client.HTTPException,
             OSError,
+            RuntimeError,  # no thread to be had
             ValueError,
         ) as error:
             failure = _explain(error, attempt, endpoint)
@@ -241,16 +259,13 @@ class Transport:
     def _send(self, endpoint: str, request: SignedRequest, seconds: float) -> Reply:
         url = f"{endpoint}/?{request.query}"
         headers = {**_HEADERS, **request.headers}
-        with self._session.send(
-            requests.Request("POST", url, headers, data=request.body).prepare(),
-            stream=True,
-            timeout=seconds,
-            allow_redirects=False,
-            **self._settings(endpoint),
+        prepared = requests.Request("POST", url, headers, data=request.body).prepare()
+        # Through the adapter, since a session reads the whole of a redirect's body, and a .netrc for its target.
+        with self._session.get_adapter(url).send(
+            prepared, stream=True, timeout=seconds, cert=None, **self._settings(endpoint)
         ) as response:
-            content = response.raw.read(BODY_LIMIT + 1, decode_content=False)
             names = {name.lower(): value for name, value in response.headers.items()}
-            return Reply(response.status_code, names, content)
+            return Reply(response.status_code, names, _read_body(response.raw))
 
     def _settings(self, endpoint: str) -> dict[str, t.Any]:
         # Proxies and certificates come from the environment here, a .netrc never: only other ways of sending read it.
@@ -261,9 +276,20 @@ class Transport:
         return {"proxies": {} if direct else settings["proxies"], "verify": settings["verify"]}
 
 
+def _read_body(stream: t.Any) -> bytes:
+    """Read up to the limit and one byte more; a body that is cut short is an error only where one reads to its end."""
+    body = b""
+    while len(body) <= BODY_LIMIT:
+        piece = stream.read(BODY_LIMIT + 1 - len(body), decode_content=False)
+        if not piece:
+            break
+        body += piece
+    return body
+
+
 def _explain(error: Exception, attempt: _Attempt, endpoint: str) -> ServiceError:
     code, retryable = "ConnectionLost", True
-    if attempt.expired or isinstance(error, (TimeoutError, requests.Timeout)):
+    if attempt.expired or isinstance(error, (TimeoutError, socket.timeout, requests.Timeout)):
         code, what = "Timeout", "did not answer in time: try again later, or raise timeout"
     elif not attempt.resolved:
         code, what = (
@@ -275,7 +301,7 @@ def _explain(error: Exception, attempt: _Attempt, endpoint: str) -> ServiceError
             "TlsFailed",
             "could not be verified: check endpoint, ca_path and its certificate",
         )
-        retryable = not _is_untrusted(error)
+        retryable = _was_cut_off(error)
     elif isinstance(error, requests.exceptions.ProxyError):
         code, what = (
             "ProxyFailed",
@@ -289,9 +315,9 @@ def _explain(error: Exception, attempt: _Attempt, endpoint: str) -> ServiceError
     return ServiceError(message, code=code, retryable=retryable, sent=attempt.sent)
 
 
-def _is_untrusted(error: BaseException | None) -> bool:
+def _was_cut_off(error: BaseException | None) -> bool:
     while error is not None:
-        if isinstance(error, ssl.SSLCertVerificationError):
+        if isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
             return True
         error = error.__cause__ or error.__context__
     return False

@@ -127,6 +127,7 @@ def sign_v3(
 
 def v1_signature(method: str, parameters: t.Mapping[str, str], access_key_secret: str) -> str:
     """Return the V1 signature, base64, of all ``parameters`` of a request, those of a form body included."""
+    parameters = {name: value for name, value in parameters.items() if name != "Signature"}
     # Encoding the query once more comes down to the three characters that are left to encode.
     query = _encode_query(parameters).replace("%", "%25").replace("&", "%26").replace("=", "%3D")
     string_to_sign = f"{method}&%2F&{query}"

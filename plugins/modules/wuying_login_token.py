@@ -259,6 +259,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._result import (
     describe,
     uncensor,
 )
+from ansible_collections.wuying.workspace.plugins.module_utils._signals import signals_told_last
 
 
 def main() -> None:
@@ -277,10 +278,11 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    try:
-        finish(module, run(module))
-    except WuyingError as error:
-        module.fail_json(msg=error.message, **error.as_result())
+    with signals_told_last():
+        try:
+            finish(module, run(module))
+        except WuyingError as error:
+            module.fail_json(msg=error.message, **error.as_result())
 
 
 def run(module: AnsibleModule) -> Outcome:

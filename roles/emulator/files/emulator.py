@@ -38,7 +38,7 @@ from http.client import responses
 from ipaddress import ip_address
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Callable, Mapping, NamedTuple
+from typing import Any, Callable, Mapping, NamedTuple, Tuple
 from urllib.parse import parse_qsl, quote
 
 IDENTITY = {
@@ -98,7 +98,7 @@ KINDS: dict[type, set[str]] = {
 NO_FAULT: dict[str, Any] = {"fault": None, "carried_out": True}
 SILENT = ("refuse", "reset", "stall")
 
-Identity = tuple[str, ...]
+Identity = Tuple[str, ...]
 encode = partial(quote, safe="~")
 
 

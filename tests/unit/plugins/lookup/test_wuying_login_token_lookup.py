@@ -460,3 +460,27 @@ def test_secrets_have_no_key_in_the_configuration_file(house):
     plain = set(options) - {*secrets, "_terms"}
     assert [name for name in sorted(plain) if not options[name].get("ini")] == []
     assert [n for n in sorted(set(options) - {"_terms"}) if not options[n].get("vars")] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "by_keyword"),
+    [
+        ("login_token", True),
+        ("login_token", False),
+        ("access_key_secret", True),
+        ("security_token", False),
+        ("store_password", False),
+    ],
+)
+def test_a_secret_that_is_no_text_is_not_quoted(house, name, by_keyword):
+    value = {"changed": True, "login_token": "v1sesame"}
+    given = {name: value} if by_keyword else {"variables": {f"wuying_{name}": value}}
+    message = house.failure_of("alice", **given)
+    assert f"{name} must be a text" in message
+    assert "sesame" not in message
+
+
+def test_a_variable_that_holds_the_lookup_itself_is_an_error(house):
+    template_of_itself = trust_as_template(f"{{{{ lookup('{NAME}', 'alice') }}}}")
+    variables = {"wuying_login_token": template_of_itself}
+    assert "this very lookup" in house.failure_of("alice", variables=variables)

@@ -134,8 +134,28 @@ def test_a_code_without_a_token_is_a_failure_whatever_the_status():
 )
 def test_a_code_without_the_shape_of_one_is_not_shown(code):
     error = failure_of(reply(400, Code=code))
-    assert error.code == "UnknownError"
+    assert (error.code, error.refused) == ("InvalidResponse", False)
     assert not code or code not in error.message
+
+
+@pytest.mark.parametrize("status", [200, 302, 405, 408, 413, 429, 431])
+def test_a_code_that_nobody_knows_refuses_no_token_where_the_status_speaks_of_something_else(
+    status,
+):
+    error = failure_of(reply(status, Code="SomethingElse"))
+    assert not error.refused
+    assert error.sent == (status == 200)
+    assert error.retryable == (status in (200, 408, 429))
+
+
+def test_a_token_that_is_missing_is_no_refusal():
+    assert not failure_of(reply(400, Code="MissingLoginToken")).refused
+
+
+def test_a_request_id_that_is_the_token_is_not_shown():
+    token = "1CBAFFAB-B697-4049-A9B1-67E1FC5F0000"
+    answer = read_answer(reply(200, LoginToken="v1next", RequestId=token), ENDPOINT, token, 0.0)
+    assert answer.request_id is None
 
 
 @pytest.mark.parametrize("spent", ["SesameOpen", "TheTokenSesameOpenItIs"])

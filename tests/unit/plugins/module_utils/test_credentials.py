@@ -134,17 +134,6 @@ def test_anonymous_needs_no_credentials_and_ignores_all(environment):
     assert find(auth_method="anonymous", **OPTION_NAMES) is None
 
 
-def test_who_asks_is_told_by_key_method_and_signature_and_no_secret(environment):
-    def whose(**options):
-        return _credentials.whose({"auth_method": "access_key", **options}.get)
-
-    by_option = whose(**OPTION_NAMES)
-    assert by_option != whose()
-    assert by_option != whose(**OPTION_NAMES, signature_version="v1")
-    assert by_option != whose(**{**OPTION_NAMES, "auth_method": "provider_chain"})
-    assert "sesame" not in by_option + whose()
-
-
 # The provider chain of Alibaba Cloud's own package
 
 

@@ -14,18 +14,25 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.wuying.workspace.plugins.module_utils._attempt import begin
+from ansible_collections.wuying.workspace.plugins.module_utils._directory_store import (
+    DirectoryStore,
+)
 from ansible_collections.wuying.workspace.plugins.module_utils._errors import (
+    LockTimeout,
     LoginRequired,
+    OptionError,
     ServiceError,
     StoreError,
     WuyingError,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._promise import Ask
-from ansible_collections.wuying.workspace.plugins.module_utils._session import fingerprint
-from ansible_collections.wuying.workspace.plugins.module_utils._store import NoStore
+from ansible_collections.wuying.workspace.plugins.module_utils._promise import Ask, Outcome
+from ansible_collections.wuying.workspace.plugins.module_utils._session import Session, fingerprint
+from ansible_collections.wuying.workspace.plugins.module_utils._store import Kept, NoStore
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.house import (
     House,
     leave_note,
+    put,
 )
 
 # No record
@@ -395,7 +402,7 @@ def test_who_goes_another_way_does_not_share_a_failure(house: House) -> None:
         house.ask()
     keeper = house.keeper(way="other credentials")
     with house.store.lock(house.session, time.monotonic() + 10) as slot:
-        assert keeper._ensure_locked(Ask(house.session), seen, slot, keeper._connect()).changed
+        assert keeper._ensure_locked(Ask(house.session), seen, slot).changed
 
 
 def test_who_waits_longer_than_the_deadline_is_served_a_living_token(house: House) -> None:
@@ -412,6 +419,44 @@ def test_who_waits_longer_than_the_deadline_for_no_living_token_fails(house: Hou
         with pytest.raises(WuyingError) as caught:
             house.keeper(seconds=0.2).ensure(Ask(house.session))
     assert (caught.value.code, caught.value.retryable) == ("DeadlineExceeded", True)
+
+
+def test_who_waited_in_vain_is_served_what_is_kept_by_then(house: House, store_path: Path) -> None:
+    older = house.have("stale")
+    newer = older._replace(login_token="v1newer")
+    reads: list[Kept] = []
+
+    class Slow(DirectoryStore):
+        def read(self, session: Session) -> Kept:
+            reads.append(super().read(session))
+            if len(reads) == 1:
+                put(DirectoryStore(str(store_path)), newer)
+            return reads[-1]
+
+        def lock(self, session: Session, deadline: float) -> t.NoReturn:
+            raise LockTimeout("It took too long.")
+
+    house.store = Slow(str(store_path))
+    assert house.keeper().ensure(Ask(house.session)).record == newer
+
+
+def test_who_finds_a_note_needs_no_credentials_before_an_exchange_is_due(house: House) -> None:
+    record = house.have("current")
+    with house.store.lock(house.session, time.monotonic() + 10) as slot:
+        slot.begin(begin(None, record.login_token, "a test"))
+        keeper = house.keeper()
+        keeper._connect = _no_credentials
+        results: list[Outcome] = []
+        thread = threading.Thread(target=lambda: results.append(keeper.ensure(Ask(house.session))))
+        thread.start()
+        time.sleep(0.1)
+        slot.keep(record)
+    thread.join(20)
+    assert results == [Outcome(False, record, record)]
+
+
+def _no_credentials() -> t.NoReturn:
+    raise OptionError("There are no credentials.")
 
 
 # Below the table: the note
@@ -472,6 +517,14 @@ def test_doubt_about_the_records_token_outlives_the_failure_of_another_token(
     with pytest.raises(LoginRequired):
         house.ask(house.emulator.issue())
     assert house.ask().changed
+
+
+def test_a_note_of_many_doubts_doubts_every_token(house: House) -> None:
+    record = house.have("current")
+    for number in range(20):
+        leave_note(house.store, house.session, f"v1{number}")
+        assert house.kept().doubts("v10")
+    assert house.kept().doubts(record.login_token)
 
 
 def test_an_answer_that_never_came_leaves_the_outcome_unknown(rotating_house: House) -> None:

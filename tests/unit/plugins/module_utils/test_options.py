@@ -153,7 +153,7 @@ def test_a_malformed_endpoint_is_refused(value):
 
 @pytest.mark.parametrize(
     "value",
-    ["", "sesame\n", " sesame", "se same", '"sesame"\n', "sesame\0", "s" * 16385, 7, ["sesame"]],
+    ["sesame\n", " sesame", "se same", '"sesame"\n', "sesame\0", "s" * 16385, 7, ["sesame"]],
     ids=lambda value: repr(value)[:12],
 )
 def test_a_malformed_login_token_is_refused(value):
@@ -186,7 +186,6 @@ def test_retries_that_are_no_sound_number_are_refused(value):
 @pytest.mark.parametrize(
     "value",
     [
-        "",
         "relative/path",
         "./here",
         "None",
@@ -400,3 +399,30 @@ def test_a_served_record_needs_no_credentials(tmp_path):
     ask = read()
     with _options.open_keeper(options(store=str(tmp_path / "store")), print) as keeper:
         assert keeper.forget(ask.session) == Outcome(False)
+
+
+def test_an_empty_token_or_store_is_none(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    assert read(login_token="").login_token is None
+    assert open_with(store="") is not None
+
+
+def test_who_has_another_secret_or_timeout_goes_another_way():
+    ways = {
+        open_with(**options)._way
+        for options in (
+            {},
+            {"access_key_id": "a", "access_key_secret": "b"},
+            {"access_key_id": "a", "access_key_secret": "c"},
+            {"timeout": 1.0},
+            {"validate_certs": False},
+        )
+    }
+    assert len(ways) == 5
+    assert all(len(way) == 12 for way in ways)
+
+
+def test_plain_http_goes_to_no_name_that_looks_like_a_loopback_address():
+    for host in ("127.999.0.1", "127.0.0.08", "127.0.0.1.example.com", "127.1"):
+        with pytest.raises(OptionError, match="^endpoint"):
+            read(endpoint=f"http://{host}")

@@ -596,7 +596,7 @@ def test_plain_text_where_tls_is_spoken_sent_nothing():
 
     with contextlib.ExitStack() as stack:
         error = failure_of(f"https://127.0.0.1:{raw_server(stack, behave)}")
-    assert (error.code, error.retryable, error.sent) == ("TlsFailed", True, False)
+    assert (error.code, error.retryable, error.sent) == ("TlsFailed", False, False)
 
 
 def test_a_reset_of_the_handshake_sent_nothing():

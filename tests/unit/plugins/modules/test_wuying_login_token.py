@@ -10,6 +10,7 @@ import calendar
 import json
 import os
 import shutil
+import signal
 import stat
 import subprocess
 import sys
@@ -372,7 +373,6 @@ def test_without_credentials_an_exchange_fails_before_anything_is_sent(house):
         ("endpoint", "http://sesame.example.com"),
         ("end_user_id", "sesame\n"),
         ("login_token", "sesame\n"),
-        ("login_token", ""),
         ("validity", 0),
         ("refresh_before", -1),
         ("timeout", 0),
@@ -552,3 +552,27 @@ def test_an_unchanged_task_imports_no_http_library(house):
     _code, second, said = run_process(house, "-X", "importtime")
     assert not second["changed"]
     assert not libraries & {line.rpartition("|")[2].strip() for line in said.splitlines()}
+
+
+def test_a_signal_waits_until_the_only_copy_of_a_token_is_out(house):
+    token = house.emulator.issue()
+    house.emulator.fault("drip", interval=0.005, carried_out=True)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
+    process = subprocess.Popen(
+        [sys.executable, wuying_login_token.__file__],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdin is not None
+    process.stdin.write(house.arguments(False, {"store": "none", "login_token": token}))
+    process.stdin.close()
+    end = time.monotonic() + 20
+    while not house.requests():
+        assert time.monotonic() < end
+    process.terminate()
+    assert process.stdout is not None
+    result = json.loads(process.stdout.read())
+    assert process.wait(20) == -signal.SIGTERM
+    assert result["changed"]
+    assert result["login_token"] != token
