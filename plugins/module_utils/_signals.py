@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import sys
 import threading
 import typing as t
 
@@ -59,6 +60,8 @@ def _deliver() -> None:
     _handlers.clear()
     received = list(_received)
     _received.clear()
+    if received:
+        sys.stdout.flush()  # A signal that ends the process would take a printed result with it.
     for waiting in received:
         signal.raise_signal(waiting)
 
