@@ -50,4 +50,5 @@ benchmark: ## Print how long things take, against Ansible's own modules
 
 .PHONY: clean
 clean: ## Remove what these targets have made
-	rm -rf .venv .nox .ruff_cache __pycache__ build
+	rm -rf .venv .nox .ruff_cache build
+	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -43,19 +43,19 @@ options:
     default: v3
   timeout:
     description:
-      - How many seconds one attempt may take in full, from the look-up of the name to the last byte of the answer.
+      - How many seconds (up to 86400) one attempt may take in full, from the look-up of the name to the last byte of the answer.
     type: float
     default: 10.0
   retries:
     description:
-      - How often an exchange that met a transient fault is attempted again, each time with a longer random wait, or as long
-        as the service asks for.
+      - How many more attempts (0 to 100) follow a transient fault. Before each there is a random wait of at most 0.5, 1, 2, up to 16
+        seconds, on top of what the service asks for. A request that is repeated because the clock is off does not count.
     type: int
     default: 3
   deadline:
     description:
-      - How many seconds everything may take together, waiting for another task's exchange of the same session and all attempts
-        included.
+      - How many seconds (up to 86400) everything may take together, waiting for another task's exchange of the same session, all
+        attempts and, in a lookup, all terms included. Then a token that still lives is served with a warning, or the task fails.
     type: float
     default: 60.0
   validate_certs:

@@ -38,7 +38,7 @@ options:
   endpoint:
     description:
       - The URL of the service, with a scheme and a host and nothing else but a port.
-      - Needed for addresses inside a VPC, which follow no rule, and for the emulator of the role
+      - Needed for addresses inside a VPC, whose names follow no rule, and for the emulator of the role
         P(wuying.workspace.emulator#role).
       - Plain C(http) is for loopback addresses only. A login token belongs to the endpoint that issued it and is never
         sent to another.
@@ -46,7 +46,8 @@ options:
     type: str
   validity:
     description:
-      - For how many seconds a login token lives that is obtained now. The service does not say it in its answer.
+      - How many seconds (1 to 31622400) a login token lives from the moment it is obtained. The service's answer does not say. Where
+        this is too large, a dead token is served as current; where it is too small, tokens are exchanged more often than needed.
       - The service's documentation gives 15 minutes, a newer one 8 hours (V(28800)).
       - It becomes part of the record; a later run with another value does not change that.
     type: int
@@ -54,7 +55,7 @@ options:
   refresh_before:
     description:
       - A token that has at most this many seconds left to live is stale, and is exchanged the next time that somebody asks.
-      - It counts as at most half of the token's lifetime. Choose it longer than the work that uses the token takes.
+      - It counts as at most half of the token's lifetime. Choose it longer than the work that uses the token takes. At most 31622400.
     type: int
     default: 300
 """

@@ -16,6 +16,8 @@ options:
       - Either the absolute path of a directory, in which C(~) and environment variables are expanded. It is made where it
         is missing, with mode C(0700) and files of C(0600). A directory or file that other users have access to, or that
         belongs to another user, is refused.
+      - A record has the login token in the clear, and only the file's mode protects it. A session has the files C(KEY.json), and C(KEY.lock),
+        which stays. A damaged record is kept as C(KEY.damaged-TIME) and may hold a token. Remove it when you have looked at it.
       - Or V(none), to keep nothing. Then every task exchanges the token that it is given.
       - Addresses of Redis servers are reserved for a later version and are an error now.
       - Without it and without the environment variable E(WUYING_TOKEN_STORE) the directory
@@ -24,13 +26,13 @@ options:
     type: str
   store_username:
     description:
-      - The user name for a Redis store. Without it the environment variable E(WUYING_TOKEN_STORE_USERNAME) counts.
-      - A directory needs none.
+      - Reserved for the user name of a Redis store, has no effect in this version.
+      - Without it the environment variable E(WUYING_TOKEN_STORE_USERNAME) counts.
     type: str
   store_password:
     description:
-      - The password for a Redis store. Without it the environment variable E(WUYING_TOKEN_STORE_PASSWORD) counts.
-      - A directory needs none.
+      - Reserved for the password of a Redis store, has no effect in this version.
+      - Without it the environment variable E(WUYING_TOKEN_STORE_PASSWORD) counts.
     type: str
 """
 

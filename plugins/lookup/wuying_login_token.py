@@ -19,7 +19,7 @@ description:
   - A lookup is evaluated again for each host, each item of a loop and each use of a variable that has it in its value. All but the
     first find a current record then, and send nothing.
   - In check mode the lookup serves a record that lives, and otherwise fails. It sends and writes nothing. It sees check mode only
-    where the whole run has it (C(--check)), Ansible does not tell it of the keyword C(check_mode) of a single task.
+    where the whole run has it (C(--check)), because Ansible does not tell it of the keyword C(check_mode) of a single task.
 extends_documentation_fragment:
   - wuying.workspace.session.lookup
   - wuying.workspace.session
@@ -31,9 +31,9 @@ options:
   _terms:
     description:
       - The sessions whose tokens to return, in this order.
-      - A term is an O(end_user_id), or a dictionary that has O(end_user_id) and may have O(region_id), O(client_id),
-        O(office_site_id), O(directory_id), O(session_id), O(endpoint) and O(login_token) for this one session. A list as a term stands for its
-        elements.
+      - A term is an O(end_user_id), or a dictionary that may have O(end_user_id), O(region_id), O(client_id), O(office_site_id),
+        O(directory_id), O(session_id), O(endpoint) and O(login_token) for this one session. What it lacks comes from the options. A list as a
+        term stands for its elements.
     type: list
     elements: raw
     required: true
@@ -49,7 +49,8 @@ options:
   login_token:
     description:
       - The token to start the session from, for a single term. With several terms put it into dictionaries.
-      - The environment variable E(WUYING_LOGIN_TOKEN) does not count here, it must never become another user's token.
+      - The variable counts for every lookup that it reaches, whatever its term. Set it for one task only, or better pass the keyword.
+      - The environment variable E(WUYING_LOGIN_TOKEN) does not count here, because it must never become another user's token.
     type: str
     vars:
       - name: wuying_login_token
@@ -57,6 +58,8 @@ notes:
   - Where a token is exchanged but cannot be kept, the lookup returns it with a warning. It is the only copy.
   - The value V(none) for O(store) is an error, since a lookup is evaluated again and again.
   - Secrets are read from variables too, but not from C(ansible.cfg).
+  - On ansible-core 2.22 and later the token is registered as a secret, and Ansible masks it in all that it prints. Before that only
+    C(no_log=true) hides it; before 2.19 that hides errors of the lookup too.
   - A template that has a token in it shows it in diffs and at higher verbosity. Set C(no_log=true) on tasks that write tokens.
 seealso:
   - module: wuying.workspace.wuying_login_token
@@ -169,6 +172,10 @@ class LookupModule(LookupBase):
         self, terms: list[t.Any], variables: dict[str, t.Any], kwargs: dict[str, t.Any]
     ) -> list[str]:
         get_option = self._read_options(variables, kwargs)
+        if not terms:
+            raise OptionError(
+                "Name at least one session: pass an end_user_id as the first argument."
+            )
         flat = [
             item for term in terms for item in (term if isinstance(term, (list, tuple)) else [term])
         ]
@@ -250,7 +257,7 @@ def _token(keeper: Keeper, ask: Ask, *, check: bool) -> str:
     outcome = keeper.predict(ask) if check else keeper.ensure(ask)
     if outcome.record is None:
         raise LoginRequired(
-            "No token of the session lives, and none is exchanged in check mode: run the task without it.",
+            "No living token of the session is kept, and check mode exchanges none: run without --check first.",
             code="CheckMode",
         )
     if outcome.not_kept is not None:

@@ -123,7 +123,7 @@ def _unexpected(reply: Reply, endpoint: str) -> ServiceError:
         what = "redirects to another place, where no token is sent"
     else:
         return ServiceError(
-            f"The endpoint {endpoint} gave an answer that has no login token in it: try again.",
+            f"The endpoint {endpoint} gave an answer with no login token that can be read: try again, the old one may be spent.",
             code="InvalidResponse",
             retryable=True,
             sent=True,

@@ -206,7 +206,7 @@ def _wait_for(lock: int, deadline: float) -> None:
             remaining = deadline - time.monotonic()
             if remaining <= 0:
                 raise LockTimeout(
-                    "Another task is still exchanging this session's login token, and the deadline is over: "
+                    "Another task is still exchanging this session's login token, and the deadline has passed: "
                     "try again later, or raise deadline."
                 ) from None
             time.sleep(min(remaining, _POLL * random.uniform(0.5, 1.5)))  # noqa: S311

@@ -151,11 +151,15 @@ def _read_session(get_option: GetOption) -> Session:
 
 
 def _read_optional_id(get_option: GetOption, name: str) -> str | None:
-    return None if get_option(name) is None else _read_id(get_option, name)
+    return _read_id(get_option, name) if get_option(name) else None
 
 
 def _read_id(get_option: GetOption, name: str) -> str:
     value = get_option(name)
+    if value is None:
+        raise OptionError(
+            f"{name} is missing: pass it, or for a lookup set the variable wuying_{name}."
+        )
     if not isinstance(value, str) or not 0 < len(value) <= _LONGEST_ID or not value.isprintable():
         raise OptionError(f"{name} must be a text of 1 to {_LONGEST_ID} printable characters.")
     return value
@@ -215,7 +219,7 @@ def _read_ca_path(value: t.Any) -> str | None:
     if value is None:
         return None
     if not (os.path.isfile(value) or os.path.isdir(value)):
-        raise OptionError("ca_path must be a file or directory of certificates that is there.")
+        raise OptionError("ca_path must be an existing file or directory of CA certificates.")
     return str(value)
 
 

@@ -68,7 +68,7 @@ def _check_private(status: os.stat_result, what: str, mode: str) -> None:
     else:
         return
     raise StoreError(
-        f"{what} {reason}: give it to the user that runs the task, with mode {mode}, or choose another store.",
+        f"{what} {reason}: give it to the user who runs the task, with mode {mode}, or choose another store.",
         code="StoreUnsafe",
     )
 

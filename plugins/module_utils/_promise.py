@@ -15,7 +15,7 @@ from ._session import CURRENT, ENDED, Record, Session
 from ._store import Kept
 
 OUTCOME_UNKNOWN = "OutcomeUnknown"
-ANSWER_LOST = "an earlier exchange of its login token was cut short, the answer is lost, and the service refuses the token now."
+ANSWER_LOST = "an earlier exchange of the session's login token was cut short, the answer is lost, and the service refuses the token now."
 _REFUSED = "the service refused its login token."
 LOG_IN = "The user must log in again; pass the new token as login_token."
 
@@ -53,7 +53,9 @@ def decide(ask: Ask, kept: Kept, now: float) -> Plan:
         return Plan(ask.login_token, login=True)
     if record is None:
         raise LoginRequired(
-            "Nothing is kept of this session: pass login_token once to start it.",
+            f"Nothing is kept of the session of {ask.session.end_user_id} on {ask.session.client_id} at "
+            f"{ask.session.endpoint}: pass login_token once to start it; if it was started already, check that "
+            "identity, endpoint, store and user are the same.",
             code="NoLoginToken",
         )
     if not ask.force:

@@ -108,7 +108,7 @@ class Service:
         seconds = min(self._timeout, deadline - time.monotonic())
         if seconds <= 0:
             raise ServiceError(
-                "The deadline is over before the exchange began: try again later, or raise deadline.",
+                "The deadline passed before the exchange began: try again later, or raise deadline.",
                 code="DeadlineExceeded",
                 retryable=True,
             )

@@ -294,7 +294,7 @@ def _explain(error: Exception, attempt: _Attempt, endpoint: str) -> ServiceError
     elif not attempt.resolved:
         code, what = (
             "NameNotResolved",
-            "has a name that cannot be resolved: check region_id, endpoint and DNS",
+            "has a host name that cannot be resolved: check region_id, endpoint and DNS",
         )
     elif isinstance(error, requests.exceptions.SSLError) and not attempt.sent:
         code, what = (
@@ -305,12 +305,12 @@ def _explain(error: Exception, attempt: _Attempt, endpoint: str) -> ServiceError
     elif isinstance(error, requests.exceptions.ProxyError):
         code, what = (
             "ProxyFailed",
-            "cannot be reached by the proxy: check proxy and the proxy variables",
+            "cannot be reached through the proxy: check proxy and the proxy variables",
         )
     elif not attempt.sent:
         code, what = "ConnectionFailed", "cannot be reached: check endpoint, proxy and the network"
     else:
-        what = "broke the connection off before its answer was complete: try again"
+        what = "closed the connection before its answer was complete: try again"
     message = f"The endpoint {endpoint} {what}."
     return ServiceError(message, code=code, retryable=retryable, sent=attempt.sent)
 

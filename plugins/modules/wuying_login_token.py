@@ -17,7 +17,7 @@ description:
   - A login token lives for minutes. This module exchanges it for the next with the service's operation
     C(RefreshLoginToken) when it is stale, and only then. While it is current the task changes nothing and sends nothing.
   - The token that came last is kept in a store. So O(login_token) is needed once, to start the session. Passing it every
-    time does no harm, a token that the session has used up is recognized.
+    time does no harm, because a token that the session has used up is recognized.
   - The module runs where the task runs. Its store, its environment and its C(requests) are those of that host and that user.
     Normal use is C(delegate_to=localhost) with C(become=false).
   - The service does not say whether a token survives its exchange, so assume that it does not. A token that was
@@ -77,8 +77,10 @@ options:
     default: true
 notes:
   - A registered result has the token in the clear. Set C(no_log=true) on the task, as the examples do.
-  - Before ansible-core 2.22, C(ANSIBLE_DEBUG) makes Ansible itself print the options of a task, secrets included; and C(async)
-    leaves the result of a task in a job file.
+  - C(ANSIBLE_DEBUG) makes Ansible itself print options and results of a task, secrets included. Use it for no real session.
+  - C(async) leaves the result of a task in a job file. Combine it with O(return_token=false) only.
+  - On ansible-core 2.22 and later the token is registered as a secret, and Ansible masks it in all that it prints. Before that only
+    C(no_log=true) hides it.
   - Credentials are best given by the environment variables of the official tools or from a vault.
 seealso:
   - plugin: wuying.workspace.wuying_login_token
@@ -129,7 +131,7 @@ EXAMPLES = r"""
   delegate_to: localhost
   become: false
 
-- name: Have a token that lives for at least half an hour, where the service's tokens live for eight
+- name: Have a token that lives for at least half an hour, where the service's tokens live for eight hours
   wuying.workspace.wuying_login_token:
     region_id: cn-hangzhou
     office_site_id: cn-hangzhou+dir-2381912345
@@ -220,9 +222,10 @@ kept:
 error_code:
   description:
     - The service's code of the error where it gave one, else one of this collection. Among these are V(NoLoginToken) (nothing is kept of
-      the session), V(SessionEnded) (the service has refused the token before), V(OutcomeUnknown) (an exchange was cut short and its answer
-      is lost), V(MissingCredentials), V(InvalidOption), V(DeadlineExceeded), V(Timeout), V(ConnectionFailed), V(StoreUnavailable)
-      and V(StoreUnsafe).
+      the session), V(SessionEnded) (the service has refused the token before; the first refusal has the service's own code), V(OutcomeUnknown) (an exchange was cut short and its answer
+      is lost), V(MissingCredentials), V(MissingLibrary), V(InvalidOption), V(InvalidResponse), V(DeadlineExceeded), V(Timeout),
+      V(NameNotResolved), V(ConnectionFailed), V(ConnectionLost), V(TlsFailed), V(ProxyFailed), V(NotKept), V(NewerFormat),
+      V(StoreUnavailable) and V(StoreUnsafe).
   returned: failure
   type: str
   sample: Throttling.User

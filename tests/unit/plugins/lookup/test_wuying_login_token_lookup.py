@@ -206,9 +206,12 @@ def test_many_terms_are_served_in_their_order(house):
     assert house.look_up(*shuffled) == [tokens[name] for name in shuffled]
 
 
-def test_without_terms_there_are_no_tokens(house):
-    assert house.look_up() == []
+def test_an_empty_list_of_sessions_has_no_tokens(house):
     assert house.look_up([]) == []
+
+
+def test_without_a_term_the_lookup_asks_for_one(house):
+    assert "Name at least one session" in house.failure_of(end_user_id="alice")
 
 
 @pytest.mark.parametrize("term", [None, 7, True, b"alice", [["alice"]], {"alice"}])

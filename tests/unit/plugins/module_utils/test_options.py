@@ -114,7 +114,7 @@ def test_a_malformed_region_id_is_refused_beside_an_endpoint_too():
 @pytest.mark.parametrize("name", IDS)
 @pytest.mark.parametrize(
     "value",
-    ["", "line\n", "tab\t", "null\0", "\x7fdelete", "surrogate\udcff", "\u202eevil", "x" * 257, 7],
+    ["line\n", "tab\t", "null\0", "\x7fdelete", "surrogate\udcff", "\u202eevil", "x" * 257, 7],
     ids=lambda value: repr(value)[:12],
 )
 def test_a_malformed_id_is_refused(name, value):
@@ -122,8 +122,14 @@ def test_a_malformed_id_is_refused(name, value):
 
 
 @pytest.mark.parametrize("name", ["client_id", "office_site_id", "end_user_id"])
-def test_a_missing_id_is_refused(name):
-    assert_refused(name, None, read)
+@pytest.mark.parametrize("value", [None, ""])
+def test_a_missing_id_is_refused(name, value):
+    assert_refused(name, value, read)
+
+
+@pytest.mark.parametrize("name", ["directory_id", "session_id"])
+def test_an_optional_id_that_is_empty_is_left_out(name):
+    assert read(**{name: ""}).session == read().session
 
 
 @pytest.mark.parametrize("name", IDS)
