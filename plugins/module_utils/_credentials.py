@@ -4,17 +4,14 @@
 
 # Note that this file is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""Credentials: from options, the environment, or the provider chain of Alibaba Cloud's own package."""
+"""Credentials: from options, the environment, or a provider chain."""
 
 from __future__ import annotations
 
 import os
-import time
 import typing as t
 
-from ansible.module_utils.basic import missing_required_lib
-
-from ._errors import MissingLibraryError, OptionError, ServiceError
+from ._errors import OptionError
 
 Keys = t.Tuple[str, str, t.Optional[str]]
 """An access key's ID, its secret and, where the key is a temporary one of STS, its security token."""
@@ -73,33 +70,6 @@ def _checked(given: t.Sequence[str | None], names: str) -> Keys:
 
 
 def _from_provider_chain(deadline: float) -> Keys:
-    from ._bounded import call_within
+    from ._provider_chain import ask_provider_chain  # here, since hardly any task takes it
 
-    try:
-        found = call_within(deadline - time.monotonic(), _ask_provider_chain)
-    except ImportError:
-        raise MissingLibraryError(missing_required_lib("alibabacloud-credentials")) from None
-    except Exception as error:  # whatever it says may quote a secret or a signed URL
-        found, late = None, isinstance(error, TimeoutError)
-    else:
-        late = False
-    if found is None or not found.access_key_id or not found.access_key_secret:
-        raise ServiceError(
-            "The provider chain of alibabacloud-credentials found no access key: set one of the sources that it reads, "
-            "or choose another auth_method.",
-            code="MissingCredentials",
-            retryable=late,
-        )
-    return _checked(
-        (found.access_key_id, found.access_key_secret, found.security_token),
-        "The provider chain's access key ID and secret",
-    )
-
-
-def _ask_provider_chain() -> t.Any:
-    from ._silence import silence
-
-    with silence():
-        from alibabacloud_credentials.client import Client
-
-        return Client().get_credential()
+    return _checked(ask_provider_chain(deadline), "The provider chain's access key ID and secret")

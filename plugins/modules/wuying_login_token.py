@@ -221,11 +221,12 @@ kept:
   sample: false
 error_code:
   description:
-    - The service's code of the error where it gave one, else one of this collection. Among these are V(NoLoginToken) (nothing is kept of
-      the session), V(SessionEnded) (the service has refused the token before; the first refusal has the service's own code), V(OutcomeUnknown) (an exchange was cut short and its answer
-      is lost), V(MissingCredentials), V(MissingLibrary), V(InvalidOption), V(InvalidResponse), V(DeadlineExceeded), V(Timeout),
-      V(NameNotResolved), V(ConnectionFailed), V(ConnectionLost), V(TlsFailed), V(ProxyFailed), V(NotKept), V(NewerFormat),
-      V(StoreUnavailable) and V(StoreUnsafe).
+    - The service's code of the error where it gave one, else one of this collection.
+    - The user must log in again at V(OutcomeUnknown) (an exchange was cut short and its answer is lost), V(SessionEnded) (the service
+      has refused the token before), and the first time that the service refuses the token, with a code of its own.
+    - Others of this collection are V(NoLoginToken) (nothing is kept of the session), V(MissingCredentials), V(MissingLibrary),
+      V(InvalidOption), V(InvalidResponse), V(DeadlineExceeded), V(Timeout), V(NameNotResolved), V(ConnectionFailed),
+      V(ConnectionLost), V(TlsFailed), V(ProxyFailed), V(NotKept), V(NewerFormat), V(StoreUnavailable) and V(StoreUnsafe).
   returned: failure
   type: str
   sample: Throttling.User
