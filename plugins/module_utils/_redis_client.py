@@ -1,0 +1,243 @@
+# Copyright (c) 2026 The wuying.workspace authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this file is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""Connections to Redis, bounded in time, and what their errors mean.
+
+Only ``_redis_store.py`` imports this file, and nothing else imports ``redis``.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+import re
+import ssl
+import threading
+import time
+import traceback
+import typing as t
+
+from ansible.module_utils.basic import missing_required_lib
+
+from ._errors import StoreError
+from ._redis_address import CLUSTER, SENTINEL, Address
+
+try:
+    import redis
+    import redis.cluster
+    import redis.sentinel
+    from redis.backoff import NoBackoff
+    from redis.exceptions import RedisClusterException
+    from redis.retry import Retry
+    from redis.sentinel import MasterNotFoundError
+except ImportError:
+    REDIS_IMPORT_ERROR: str | None = traceback.format_exc()
+else:
+    REDIS_IMPORT_ERROR = None
+
+T = t.TypeVar("T")
+
+UNAVAILABLE = "StoreUnavailable"
+DENIED = "StoreAccessDenied"
+READ_ONLY = "StoreReadOnly"
+FULL = "StoreFull"
+TLS_FAILED = "TlsFailed"
+_TIMEOUT = 5.0
+_LEAST_TIMEOUT = 0.1
+_RETRIES = 4
+_FIRST_PAUSE = 0.05
+_LONGEST_PAUSE = 0.5
+_CONNECTIONS = 10000
+_DENIED = re.compile(
+    r"NOPERM|NOAUTH|WRONGPASS|ACL failure|has no permissions|user executing the script can't"
+    r"|[Aa]uthentication required|invalid username-password|without any password configured"
+)
+
+
+class Link:
+    """Runs commands on a Redis server, cluster or group; connects when it is first used. Safe to share between threads."""
+
+    def __init__(
+        self,
+        address: Address,
+        *,
+        username: str | None,
+        password: str | None,
+        ca_path: str | None,
+        deadline: float,
+    ) -> None:
+        """``deadline`` is the instant of :func:`time.monotonic` after which nothing is tried again. Raises :class:`StoreError`."""
+        if REDIS_IMPORT_ERROR is not None:
+            raise StoreError(missing_required_lib("redis"), code="MissingLibrary")
+        self.timeout = _LEAST_TIMEOUT
+        self.address = address
+        self._login = {"username": username or None, "password": password or None}
+        self._ca_path = ca_path
+        self._deadline = deadline
+        self._guard = threading.Lock()
+        self._client: t.Any = None
+        self._sentinels: list[t.Any] = []
+
+    def call(self, work: t.Callable[[t.Any], T], retries: int = _RETRIES) -> T:
+        """Return what ``work`` makes of a client. It must be harmless to repeat, for it is after a fault that passes.
+
+        Raises :class:`StoreError`, which shows nothing of what the library or the server say.
+        """
+        pause = _FIRST_PAUSE
+        for left in itertools.count(retries, -1):
+            answer, failure = self._try(work)
+            if failure is None:
+                return t.cast(T, answer)
+            late = time.monotonic() + pause >= self._deadline
+            if left == 0 or late or not failure.retryable:
+                raise failure
+            time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
+            pause = min(2 * pause, _LONGEST_PAUSE)
+        raise AssertionError
+
+    def explain(self, error: Exception) -> StoreError:
+        """Return what an error of the library means."""
+        return _explain(error, self.address)
+
+    def node(self, client: t.Any, name: str) -> tuple[str, t.Any]:
+        """Return the server that holds a key: something that names it, and a client of its own."""
+        if self.address.kind != CLUSTER:
+            return "", client
+        node = client.get_node_from_key(name)
+        return str(node.name), client.get_redis_connection(node)
+
+    def close(self) -> None:
+        """Close all connections, also those on which an answer is awaited."""
+        with self._guard:
+            clients, self._client, self._sentinels = [self._client, *self._sentinels], None, []
+        for client in clients:
+            if client is not None:
+                client.close()
+
+    def _try(self, work: t.Callable[[t.Any], T]) -> tuple[T | None, StoreError | None]:
+        # The error is returned, so that what is raised has no trace of the library's, which may quote commands.
+        try:
+            return work(self._connected()), None
+        except (redis.RedisError, RedisClusterException, OSError, ValueError) as error:
+            return None, self.explain(error)
+
+    def _connected(self) -> t.Any:
+        with self._guard:
+            if self._client is None:
+                remaining = self._deadline - time.monotonic()
+                self.timeout = max(_LEAST_TIMEOUT, min(_TIMEOUT, remaining / 4))
+                self._client = self._connect()
+            return self._client
+
+    def _connect(self) -> t.Any:
+        # It is tried again here and not in the library, where the versions differ and none knows the deadline.
+        common: dict[str, t.Any] = {
+            "socket_timeout": self.timeout,
+            "retry": Retry(NoBackoff(), 0),
+            "protocol": 2,
+            "max_connections": _CONNECTIONS,
+        }
+        address, login, library = self.address, self._login, t.cast(t.Any, redis)
+        if address.path is not None:
+            return library.Redis(unix_socket_path=address.path, db=address.db, **common, **login)
+        common.update(socket_connect_timeout=self.timeout, **self._tls())
+        if address.kind == CLUSTER:
+            nodes = [library.cluster.ClusterNode(*host) for host in address.hosts]
+            return library.RedisCluster(startup_nodes=nodes, **common, **login)
+        if address.kind == SENTINEL:
+            group = library.sentinel.Sentinel(
+                address.hosts, sentinel_kwargs=common, db=address.db, **common, **login
+            )
+            self._sentinels = list(group.sentinels)
+            return group.master_for(address.service)
+        ((host, port),) = address.hosts
+        return library.Redis(host=host, port=port, db=address.db, **common, **login)
+
+    def _tls(self) -> dict[str, t.Any]:
+        if not self.address.tls:
+            return {}
+        where = "ssl_ca_path" if self._ca_path and os.path.isdir(self._ca_path) else "ssl_ca_certs"
+        return {
+            "ssl": True,
+            "ssl_cert_reqs": "required",
+            "ssl_check_hostname": True,
+            where: self._ca_path,
+        }
+
+
+def is_refusal(error: Exception) -> bool:
+    """Say whether it is an answer of the server's to this one command, the connection being sound."""
+    return isinstance(error, redis.ResponseError) and not isinstance(
+        error, redis.exceptions.ClusterError
+    )
+
+
+def _explain(error: Exception, address: Address) -> StoreError:
+    chain = list(_chain(error))
+    words = " ".join(str(each) for each in chain)
+    code, retryable = UNAVAILABLE, False
+
+    def is_a(*kinds: t.Any) -> bool:
+        return any(isinstance(each, kinds) for each in chain)
+
+    if is_a(redis.AuthenticationError, redis.exceptions.NoPermissionError) or _DENIED.search(words):
+        code, what = (
+            DENIED,
+            "refuses access: check store_username and store_password, and what this user may do",
+        )
+    elif is_a(redis.ReadOnlyError) or "READONLY" in words:
+        code, what = (
+            READ_ONLY,
+            "is a read-only replica: name the primary, or use redis+sentinel:// or redis+cluster://",
+        )
+    elif is_a(redis.exceptions.OutOfMemoryError) or "OOM " in words:
+        code, what = FULL, "has no memory left: raise its maxmemory, or remove something"
+    elif _is_tls_failure(chain):
+        code, what = (
+            TLS_FAILED,
+            "could not be verified: check store, store_ca_path and its certificate",
+        )
+    elif address.kind != CLUSTER and (is_a(redis.exceptions.AskError) or "MOVED" in words):
+        what = "is part of a cluster: use redis+cluster:// or rediss+cluster://"
+    elif "luster mode is not enabled" in words or "cluster support disabled" in words:
+        what = "is no cluster: use redis:// or rediss://"
+    elif "MISCONF" in words:
+        what = "cannot save to its disk and takes no writes: look at its log"
+    elif "WRONGTYPE" in words:
+        what = "holds something else under the name of the session: remove it"
+    else:
+        retryable, what = _explain_passing(is_a, words)
+    return StoreError(f"The Redis server {address} {what}.", code=code, retryable=retryable)
+
+
+def _explain_passing(is_a: t.Callable[..., bool], words: str) -> tuple[bool, str]:
+    if is_a(redis.BusyLoadingError) or "LOADING" in words:
+        return True, "is still loading its data: try again"
+    if is_a(MasterNotFoundError):
+        return True, "has no primary that its Sentinels know: check store, or try again"
+    if is_a(redis.exceptions.ClusterError, redis.exceptions.TryAgainError) or re.search(
+        "CLUSTERDOWN|MASTERDOWN|TRYAGAIN|NOREPLICAS|slots are not covered", words
+    ):
+        return True, "has not all its nodes at work: try again"
+    if is_a(redis.TimeoutError, TimeoutError):
+        return True, "did not answer in time: try again later"
+    if is_a(redis.ConnectionError, RedisClusterException, OSError):
+        return True, "cannot be reached: check store and the network"
+    return False, "refuses a command of the store: it must be version 6 or later; look at its log"
+
+
+def _is_tls_failure(chain: t.Sequence[BaseException]) -> bool:
+    broken = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLWantReadError)
+    return any(isinstance(each, ssl.SSLError) and not isinstance(each, broken) for each in chain)
+
+
+def _chain(error: BaseException | None) -> t.Iterator[BaseException]:
+    for _depth in range(16):
+        if error is None:
+            return
+        yield error
+        error = error.__cause__ or error.__context__
