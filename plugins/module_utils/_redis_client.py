@@ -11,10 +11,12 @@ Only ``_redis_store.py`` imports this file, and nothing else imports ``redis``.
 
 from __future__ import annotations
 
-import itertools
+import contextlib
+import functools
 import os
 import random
 import re
+import socket
 import ssl
 import threading
 import time
@@ -23,8 +25,9 @@ import typing as t
 
 from ansible.module_utils.basic import missing_required_lib
 
+from ._bounded import call_within
 from ._errors import StoreError
-from ._redis_address import CLUSTER, SENTINEL, Address
+from ._redis_address import CLUSTER, SENTINEL, Address, Host
 
 try:
     import redis
@@ -41,16 +44,10 @@ else:
 
 T = t.TypeVar("T")
 
-UNAVAILABLE = "StoreUnavailable"
-DENIED = "StoreAccessDenied"
-READ_ONLY = "StoreReadOnly"
-FULL = "StoreFull"
-TLS_FAILED = "TlsFailed"
-_TIMEOUT = 5.0
-_LEAST_TIMEOUT = 0.1
+UNAVAILABLE, READ_ONLY, FULL = "StoreUnavailable", "StoreReadOnly", "StoreFull"
+_LEAST_TIMEOUT, _TIMEOUT = 0.1, 5.0
 _RETRIES = 4
-_FIRST_PAUSE = 0.05
-_LONGEST_PAUSE = 0.5
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 0.5
 _CONNECTIONS = 10000
 _DENIED = re.compile(
     r"NOPERM|NOAUTH|WRONGPASS|ACL failure|has no permissions|user executing the script can't"
@@ -88,16 +85,16 @@ class Link:
         Raises :class:`StoreError`, which shows nothing of what the library or the server say.
         """
         pause = _FIRST_PAUSE
-        for left in itertools.count(retries, -1):
+        while True:
             answer, failure = self._try(work)
             if failure is None:
                 return t.cast(T, answer)
             late = time.monotonic() + pause >= self._deadline
-            if left == 0 or late or not failure.retryable:
+            if retries == 0 or late or not failure.retryable:
                 raise failure
+            retries -= 1
             time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
             pause = min(2 * pause, _LONGEST_PAUSE)
-        raise AssertionError
 
     def explain(self, error: Exception) -> StoreError:
         """Return what an error of the library means."""
@@ -145,17 +142,29 @@ class Link:
         if address.path is not None:
             return library.Redis(unix_socket_path=address.path, db=address.db, **common, **login)
         common.update(socket_connect_timeout=self.timeout, **self._tls())
+        hosts = self._resolvable_hosts()
         if address.kind == CLUSTER:
-            nodes = [library.cluster.ClusterNode(*host) for host in address.hosts]
+            nodes = [library.cluster.ClusterNode(*host) for host in hosts]
             return library.RedisCluster(startup_nodes=nodes, **common, **login)
         if address.kind == SENTINEL:
             group = library.sentinel.Sentinel(
-                address.hosts, sentinel_kwargs=common, db=address.db, **common, **login
+                hosts, sentinel_kwargs=common, db=address.db, **common, **login
             )
             self._sentinels = list(group.sentinels)
             return group.master_for(address.service)
-        ((host, port),) = address.hosts
+        ((host, port),) = hosts
         return library.Redis(host=host, port=port, db=address.db, **common, **login)
+
+    def _resolvable_hosts(self) -> list[Host]:
+        """Return the hosts whose names have an address, found in time: the library's own look-up knows no end."""
+        found = []
+        for host in self.address.hosts:
+            with contextlib.suppress(OSError, UnicodeError):
+                call_within(self.timeout, functools.partial(socket.getaddrinfo, *host))
+                found.append(host)
+        if not found:
+            raise OSError
+        return found
 
     def _tls(self) -> dict[str, t.Any]:
         if not self.address.tls:
@@ -186,7 +195,7 @@ def _explain(error: Exception, address: Address) -> StoreError:
 
     if is_a(redis.AuthenticationError, redis.exceptions.NoPermissionError) or _DENIED.search(words):
         code, what = (
-            DENIED,
+            "StoreAccessDenied",
             "refuses access: check store_username and store_password, and what this user may do",
         )
     elif is_a(redis.ReadOnlyError) or "READONLY" in words:
@@ -198,7 +207,7 @@ def _explain(error: Exception, address: Address) -> StoreError:
         code, what = FULL, "has no memory left: raise its maxmemory, or remove something"
     elif _is_tls_failure(chain):
         code, what = (
-            TLS_FAILED,
+            "TlsFailed",
             "could not be verified: check store, store_ca_path and its certificate",
         )
     elif address.kind != CLUSTER and (is_a(redis.exceptions.AskError) or "MOVED" in words):
@@ -236,8 +245,6 @@ def _is_tls_failure(chain: t.Sequence[BaseException]) -> bool:
 
 
 def _chain(error: BaseException | None) -> t.Iterator[BaseException]:
-    for _depth in range(16):
-        if error is None:
-            return
+    while error is not None:
         yield error
         error = error.__cause__ or error.__context__

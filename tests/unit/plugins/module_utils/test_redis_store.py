@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 import typing as t
@@ -737,3 +738,21 @@ def test_without_the_package_the_error_names_it(monkeypatch: pytest.MonkeyPatch)
             parse_address("redis://h"), username=None, password=None, ca_path=None, deadline=soon()
         )
     assert caught.value.code == "MissingLibrary"
+
+
+def test_a_name_that_no_host_has_is_an_error_in_time(
+    server: RedisServer, open_store: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store("redis://no-such-host.invalid", seconds=1)
+    fails(store, "StoreUnavailable", "cannot be reached", retryable=True)
+    resolve = socket.getaddrinfo
+
+    def hang(host: str, *arguments: t.Any, **options: t.Any) -> t.Any:
+        if host == "slow.invalid":
+            time.sleep(20)
+        return resolve(host, *arguments, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    start = time.monotonic()
+    fails(open_store("redis://slow.invalid", seconds=1), "StoreUnavailable", "cannot be reached")
+    assert time.monotonic() - start < 5
