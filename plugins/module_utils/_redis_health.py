@@ -35,10 +35,10 @@ class Health:
         with contextlib.suppress(StoreError):
             self._link.call(lambda client: self._look(client, name))
 
-    def wait_for_replica(self, name: str, dies: int) -> None:
-        """Wait until a replica, where there is one, has what was written under a key, which lives until ``dies``."""
+    def wait_for_replica(self, name: str, lifetime: int) -> None:
+        """Wait until a replica, where there is one, has what was written under a key, which lives ``lifetime`` ms."""
         with contextlib.suppress(StoreError):
-            if self._link.call(lambda client: self._is_safe(client, name, dies)):
+            if self._link.call(lambda client: self._is_safe(client, name, lifetime)):
                 return
         self._say(
             f"No replica of the Redis server {self._link.address} confirmed in time that it has the new login token, "
@@ -71,13 +71,13 @@ class Health:
                 f"(maxmemory-policy {policy}): set maxmemory-policy to noeviction."
             )
 
-    def _is_safe(self, client: t.Any, name: str, dies: int) -> bool:
+    def _is_safe(self, client: t.Any, name: str, lifetime: int) -> bool:
         node, server = self._link.node(client, name)
         if not self._replicas.get(node):
             return True
         # WAIT counts what its own connection wrote, and all that was written before: writing the same again is enough.
         pipeline = server.pipeline(transaction=False)
-        pipeline.pexpireat(name, dies)
+        pipeline.pexpire(name, lifetime)
         pipeline.wait(1, min(_WAIT, int(self._link.timeout * 800)))
         acknowledged = int(pipeline.execute()[1])
         if not acknowledged:

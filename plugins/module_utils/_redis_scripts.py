@@ -45,19 +45,21 @@ if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 'lost' end
 local mark = redis.call('HGET', KEYS[1], 'mark')
 if mark and mark ~= ARGV[2] then return 'newer' end
 redis.call('HSET', KEYS[1], 'note', ARGV[3], 'attempt', ARGV[4])
-if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[5]) then redis.call('PEXPIRE', KEYS[1], ARGV[5]) end
+-- Who lacks a right that keeping needs is refused here, before the token is spent.
+redis.call('HDEL', KEYS[1], '')
+redis.call('PEXPIRE', KEYS[1], math.max(redis.call('PTTL', KEYS[1]), tonumber(ARGV[5])))
 return 'done'
 """
 
 KEEP = """
--- tombstone that was read, mark that was read, its own mark, record, end of its life, attempt
+-- tombstone that was read, mark that was read, its own mark, record, lifetime, attempt
 local gone = redis.call('GET', KEYS[3])
 if gone and gone ~= ARGV[1] then return 'gone' end
 local mark = redis.call('HGET', KEYS[1], 'mark')
 if mark and mark ~= ARGV[2] and mark ~= ARGV[3] then return 'newer' end
 redis.call('HSET', KEYS[1], 'record', ARGV[4], 'mark', ARGV[3])
 if redis.call('HGET', KEYS[1], 'attempt') == ARGV[6] then redis.call('HDEL', KEYS[1], 'note', 'attempt') end
-redis.call('PEXPIREAT', KEYS[1], ARGV[5])
+redis.call('PEXPIRE', KEYS[1], ARGV[5])
 return 'done'
 """
 

@@ -185,11 +185,11 @@ class _Held(Slot):
 
     def keep(self, record: Record) -> None:
         mark = fingerprint(record.login_token)
-        dies = _milliseconds(max(record.expires_at, time.time()) + LIFETIME)
+        lifetime = _milliseconds(max(record.expires_at - time.time(), 0) + LIFETIME)
         data = self._store.dump_record(record)
-        self._insist(scripts.KEEP, self._gone, self._mark, mark, data, dies, self._attempt)
+        self._insist(scripts.KEEP, self._gone, self._mark, mark, data, lifetime, self._attempt)
         self._mark = mark
-        self._health.wait_for_replica(scripts.name(self._key), dies)
+        self._health.wait_for_replica(scripts.name(self._key), lifetime)
 
     def fail(self, attempt: Attempt) -> None:
         self._write(scripts.FAIL, attempt.dump(), attempt.id, even_if_full=True)

@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import socket
 import threading
 import time
@@ -582,7 +584,7 @@ def test_a_password_that_nobody_asked_for_is_an_error(
 
 RIGHTS = (
     "~wuying.workspace:* +eval +hmget +scan +get +set +del +hget +hset +hdel +hexists"
-    " +pexpire +pexpireat +pttl +rename +info +wait"
+    " +pexpire +pttl +rename +info +wait"
 )
 """What the guide names."""
 
@@ -614,6 +616,31 @@ def test_a_user_who_lacks_a_right_is_an_error(server: RedisServer, open_store: O
         with pytest.raises(StoreError, match="what this user may do") as caught:
             put(store, record_of())
         assert (caught.value.code, caught.value.retryable) == ("StoreAccessDenied", False)
+
+
+def test_who_lacks_a_right_that_keeping_needs_is_refused_before_the_token_is_spent(
+    server: RedisServer, open_store: Open
+) -> None:
+    refused = []
+    for right in RIGHTS.split():
+        client = server.client()
+        client.flushall()
+        rights = [each for each in RIGHTS.split() if each != right]
+        client.execute_command("ACL", "SETUSER", right, "on", ">secret", *rights)
+        store = open_store(server.address, username=right, password="secret")
+        with contextlib.suppress(StoreError), store.lock(SESSION.key, soon()) as slot:
+            refused.append(right)
+            slot.begin(note_of())
+            refused.pop()
+            slot.keep(record_of())
+            assert client.hget(NAME, "record") and not client.hget(NAME, "note")
+            refused.append("")
+    assert {"+hset", "+hget", "+hdel", "+pexpire"} <= set(refused)
+    assert {"+rename", "+wait", "+info", "+scan"}.isdisjoint(refused)
+    assert len(refused) == len([each for each in RIGHTS.split() if each not in NEEDED_TO_LOCK])
+
+
+NEEDED_TO_LOCK = {"~wuying.workspace:*", "+eval", "+get", "+set", "+hmget"}
 
 
 def test_a_read_only_replica_is_read_and_not_written(
@@ -756,3 +783,39 @@ def test_a_name_that_no_host_has_is_an_error_in_time(
     start = time.monotonic()
     fails(open_store("redis://slow.invalid", seconds=1), "StoreUnavailable", "cannot be reached")
     assert time.monotonic() - start < 5
+
+
+def test_every_command_may_be_repeated_after_its_reply_was_lost(
+    server: RedisServer, store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = _redis_client.Link._try
+
+    def run_twice(link: t.Any, work: t.Any) -> t.Any:
+        run(link, work)
+        return run(link, work)
+
+    monkeypatch.setattr(_redis_client.Link, "_try", run_twice)
+    for number, behaviour in enumerate(BASICS):
+        behaviour(store, SESSION._replace(end_user_id=f"user {number}"))
+    put(store, record_of())
+    server.client().hset(NAME, "record", b"{}")
+    with store.lock(SESSION.key, soon()) as slot:
+        slot.set_aside()
+        slot.begin(note_of())
+        slot.keep(record_of(token="v1new"))
+        slot.reseal(record_of(token="v1new"))
+    assert len(server.client().keys(f"{NAME}:damaged-*")) == 1
+    assert not server.client().exists(f"{NAME}:lock")
+
+
+def test_a_forked_process_does_not_renew_what_its_parent_holds(
+    store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with store.lock(SESSION.key, soon()):
+        monkeypatch.setattr(os, "getpid", lambda: -1)
+        with store.lock(SESSION._replace(end_user_id="bob").key, soon()):
+            assert len(store._leases._held) == 1
+
+
+def test_a_user_name_without_a_password_is_an_error(server: RedisServer, open_store: Open) -> None:
+    fails(open_store(server.address, username="ansible"), "StoreAccessDenied", "store_password")
