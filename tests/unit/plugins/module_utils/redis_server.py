@@ -195,7 +195,17 @@ def make_certificates(folder: Path, name: str, *hosts: str) -> Certificates:
         )
         subject_key = x509.SubjectKeyIdentifier.from_public_key(public)
         issuer_key = x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key())
-        usage = x509.KeyUsage(True, *[False] * 4, critical, critical, False, False)
+        usage = x509.KeyUsage(
+            digital_signature=True,
+            content_commitment=False,
+            key_encipherment=False,
+            data_encipherment=False,
+            key_agreement=False,
+            key_cert_sign=critical,
+            crl_sign=critical,
+            encipher_only=False,
+            decipher_only=False,
+        )
         for each, is_critical in (
             (extension, critical),
             (subject_key, False),

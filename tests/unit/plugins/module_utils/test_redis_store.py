@@ -441,7 +441,7 @@ def test_a_living_holder_keeps_its_lock_past_the_lease(
 @pytest.fixture
 def late(
     store: RedisStore, monkeypatch: pytest.MonkeyPatch
-) -> t.Iterator[t.Callable[[], t.ContextManager[t.Any]]]:
+) -> t.Callable[[], t.ContextManager[t.Any]]:
     """Return what takes a lock whose lease nobody renews."""
     monkeypatch.setattr(_redis_leases, "LEASE", 0.1)
     monkeypatch.setattr(_redis_leases.Leases, "_start", lambda leases: None)
@@ -819,3 +819,30 @@ def test_a_forked_process_does_not_renew_what_its_parent_holds(
 
 def test_a_user_name_without_a_password_is_an_error(server: RedisServer, open_store: Open) -> None:
     fails(open_store(server.address, username="ansible"), "StoreAccessDenied", "store_password")
+
+
+def test_a_server_that_misses_its_replicas_refuses_before_a_token_is_spent(
+    server: RedisServer, open_store: Open
+) -> None:
+    store = open_store(server.address, seconds=1)
+    put(store, record_of())
+    server.client().config_set("min-replicas-to-write", 1)
+    with pytest.raises(StoreError, match="has not all its nodes at work") as caught:
+        put(store, record_of())
+    assert (caught.value.code, caught.value.retryable) == ("StoreUnavailable", True)
+    assert store.read(SESSION.key).record is not None
+
+
+def test_a_failover_that_is_over_before_the_deadline_does_no_harm(
+    server: RedisServer, store: RedisStore
+) -> None:
+    record = record_of(token="v1new")
+    client = server.client()
+    with store.lock(SESSION.key, soon(20)) as slot:
+        slot.begin(note_of())
+        client.replicaof("127.0.0.1", 1)
+        timer = threading.Timer(0.5, client.replicaof, ("NO", "ONE"))
+        timer.start()
+        slot.keep(record)
+    timer.join(10)
+    assert store.read(SESSION.key) == Kept(record)
