@@ -34,7 +34,6 @@ try:
     import redis.cluster
     import redis.sentinel
     from redis.backoff import NoBackoff
-    from redis.exceptions import RedisClusterException
     from redis.retry import Retry
     from redis.sentinel import MasterNotFoundError
 except ImportError:
@@ -46,9 +45,7 @@ T = t.TypeVar("T")
 
 UNAVAILABLE, READ_ONLY, FULL = "StoreUnavailable", "StoreReadOnly", "StoreFull"
 _LEAST_TIMEOUT, _TIMEOUT = 0.1, 5.0
-_RETRIES = 4
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 0.5
-_CONNECTIONS = 10000
+_RETRIES, _FIRST_PAUSE, _LONGEST_PAUSE = 4, 0.05, 0.5
 _DENIED = re.compile(
     r"NOPERM|NOAUTH|WRONGPASS|ACL failure|has no permissions|user executing the script can't"
     r"|[Aa]uthentication required|invalid username-password|without any password configured"
@@ -90,7 +87,7 @@ class Link:
             if failure is None:
                 return t.cast(T, answer)
             late = time.monotonic() + pause >= self._deadline
-            if retries == 0 or late or not failure.retryable:
+            if late or not retries or not failure.retryable:
                 raise failure
             retries -= 1
             time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
@@ -116,10 +113,10 @@ class Link:
                 client.close()
 
     def _try(self, work: t.Callable[[t.Any], T]) -> tuple[T | None, StoreError | None]:
-        # The error is returned, so that what is raised has no trace of the library's, which may quote commands.
+        # Returned, so that what is raised has no trace of it; and any, lest one that nobody foresaw costs a new token.
         try:
             return work(self._connected()), None
-        except (redis.RedisError, RedisClusterException, OSError, ValueError) as error:
+        except Exception as error:
             return None, self.explain(error)
 
     def _connected(self) -> t.Any:
@@ -136,7 +133,7 @@ class Link:
             "socket_timeout": self.timeout,
             "retry": Retry(NoBackoff(), 0),
             "protocol": 2,
-            "max_connections": _CONNECTIONS,
+            "max_connections": 10000,
         }
         address, login, library = self.address, self._login, t.cast(t.Any, redis)
         if address.path is not None:
@@ -234,14 +231,17 @@ def _explain_passing(is_a: t.Callable[..., bool], words: str) -> tuple[bool, str
         return True, "has not all its nodes at work: try again"
     if is_a(redis.TimeoutError, TimeoutError):
         return True, "did not answer in time: try again later"
-    if is_a(redis.ConnectionError, RedisClusterException, OSError):
-        return True, "cannot be reached: check store and the network"
-    return False, "refuses a command of the store: it must be version 6 or later; look at its log"
+    if is_a(redis.ResponseError):
+        return (
+            False,
+            "refuses a command of the store: it must be version 6 or later; look at its log",
+        )
+    return True, "cannot be reached: check store and the network"
 
 
 def _is_tls_failure(chain: t.Sequence[BaseException]) -> bool:
-    broken = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLWantReadError)
-    return any(isinstance(each, ssl.SSLError) and not isinstance(each, broken) for each in chain)
+    cut_off = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLWantReadError)
+    return any(isinstance(each, ssl.SSLError) and not isinstance(each, cut_off) for each in chain)
 
 
 def _chain(error: BaseException | None) -> t.Iterator[BaseException]:

@@ -81,7 +81,7 @@ class Health:
         pipeline.wait(1, min(_WAIT, int(self._link.timeout * 800)))
         acknowledged = int(pipeline.execute()[1])
         if not acknowledged:
-            self._replicas.pop(node)
+            self._replicas.pop(node, None)
             self._look(client, name)
         return acknowledged > 0
 

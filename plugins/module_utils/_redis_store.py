@@ -59,7 +59,6 @@ class RedisStore(Store):
         seal: Seal | None = None,
     ) -> None:
         super().__init__(seal)
-        self.warnings: list[str] = []
         self._link = Link(
             address, username=username, password=password, ca_path=ca_path, deadline=deadline
         )

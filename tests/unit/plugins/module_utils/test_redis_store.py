@@ -846,3 +846,17 @@ def test_a_failover_that_is_over_before_the_deadline_does_no_harm(
         slot.keep(record)
     timer.join(10)
     assert store.read(SESSION.key) == Kept(record)
+
+
+def test_whatever_the_library_raises_a_token_in_hand_is_not_dropped(
+    store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fall_over(*_arguments: t.Any) -> t.NoReturn:
+        raise AttributeError("v1secret")
+
+    with store.lock(SESSION.key, soon(1)) as slot:
+        slot.begin(note_of())
+        monkeypatch.setattr(require_redis().Redis, "eval", fall_over)
+        with pytest.raises(StoreError) as caught:
+            slot.keep(record_of())
+    assert caught.value.code == "StoreUnavailable" and "secret" not in caught.value.message
