@@ -60,6 +60,16 @@ options:
     default: 300
 """
 
+    MANY = r"""
+options:
+  region_id:
+    required: false
+  client_id:
+    required: false
+  office_site_id:
+    required: false
+"""
+
     LOOKUP = r"""
 options:
   region_id:

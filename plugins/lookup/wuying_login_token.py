@@ -126,27 +126,24 @@ from ansible_collections.wuying.workspace.plugins.module_utils._errors import (
     OptionError,
     WuyingError,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._keeper import Keeper
+from ansible_collections.wuying.workspace.plugins.module_utils._fleet import (
+    MAX_PARALLEL,
+    Report,
+    keep_all,
+    read_asked,
+)
+from ansible_collections.wuying.workspace.plugins.module_utils._open_store import GetOption
 from ansible_collections.wuying.workspace.plugins.module_utils._options import (
-    GetOption,
+    IDENTITY,
     open_keeper,
     read_ask,
+    with_own,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._promise import Ask
 from ansible_collections.wuying.workspace.plugins.module_utils._result import mask
 
-_TERM_KEYS = (
-    "end_user_id",
-    "region_id",
-    "client_id",
-    "office_site_id",
-    "directory_id",
-    "session_id",
-    "endpoint",
-    "login_token",
-)
+_TERM_KEYS = (*IDENTITY, "login_token")
 
-_SECRETS = ("login_token", "access_key_secret", "security_token", "store_password")
+_SECRETS = ("login_token", "access_key_secret", "security_token", "store_password", "store_key")
 
 display = Display()
 _rendering = False
@@ -187,8 +184,12 @@ class LookupModule(LookupBase):
             raise OptionError("store must not be 'none': a lookup is evaluated again and again.")
         asks = [read_ask(_with_term(get_option, term)) for term in flat]
         check = bool(variables.get("ansible_check_mode", False))
-        with open_keeper(get_option, display.warning) as keeper:
-            return [_token(keeper, ask, check=check) for ask in asks]
+        connections = min(len(asks), MAX_PARALLEL)
+        with open_keeper(get_option, connections=connections) as keeper:
+            reports = sorted(keep_all(keeper, read_asked(keeper.store, asks), check=check))
+            for warning in keeper.store.warnings:
+                display.warning(warning)
+        return [_token(report) for report in reports]
 
     def _read_options(self, variables: dict[str, t.Any], kwargs: dict[str, t.Any]) -> GetOption:
         known = {
@@ -209,6 +210,12 @@ class LookupModule(LookupBase):
         )
         for name in _SECRETS:
             given = [kwargs.get(name), *(rendered.get(each) for each in variables_of.get(name, ()))]
+            if name == "store_key":
+                given = [
+                    key
+                    for value in given
+                    for key in (value if isinstance(value, list) else [value])
+                ]
             if any(isinstance(value, (Mapping, list, tuple, set)) for value in given):
                 # Core would say so too, and quote the value.
                 raise OptionError(f"{name} must be a text: check what its variable holds.")
@@ -242,19 +249,22 @@ class LookupModule(LookupBase):
 def _with_term(get_option: GetOption, term: t.Any) -> GetOption:
     """Return the options of one session: what its term says, else what the lookup was given."""
     if isinstance(term, str):
-        own: Mapping[str, t.Any] = {"end_user_id": term}
-    elif isinstance(term, Mapping):
-        own = term
-    else:
+        return with_own(get_option, {"end_user_id": term})
+    if not isinstance(term, Mapping):
         raise OptionError("A term must be an end_user_id or a dictionary that has one.")
-    for key in own:
+    for key in term:
         if key not in _TERM_KEYS:
             raise OptionError(f"A term has a key that is none of these: {', '.join(_TERM_KEYS)}.")
-    return lambda name: own[name] if name in own else get_option(name)
+    return with_own(get_option, term)
 
 
-def _token(keeper: Keeper, ask: Ask, *, check: bool) -> str:
-    outcome = keeper.predict(ask) if check else keeper.ensure(ask)
+def _token(report: Report) -> str:
+    """Return the token of a session, or raise what stood in its way."""
+    for warning in report.warnings:
+        display.warning(warning)
+    outcome = report.result
+    if isinstance(outcome, WuyingError):
+        raise outcome
     if outcome.record is None:
         raise LoginRequired(
             "No living token of the session is kept, and check mode exchanges none: run without --check first.",

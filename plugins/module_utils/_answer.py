@@ -32,7 +32,8 @@ _CREDENTIALS = (
     "InvalidSecurityToken",
 )
 _PERMISSION = ("Forbidden.RAM", "NoPermission")
-_BUSY = ("Throttling", "SignatureNonceUsed")
+_THROTTLING = "Throttling"
+_BUSY = (_THROTTLING, "SignatureNonceUsed")
 _UNAVAILABLE = ("ServiceUnavailable", "InternalError")
 _HTTP_ITSELF = (405, 406, 407, 408, 411, 413, 414, 415, 426, 429, 431)
 """Statuses that speak of the request's form or of load, and never of a login token."""
@@ -76,6 +77,7 @@ def _error(reply: Reply, code: str, endpoint: str) -> ServiceError:
             f"The service takes no more requests for now ({code}): try again later, or ask less often.",
             code=code,
             retryable=True,
+            busy=code.startswith(_THROTTLING),
             wait=_wish(reply.headers),
         )
     if code.startswith(_UNAVAILABLE) or reply.status >= 500:
@@ -113,8 +115,9 @@ def _unexpected(reply: Reply, endpoint: str) -> ServiceError:
     if status in (408, 429):
         return ServiceError(
             f"The endpoint {endpoint} takes no more requests for now (HTTP status {status}): try again later.",
-            code="Throttling",
+            code=_THROTTLING,
             retryable=True,
+            busy=True,
             wait=_wish(reply.headers),
         )
     if status >= 400:

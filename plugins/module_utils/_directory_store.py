@@ -13,21 +13,32 @@ import errno
 import fcntl
 import os
 import random
+import re
+import threading
 import time
 import typing as t
 
 from ._errors import LockTimeout, StoreError
-from ._private_files import make_folder, open_folder, open_private, reserve
-from ._session import DamagedRecord, Record, Session, load_record
+from ._private_files import (
+    check_folder,
+    make_folder,
+    open_folder,
+    open_private,
+    read_private,
+    reserve,
+)
+from ._session import Record
 from ._store import Kept, Slot, Store
 
 if t.TYPE_CHECKING:
     from ._attempt import Attempt
+    from ._seal import Seal
 
 RESERVED = 65536
 """How many bytes are reserved for a record before its token is sent for: more than any record has."""
 _READ_LIMIT = 2 * RESERVED
 _POLL = 0.02
+_RECORD = re.compile(r"([0-9a-f]{64})\.json")
 _NOT_PLAIN = (errno.ELOOP, errno.ENOTDIR, errno.ENXIO, errno.EISDIR)
 
 
@@ -39,46 +50,69 @@ class DirectoryStore(Store):
     flock(2) and never removed.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, seal: Seal | None = None) -> None:
+        super().__init__(seal)
         self._path = path
+        self._guard = threading.Lock()
+        self._opened: int | None = None
 
-    def read(self, session: Session) -> Kept:
-        try:
-            folder = open_folder(self._path)
-        except FileNotFoundError:
-            return Kept()
-        except OSError as error:
-            raise _unavailable(self._path, error) from None
-        try:
-            return _Files(folder, self._path, session).read()
-        finally:
-            os.close(folder)
+    def read(self, key: str) -> Kept:
+        folder = self._folder(make=False)
+        return Kept() if folder is None else _Files(self, folder, self._path, key).read()
+
+    def keys(self) -> t.Iterator[str]:
+        folder = self._folder(make=False)
+        for name in [] if folder is None else os.listdir(folder):
+            match = _RECORD.fullmatch(name)
+            if match:
+                yield match[1]
 
     @contextlib.contextmanager
-    def lock(self, session: Session, deadline: float) -> t.Iterator[Slot]:
+    def lock(self, key: str, deadline: float) -> t.Iterator[Slot]:
+        folder = t.cast(int, self._folder(make=True))
         with contextlib.ExitStack() as stack:
             try:
-                folder = make_folder(self._path)
-                stack.callback(os.close, folder)
-                lock = open_private(f"{session.key}.lock", folder, os.O_RDWR | os.O_CREAT)
+                lock = open_private(f"{key}.lock", folder, os.O_RDWR | os.O_CREAT)
                 stack.callback(os.close, lock)
                 _wait_for(lock, deadline)
             except OSError as error:
                 raise _unavailable(self._path, error) from None
-            files = _Files(folder, self._path, session)
+            files = _Files(self, folder, self._path, key)
             stack.callback(files.close)
             yield files
+
+    def close(self) -> None:
+        with self._guard:
+            if self._opened is not None:
+                os.close(self._opened)
+                self._opened = None
+
+    def _folder(self, *, make: bool) -> int | None:
+        """Return the open folder, None where there is none. It stays open, and is looked at again each time."""
+        with self._guard:
+            try:
+                if self._opened is not None and not check_folder(self._opened, self._path):
+                    self._opened = None  # left open, for another thread may be at work in it
+                if self._opened is None:
+                    self._opened = make_folder(self._path) if make else open_folder(self._path)
+            except OSError as error:
+                if not make and error.errno == errno.ENOENT:
+                    return None
+                raise _unavailable(self._path, error) from None
+            return self._opened
 
 
 class _Files(Slot):
     """A session's files in an open folder."""
 
-    def __init__(self, folder: int, path: str, session: Session) -> None:
+    def __init__(self, store: Store, folder: int, path: str, key: str) -> None:
+        self._store = store
         self._folder = folder
         self._path = path
-        self._session = session
-        self._record = f"{session.key}.json"
-        self._next = f"{session.key}.next"
+        self._key = key
+        self._record = f"{key}.json"
+        self._next = f"{key}.next"
+        self._draft = f"{key}.reseal"
         self._reserved: int | None = None
 
     def close(self) -> None:
@@ -93,16 +127,10 @@ class _Files(Slot):
             data = self._load(self._record)
         # A file that holds nothing, or only reserved space, is from before the note was written.
         line = (note or b"").split(b"\n", 1)[0].strip(b"\0")
-        attempt = _load_note(line) if line else None
-        if data is None:
-            return Kept(None, attempt)
-        try:
-            return Kept(load_record(data, self._session), attempt)
-        except DamagedRecord as error:
-            return Kept(None, attempt, str(error))
+        return self._store.load_kept(data, _load_note(line) if line else None, self._key)
 
     def set_aside(self) -> str:
-        aside = f"{self._session.key}.damaged-{time.time_ns()}"
+        aside = f"{self._key}.damaged-{time.time_ns()}"
         with self._errors():
             os.rename(self._record, aside, src_dir_fd=self._folder, dst_dir_fd=self._folder)
             os.fsync(self._folder)
@@ -119,13 +147,13 @@ class _Files(Slot):
                 if not size:
                     self._remove(self._next)
                 raise
-            self._write(attempt.dump())
+            _write(self._reserved, attempt.dump())
+            # Writes the name of a new file as well, on the file systems of Linux; the folder itself waits for the record.
             os.fsync(self._reserved)
-            os.fsync(self._folder)
 
     def keep(self, record: Record) -> None:
         with self._errors():
-            self._write_whole(record.dump())
+            self._write_whole(self._store.dump_record(record))
             os.fsync(self._next_file())
             os.rename(self._next, self._record, src_dir_fd=self._folder, dst_dir_fd=self._folder)
             os.fsync(self._folder)
@@ -134,20 +162,37 @@ class _Files(Slot):
         with self._errors():
             self._write_whole(attempt.dump())
 
+    def reseal(self, record: Record) -> None:
+        data = self._store.dump_record(record)
+        with self._errors():
+            file = open_private(self._draft, self._folder, os.O_RDWR | os.O_CREAT)
+            try:
+                os.ftruncate(file, 0)
+                _write(file, data)
+                os.fsync(file)
+                os.rename(
+                    self._draft, self._record, src_dir_fd=self._folder, dst_dir_fd=self._folder
+                )
+                os.fsync(self._folder)
+            except OSError:
+                self._remove(self._draft)
+                raise
+            finally:
+                os.close(file)
+
     def forget(self) -> bool:
         with self._errors():
             there = self._remove(self._record)
             self._remove(self._next)
+            self._remove(self._draft)
             os.fsync(self._folder)
         return there
 
     def _load(self, name: str) -> bytes | None:
         try:
-            file = open_private(name, self._folder, os.O_RDONLY)
+            return read_private(name, self._folder, _READ_LIMIT)
         except FileNotFoundError:
             return None
-        with os.fdopen(file, "rb") as stream:
-            return stream.read(_READ_LIMIT)
 
     def _next_file(self) -> int:
         if self._reserved is None:
@@ -155,13 +200,8 @@ class _Files(Slot):
         return self._reserved
 
     def _write_whole(self, data: bytes) -> None:
-        self._write(data)
+        _write(self._next_file(), data)
         os.ftruncate(self._next_file(), len(data))
-
-    def _write(self, data: bytes) -> None:
-        done = 0
-        while done < len(data):
-            done += os.pwrite(self._next_file(), data[done:], done)
 
     def _remove(self, name: str) -> bool:
         try:
@@ -176,6 +216,12 @@ class _Files(Slot):
             yield
         except OSError as error:
             raise _unavailable(self._path, error) from None
+
+
+def _write(file: int, data: bytes) -> None:
+    done = 0
+    while done < len(data):
+        done += os.pwrite(file, data[done:], done)
 
 
 def _load_note(line: bytes) -> Attempt:

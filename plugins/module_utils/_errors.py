@@ -74,7 +74,7 @@ class ServiceError(WuyingError):
     """An exchange failed.
 
     ``sent`` says whether the service may have carried it out all the same; ``refused``, whether the service will not
-    take this login token any more. ``wait`` is the service's wish, in seconds, before the next attempt;
+    take this login token any more, and ``busy``, whether it asks everybody to slow down. ``wait`` is the service's wish, in seconds, before the next attempt;
     ``server_time`` is set where our clock is off, to the service's: seconds since 1970 (UTC).
     """
 
@@ -86,6 +86,7 @@ class ServiceError(WuyingError):
         *,
         sent: bool = False,
         refused: bool = False,
+        busy: bool = False,
         wait: float = 0.0,
         server_time: float | None = None,
         code: str | None = None,
@@ -98,6 +99,7 @@ class ServiceError(WuyingError):
         )
         self.sent = sent
         self.refused = refused
+        self.busy = busy
         self.wait = wait
         self.server_time = server_time
 

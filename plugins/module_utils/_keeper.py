@@ -13,11 +13,14 @@ import typing as t
 
 from ._errors import LockTimeout, WuyingError
 from ._promise import Ask, Outcome, decide, is_login
-from ._session import ENDED, EXPIRED, Record, Session, fingerprint
-from ._store import Kept, Slot, Store
+from ._session import ENDED, EXPIRED, Record, fingerprint
+from ._store import Kept, Seen, Slot, Store
 
 if t.TYPE_CHECKING:
     from ._service import Service
+
+
+Warn = t.Callable[[str], None]
 
 
 class Keeper:
@@ -30,7 +33,6 @@ class Keeper:
         *,
         way: str,
         deadline: float,
-        warn: t.Callable[[str], None],
         clock: t.Callable[[], float] = time.time,
     ) -> None:
         """Take the store, and ``connect``, which gives the service once an exchange is due.
@@ -38,59 +40,77 @@ class Keeper:
         ``way`` has all that decides how an exchange fares, such as credentials: only who goes the same way shares a failure. Of
         it only some digits of its hash are kept. ``deadline`` is the instant of :func:`time.monotonic` by which everything has ended.
         """
-        self._store = store
+        self.store = store
         self._connect = connect
         self._way = fingerprint(way)[:12]
         self._deadline = deadline
-        self._warn = warn
         self._clock = clock
 
-    def ensure(self, ask: Ask) -> Outcome:
+    def ensure(self, ask: Ask, warn: Warn) -> Outcome:
         """Return the session's current token, exchanged where that is needed.
 
         Raises :class:`WuyingError`. Where a token was exchanged but not kept, the outcome says so.
         """
-        seen = self._store.read(ask.session)
-        if not seen.damage and decide(ask, seen, self._clock()).token is None:
-            return Outcome(False, seen.record, seen.record)
+        kept = self.store.read(ask.session.key)
+        return self.serve(ask, kept) or self.renew(ask, kept.seen(), warn)
+
+    def serve(self, ask: Ask, kept: Kept) -> Outcome | None:
+        """Return the record where that is all to do, None where an exchange is due. Raises :class:`WuyingError`."""
+        if kept.damage or decide(ask, kept, self._clock()).token is not None:
+            return None
+        return Outcome(False, kept.record, kept.record)
+
+    def renew(self, ask: Ask, seen: Seen, warn: Warn) -> Outcome:
+        """Exchange the session's token, unless somebody else has done so since it was ``seen``. Raises :class:`WuyingError`."""
         if seen.attempt is None:
             self._connect()  # What is missing for an exchange is said before anything is written.
+        key = ask.session.key
         try:
-            with self._store.lock(ask.session, self._deadline) as slot:
-                return self._ensure_locked(ask, seen, slot)
+            if time.monotonic() >= self._deadline:
+                raise LockTimeout(
+                    "The deadline passed before it was the session's turn: try again later, or raise deadline."
+                )
+            with self.store.lock(key, self._deadline) as slot:
+                return self._renew_locked(ask, seen, slot, warn)
         except LockTimeout as error:
-            return self._serve_or_raise(ask, self._store.read(ask.session), error)
+            return self._serve_or_raise(ask, self.store.read(key), error, warn)
 
-    def predict(self, ask: Ask) -> Outcome:
-        """Say what :meth:`ensure` would do, as far as the store tells; write nothing, send nothing."""
-        kept = self._store.read(ask.session)
+    def predict(self, ask: Ask, kept: Kept, warn: Warn) -> Outcome:
+        """Say what :meth:`ensure` would do, as far as ``kept`` tells; write nothing, send nothing."""
         if kept.damage:
-            self._warn(
-                f"The record of the session is damaged ({kept.damage}) and would be set aside."
-            )
+            warn(f"The record of the session is damaged ({kept.damage}) and would be set aside.")
         plan = decide(ask, kept, self._clock())
         if plan.token is None:
             return Outcome(False, kept.record, kept.record)
         lives = kept.record and not plan.login and _lives(kept.record, self._clock())
         return Outcome(True, kept.record, kept.record if lives else None)
 
-    def forget(self, session: Session, *, check: bool = False) -> Outcome:
+    def forget(self, key: str, *, check: bool = False) -> Outcome:
         """Remove what is kept of a session; with ``check``, only say whether there is a record."""
-        kept = self._store.read(session)
+        kept = self.store.read(key)
         there = kept.record is not None or kept.damage is not None
         if not check and (there or kept.attempt):
-            with self._store.lock(session, self._deadline) as slot:
+            with self.store.lock(key, self._deadline) as slot:
                 there = slot.forget()
         return Outcome(there, kept.record)
 
-    def _ensure_locked(self, ask: Ask, seen: Kept, slot: Slot) -> Outcome:
+    def reseal(self, key: str) -> bool:
+        """Write a record anew under the first key; say whether it was under another."""
+        with self.store.lock(key, self._deadline) as slot:
+            kept = slot.read()
+            if kept.record is None or not kept.outdated:
+                return False
+            slot.reseal(kept.record)
+            return True
+
+    def _renew_locked(self, ask: Ask, seen: Seen, slot: Slot, warn: Warn) -> Outcome:
         kept = slot.read()
         if kept.damage:
             place = slot.set_aside()
-            self._warn(
+            warn(
                 f"The record of the session is damaged ({kept.damage}); it was set aside as {place}."
             )
-        elif kept.record is not None and kept.record != seen.record:
+        elif kept.record is not None and hash(kept.record) != seen.record:
             # An exchange ended after we asked: its outcome is as new as that of a forced one.
             ask = ask._replace(force=False)
         plan = decide(ask, kept, self._clock())
@@ -98,7 +118,7 @@ class Keeper:
             return Outcome(False, kept.record, kept.record)
         shared = self._shared_failure(plan.token, seen, kept)
         if shared is not None:
-            return self._serve_or_raise(ask, kept, shared)
+            return self._serve_or_raise(ask, kept, shared, warn)
         service = self._connect()
         # Imported here, so that a task that finds its token current pays for nothing that only an exchange needs.
         from ._exchange import exchange
@@ -106,9 +126,9 @@ class Keeper:
         try:
             return exchange(ask, plan, kept, slot, service, way=self._way, deadline=self._deadline)
         except WuyingError as error:
-            return self._serve_or_raise(ask, kept, error)
+            return self._serve_or_raise(ask, kept, error, warn)
 
-    def _shared_failure(self, token: str, seen: Kept, kept: Kept) -> WuyingError | None:
+    def _shared_failure(self, token: str, seen: Seen, kept: Kept) -> WuyingError | None:
         """Return how an exchange of the same token, by the same credentials, failed since we asked."""
         attempt = kept.attempt
         if attempt is None or attempt == seen.attempt:
@@ -116,12 +136,12 @@ class Keeper:
         same = attempt.fingerprint == fingerprint(token) and attempt.way == self._way
         return attempt.error() if same else None
 
-    def _serve_or_raise(self, ask: Ask, kept: Kept, error: WuyingError) -> Outcome:
+    def _serve_or_raise(self, ask: Ask, kept: Kept, error: WuyingError, warn: Warn) -> Outcome:
         record, now = kept.record, self._clock()
         login = ask.login_token is not None and is_login(ask.login_token, record)
         if not error.retryable or ask.force or login or record is None or not _lives(record, now):
             raise error
-        self._warn(
+        warn(
             "The login token could not be exchanged; the kept one is served as long as it lives "
             f"({record.remaining(now)} s). {error.message}"
         )

@@ -12,30 +12,28 @@ Everything is checked here, before anything is sent or written. Each message nam
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
+import threading
 import time
 import typing as t
 
 from ansible.module_utils.basic import env_fallback
 
 from . import _credentials
-from ._directory_store import DirectoryStore
 from ._endpoint import default_endpoint, parse_endpoint
-from ._errors import OptionError
+from ._errors import OptionError, WuyingError
 from ._keeper import Keeper
+from ._open_store import GetOption, open_store, read_ca_path
 from ._promise import Ask
 from ._session import Session, is_token
-from ._store import NoStore, Store
+from ._store import Store
 
 if t.TYPE_CHECKING:
     from ._service import Service
 
-GetOption = t.Callable[[str], t.Any]
+Spec = t.Dict[str, t.Dict[str, t.Any]]
 
-_Spec = t.Dict[str, t.Dict[str, t.Any]]
-
-_SESSION_SPEC: _Spec = {
+_SESSION_SPEC: Spec = {
     "region_id": {"type": "str", "required": True},
     "client_id": {"type": "str", "required": True},
     "office_site_id": {"type": "str", "required": True},
@@ -46,7 +44,7 @@ _SESSION_SPEC: _Spec = {
     "validity": {"type": "int", "default": 900},
     "refresh_before": {"type": "int", "default": 300},
 }
-_STORE_SPEC: _Spec = {
+_STORE_SPEC: Spec = {
     "store": {"type": "str", "fallback": (env_fallback, ["WUYING_TOKEN_STORE"])},
     "store_username": {
         "type": "str",
@@ -57,8 +55,15 @@ _STORE_SPEC: _Spec = {
         "no_log": True,
         "fallback": (env_fallback, ["WUYING_TOKEN_STORE_PASSWORD"]),
     },
+    "store_ca_path": {"type": "path"},
+    "store_key": {
+        "type": "list",
+        "elements": "str",
+        "no_log": True,
+        "fallback": (env_fallback, ["WUYING_TOKEN_STORE_KEY"]),
+    },
 }
-_SERVICE_SPEC: _Spec = {
+_SERVICE_SPEC: Spec = {
     "auth_method": {
         "type": "str",
         "default": "access_key",
@@ -75,18 +80,30 @@ _SERVICE_SPEC: _Spec = {
     "ca_path": {"type": "path"},
     "proxy": {"type": "str"},
 }
+IDENTITY = (
+    "region_id",
+    "client_id",
+    "office_site_id",
+    "end_user_id",
+    "directory_id",
+    "session_id",
+    "endpoint",
+)
+"""The options that name a session."""
+
 _LONGEST_ID = 256
 _DAY = 86400
 _YEAR = 366 * _DAY
 
 
-def argument_spec() -> _Spec:
-    """Return the argument spec of the options that all modules share."""
-    return {
-        name: dict(option)
-        for spec in (_SESSION_SPEC, _STORE_SPEC, _SERVICE_SPEC)
-        for name, option in spec.items()
-    }
+def argument_spec(*, one_session: bool = True) -> Spec:
+    """Return the argument spec of the options that all modules share; only with ``one_session`` they must name one."""
+    specs = (_SESSION_SPEC, _STORE_SPEC, _SERVICE_SPEC)
+    spec = {name: dict(option) for each in specs for name, option in each.items()}
+    if not one_session:
+        for option in spec.values():
+            option.pop("required", None)
+    return spec
 
 
 def read_ask(get_option: GetOption) -> Ask:
@@ -94,31 +111,49 @@ def read_ask(get_option: GetOption) -> Ask:
     return Ask(
         session=_read_session(get_option),
         login_token=_read_token(get_option("login_token")),
-        validity=_number(get_option, "validity", 1, _YEAR),
-        refresh_before=_number(get_option, "refresh_before", 0, _YEAR),
+        validity=read_validity(get_option),
+        refresh_before=read_refresh_before(get_option),
     )
 
 
+def read_validity(get_option: GetOption) -> float:
+    """Return for how many seconds a new token lives. Raises :class:`OptionError`."""
+    return read_number(get_option, "validity", 1, _YEAR)
+
+
+def read_refresh_before(get_option: GetOption) -> float:
+    """Return with how many seconds to live a token is stale. Raises :class:`OptionError`."""
+    return read_number(get_option, "refresh_before", 0, _YEAR)
+
+
+def with_own(get_option: GetOption, own: t.Mapping[str, t.Any]) -> GetOption:
+    """Return the options of one session among many: what it has of its own, else what all have."""
+    return lambda name: get_option(name) if own.get(name) is None else own[name]
+
+
 @contextlib.contextmanager
-def open_keeper(get_option: GetOption, warn: t.Callable[[str], None]) -> t.Iterator[Keeper]:
+def open_keeper(
+    get_option: GetOption, *, connections: int = 1, max_qps: float | None = None
+) -> t.Iterator[Keeper]:
     """Return a keeper over the store and the service that the options name; it counts its deadline from here.
 
-    Raises :class:`OptionError`.
+    The service keeps so many ``connections`` and is sent at most ``max_qps`` requests a second. Raises :class:`WuyingError`.
     """
-    deadline = time.monotonic() + _number(get_option, "deadline", 0.001, _DAY)
-    store = _open_store(get_option)
+    deadline = _deadline(get_option)
     find_keys = _credentials.from_options(get_option)
     settings: dict[str, t.Any] = {
         "signature_version": get_option("signature_version"),
-        "timeout": _number(get_option, "timeout", 0.001, _DAY),
-        "retries": int(_number(get_option, "retries", 0, 100)),
+        "timeout": read_number(get_option, "timeout", 0.001, _DAY),
+        "retries": int(read_number(get_option, "retries", 0, 100)),
         "validate_certs": get_option("validate_certs"),
-        "ca_path": _read_ca_path(get_option("ca_path")),
+        "ca_path": read_ca_path(get_option, "ca_path"),
         "proxy": _read_proxy(get_option("proxy")),
+        "connections": connections,
+        "max_qps": max_qps,
     }
     with contextlib.ExitStack() as opened:
+        store = opened.enter_context(contextlib.closing(open_store(get_option, deadline)))
 
-        @functools.lru_cache(maxsize=None)
         def connect() -> Service:
             keys = find_keys(deadline)
             # Imported here, so that a task that sends nothing pays for no HTTP library.
@@ -127,7 +162,35 @@ def open_keeper(get_option: GetOption, warn: t.Callable[[str], None]) -> t.Itera
 
             return opened.enter_context(Service(keys and Credentials(*keys), **settings))
 
-        yield Keeper(store, connect, way=_way(get_option), deadline=deadline, warn=warn)
+        yield Keeper(store, _once(connect), way=_way(get_option), deadline=deadline)
+
+
+def open_store_only(get_option: GetOption) -> contextlib.closing[Store]:
+    """Return the store that the options name, to be closed at the end of a block. Raises :class:`WuyingError`."""
+    return contextlib.closing(open_store(get_option, _deadline(get_option)))
+
+
+def _deadline(get_option: GetOption) -> float:
+    return time.monotonic() + read_number(get_option, "deadline", 0.001, _DAY)
+
+
+def _once(connect: t.Callable[[], Service]) -> t.Callable[[], Service]:
+    """Have a function called once, by whatever thread comes first; all get what it returned or raised."""
+    guard = threading.Lock()
+    ends: list[Service | WuyingError] = []
+
+    def connect_once() -> Service:
+        with guard:
+            if not ends:
+                try:
+                    ends.append(connect())
+                except WuyingError as error:
+                    ends.append(error)
+        if isinstance(ends[0], WuyingError):
+            raise ends[0]
+        return ends[0]
+
+    return connect_once
 
 
 def _way(get_option: GetOption) -> str:
@@ -175,52 +238,12 @@ def _read_token(value: t.Any) -> str | None:
     return str(value)
 
 
-def _number(get_option: GetOption, name: str, least: float, most: float) -> float:
+def read_number(get_option: GetOption, name: str, least: float, most: float) -> float:
+    """Return the number that an option gives, from ``least`` to ``most``. Raises :class:`OptionError`."""
     value = get_option(name)
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= most:
         raise OptionError(f"{name} must be a number from {least} to {most}.")
     return value
-
-
-def _open_store(get_option: GetOption) -> Store:
-    address = get_option("store")
-    if address is None or address == "":
-        return DirectoryStore(_default_directory())
-    scheme, separator, rest = str(address).partition("://")
-    if address == "none":
-        return NoStore()
-    if separator and scheme in ("redis", "rediss", "unix"):
-        if "@" in rest:
-            raise OptionError(
-                "store must have no user name or password in it: use store_username and store_password."
-            )
-        raise OptionError(
-            "store must be a directory or 'none': this version keeps no records in Redis yet."
-        )
-    path = os.path.expandvars(os.path.expanduser(str(address)))
-    if separator or not os.path.isabs(path) or not path.isprintable():
-        raise OptionError("store must be the absolute path of a directory, or 'none'.")
-    return DirectoryStore(os.path.normpath(path))
-
-
-def _default_directory() -> str:
-    # By the XDG Base Directory Specification a relative path in the variable is as good as none.
-    base = os.environ.get("XDG_STATE_HOME", "")
-    if not os.path.isabs(base):
-        base = os.path.join(os.path.expanduser("~"), ".local", "state")
-    if not os.path.isabs(base):
-        raise OptionError(
-            "store must be given: this user has no home directory to keep records in."
-        )
-    return os.path.join(base, "wuying.workspace", "login_tokens")
-
-
-def _read_ca_path(value: t.Any) -> str | None:
-    if value is None:
-        return None
-    if not (os.path.isfile(value) or os.path.isdir(value)):
-        raise OptionError("ca_path must be an existing file or directory of CA certificates.")
-    return str(value)
 
 
 def _read_proxy(value: t.Any) -> str | None:

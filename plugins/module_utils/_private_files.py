@@ -20,11 +20,18 @@ def open_folder(path: str) -> int:
     """Open a folder and return its descriptor. Raises :class:`StoreError` where others have a hand in it."""
     folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        _check_private(os.fstat(folder), f"The store {path}", "700")
+        check_folder(folder, path)
     except StoreError:
         os.close(folder)
         raise
     return folder
+
+
+def check_folder(folder: int, path: str) -> bool:
+    """Say whether an open folder is still there. Raises :class:`StoreError` where others have a hand in it."""
+    status = os.fstat(folder)
+    _check_private(status, f"The store {path}", "700")
+    return status.st_nlink > 0
 
 
 def make_folder(path: str) -> int:
@@ -52,12 +59,21 @@ def open_private(name: str, folder: int, flags: int) -> int:
         if not stat.S_ISREG(status.st_mode):
             raise OSError(errno.ENXIO, os.strerror(errno.ENXIO))
         _check_private(status, f"The store's file {name}", "600")
-        if flags & os.O_CREAT and not status.st_size:
+        if flags & os.O_CREAT and stat.S_IMODE(status.st_mode) != 0o600:
             os.fchmod(file, 0o600)
     except (OSError, StoreError):
         os.close(file)
         raise
     return file
+
+
+def read_private(name: str, folder: int, limit: int) -> bytes:
+    """Return what a plain file in an open folder holds, at most ``limit`` bytes."""
+    file = open_private(name, folder, os.O_RDONLY)
+    try:
+        return os.read(file, limit)
+    finally:
+        os.close(file)
 
 
 def _check_private(status: os.stat_result, what: str, mode: str) -> None:

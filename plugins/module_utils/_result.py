@@ -35,8 +35,8 @@ def describe(outcome: Outcome, now: float, *, return_token: bool) -> dict[str, t
     if record is not None:
         result.update(
             request_id=record.request_id,
-            obtained_at=_iso(record.obtained_at),
-            expires_at=_iso(record.expires_at),
+            obtained_at=iso(record.obtained_at),
+            expires_at=iso(record.expires_at),
             remaining=record.remaining(now),
             session=record.session.identity(),
             source="store" if record == outcome.before else "service",
@@ -54,16 +54,16 @@ def compare(outcome: Outcome, *, predicted: bool) -> dict[str, t.Any]:
     return {"before": _summary(outcome.before), "after": after}
 
 
-def uncensor(module: AnsibleModule, token: str) -> None:
-    """Have ``module`` return a token as it is, where core would censor what equals a secret that was passed in.
+def uncensor(module: AnsibleModule, tokens: t.Sequence[str]) -> None:
+    """Have ``module`` return tokens as they are, where core would censor what equals a secret that was passed in.
 
     The secrets that were passed in leave the parameters, which core shows as C(invocation).
     """
-    for name, option in module.argument_spec.items():
-        if option.get("no_log") and module.params.get(name) is not None:
-            module.params[name] = _PLACEHOLDER
-    module.no_log_values = {value for value in module.no_log_values if str(value) not in token}
-    mask(token)
+    _overwrite_secrets(module.argument_spec, module.params)
+    text = "\n".join(tokens)
+    module.no_log_values = {value for value in module.no_log_values if str(value) not in text}
+    for token in tokens:
+        mask(token)
 
 
 def mask(token: str) -> str:
@@ -71,7 +71,20 @@ def mask(token: str) -> str:
     return str(register_secret(token))
 
 
-def _iso(seconds: float) -> str:
+def _overwrite_secrets(spec: dict[str, t.Any], params: dict[str, t.Any]) -> None:
+    for name, option in spec.items():
+        value = params.get(name)
+        if value is None:
+            continue
+        if option.get("no_log"):
+            params[name] = _PLACEHOLDER
+        elif "options" in option:
+            for element in value:
+                _overwrite_secrets(option["options"], element)
+
+
+def iso(seconds: float) -> str:
+    """Return a time in seconds since 1970 as ISO 8601, in UTC."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
@@ -79,6 +92,6 @@ def _summary(record: Record | None) -> dict[str, str]:
     if record is None:
         return {}
     return {
-        "expires_at": _iso(record.expires_at),
+        "expires_at": iso(record.expires_at),
         "fingerprint": fingerprint(record.login_token)[:12],
     }

@@ -21,8 +21,8 @@ from . import _transport
 from ._answer import Answer, read_answer
 from ._endpoint import host_of
 from ._errors import MissingLibraryError, ServiceError
+from ._pace import Pace, pause
 from ._session import Session
-from ._signals import signal_waits
 from .signer import Credentials, SignedRequest, sign_v1, sign_v3
 
 ACTION = "RefreshLoginToken"
@@ -55,11 +55,12 @@ class Service:
         ca_path: str | None = None,
         proxy: str | None = None,
         connections: int = 1,
+        max_qps: float | None = None,
         clock: t.Callable[[], float] = time.time,
     ) -> None:
         """Take credentials, None for anonymous requests; ``timeout`` is in seconds and bounds one attempt in full.
 
-        ``retries`` counts the attempts after the first. Raises :class:`MissingLibraryError`.
+        ``retries`` counts the attempts after the first, ``max_qps`` bounds the requests a second. Raises :class:`MissingLibraryError`.
         """
         if _transport.REQUESTS_IMPORT_ERROR is not None:
             raise MissingLibraryError(missing_required_lib("requests"))
@@ -69,6 +70,7 @@ class Service:
         self._retries = retries
         self._clock = clock
         self._clock_offset = 0.0
+        self._pace = Pace(max_qps)
         self._transport = _transport.Transport(
             proxy=proxy, validate_certs=validate_certs, ca_path=ca_path, connections=connections
         )
@@ -87,7 +89,13 @@ class Service:
         """
         sent = clock_corrected = False
         retries = self._retries
-        while True:
+        failure = ServiceError(
+            "The deadline passed before the exchange began, or the task was told to stop: "
+            "try again later, or raise deadline.",
+            code="DeadlineExceeded",
+            retryable=True,
+        )
+        while self._pace.take_turn(deadline):
             try:
                 return self._attempt(session, login_token, deadline)
             except ServiceError as error:
@@ -100,22 +108,23 @@ class Service:
                 wait = _backoff(self._retries - retries, failure.wait)
                 retries -= 1
             else:
-                raise failure
-            if deadline - time.monotonic() <= wait or not _pause(wait):
-                raise failure
+                break
+            if deadline - time.monotonic() <= wait:
+                break
+            if failure.busy:
+                self._pace.slow_down(wait)
+            elif not pause(wait):
+                break
+        raise failure
 
     def _attempt(self, session: Session, login_token: str, deadline: float) -> Answer:
-        seconds = min(self._timeout, deadline - time.monotonic())
-        if seconds <= 0:
-            raise ServiceError(
-                "The deadline passed before the exchange began: try again later, or raise deadline.",
-                code="DeadlineExceeded",
-                retryable=True,
-            )
+        seconds = max(0.001, min(self._timeout, deadline - time.monotonic()))
         sent_at = self._clock()
         signed = self._sign(session, login_token, sent_at + self._clock_offset)
         reply = self._transport.post(session.endpoint, signed, seconds)
-        return read_answer(reply, session.endpoint, login_token, sent_at)
+        answer = read_answer(reply, session.endpoint, login_token, sent_at)
+        self._pace.speed_up()
+        return answer
 
     def _sign(self, session: Session, login_token: str, timestamp: float) -> SignedRequest:
         identity = session.identity()
@@ -133,14 +142,3 @@ class Service:
 def _backoff(attempt: int, wish: float) -> float:
     """Return the seconds to wait before a further attempt: full jitter, on top of what the service wishes."""
     return wish + random.uniform(0, min(BACKOFF_LIMIT, BACKOFF * 2**attempt))  # noqa: S311
-
-
-def _pause(seconds: float) -> bool:
-    """Wait; say whether to go on, or to finish because a signal waits."""
-    end = time.monotonic() + seconds
-    while not signal_waits():
-        remaining = end - time.monotonic()
-        if remaining <= 0:
-            return True
-        time.sleep(min(remaining, 0.1))
-    return False

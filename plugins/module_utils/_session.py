@@ -8,9 +8,11 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
+import sys
 import typing as t
 
 from ._errors import StoreError
@@ -66,7 +68,12 @@ class Session(t.NamedTuple):
     @property
     def key(self) -> str:
         """The SHA-256, in hex, of the identity as canonical JSON."""
-        return fingerprint(_canonical_json(self.identity()))
+        return _key(self)
+
+
+@functools.lru_cache(maxsize=256)
+def _key(session: Session) -> str:
+    return fingerprint(_canonical_json(session.identity()))
 
 
 class Record(t.NamedTuple):
@@ -152,11 +159,11 @@ def succeed(
     )
 
 
-def load_record(data: bytes, session: Session) -> Record:
+def load_record(data: bytes, key: str) -> Record:
     """Read what :meth:`Record.dump` wrote.
 
-    Raises :class:`DamagedRecord` where it is not a record of ``session``, and :class:`StoreError` where a newer
-    version of the collection wrote it.
+    Raises :class:`DamagedRecord` where it is not a record of the session with that key, and :class:`StoreError` where a
+    newer version of the collection wrote it.
     """
     fields = load_object(data)
     version = fields.pop("format", None)
@@ -168,7 +175,8 @@ def load_record(data: bytes, session: Session) -> Record:
         )
     if version != FORMAT:
         raise DamagedRecord("it has no format version")
-    if fields.pop("session", None) != session.identity():
+    session = _load_session(fields.pop("session", None))
+    if session is None or session.key != key:
         raise DamagedRecord("it belongs to another session")
     try:
         record = Record(
@@ -180,6 +188,18 @@ def load_record(data: bytes, session: Session) -> Record:
     if not _is_sound(record):
         raise DamagedRecord("a field has a value that no record has")
     return record
+
+
+def _load_session(identity: object) -> Session | None:
+    if not isinstance(identity, dict) or not all(
+        isinstance(part, str) for part in identity.values()
+    ):
+        return None
+    try:
+        # Interned, since the sessions of a fleet have most parts of their identities in common.
+        return Session(**{name: sys.intern(value) for name, value in identity.items()})
+    except TypeError:
+        return None
 
 
 def newest(marks: tuple[str, ...], *added: str, length: int) -> tuple[str, ...]:
@@ -204,8 +224,7 @@ def _is_time(value: object) -> bool:
     return isinstance(value, (int, float)) and 0 <= value <= END_OF_TIME
 
 
-def _canonical_json(value: t.Mapping[str, t.Any]) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+_canonical_json = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 
 
 def dump_line(value: t.Mapping[str, t.Any]) -> bytes:

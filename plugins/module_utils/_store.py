@@ -13,22 +13,42 @@ import contextlib
 import typing as t
 
 from ._errors import StoreError
-from ._session import Record, Session
+from ._session import DamagedRecord, Record, load_record
 
 if t.TYPE_CHECKING:
     from ._attempt import Attempt
+    from ._seal import Seal
+
+ENVELOPE = b'{"envelope":'
+"""How an encrypted record begins."""
 
 
 class Kept(t.NamedTuple):
-    """What a store holds of a session. ``damage`` says why a record that is there cannot be read."""
+    """What a store holds of a session.
+
+    ``damage`` says why a record that is there cannot be read; ``outdated``, that another key than the first of ``store_key``, or
+    none, protects it.
+    """
 
     record: Record | None = None
     attempt: Attempt | None = None
     damage: str | None = None
+    outdated: bool = False
 
     def doubts(self, token: str) -> bool:
         """Say whether ``token`` may have been exchanged without its successor being kept."""
         return self.attempt is not None and self.attempt.doubts(token)
+
+    def seen(self) -> Seen:
+        """Return what tells this state from a later one."""
+        return Seen(None if self.record is None else hash(self.record), self.attempt)
+
+
+class Seen(t.NamedTuple):
+    """What an asker found before it waited: small, since a fleet of sessions waits at once. ``record`` is a hash."""
+
+    record: int | None
+    attempt: Attempt | None
 
 
 class Slot(abc.ABC):
@@ -55,34 +75,90 @@ class Slot(abc.ABC):
         """Note how the exchange failed; the record stays."""
 
     @abc.abstractmethod
+    def reseal(self, record: Record) -> None:
+        """Write the record that was read anew, under the first key; the note stays."""
+
+    @abc.abstractmethod
     def forget(self) -> bool:
         """Remove record and note; say whether there was a record."""
 
 
 class Store(abc.ABC):
-    """Keeps the records of sessions, one exchange at a time for each."""
+    """Keeps the records of sessions under their keys, one exchange at a time for each.
 
-    keeps = True
+    Safe to share between threads. All methods raise :class:`StoreError`.
+    """
+
+    def __init__(self, seal: Seal | None = None) -> None:
+        """Take what encrypts records, None to keep them in the clear."""
+        self._seal = seal
+        self.warnings: list[str] = []
+        """What the user should know of the store itself, each once."""
 
     @abc.abstractmethod
-    def read(self, session: Session) -> Kept:
+    def read(self, key: str) -> Kept:
         """Return what is held of a session, without waiting, writing or creating anything."""
 
     @abc.abstractmethod
-    def lock(self, session: Session, deadline: float) -> t.ContextManager[Slot]:
+    def keys(self) -> t.Iterator[str]:
+        """Return the keys of all sessions that have a record, in no order."""
+
+    @abc.abstractmethod
+    def lock(self, key: str, deadline: float) -> t.ContextManager[Slot]:
         """Hold the session's exclusive lock; :class:`LockTimeout` at ``deadline`` (of :func:`time.monotonic`)."""
+
+    def read_many(self, keys: t.Iterable[str]) -> t.Iterator[Kept | StoreError]:
+        """Read many sessions, in their order. What is wrong with a single one is returned in its place."""
+        for key in keys:
+            try:
+                yield self.read(key)
+            except StoreError as error:
+                yield error
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """Let go of all that is open."""
+
+    def dump_record(self, record: Record) -> bytes:
+        """Write a record as it is stored."""
+        data = record.dump()
+        return data if self._seal is None else self._seal.close(data)
+
+    def load_kept(self, data: bytes | None, attempt: Attempt | None, key: str) -> Kept:
+        """Read a record as it is stored, None where there is none."""
+        if data is None:
+            return Kept(None, attempt)
+        try:
+            return Kept(
+                load_record(self._unseal(data), key),
+                attempt,
+                outdated=self._seal is not None and not self._seal.is_first(data),
+            )
+        except DamagedRecord as error:
+            return Kept(None, attempt, str(error))
+
+    def _unseal(self, data: bytes) -> bytes:
+        if not data.startswith(ENVELOPE):
+            return data
+        if self._seal is None:
+            raise StoreError(
+                "The record of the session is encrypted: pass the key that it was written with as store_key.",
+                code="WrongStoreKey",
+            )
+        return self._seal.open(data)
 
 
 class NoStore(Store, Slot):
     """Keeps nothing."""
 
-    keeps = False
-
-    def read(self, session: Session | None = None) -> Kept:
+    def read(self, key: str = "") -> Kept:
         return Kept()
 
+    def keys(self) -> t.Iterator[str]:
+        return iter(())
+
     @contextlib.contextmanager
-    def lock(self, session: Session, deadline: float) -> t.Iterator[Slot]:
+    def lock(self, key: str, deadline: float) -> t.Iterator[Slot]:
         yield self
 
     def set_aside(self) -> str:
@@ -97,5 +173,11 @@ class NoStore(Store, Slot):
     def fail(self, attempt: Attempt) -> None:
         """Nothing is kept."""
 
+    def reseal(self, record: Record) -> None:
+        """Nothing is kept."""
+
     def forget(self) -> bool:
         return False
+
+    def close(self) -> None:
+        """Nothing is open."""

@@ -31,6 +31,7 @@ try:
     import requests
     import urllib3
     from requests.adapters import HTTPAdapter
+    from requests.structures import CaseInsensitiveDict
     from urllib3.connection import HTTPConnection, HTTPSConnection
     from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
     from urllib3.exceptions import NewConnectionError
@@ -42,7 +43,8 @@ else:
 
 BODY_LIMIT = 1024 * 1024
 """The most bytes of an answer that are read."""
-
+_WATCH = 0.02
+"""How often, in seconds, it is looked whether an attempt is out of time."""
 
 _HEADERS = {
     "accept": "application/json",
@@ -63,26 +65,37 @@ class _Attempt:
     """One request on its way: when it must be over, its socket, and whether any of it has left this host."""
 
     def __init__(self, seconds: float) -> None:
-        self._end = time.monotonic() + seconds
+        self.end = time.monotonic() + seconds
         self._guard = threading.Lock()
         self._line: socket.socket | None = None
+        self._adopted: list[socket.socket] = []
         self.expired = False
         self.resolved = True
         self.sent = False
 
     def remaining(self) -> float:
         """Return the seconds that are left; :class:`TimeoutError` where none are."""
-        remaining = self._end - time.monotonic()
+        remaining = self.end - time.monotonic()
         if self.expired or remaining <= 0:
             raise TimeoutError
         return remaining
 
-    def use(self, line: socket.socket | None) -> None:
-        """Tell which socket to cut off when the time is over. It is held by a handle of our own, however often it is closed."""
+    def use(self, line: socket.socket) -> None:
+        """Tell which socket to cut off when the time is over."""
         with self._guard:
-            if self._line is not None:
-                self._line.close()
-            self._line = None if line is None else line.dup()
+            self._line = line
+
+    def adopt(self, line: socket.socket) -> None:
+        """Take over a socket whose connection is closed: its answer may still be read, and is to end in time."""
+        with self._guard:
+            self._adopted.append(line)
+
+    def close(self) -> None:
+        """Let go of all sockets."""
+        with self._guard:
+            self._line = None
+            for line in self._adopted:
+                line.close()
 
     def expire(self) -> None:
         """Cut the request off wherever it is: no reader waits for a peer that drips byte by byte."""
@@ -104,6 +117,42 @@ class _Attempt:
             addresses = call_within(self.remaining(), look_up)
         self.resolved = bool(addresses)
         return addresses
+
+
+class _Watchdog:
+    """Cuts off attempts that are out of time: one thread, from the first attempt until it is closed."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._attempts: set[_Attempt] = set()
+        self._closed = threading.Event()
+        self._started = False
+
+    @contextlib.contextmanager
+    def watch(self, attempt: _Attempt) -> t.Iterator[None]:
+        """Watch over an attempt within the block. Raises :class:`RuntimeError` where there is no thread to be had."""
+        with self._guard:
+            if not self._started:
+                threading.Thread(target=self._run, daemon=True).start()
+                self._started = True
+            self._attempts.add(attempt)
+        try:
+            yield
+        finally:
+            with self._guard:
+                self._attempts.discard(attempt)
+
+    def close(self) -> None:
+        """End the thread."""
+        self._closed.set()
+
+    def _run(self) -> None:
+        while not self._closed.wait(_WATCH):
+            now = time.monotonic()
+            with self._guard:
+                late = [attempt for attempt in self._attempts if attempt.end <= now]
+            for attempt in late:
+                attempt.expire()
 
 
 class _Current(threading.local):
@@ -146,7 +195,7 @@ if REQUESTS_IMPORT_ERROR is None:
                 except OSError:
                     continue
                 self._line = opened.dup()
-                attempt.use(opened)
+                attempt.use(self._line)
                 opened.settimeout(attempt.remaining())
                 return opened
             attempt.remaining()
@@ -161,7 +210,8 @@ if REQUESTS_IMPORT_ERROR is None:
             if self.sock is None:
                 self.connect()
             attempt = _attempt()
-            attempt.use(self._line)
+            if self._line is not None:
+                attempt.use(self._line)
             attempt.remaining()
             if not self._connecting:
                 attempt.sent = True
@@ -169,9 +219,11 @@ if REQUESTS_IMPORT_ERROR is None:
 
         def close(self) -> None:
             super().close()
-            if self._line is not None:
-                self._line.close()
-                self._line = None
+            line, self._line = self._line, None
+            if line is not None and _current.attempt is not None:
+                _current.attempt.adopt(line)
+            elif line is not None:
+                line.close()
 
     class _WatchedTls(_Watched, HTTPSConnection):
         """The same over TLS."""
@@ -183,7 +235,31 @@ if REQUESTS_IMPORT_ERROR is None:
         ConnectionCls = _WatchedTls
 
     class _Adapter(HTTPAdapter):
-        """Has ``requests`` use the connections above, by proxy too."""
+        """Has ``requests`` use the connections above, by proxy too, and finds the way to an endpoint once."""
+
+        def __init__(self, connections: int) -> None:
+            super().__init__(pool_maxsize=connections)
+            self._pools: dict[str, t.Any] = {}
+
+        def get_connection_with_tls_context(
+            self, request: requests.PreparedRequest, *args: t.Any, **kwargs: t.Any
+        ) -> t.Any:
+            endpoint, _slash, _query = str(request.url).partition("/?")
+            if endpoint not in self._pools:
+                pool = super().get_connection_with_tls_context(request, *args, **kwargs)
+                self._pools[endpoint] = pool
+            return self._pools[endpoint]
+
+        def close(self) -> None:
+            self._pools.clear()
+            super().close()
+
+        def request_url(self, request: requests.PreparedRequest, _proxies: t.Any) -> str:
+            _endpoint, _slash, query = str(request.url).partition("/?")
+            return f"/?{query}"
+
+        def build_response(self, _request: requests.PreparedRequest, response: t.Any) -> t.Any:
+            return response
 
         def init_poolmanager(self, *args: t.Any, **kwargs: t.Any) -> None:
             super().init_poolmanager(*args, **kwargs)
@@ -215,14 +291,17 @@ class Transport:
         self._proxy = proxy
         self._ca_path = ca_path
         self._validate_certs = validate_certs
+        self._watchdog = _Watchdog()
         self._session = requests.Session()
         for scheme in ("http://", "https://"):
-            self._session.mount(scheme, _Adapter(pool_maxsize=connections))
+            self._session.mount(scheme, _Adapter(connections))
+        self._settings: dict[str, dict[str, t.Any]] = {}
         if not validate_certs:
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
 
     def close(self) -> None:
         """Close all connections."""
+        self._watchdog.close()
         self._session.close()
 
     def post(self, endpoint: str, request: SignedRequest, seconds: float) -> Reply:
@@ -231,12 +310,9 @@ class Transport:
         Raises :class:`ServiceError`, whose message names the endpoint only: the library's own would show the URL.
         """
         attempt = _Attempt(seconds)
-        timer = threading.Timer(seconds, attempt.expire)
-        timer.daemon = True
         _current.attempt = attempt
         try:
-            timer.start()
-            with silence():
+            with self._watchdog.watch(attempt), silence():
                 reply = self._send(endpoint, request, seconds)
             if not attempt.expired:
                 return reply
@@ -251,23 +327,32 @@ class Transport:
         ) as error:
             failure = _explain(error, attempt, endpoint)
         finally:
-            timer.cancel()
-            attempt.use(None)
+            attempt.close()
             _current.attempt = None
         raise failure
 
     def _send(self, endpoint: str, request: SignedRequest, seconds: float) -> Reply:
-        url = f"{endpoint}/?{request.query}"
-        headers = {**_HEADERS, **request.headers}
-        prepared = requests.Request("POST", url, headers, data=request.body).prepare()
+        prepared = requests.PreparedRequest()
+        prepared.method, prepared.url = "POST", f"{endpoint}/?{request.query}"
+        prepared.body = request.body or None
+        length = str(len(request.body))
+        prepared.headers = CaseInsensitiveDict(
+            {**_HEADERS, "Content-Length": length, **request.headers}
+        )
+        if endpoint not in self._settings:
+            self._settings[endpoint] = self._find_settings(endpoint)
         # Through the adapter, since a session reads the whole of a redirect's body, and a .netrc for its target.
-        with self._session.get_adapter(url).send(
-            prepared, stream=True, timeout=seconds, cert=None, **self._settings(endpoint)
-        ) as response:
+        response: t.Any = self._session.get_adapter(endpoint).send(
+            prepared, stream=True, timeout=seconds, cert=None, **self._settings[endpoint]
+        )
+        try:
             names = {name.lower(): value for name, value in response.headers.items()}
-            return Reply(response.status_code, names, _read_body(response.raw))
+            return Reply(response.status, names, _read_body(response))
+        finally:
+            response.close()
+            response.release_conn()
 
-    def _settings(self, endpoint: str) -> dict[str, t.Any]:
+    def _find_settings(self, endpoint: str) -> dict[str, t.Any]:
         # Proxies and certificates come from the environment here, a .netrc never: only other ways of sending read it.
         proxies = {"http": self._proxy, "https": self._proxy} if self._proxy else {}
         verify = (self._ca_path or True) if self._validate_certs else False

@@ -295,11 +295,14 @@ def run(module: AnsibleModule) -> Outcome:
     if params["store"] == "none" and (params["state"] == "absent" or not params["return_token"]):
         raise OptionError("store=none keeps nothing: it needs state=present and return_token=true.")
     ask = read_ask(params.__getitem__)
-    with open_keeper(params.__getitem__, module.warn) as keeper:
+    with open_keeper(params.__getitem__) as keeper:
+        key = ask.session.key
         if params["state"] == "absent":
-            return keeper.forget(ask.session, check=module.check_mode)
+            return keeper.forget(key, check=module.check_mode)
         ask = ask._replace(force=params["force"])
-        return keeper.predict(ask) if module.check_mode else keeper.ensure(ask)
+        if module.check_mode:
+            return keeper.predict(ask, keeper.store.read(key), module.warn)
+        return keeper.ensure(ask, module.warn)
 
 
 def finish(module: AnsibleModule, outcome: Outcome) -> None:
@@ -309,7 +312,7 @@ def finish(module: AnsibleModule, outcome: Outcome) -> None:
     result = describe(outcome, time.time(), return_token=return_token)
     result["diff"] = compare(outcome, predicted=module.check_mode and params["state"] == "present")
     if "login_token" in result:
-        uncensor(module, result["login_token"])
+        uncensor(module, [result["login_token"]])
     if outcome.not_kept is not None:
         failure = {**result, **outcome.not_kept.as_result(), "request_id": result["request_id"]}
         module.fail_json(msg=outcome.not_kept.message, kept=False, **failure)

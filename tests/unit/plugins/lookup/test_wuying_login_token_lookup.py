@@ -94,7 +94,7 @@ class House:
         now = time.time()
         record = succeed(None, session, "v1first", self.emulator.issue(), now, 900, None)
         record = record._replace(obtained_at=now + seconds - 900, expires_at=now + seconds)
-        with DirectoryStore(str(self.store)).lock(session, time.monotonic() + 10) as slot:
+        with DirectoryStore(str(self.store)).lock(session.key, time.monotonic() + 10) as slot:
             slot.begin(_attempt.begin(None, record.login_token, "a test"))
             slot.keep(record)
         return record
@@ -457,7 +457,13 @@ def test_a_current_session_needs_no_credentials(house):
 
 def test_secrets_have_no_key_in_the_configuration_file(house):
     lookup = loader.lookup_loader.get(NAME)
-    secrets = ("login_token", "access_key_secret", "security_token", "store_password")
+    secrets = (
+        "login_token",
+        "access_key_secret",
+        "security_token",
+        "store_password",
+        "store_key",
+    )
     options = lookup.option_definitions
     assert not [name for name in secrets if options[name].get("ini")]
     plain = set(options) - {*secrets, "_terms"}

@@ -29,14 +29,14 @@ SECONDS_LEFT = {"current": 800, "stale": 100, "expired": -5}
 
 def put(store: Store, record: Record) -> None:
     """Keep a record as the keeper does."""
-    with store.lock(record.session, time.monotonic() + 10) as slot:
+    with store.lock(record.session.key, time.monotonic() + 10) as slot:
         slot.begin(_attempt.begin(None, record.login_token, "a test"))
         slot.keep(record)
 
 
 def leave_note(store: Store, session: Session, token: str) -> None:
     """Leave the note of an exchange whose writer is gone."""
-    with store.lock(session, time.monotonic() + 10) as slot:
+    with store.lock(session.key, time.monotonic() + 10) as slot:
         slot.begin(_attempt.begin(slot.read().attempt, token, "a test"))
 
 
@@ -56,17 +56,18 @@ class House:
             lambda: Service(None, timeout=5, retries=retries),
             way=way,
             deadline=time.monotonic() + seconds,
-            warn=self.warnings.append,
         )
 
     def ask(self, login_token: str | None = None, **options: t.Any) -> Outcome:
         """Ask as a task does."""
         keeper = self.keeper(retries=options.pop("retries", 0))
-        return keeper.ensure(Ask(self.session, login_token, **options))
+        return keeper.ensure(Ask(self.session, login_token, **options), self.warnings.append)
 
     def predict(self, login_token: str | None = None, **options: t.Any) -> Outcome:
         """Ask as a task in check mode does."""
-        return self.keeper().predict(Ask(self.session, login_token, **options))
+        return self.keeper().predict(
+            Ask(self.session, login_token, **options), self.kept(), self.warnings.append
+        )
 
     def have(self, state: str) -> Record:
         """Keep a record in the given state, of a token that the service takes."""
@@ -82,7 +83,7 @@ class House:
 
     def kept(self) -> Kept:
         """Return what the store holds."""
-        return self.store.read(self.session)
+        return self.store.read(self.session.key)
 
     def requests(self) -> int:
         """Return how many requests the service saw."""

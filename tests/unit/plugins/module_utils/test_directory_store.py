@@ -31,6 +31,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._session import (
     Session,
     succeed,
 )
+from ansible_collections.wuying.workspace.plugins.module_utils._store import Kept
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.house import (
     leave_note,
     put,
@@ -81,11 +82,11 @@ def test_files_are_named_after_the_sessions_key_and_nothing_of_the_session(
 
 def test_what_is_kept_is_read_again(store: DirectoryStore) -> None:
     put(store, RECORD)
-    assert store.read(SESSION) == (RECORD, None, None)
+    assert store.read(SESSION.key) == Kept(RECORD)
 
 
 def test_reading_creates_nothing(store: DirectoryStore, store_path: Path) -> None:
-    assert store.read(SESSION) == (None, None, None)
+    assert store.read(SESSION.key) == Kept()
     assert not store_path.exists()
 
 
@@ -112,7 +113,7 @@ def test_a_file_that_others_have_access_to_is_refused(
     leave_note(store, SESSION, "v1second")
     (store_path / f"{SESSION.key}.{suffix}").chmod(mode)
     with pytest.raises(StoreError, match="is open to other users") as caught:
-        with store.lock(SESSION, soon()) as slot:
+        with store.lock(SESSION.key, soon()) as slot:
             slot.read()
     assert caught.value.code == "StoreUnsafe"
 
@@ -126,7 +127,7 @@ def test_what_belongs_to_another_user_is_refused(
     leave_note(store, SESSION, "v1second")
     os.chown(store_path if what == "folder" else store_path / f"{SESSION.key}.{what}", 12345, -1)
     with pytest.raises(StoreError, match="belongs to another user") as caught:
-        with store.lock(SESSION, soon()) as slot:
+        with store.lock(SESSION.key, soon()) as slot:
             slot.read()
     assert caught.value.code == "StoreUnsafe"
 
@@ -159,7 +160,7 @@ def test_what_is_no_plain_file_is_refused_without_waiting(
     else:
         path.mkdir(mode=0o700)
     with pytest.raises(StoreError, match="not a plain directory or file") as caught:
-        with store.lock(SESSION, soon()) as slot:
+        with store.lock(SESSION.key, soon()) as slot:
             slot.read()
             slot.begin(_attempt.begin(None, "v1second", ""))
     assert caught.value.code == "StoreUnsafe"
@@ -179,10 +180,10 @@ def test_a_second_holder_waits_for_the_first(store: DirectoryStore) -> None:
     order: list[str] = []
 
     def hold() -> None:
-        with store.lock(SESSION, soon()):
+        with store.lock(SESSION.key, soon()):
             order.append("second")
 
-    with store.lock(SESSION, soon()):
+    with store.lock(SESSION.key, soon()):
         thread = threading.Thread(target=hold)
         thread.start()
         time.sleep(0.1)
@@ -192,16 +193,16 @@ def test_a_second_holder_waits_for_the_first(store: DirectoryStore) -> None:
 
 
 def test_waiting_ends_at_the_deadline(store: DirectoryStore) -> None:
-    with store.lock(SESSION, soon()):
+    with store.lock(SESSION.key, soon()):
         start = time.monotonic()
-        with pytest.raises(LockTimeout), store.lock(SESSION, soon(0.2)):
+        with pytest.raises(LockTimeout), store.lock(SESSION.key, soon(0.2)):
             pass
         assert 0.2 <= time.monotonic() - start < 5
 
 
 def test_sessions_do_not_wait_for_each_other(store: DirectoryStore) -> None:
     other = SESSION._replace(end_user_id="bob")
-    with store.lock(SESSION, soon()), store.lock(other, soon(0.1)):
+    with store.lock(SESSION.key, soon()), store.lock(other.key, soon(0.1)):
         pass
 
 
@@ -209,7 +210,7 @@ def test_the_lock_file_stays(store: DirectoryStore, store_path: Path) -> None:
     lock = store_path / f"{SESSION.key}.lock"
     put(store, RECORD)
     inode = lock.stat().st_ino
-    with store.lock(SESSION, soon()) as slot:
+    with store.lock(SESSION.key, soon()) as slot:
         assert slot.forget()
     put(store, RECORD)
     assert lock.stat().st_ino == inode
@@ -227,7 +228,7 @@ def test_space_for_the_largest_record_is_reserved_before_the_note(
 def test_the_largest_record_is_kept_and_read_again(store: DirectoryStore) -> None:
     record = _largest_record()
     put(store, record)
-    assert store.read(record.session).record == record
+    assert store.read(record.session.key).record == record
 
 
 def test_a_record_is_on_the_disk_step_by_step_before_it_is_told(
@@ -249,9 +250,9 @@ def test_a_record_is_on_the_disk_step_by_step_before_it_is_told(
 
     for name in ("posix_fallocate", "pwrite", "ftruncate", "fsync", "rename"):
         traced(name)
-    with store.lock(SESSION, soon()) as slot:
+    with store.lock(SESSION.key, soon()) as slot:
         slot.begin(_attempt.begin(None, "v1first", ""))
-        assert steps == ["posix_fallocate", "pwrite", "fsync", "fsync of the folder"]
+        assert steps == ["posix_fallocate", "pwrite", "fsync"]
         steps.clear()
         slot.keep(RECORD)
         assert steps == ["pwrite", "ftruncate", "fsync", "rename", "fsync of the folder"]
@@ -260,7 +261,7 @@ def test_a_record_is_on_the_disk_step_by_step_before_it_is_told(
 def test_a_note_is_read_while_the_record_stays(store: DirectoryStore) -> None:
     put(store, RECORD)
     leave_note(store, SESSION, "v1second")
-    kept = store.read(SESSION)
+    kept = store.read(SESSION.key)
     assert kept.record == RECORD
     assert kept.doubts("v1second")
     assert not kept.doubts("v1third")
@@ -272,7 +273,7 @@ def test_space_without_a_note_is_no_note(
 ) -> None:
     put(store, RECORD)
     _write(store_path / f"{SESSION.key}.next", content)
-    assert store.read(SESSION).attempt is None
+    assert store.read(SESSION.key).attempt is None
 
 
 @pytest.mark.parametrize("content", [RECORD.dump(), RECORD.dump()[:20], b"{}\n", b"\xff"])
@@ -281,8 +282,8 @@ def test_a_note_that_cannot_be_read_doubts_every_token(
 ) -> None:
     put(store, RECORD)
     _write(store_path / f"{SESSION.key}.next", content)
-    assert store.read(SESSION).doubts("v1second")
-    assert store.read(SESSION).record == RECORD
+    assert store.read(SESSION.key).doubts("v1second")
+    assert store.read(SESSION.key).record == RECORD
 
 
 def test_readers_see_the_old_record_or_the_new_one_and_nothing_else(
@@ -295,7 +296,7 @@ def test_readers_see_the_old_record_or_the_new_one_and_nothing_else(
 
     def read() -> None:
         while not done.is_set():
-            kept = store.read(SESSION)
+            kept = store.read(SESSION.key)
             assert kept.damage is None
             seen.add(kept.record and kept.record.login_token)
 
@@ -325,7 +326,7 @@ def test_who_reads_while_an_exchange_ends_sees_its_record_or_its_note(
 
     leave_note(store, SESSION, "v1second")
     monkeypatch.setattr(_Files, "_load", load_slowly)
-    kept = store.read(SESSION)
+    kept = store.read(SESSION.key)
     assert kept.record == newer or kept.doubts("v1second")
 
 
@@ -333,18 +334,18 @@ def test_a_descriptor_is_never_left_open(store: DirectoryStore, store_path: Path
     put(store, RECORD)
     before = len(os.listdir("/proc/self/fd"))
     for _turn in range(5):
-        store.read(SESSION)
+        store.read(SESSION.key)
         put(store, RECORD)
         leave_note(store, SESSION, "v1second")
     (store_path / f"{SESSION.key}.json").chmod(0o640)
     for _turn in range(5):
         with pytest.raises(StoreError):
-            store.read(SESSION)
+            store.read(SESSION.key)
     assert len(os.listdir("/proc/self/fd")) == before
 
 
 def _is_refused(store: DirectoryStore, reason: str) -> None:
-    with pytest.raises(StoreError, match=reason), store.lock(SESSION, soon()):
+    with pytest.raises(StoreError, match=reason), store.lock(SESSION.key, soon()):
         pass
 
 

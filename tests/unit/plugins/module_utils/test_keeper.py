@@ -27,7 +27,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._errors import (
     WuyingError,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._promise import Ask, Outcome
-from ansible_collections.wuying.workspace.plugins.module_utils._session import Session, fingerprint
+from ansible_collections.wuying.workspace.plugins.module_utils._session import fingerprint
 from ansible_collections.wuying.workspace.plugins.module_utils._store import Kept, NoStore
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.house import (
     House,
@@ -69,7 +69,7 @@ def test_a_current_record_is_served_without_a_request(house: House, known: str) 
 
 def test_a_current_record_is_served_without_a_lock(house: House, store_path: Path) -> None:
     record = house.have("current")
-    with house.store.lock(house.session, time.monotonic() + 10):
+    with house.store.lock(house.session.key, time.monotonic() + 10):
         assert house.ask().record == record
 
 
@@ -227,14 +227,14 @@ def test_force_fails_at_a_transient_fault_and_leaves_the_record(house: House) ->
 
 def test_absent_forgets_the_record_and_sends_nothing(house: House) -> None:
     house.have("current")
-    assert house.keeper().forget(house.session).changed
+    assert house.keeper().forget(house.session.key).changed
     assert house.kept().record is None
-    assert not house.keeper().forget(house.session).changed
+    assert not house.keeper().forget(house.session.key).changed
     assert house.requests() == 0
 
 
 def test_absent_creates_nothing_where_there_is_nothing(house: House, store_path: Path) -> None:
-    assert not house.keeper().forget(house.session).changed
+    assert not house.keeper().forget(house.session.key).changed
     assert not store_path.exists()
 
 
@@ -289,7 +289,7 @@ def test_check_mode_fails_where_the_task_would(house: House) -> None:
 
 def test_check_mode_creates_nothing(house: House, store_path: Path) -> None:
     assert house.predict("v1first").changed
-    assert not house.keeper().forget(house.session, check=True).changed
+    assert not house.keeper().forget(house.session.key, check=True).changed
     assert not store_path.exists()
 
 
@@ -331,9 +331,9 @@ def test_a_record_from_the_future_is_stale(house: House) -> None:
     record = house.have("current")
     keeper = house.keeper()
     keeper._clock = lambda: record.obtained_at - 59
-    assert not keeper.ensure(Ask(house.session)).changed
+    assert not keeper.ensure(Ask(house.session), house.warnings.append).changed
     keeper._clock = lambda: record.obtained_at - 61
-    assert keeper.ensure(Ask(house.session)).changed
+    assert keeper.ensure(Ask(house.session), house.warnings.append).changed
 
 
 # Below the table: one exchange at a time, its outcome shared
@@ -348,7 +348,7 @@ def _together(house: House, count: int, **options: t.Any) -> list[t.Any]:
         keeper = house.keeper(retries=1)
         barrier.wait()
         try:
-            results.append(keeper.ensure(Ask(house.session, **options)))
+            results.append(keeper.ensure(Ask(house.session, **options), house.warnings.append))
         except WuyingError as error:
             results.append(error)
 
@@ -401,23 +401,23 @@ def test_who_goes_another_way_does_not_share_a_failure(house: House) -> None:
     with pytest.raises(WuyingError):
         house.ask()
     keeper = house.keeper(way="other credentials")
-    with house.store.lock(house.session, time.monotonic() + 10) as slot:
-        assert keeper._ensure_locked(Ask(house.session), seen, slot).changed
+    with house.store.lock(house.session.key, time.monotonic() + 10) as slot:
+        assert keeper._renew_locked(Ask(house.session), seen.seen(), slot, print).changed
 
 
 def test_who_waits_longer_than_the_deadline_is_served_a_living_token(house: House) -> None:
     record = house.have("stale")
-    with house.store.lock(house.session, time.monotonic() + 10):
-        outcome = house.keeper(seconds=0.2).ensure(Ask(house.session))
+    with house.store.lock(house.session.key, time.monotonic() + 10):
+        outcome = house.keeper(seconds=0.2).ensure(Ask(house.session), house.warnings.append)
     assert outcome.record == record
     assert "deadline" in house.warnings[0]
 
 
 def test_who_waits_longer_than_the_deadline_for_no_living_token_fails(house: House) -> None:
     house.have("expired")
-    with house.store.lock(house.session, time.monotonic() + 10):
+    with house.store.lock(house.session.key, time.monotonic() + 10):
         with pytest.raises(WuyingError) as caught:
-            house.keeper(seconds=0.2).ensure(Ask(house.session))
+            house.keeper(seconds=0.2).ensure(Ask(house.session), house.warnings.append)
     assert (caught.value.code, caught.value.retryable) == ("DeadlineExceeded", True)
 
 
@@ -427,27 +427,29 @@ def test_who_waited_in_vain_is_served_what_is_kept_by_then(house: House, store_p
     reads: list[Kept] = []
 
     class Slow(DirectoryStore):
-        def read(self, session: Session) -> Kept:
-            reads.append(super().read(session))
+        def read(self, key: str) -> Kept:
+            reads.append(super().read(key))
             if len(reads) == 1:
                 put(DirectoryStore(str(store_path)), newer)
             return reads[-1]
 
-        def lock(self, session: Session, deadline: float) -> t.NoReturn:
+        def lock(self, key: str, deadline: float) -> t.NoReturn:
             raise LockTimeout("It took too long.")
 
     house.store = Slow(str(store_path))
-    assert house.keeper().ensure(Ask(house.session)).record == newer
+    assert house.keeper().ensure(Ask(house.session), house.warnings.append).record == newer
 
 
 def test_who_finds_a_note_needs_no_credentials_before_an_exchange_is_due(house: House) -> None:
     record = house.have("current")
-    with house.store.lock(house.session, time.monotonic() + 10) as slot:
+    with house.store.lock(house.session.key, time.monotonic() + 10) as slot:
         slot.begin(begin(None, record.login_token, "a test"))
         keeper = house.keeper()
         keeper._connect = _no_credentials
         results: list[Outcome] = []
-        thread = threading.Thread(target=lambda: results.append(keeper.ensure(Ask(house.session))))
+        thread = threading.Thread(
+            target=lambda: results.append(keeper.ensure(Ask(house.session), house.warnings.append))
+        )
         thread.start()
         time.sleep(0.1)
         slot.keep(record)
@@ -573,7 +575,7 @@ def test_a_store_that_cannot_reserve_space_costs_no_token(
     with pytest.raises(StoreError, match="No space left"):
         house.ask()
     assert house.requests() == 0
-    assert house.kept() == (record, None, None)
+    assert house.kept() == Kept(record)
     assert not list(store_path.glob("*.next"))
 
 

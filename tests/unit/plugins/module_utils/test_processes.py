@@ -36,7 +36,7 @@ def ask_in_processes(house: House) -> list[tuple[str, str]]:
     def ask() -> None:
         start.wait(60)
         try:
-            outcome = house.keeper(retries=1).ensure(Ask(house.session))
+            outcome = house.keeper(retries=1).ensure(Ask(house.session), house.warnings.append)
         except WuyingError as error:
             results.put(("error", error.code))
         else:
@@ -122,7 +122,11 @@ def test_after_a_kill_before_the_note_nothing_was_sent_and_nothing_is_doubted(
     record = rotating_house.have("current")
     with monkeypatch.context() as patch:
         patch.setattr(
-            House, "ask", lambda house: house.keeper().ensure(Ask(house.session, force=True))
+            House,
+            "ask",
+            lambda house: house.keeper().ensure(
+                Ask(house.session, force=True), house.warnings.append
+            ),
         )
         run_and_die(rotating_house, monkeypatch, instant)
     assert rotating_house.requests() == 0
@@ -166,7 +170,7 @@ def test_a_signal_ends_the_retries(house: House) -> None:
 def _ask_as_a_program(house: House, retries: int = 0) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    house.keeper(seconds=60, retries=retries).ensure(Ask(house.session))
+    house.keeper(seconds=60, retries=retries).ensure(Ask(house.session), house.warnings.append)
 
 
 def test_a_lock_is_gone_with_its_holder(house: House) -> None:
@@ -174,7 +178,7 @@ def test_a_lock_is_gone_with_its_holder(house: House) -> None:
     held = FORK.Event()
 
     def hold() -> None:
-        with house.store.lock(house.session, time.monotonic() + 10):
+        with house.store.lock(house.session.key, time.monotonic() + 10):
             held.set()
             time.sleep(60)
 

@@ -114,7 +114,7 @@ def leave(monkeypatch, capsys, token, **arguments):
     secret = {"type": "str", "no_log": True}
     spec = {"name": {"type": "str"}, "login_token": secret, "access_key_secret": secret}
     module = basic.AnsibleModule(argument_spec=spec)
-    uncensor(module, token)
+    uncensor(module, [token])
     with pytest.raises(SystemExit):
         module.exit_json(login_token=token, other=arguments.get("access_key_secret"))
     result = json.loads(capsys.readouterr().out)

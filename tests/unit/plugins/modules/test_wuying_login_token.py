@@ -96,7 +96,7 @@ class House:
         now, session = time.time(), Session(endpoint=self.emulator.url, **IDENTITY)
         record = succeed(None, session, "v1first", self.emulator.issue(), now, 900, None)
         record = record._replace(obtained_at=now + seconds - 900, expires_at=now + seconds)
-        with DirectoryStore(str(self.store)).lock(session, time.monotonic() + 10) as slot:
+        with DirectoryStore(str(self.store)).lock(session.key, time.monotonic() + 10) as slot:
             slot.begin(_attempt.begin(None, record.login_token, "a test"))
             slot.keep(record)
         return record

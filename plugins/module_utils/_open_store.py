@@ -1,0 +1,83 @@
+# Copyright (c) 2026 The wuying.workspace authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this file is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""From the options that all plugins share to the store that they name."""
+
+from __future__ import annotations
+
+import os
+import typing as t
+
+from ._directory_store import DirectoryStore
+from ._errors import OptionError
+from ._store import NoStore, Store
+
+if t.TYPE_CHECKING:
+    from ._seal import Seal
+
+GetOption = t.Callable[[str], t.Any]
+
+
+def open_store(get_option: GetOption, deadline: float) -> Store:
+    """Return the store; a Redis store ends all it does at ``deadline`` (of :func:`time.monotonic`). Raises :class:`WuyingError`."""
+    address = get_option("store")
+    seal = _open_seal(get_option("store_key"))
+    if address is None or address == "":
+        return DirectoryStore(_default_directory(), seal)
+    if address == "none":
+        return NoStore()
+    if "://" in str(address):
+        # Imported here, so that whoever keeps records in files pays for no other way of keeping them.
+        from ._redis_address import parse_address
+        from ._redis_store import RedisStore
+
+        return RedisStore(
+            parse_address(str(address)),
+            username=get_option("store_username"),
+            password=get_option("store_password"),
+            ca_path=read_ca_path(get_option, "store_ca_path"),
+            deadline=deadline,
+            seal=seal,
+        )
+    path = os.path.expandvars(os.path.expanduser(str(address)))
+    if not os.path.isabs(path) or not path.isprintable():
+        raise OptionError(
+            "store must be the absolute path of a directory, the address of a Redis server, or 'none'."
+        )
+    return DirectoryStore(os.path.normpath(path), seal)
+
+
+def _open_seal(value: t.Any) -> Seal | None:
+    keys = [value] if isinstance(value, str) else value
+    if not keys:
+        return None
+    if not all(isinstance(key, str) and key for key in keys):
+        raise OptionError("store_key must be a text or a list of texts, none of them empty.")
+    from ._seal import Seal  # here, since most stores are in the clear
+
+    return Seal(keys)
+
+
+def _default_directory() -> str:
+    # By the XDG Base Directory Specification a relative path in the variable is as good as none.
+    base = os.environ.get("XDG_STATE_HOME", "")
+    if not os.path.isabs(base):
+        base = os.path.join(os.path.expanduser("~"), ".local", "state")
+    if not os.path.isabs(base):
+        raise OptionError(
+            "store must be given: this user has no home directory to keep records in."
+        )
+    return os.path.join(base, "wuying.workspace", "login_tokens")
+
+
+def read_ca_path(get_option: GetOption, name: str) -> str | None:
+    """Return the path of CA certificates that an option names. Raises :class:`OptionError`."""
+    value = get_option(name)
+    if value is None:
+        return None
+    if not (os.path.isfile(value) or os.path.isdir(value)):
+        raise OptionError(f"{name} must be an existing file or directory of CA certificates.")
+    return str(value)
