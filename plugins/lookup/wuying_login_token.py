@@ -185,10 +185,8 @@ class LookupModule(LookupBase):
         asks = [read_ask(_with_term(get_option, term)) for term in flat]
         check = bool(variables.get("ansible_check_mode", False))
         connections = min(len(asks), MAX_PARALLEL)
-        with open_keeper(get_option, connections=connections) as keeper:
+        with open_keeper(get_option, display.warning, connections=connections) as keeper:
             reports = sorted(keep_all(keeper, read_asked(keeper.store, asks), check=check))
-            for warning in keeper.store.warnings:
-                display.warning(warning)
         return [_token(report) for report in reports]
 
     def _read_options(self, variables: dict[str, t.Any], kwargs: dict[str, t.Any]) -> GetOption:

@@ -133,11 +133,16 @@ def with_own(get_option: GetOption, own: t.Mapping[str, t.Any]) -> GetOption:
 
 @contextlib.contextmanager
 def open_keeper(
-    get_option: GetOption, *, connections: int = 1, max_qps: float | None = None
+    get_option: GetOption,
+    warn: t.Callable[[str], None],
+    *,
+    connections: int = 1,
+    max_qps: float | None = None,
 ) -> t.Iterator[Keeper]:
     """Return a keeper over the store and the service that the options name; it counts its deadline from here.
 
-    The service keeps so many ``connections`` and is sent at most ``max_qps`` requests a second. Raises :class:`WuyingError`.
+    The service keeps so many ``connections`` and is sent at most ``max_qps`` requests a second. ``warn`` is told at the end what there is
+    to say of the store. Raises :class:`WuyingError`.
     """
     deadline = _deadline(get_option)
     find_keys = _credentials.from_options(get_option)
@@ -162,7 +167,11 @@ def open_keeper(
 
             return opened.enter_context(Service(keys and Credentials(*keys), **settings))
 
-        yield Keeper(store, _once(connect), way=_way(get_option), deadline=deadline)
+        try:
+            yield Keeper(store, _once(connect), way=_way(get_option), deadline=deadline)
+        finally:
+            for warning in store.warnings:
+                warn(warning)
 
 
 def open_store_only(get_option: GetOption) -> contextlib.closing[Store]:

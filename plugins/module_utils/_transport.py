@@ -11,20 +11,17 @@ Only ``_service.py`` imports this file, and nothing else imports ``requests``.
 
 from __future__ import annotations
 
-import contextlib
 import http.client
 import ipaddress
 import socket
 import ssl
-import threading
-import time
 import traceback
 import typing as t
 
-from ._bounded import call_within
 from ._endpoint import is_loopback
 from ._errors import ServiceError
 from ._silence import silence
+from ._watchdog import Watchdog, Watched, current_request
 from .signer import SignedRequest
 
 try:
@@ -43,8 +40,6 @@ else:
 
 BODY_LIMIT = 1024 * 1024
 """The most bytes of an answer that are read."""
-_WATCH = 0.02
-"""How often, in seconds, it is looked whether an attempt is out of time."""
 
 _HEADERS = {
     "accept": "application/json",
@@ -61,118 +56,9 @@ class Reply(t.NamedTuple):
     body: bytes
 
 
-class _Attempt:
-    """One request on its way: when it must be over, its socket, and whether any of it has left this host."""
-
-    def __init__(self, seconds: float) -> None:
-        self.end = time.monotonic() + seconds
-        self._guard = threading.Lock()
-        self._line: socket.socket | None = None
-        self._adopted: list[socket.socket] = []
-        self.expired = False
-        self.resolved = True
-        self.sent = False
-
-    def remaining(self) -> float:
-        """Return the seconds that are left; :class:`TimeoutError` where none are."""
-        remaining = self.end - time.monotonic()
-        if self.expired or remaining <= 0:
-            raise TimeoutError
-        return remaining
-
-    def use(self, line: socket.socket) -> None:
-        """Tell which socket to cut off when the time is over."""
-        with self._guard:
-            self._line = line
-
-    def adopt(self, line: socket.socket) -> None:
-        """Take over a socket whose connection is closed: its answer may still be read, and is to end in time."""
-        with self._guard:
-            self._adopted.append(line)
-
-    def close(self) -> None:
-        """Let go of all sockets."""
-        with self._guard:
-            self._line = None
-            for line in self._adopted:
-                line.close()
-
-    def expire(self) -> None:
-        """Cut the request off wherever it is: no reader waits for a peer that drips byte by byte."""
-        with self._guard:
-            self.expired = True
-            if self._line is not None:
-                with contextlib.suppress(OSError):
-                    self._line.shutdown(socket.SHUT_RDWR)
-
-    def resolve(self, host: str, port: int) -> list[str]:
-        """Return the addresses of a host, none where there are none."""
-
-        def look_up() -> list[str]:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-            return [str(entry[4][0]) for entry in found]
-
-        addresses: list[str] = []
-        with contextlib.suppress(socket.gaierror, UnicodeError):
-            addresses = call_within(self.remaining(), look_up)
-        self.resolved = bool(addresses)
-        return addresses
-
-
-class _Watchdog:
-    """Cuts off attempts that are out of time: one thread, from the first attempt until it is closed."""
-
-    def __init__(self) -> None:
-        self._guard = threading.Lock()
-        self._attempts: set[_Attempt] = set()
-        self._closed = threading.Event()
-        self._started = False
-
-    @contextlib.contextmanager
-    def watch(self, attempt: _Attempt) -> t.Iterator[None]:
-        """Watch over an attempt within the block. Raises :class:`RuntimeError` where there is no thread to be had."""
-        with self._guard:
-            if not self._started:
-                threading.Thread(target=self._run, daemon=True).start()
-                self._started = True
-            self._attempts.add(attempt)
-        try:
-            yield
-        finally:
-            with self._guard:
-                self._attempts.discard(attempt)
-
-    def close(self) -> None:
-        """End the thread."""
-        self._closed.set()
-
-    def _run(self) -> None:
-        while not self._closed.wait(_WATCH):
-            now = time.monotonic()
-            with self._guard:
-                late = [attempt for attempt in self._attempts if attempt.end <= now]
-            for attempt in late:
-                attempt.expire()
-
-
-class _Current(threading.local):
-    """The attempt that this thread is making."""
-
-    attempt: _Attempt | None = None
-
-
-_current = _Current()
-
-
-def _attempt() -> _Attempt:
-    if _current.attempt is None:
-        raise RuntimeError("a connection is used outside an attempt")
-    return _current.attempt
-
-
 if REQUESTS_IMPORT_ERROR is None:
 
-    class _Watched(HTTPConnection):
+    class _Connection(HTTPConnection):
         """A connection that obeys its attempt. In the clear it leads to this very host only, whatever its name says."""
 
         debuglevel = 0
@@ -181,7 +67,7 @@ if REQUESTS_IMPORT_ERROR is None:
         """A second handle of the socket, which stays good under any number of layers of TLS."""
 
         def _new_conn(self) -> socket.socket:
-            attempt = _attempt()
+            attempt = _sending()
             addresses = attempt.resolve(self._dns_host, self.port or 0)
             if not isinstance(self, HTTPSConnection):
                 addresses = [each for each in addresses if ipaddress.ip_address(each).is_loopback]
@@ -209,7 +95,7 @@ if REQUESTS_IMPORT_ERROR is None:
         def send(self, data: t.Any) -> None:
             if self.sock is None:
                 self.connect()
-            attempt = _attempt()
+            attempt = _sending()
             if self._line is not None:
                 attempt.use(self._line)
             attempt.remaining()
@@ -220,19 +106,20 @@ if REQUESTS_IMPORT_ERROR is None:
         def close(self) -> None:
             super().close()
             line, self._line = self._line, None
-            if line is not None and _current.attempt is not None:
-                _current.attempt.adopt(line)
+            request = current_request()
+            if line is not None and request is not None:
+                request.adopt(line)
             elif line is not None:
                 line.close()
 
-    class _WatchedTls(_Watched, HTTPSConnection):
+    class _TlsConnection(_Connection, HTTPSConnection):
         """The same over TLS."""
 
     class _Pool(HTTPConnectionPool):
-        ConnectionCls = _Watched
+        ConnectionCls = _Connection
 
     class _TlsPool(HTTPSConnectionPool):
-        ConnectionCls = _WatchedTls
+        ConnectionCls = _TlsConnection
 
     class _Adapter(HTTPAdapter):
         """Has ``requests`` use the connections above, by proxy too, and finds the way to an endpoint once."""
@@ -276,6 +163,13 @@ if REQUESTS_IMPORT_ERROR is None:
             return manager
 
 
+def _sending() -> Watched:
+    request = current_request()
+    if request is None:
+        raise RuntimeError("a connection is used outside a request")
+    return request
+
+
 class Transport:
     """Sends requests over connections that it keeps. Safe to share between threads."""
 
@@ -291,7 +185,7 @@ class Transport:
         self._proxy = proxy
         self._ca_path = ca_path
         self._validate_certs = validate_certs
-        self._watchdog = _Watchdog()
+        self._watchdog = Watchdog()
         self._session = requests.Session()
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, _Adapter(connections))
@@ -309,8 +203,7 @@ class Transport:
 
         Raises :class:`ServiceError`, whose message names the endpoint only: the library's own would show the URL.
         """
-        attempt = _Attempt(seconds)
-        _current.attempt = attempt
+        attempt = Watched(seconds)
         try:
             with self._watchdog.watch(attempt), silence():
                 reply = self._send(endpoint, request, seconds)
@@ -326,9 +219,6 @@ class Transport:
             ValueError,
         ) as error:
             failure = _explain(error, attempt, endpoint)
-        finally:
-            attempt.close()
-            _current.attempt = None
         raise failure
 
     def _send(self, endpoint: str, request: SignedRequest, seconds: float) -> Reply:
@@ -372,7 +262,7 @@ def _read_body(stream: t.Any) -> bytes:
     return body
 
 
-def _explain(error: Exception, attempt: _Attempt, endpoint: str) -> ServiceError:
+def _explain(error: Exception, attempt: Watched, endpoint: str) -> ServiceError:
     code, retryable = "ConnectionLost", True
     if attempt.expired or isinstance(error, (TimeoutError, socket.timeout, requests.Timeout)):
         code, what = "Timeout", "did not answer in time: try again later, or raise timeout"

@@ -295,7 +295,7 @@ def run(module: AnsibleModule) -> Outcome:
     if params["store"] == "none" and (params["state"] == "absent" or not params["return_token"]):
         raise OptionError("store=none keeps nothing: it needs state=present and return_token=true.")
     ask = read_ask(params.__getitem__)
-    with open_keeper(params.__getitem__) as keeper:
+    with open_keeper(params.__getitem__, module.warn) as keeper:
         key = ask.session.key
         if params["state"] == "absent":
             return keeper.forget(key, check=module.check_mode)

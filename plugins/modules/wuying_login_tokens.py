@@ -372,7 +372,7 @@ def run(module: AnsibleModule) -> Summary:
     asks = None if params["sessions"] is None else read_asks(get_option, params["sessions"])
     select = read_selection(get_option)
     summary = Summary(params["results"], return_token=params["return_token"])
-    with open_keeper(get_option, connections=max_parallel, max_qps=max_qps) as keeper:
+    with open_keeper(get_option, module.warn, connections=max_parallel, max_qps=max_qps) as keeper:
         store = keeper.store
         for report in keep_all(
             keeper,
@@ -382,8 +382,6 @@ def run(module: AnsibleModule) -> Summary:
             check=module.check_mode,
         ):
             summary.add(report, time.time())
-    for warning in store.warnings:
-        module.warn(warning)
     if asks is None and not summary.counts["total"]:
         module.warn(
             "The store has no session to keep current: check store, filters and the user who runs the task."

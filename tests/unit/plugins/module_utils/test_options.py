@@ -46,7 +46,7 @@ def read(**changes: t.Any) -> Ask:
 
 def open_with(**changes: t.Any) -> t.Any:
     """Return the keeper that a task opens."""
-    with _options.open_keeper(options(**changes)) as keeper:
+    with _options.open_keeper(options(**changes), print) as keeper:
         return keeper
 
 
@@ -270,7 +270,7 @@ def fixture_kept_in(tmp_path):
     """Return a function that says in which folders, of those below one, an ask leaves something."""
 
     def kept_in(**changes: t.Any) -> list[str]:
-        with _options.open_keeper(options(**changes)) as keeper:
+        with _options.open_keeper(options(**changes), print) as keeper:
             session = read().session
             if isinstance(keeper.store, NoStore):
                 return []
@@ -364,7 +364,7 @@ def test_settings_reach_the_service(connected, tmp_path):
         "proxy": "http://proxy.example.com:3128",
     }
     given = {"access_key_id": "LTAI5t", "access_key_secret": "sesame", **settings}
-    with _options.open_keeper(options(**given)) as keeper:
+    with _options.open_keeper(options(**given), print) as keeper:
         keeper._connect()
     others = {"connections": 1, "max_qps": None}
     assert connected[0] == (Credentials("LTAI5t", "sesame", None), {**settings, **others})
@@ -372,13 +372,13 @@ def test_settings_reach_the_service(connected, tmp_path):
 
 
 def test_anonymous_requests_are_made_without_credentials(connected):
-    with _options.open_keeper(options(auth_method="anonymous")) as keeper:
+    with _options.open_keeper(options(auth_method="anonymous"), print) as keeper:
         keeper._connect()
     assert connected[0][0] is None
 
 
 def test_one_service_is_opened_once_it_is_needed_and_closed_at_the_end(connected):
-    with _options.open_keeper(options(auth_method="anonymous")) as keeper:
+    with _options.open_keeper(options(auth_method="anonymous"), print) as keeper:
         assert connected == []
         assert keeper._connect() is keeper._connect()
         assert len(connected) == 1
@@ -386,7 +386,7 @@ def test_one_service_is_opened_once_it_is_needed_and_closed_at_the_end(connected
 
 
 def test_a_service_that_is_not_needed_needs_no_credentials(connected):
-    with _options.open_keeper(options()):
+    with _options.open_keeper(options(), print):
         pass
     assert connected == []
 
@@ -404,7 +404,7 @@ def test_each_caller_gets_an_argument_spec_of_its_own():
 
 def test_a_served_record_needs_no_credentials(tmp_path):
     ask = read()
-    with _options.open_keeper(options(store=str(tmp_path / "store"))) as keeper:
+    with _options.open_keeper(options(store=str(tmp_path / "store")), print) as keeper:
         assert keeper.forget(ask.session.key) == Outcome(False)
 
 
