@@ -30,7 +30,7 @@ class Pace:
         self._guard = threading.Lock()
         self._least = 1 / max_qps if max_qps else 0.0
         self._interval = self._least
-        self._average = 1.0
+        self._average = 0.0
         self._last = 0.0
         self._held_until = 0.0
 

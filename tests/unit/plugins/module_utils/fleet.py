@@ -1,0 +1,122 @@
+# Copyright (c) 2026 The wuying.workspace authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the tests of many sessions share: a fleet of them over a real store and a real emulator."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import time
+import typing as t
+
+from ansible_collections.wuying.workspace.plugins.module_utils._errors import WuyingError
+from ansible_collections.wuying.workspace.plugins.module_utils._fleet import (
+    Report,
+    keep_all,
+    read_asked,
+    read_stored,
+)
+from ansible_collections.wuying.workspace.plugins.module_utils._keeper import Keeper
+from ansible_collections.wuying.workspace.plugins.module_utils._promise import Ask
+from ansible_collections.wuying.workspace.plugins.module_utils._service import Service
+from ansible_collections.wuying.workspace.plugins.module_utils._session import (
+    Record,
+    Session,
+    succeed,
+)
+from ansible_collections.wuying.workspace.plugins.module_utils._store import Store
+from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.house import (
+    put,
+    session_at,
+)
+
+if t.TYPE_CHECKING:
+    from ansible_collections.wuying.workspace.tests.unit.conftest import Emulator
+
+STALE, EXPIRED, CURRENT = 100, -5, 800
+
+
+@dataclasses.dataclass
+class Fleet:
+    """The store of many sessions, and the emulator that issued their tokens."""
+
+    store: Store
+    emulator: Emulator
+
+    def session(self, name: str) -> Session:
+        """Return the session of a user."""
+        return session_at(self.emulator.url)._replace(end_user_id=name)
+
+    def asks(self, *names: str, **options: t.Any) -> list[Ask]:
+        """Return what a task asks of users' sessions."""
+        return [Ask(self.session(name), **options) for name in names]
+
+    def have(self, seconds_left: t.Mapping[str, float]) -> dict[str, Record]:
+        """Keep records, of tokens that the service takes, which have so many seconds to live."""
+        users = [self.session(name).identity() for name in seconds_left]
+        for user in users:
+            del user["endpoint"]
+        records, now = {}, time.time()
+        for (name, left), token in zip(
+            seconds_left.items(), self.emulator.control("POST", "tokens", users)
+        ):
+            session, token = self.session(name), token["login_token"]
+            record = succeed(None, session, f"v1first-of-{name}", token, now, 900, None)
+            records[name] = record._replace(obtained_at=now + left - 900, expires_at=now + left)
+            put(self.store, records[name])
+        return records
+
+    @contextlib.contextmanager
+    def keeper(
+        self, *, seconds: float = 30, retries: int = 0, timeout: float = 5, **service: t.Any
+    ) -> t.Iterator[Keeper]:
+        """Return a keeper that sends anonymous requests."""
+        deadline = time.monotonic() + seconds
+        with Service(None, timeout=timeout, retries=retries, connections=8, **service) as opened:
+            yield Keeper(self.store, lambda: opened, way="", deadline=deadline)
+
+    def keep(
+        self,
+        asks: t.Sequence[Ask] | None = None,
+        *,
+        max_parallel: int = 8,
+        rekey: bool = False,
+        check: bool = False,
+        **options: t.Any,
+    ) -> list[Report]:
+        """Keep the sessions current that are asked for, else all of the store; return the reports as they come."""
+        with self.keeper(**options) as keeper:
+            readings = (
+                read_stored(self.store, Ask) if asks is None else read_asked(self.store, asks)
+            )
+            return list(
+                keep_all(keeper, readings, max_parallel=max_parallel, rekey=rekey, check=check)
+            )
+
+    def kept(self, name: str) -> Record | None:
+        """Return the record of a user."""
+        return self.store.read(self.session(name).key).record
+
+    def users(self) -> list[str]:
+        """Return whose exchanges the service saw, in their order."""
+        return [entry["end_user_id"] for entry in self.emulator.journal()["entries"]]
+
+    def requests(self) -> int:
+        """Return how many requests the service saw."""
+        return int(self.emulator.journal()["requests"])
+
+
+def ends(reports: t.Iterable[Report]) -> dict[str, str]:
+    """Return of each user whether the token was ``exchanged`` or ``served``, else the error's code."""
+    return {
+        report.session.end_user_id if report.session else report.key: _end(report)
+        for report in reports
+    }
+
+
+def _end(report: Report) -> str:
+    if isinstance(report.result, WuyingError):
+        return report.result.code
+    return "exchanged" if report.result.changed else "served"

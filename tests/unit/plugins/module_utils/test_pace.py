@@ -1,0 +1,199 @@
+# Copyright (c) 2026 The wuying.workspace authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The pace of requests: bounded, slower for all when the service is busy, and faster again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+import typing as t
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.wuying.workspace.plugins.module_utils._directory_store import (
+    DirectoryStore,
+)
+from ansible_collections.wuying.workspace.plugins.module_utils._pace import Pace, pause
+from ansible_collections.wuying.workspace.plugins.module_utils._signals import signals_held
+from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.fleet import (
+    STALE,
+    Fleet,
+    ends,
+)
+
+if t.TYPE_CHECKING:
+    from ansible_collections.wuying.workspace.tests.unit.conftest import Emulator
+
+QPS = 100
+
+
+def soon(seconds: float = 20) -> float:
+    """Return a deadline."""
+    return time.monotonic() + seconds
+
+
+def seconds_for(pace: Pace, turns: int, threads: int = 1) -> float:
+    """Return how long threads take for so many turns, together."""
+    begin = time.monotonic()
+    with ThreadPoolExecutor(threads) as pool:
+        assert all(pool.map(lambda _turn: pace.take_turn(soon()), range(turns)))
+    return time.monotonic() - begin
+
+
+@pytest.fixture(name="settled")
+def fixture_settled() -> Pace:
+    """Return a pace of 100 requests a second, which it has kept up for a while."""
+    pace = Pace(QPS)
+    seconds_for(pace, 40)
+    return pace
+
+
+@pytest.fixture(name="stop")
+def fixture_stop() -> t.Iterator[t.Callable[[], None]]:
+    """Return a function that has this process told to stop in a moment, while signals are held."""
+    handler = signal.signal(signal.SIGTERM, lambda _number, _frame: None)
+    timers: list[threading.Timer] = []
+
+    def stop() -> None:
+        timers.append(threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGTERM)))
+        timers[-1].start()
+
+    with signals_held():
+        yield stop
+    for timer in timers:
+        timer.join(10)
+    signal.signal(signal.SIGTERM, handler)
+
+
+def test_without_a_limit_turns_come_at_once() -> None:
+    assert seconds_for(Pace(), 1000) < 1
+
+
+def test_the_first_turn_comes_at_once_whatever_the_limit() -> None:
+    assert seconds_for(Pace(0.01), 1) < 0.5
+
+
+@pytest.mark.parametrize("threads", [1, 8])
+def test_max_qps_bounds_the_rate_of_all_threads_together(threads: int) -> None:
+    assert 20 / QPS <= seconds_for(Pace(QPS), 21, threads) < 3 * 20 / QPS
+
+
+def test_a_busy_service_holds_all_threads() -> None:
+    pace, ended = Pace(), []
+    pace.slow_down(0.4)
+    begin = time.monotonic()
+
+    def take_turn() -> None:
+        assert pace.take_turn(soon())
+        ended.append(time.monotonic() - begin)
+
+    threads = [threading.Thread(target=take_turn) for _thread in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert len(ended) == 4
+    assert min(ended) >= 0.39
+
+
+def test_a_shorter_wish_does_not_end_a_longer_one() -> None:
+    pace = Pace()
+    pace.slow_down(0.4)
+    pace.slow_down(0)
+    assert seconds_for(pace, 1) >= 0.39
+
+
+def test_a_busy_service_doubles_the_interval_between_requests(settled: Pace) -> None:
+    settled.slow_down(0)
+    assert 2 * 9 / QPS <= seconds_for(settled, 10) < 4 * 9 / QPS
+
+
+def test_without_a_limit_the_interval_that_doubles_is_the_one_that_was_kept() -> None:
+    pace = Pace()
+    for _turn in range(40):
+        assert pace.take_turn(soon())
+        time.sleep(1 / QPS)
+    pace.slow_down(0)
+    assert 1.9 * 9 / QPS <= seconds_for(pace, 10) < 4 * 9 / QPS
+
+
+def test_those_who_were_on_their_way_slow_down_once_together(settled: Pace) -> None:
+    for _answer in range(8):
+        settled.slow_down(0.1)
+    assert seconds_for(settled, 10) < 0.1 + 4 * 9 / QPS
+
+
+def test_a_service_that_stays_busy_slows_down_further(settled: Pace) -> None:
+    settled.slow_down(0)
+    settled.take_turn(soon())
+    settled.slow_down(0)
+    assert seconds_for(settled, 6) >= 4 * 5 / QPS
+
+
+def test_exchanges_narrow_the_interval_again_and_never_beyond_the_limit(settled: Pace) -> None:
+    settled.slow_down(0)
+    for _exchange in range(20):
+        settled.speed_up()
+    assert 1.1 * 5 / QPS <= seconds_for(settled, 6) < 1.9 * 5 / QPS
+    for _exchange in range(500):
+        settled.speed_up()
+    assert 10 / QPS <= seconds_for(settled, 11) < 1.6 * 10 / QPS
+
+
+def test_a_service_that_is_busy_from_the_beginning_does_not_stop_everything_for_long() -> None:
+    pace = Pace()
+    assert pace.take_turn(soon())
+    pace.slow_down(0)
+    assert pace.take_turn(soon(0.5))
+
+
+def test_a_turn_after_the_deadline_is_given_up_at_once() -> None:
+    pace = Pace()
+    pace.slow_down(10)
+    begin = time.monotonic()
+    assert not pace.take_turn(soon(5))
+    assert time.monotonic() - begin < 1
+
+
+def test_after_the_deadline_there_is_no_turn() -> None:
+    assert not Pace().take_turn(time.monotonic() - 0.01)
+
+
+def test_a_signal_ends_the_waiting_for_a_turn(stop: t.Callable[[], None]) -> None:
+    pace = Pace()
+    pace.slow_down(10)
+    begin = time.monotonic()
+    stop()
+    assert not pace.take_turn(soon(20))
+    assert 0.05 < time.monotonic() - begin < 2
+
+
+def test_a_pause_lasts_as_long_as_it_should() -> None:
+    begin = time.monotonic()
+    assert pause(0.25)
+    assert 0.25 <= time.monotonic() - begin < 1
+
+
+def test_a_signal_ends_a_pause(stop: t.Callable[[], None]) -> None:
+    begin = time.monotonic()
+    stop()
+    assert not pause(10)
+    assert 0.05 < time.monotonic() - begin < 2
+
+
+def test_a_fleet_that_is_throttled_gets_through_with_few_requests_in_vain(
+    start_emulator: t.Callable[..., Emulator], tmp_path: Path
+) -> None:
+    fleet = Fleet(DirectoryStore(str(tmp_path / "store")), start_emulator("--qps", "50"))
+    names = [f"user-{number}" for number in range(150)]
+    fleet.have(dict.fromkeys(names, STALE))
+    reports = fleet.keep(seconds=60, retries=3)
+    assert ends(reports) == dict.fromkeys(names, "exchanged")
+    assert fleet.requests() < 1.6 * len(names)
+    assert any(entry["status"] == 429 for entry in fleet.emulator.journal()["entries"])
