@@ -11,6 +11,7 @@ Only imported where ``store_key`` is given.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import traceback
 import typing as t
@@ -57,13 +58,17 @@ class Seal:
     def open(self, data: bytes) -> bytes:
         """Decrypt with whatever key the envelope names.
 
-        Raises :class:`StoreError` where that key is not at hand, and :class:`DamagedRecord` where the rest does not fit the key.
+        Raises :class:`StoreError` where that key is not at hand or a newer version of the collection wrote the envelope, and
+        :class:`DamagedRecord` where the rest does not fit the key.
         """
         envelope = load_object(data)
-        name, sealed = envelope.get("key"), envelope.get("sealed")
-        if envelope.get("envelope") != _ENVELOPE or not (
-            isinstance(name, str) and isinstance(sealed, str)
-        ):
+        version, name, sealed = (envelope.get(part) for part in ("envelope", "key", "sealed"))
+        if isinstance(version, int) and version > _ENVELOPE:
+            raise StoreError(
+                "A newer version of wuying.workspace encrypted the record of the session: use that version, or one after it.",
+                code="NewerFormat",
+            )
+        if version != _ENVELOPE or not (isinstance(name, str) and isinstance(sealed, str)):
             raise DamagedRecord("its envelope cannot be read")
         if name not in self._keys:
             raise StoreError(
@@ -82,7 +87,6 @@ class Seal:
 
 
 def _name(key: str) -> str:
-    """Return a fingerprint that names a key and does not give it away."""
-    return hashlib.sha256(
-        b"wuying.workspace store key " + key.encode("utf-8", "surrogatepass")
-    ).hexdigest()[:16]
+    """Return a fingerprint that names a key, with white space around it or without, and does not give it away."""
+    secret = base64.urlsafe_b64decode(key)
+    return hashlib.sha256(b"wuying.workspace store key " + secret).hexdigest()[:16]
