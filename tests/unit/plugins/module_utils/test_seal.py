@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.wuying.workspace.plugins.module_utils import _seal
 from ansible_collections.wuying.workspace.plugins.module_utils._directory_store import (
     DirectoryStore,
 )
@@ -52,6 +53,7 @@ if t.TYPE_CHECKING:
 
 pytest.importorskip("cryptography", reason="the Python package cryptography is not installed")
 
+PATH = [str(Path(str(_seal.__file__)).parents[5]), *sys.path]
 SESSION = session_at("https://ecd.cn-hangzhou.aliyuncs.com")
 TOKEN = "v1/Sesame+open=" + "0123456789abcdef" * 4 + "****"
 """It looks another way in base64 and percent-encoded."""
@@ -469,7 +471,7 @@ def test_without_a_key_records_are_in_the_clear_and_no_cryptography_is_imported(
 ) -> None:
     script = f"""
 import sys, time
-sys.path[:0] = {sys.path!r}
+sys.path[:0] = {PATH!r}
 from ansible_collections.wuying.workspace.plugins.module_utils._open_store import open_store
 open_store({{"store": {str(store_path)!r}, "store_key": {value!r}}}.get, time.monotonic() + 10).read("0" * 64)
 assert not [name for name in sys.modules if name.startswith("cryptography")]
@@ -480,7 +482,7 @@ assert not [name for name in sys.modules if name.startswith("cryptography")]
 def test_without_the_package_the_error_says_what_to_install(store_path: Path) -> None:
     script = f"""
 import sys, time
-sys.path[:0] = {sys.path!r}
+sys.path[:0] = {PATH!r}
 sys.modules["cryptography"] = None
 from ansible_collections.wuying.workspace.plugins.module_utils._errors import StoreError
 from ansible_collections.wuying.workspace.plugins.module_utils._open_store import open_store

@@ -1,0 +1,180 @@
+# Copyright (c) 2026 The wuying.workspace authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The module that lists what a store holds, run as Ansible runs it."""
+
+from __future__ import annotations
+
+import calendar
+import json
+import time
+
+import pytest
+
+from ansible_collections.wuying.workspace.plugins.module_utils._session import dump_line
+from ansible_collections.wuying.workspace.plugins.modules import wuying_login_token_info
+from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.fleet import (
+    CURRENT,
+    EXPIRED,
+    STALE,
+)
+from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.house import (
+    leave_note,
+    put,
+)
+from ansible_collections.wuying.workspace.tests.unit.plugins.modules.fleet_house import (
+    House,
+    by_user,
+)
+
+NOTHING = dict.fromkeys(("current", "stale", "expired", "ended", "damaged"), 0)
+
+
+@pytest.fixture(name="house")
+def fixture_house(emulator, tmp_path, monkeypatch, capfd):
+    """Return a house with an empty store."""
+    return House(wuying_login_token_info, emulator, tmp_path / "store", monkeypatch, capfd)
+
+
+@pytest.fixture(name="full")
+def fixture_full(house):
+    """Return a house whose store has a record of each state."""
+    records = house.have({"current": CURRENT, "stale": STALE, "expired": EXPIRED, "ended": 500})
+    put(house.store, records["ended"].as_ended("InvalidLoginToken"))
+    house.have({"damaged": CURRENT})
+    (house.path / f"{house.session('damaged').key}.json").write_bytes(b"{")
+    return house
+
+
+def seconds(stamp: str) -> int:
+    """Return a time of a result as seconds since 1970."""
+    return calendar.timegm(time.strptime(stamp, "%Y-%m-%dT%H:%M:%SZ"))
+
+
+def test_a_store_that_is_not_there_holds_nothing_and_is_not_made(house):
+    result = house.run()
+    assert (result["sessions"], result["counts"], result["changed"]) == ([], NOTHING, False)
+    assert not house.path.exists()
+
+
+def test_each_session_is_listed_with_its_state(full):
+    result = full.run()
+    states = {name: entry["state"] for name, entry in by_user(result).items()}
+    damaged = full.session("damaged").key
+    assert states == {
+        **{name: name for name in ("current", "stale", "expired", "ended")},
+        damaged: "damaged",
+    }
+    assert result["counts"] == dict.fromkeys(NOTHING, 1)
+
+
+def test_those_that_expire_first_come_first_and_the_damaged_last(full):
+    names = list(by_user(full.run()))
+    assert names == ["expired", "stale", "ended", "current", full.session("damaged").key]
+
+
+def test_an_entry_has_identity_key_ages_and_expiry(full):
+    entry = by_user(full.run())["stale"]
+    record = full.kept("stale")
+    assert entry["session"] == record.session.identity()
+    assert entry["key"] == record.session.key
+    assert seconds(entry["obtained_at"]) == int(record.obtained_at)
+    assert seconds(entry["expires_at"]) == int(record.expires_at)
+    assert STALE - 10 < entry["remaining"] <= STALE
+    assert entry["in_doubt"] is False
+    assert set(by_user(full.run())["expired"]) == set(entry)
+    assert by_user(full.run())["expired"]["remaining"] == 0
+
+
+def test_a_damaged_record_says_what_is_wrong_and_stays_where_it_is(full):
+    before = {path.name: path.read_bytes() for path in full.path.iterdir()}
+    entry = full.run()["sessions"][-1]
+    key = full.session("damaged").key
+    assert entry == {"key": key, "state": "damaged", "damage": "it is not JSON"}
+    assert {path.name: path.read_bytes() for path in full.path.iterdir()} == before
+
+
+def test_a_session_whose_exchange_was_cut_short_is_in_doubt(house):
+    records = house.have({"alice": CURRENT, "bob": CURRENT})
+    leave_note(house.store, house.session("alice"), records["alice"].login_token)
+    leave_note(house.store, house.session("bob"), "v1another")
+    shown = by_user(house.run())
+    assert shown["alice"]["in_doubt"] is True
+    assert shown["alice"]["state"] == "current"
+    assert shown["bob"]["in_doubt"] is False
+
+
+def test_refresh_before_says_what_is_stale(full):
+    assert by_user(full.run(refresh_before=50))["stale"]["state"] == "current"
+    assert by_user(full.run(refresh_before=50))["current"]["state"] == "current"
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_there_is_never_a_token_nor_a_change_nor_a_request(full, check):
+    result = full.run(check=check)
+    assert result["changed"] is False
+    assert "login_token" not in json.dumps(result["sessions"])
+    for name in ("current", "stale", "expired", "ended"):
+        record = full.kept(name)
+        assert record.login_token not in full.printed
+        assert not any(mark in full.printed for mark in record.lineage)
+    assert full.requests() == 0
+
+
+def test_no_credentials_are_needed(full):
+    result = full.run(access_key_id=None, access_key_secret=None, region_id=None)
+    assert len(result["sessions"]) == 5
+
+
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [
+        ({"end_user_id": "stale"}, ["stale"]),
+        ({"end_user_id": ["current", "ended", "nobody"]}, ["ended", "current"]),
+        ({"end_user_id": "stale", "region_id": ["cn-shanghai"]}, []),
+    ],
+)
+def test_filters_say_which_sessions_to_list_besides_the_damaged(full, filters, expected):
+    names = list(by_user(full.run(filters=filters)))
+    assert names == [*expected, full.session("damaged").key]
+
+
+def test_an_endpoint_is_the_same_however_it_is_written(full):
+    url = full.emulator.url.replace("http://", "HTTP://") + "/"
+    assert len(full.run(filters={"endpoint": [url]})["sessions"]) == 5
+
+
+@pytest.mark.parametrize("filters", [{"state": "sesame"}, {"end_user_id": []}])
+def test_a_malformed_filter_is_an_error_that_shows_no_value(full, filters):
+    result = full.run(filters=filters)
+    assert result["error_code"] == "InvalidOption"
+    assert "sesame" not in result["msg"]
+
+
+def test_without_a_store_there_is_nothing_to_list(house):
+    result = house.run(store="none")
+    assert result["error_code"] == "InvalidOption"
+    assert "store=none" in result["msg"]
+
+
+def test_a_store_that_cannot_be_used_is_an_error(house):
+    house.path.write_text("no directory", encoding="utf-8")
+    result = house.run()
+    assert (result["error_code"], result["retryable"]) == ("StoreUnsafe", False)
+
+
+def test_a_record_of_a_newer_format_is_an_error(full):
+    (full.path / f"{full.session('stale').key}.json").write_bytes(dump_line({"format": 99}))
+    assert full.run()["error_code"] == "NewerFormat"
+
+
+def test_records_are_listed_with_their_key_and_are_an_error_without(house):
+    fernet = pytest.importorskip("cryptography.fernet")
+    key, other = (fernet.Fernet.generate_key().decode("ascii") for _key in range(2))
+    house.seal(key)
+    house.have({"alice": CURRENT})
+    assert list(by_user(house.run(store_key=[other, key]))) == ["alice"]
+    assert key not in house.printed
+    for keys in (other, None):
+        assert house.run(store_key=keys)["error_code"] == "WrongStoreKey"
