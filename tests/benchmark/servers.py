@@ -1,0 +1,218 @@
+# Copyright (c) 2026 The wuying.workspace authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The emulator and Redis for a benchmark, and stores full of sessions."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import typing as t
+import urllib.request
+from pathlib import Path
+
+from ansible_collections.wuying.workspace.plugins.module_utils import _redis_scripts
+from ansible_collections.wuying.workspace.plugins.module_utils._session import (
+    LINEAGE_LENGTH,
+    Record,
+    Session,
+    fingerprint,
+)
+
+EMULATOR = Path(__file__).resolve().parents[2] / "roles/emulator/files/emulator.py"
+VALIDITY = 7200
+REFRESH_BEFORE = 3600
+BATCH = 10_000
+START = 30
+"""For how many seconds a server may start."""
+IDENTITY = {
+    "region_id": "cn-hangzhou",
+    "client_id": "client-1",
+    "office_site_id": "cn-hangzhou+dir-2381912345",
+}
+
+
+class Emulator(t.NamedTuple):
+    """An emulator of the service that runs."""
+
+    pid: int
+    url: str
+    access_key_id: str
+    access_key_secret: str
+
+    def options(self) -> dict[str, t.Any]:
+        """Return the options that lead to it, and that fit the sessions which :func:`fill` makes."""
+        return {
+            "endpoint": self.url,
+            "access_key_id": self.access_key_id,
+            "access_key_secret": self.access_key_secret,
+            "validity": VALIDITY,
+            "refresh_before": REFRESH_BEFORE,
+        }
+
+    def issue(self, users: t.Sequence[str]) -> list[str]:
+        """Return a first login token for each user."""
+        body = json.dumps([{**IDENTITY, "end_user_id": user} for user in users]).encode()
+        answer = self._ask("tokens", body)
+        return [each["login_token"] for each in answer]
+
+    def exchanges(self) -> int:
+        """Return how many exchanges there were."""
+        return int(self._ask("journal")["exchanges"])
+
+    def _ask(self, control: str, body: bytes | None = None) -> t.Any:
+        request = urllib.request.Request(f"{self.url}/_emulator/{control}", body)
+        with urllib.request.urlopen(request, timeout=60) as response:
+            return json.load(response)
+
+
+class Stock(t.NamedTuple):
+    """A place for records: the option ``store``, and what puts records there."""
+
+    name: str
+    store: str
+    put: t.Callable[[list[Record]], None]
+
+
+@contextlib.contextmanager
+def emulator(folder: Path) -> t.Iterator[Emulator]:
+    """Run an emulator."""
+    ready = folder / "ready.json"
+    command = (sys.executable, EMULATOR, "--ready-file", ready, "--validity", str(VALIDITY))
+    with _server(command, ready.exists) as pid:
+        facts = json.loads(ready.read_text(encoding="utf-8"))
+        yield Emulator(pid, facts["url"], facts["access_key_id"], facts["access_key_secret"])
+
+
+@contextlib.contextmanager
+def directory(folder: Path) -> t.Iterator[Stock]:
+    """Give a directory store."""
+    store = folder / "store"
+    store.mkdir(0o700)
+
+    def put(records: list[Record]) -> None:
+        for record in records:
+            # As the exchange before leaves them: the lock file stays.
+            for suffix, data in ((".json", record.dump()), (".lock", b"")):
+                path = store / f"{record.session.key}{suffix}"
+                with open(path, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as f:
+                    f.write(data)
+
+    try:
+        yield Stock("directory", str(store), put)
+    finally:
+        shutil.rmtree(store)
+
+
+@contextlib.contextmanager
+def redis(folder: Path) -> t.Iterator[Stock]:
+    """Run a Redis server that writes everything to the disk before it answers."""
+    from redis import Redis
+    from redis.exceptions import ConnectionError as NotThere
+
+    data = folder / "redis"
+    data.mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    options = {
+        "bind": "127.0.0.1",
+        "port": port,
+        "dir": data,
+        "appendonly": "yes",
+        "appendfsync": "always",
+        "save": "",
+        "logfile": data / "log",
+    }
+    settings = [(f"--{name}", str(value)) for name, value in options.items()]
+    command = ["redis-server", *itertools.chain(*settings)]
+    client = Redis(port=port)
+
+    def answers() -> bool:
+        try:
+            return bool(client.ping())
+        except NotThere:
+            return False
+
+    def put(records: list[Record]) -> None:
+        pipeline = client.pipeline(transaction=False)
+        for record in records:
+            name = _redis_scripts.name(record.session.key)
+            mark = fingerprint(record.login_token)
+            pipeline.hset(name, mapping={"record": record.dump(), "mark": mark})
+            pipeline.expire(name, 30 * 86400)
+        pipeline.execute()
+
+    try:
+        with _server(command, answers):
+            yield Stock("Redis", f"redis://127.0.0.1:{port}", put)
+    finally:
+        client.close()
+        shutil.rmtree(data)
+
+
+def has_redis() -> bool:
+    """Say whether the Redis store can be measured; print why not."""
+    if shutil.which("redis-server") is None:
+        print("SKIPPED: Redis, for redis-server is not installed", flush=True)
+        return False
+    return True
+
+
+def fill(emulator: Emulator, stock: Stock, count: int, *, stale: bool = True) -> list[str]:
+    """Put sessions into a store, with the lineage of a long life; return their users."""
+    users = [f"user-{number:06}" for number in range(count)]
+    lineage = tuple(fingerprint(str(number)) for number in range(LINEAGE_LENGTH))
+    # Stale, though none expires before its turn comes.
+    expires_at = time.time() + (REFRESH_BEFORE - 600 if stale else VALIDITY)
+    for start in range(0, count, BATCH):
+        batch = users[start : start + BATCH]
+        stock.put(
+            [
+                Record(
+                    Session(endpoint=emulator.url, end_user_id=user, **IDENTITY),
+                    token,
+                    obtained_at=expires_at + number % 500 - VALIDITY,
+                    expires_at=expires_at + number % 500,
+                    request_id="1CBAFFAB-B697-4049-A9B1-67E1FC5F0000",
+                    lineage=lineage,
+                    passed=lineage[:1],
+                )
+                for number, (user, token) in enumerate(
+                    zip(batch, emulator.issue(batch), strict=True), start
+                )
+            ]
+        )
+    os.sync()
+    return users
+
+
+def processor_time(pid: int) -> float:
+    """Return for how many seconds a process has used a processor."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@contextlib.contextmanager
+def _server(command: t.Sequence[t.Any], is_ready: t.Callable[[], bool]) -> t.Iterator[int]:
+    end = time.monotonic() + START
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        try:
+            while not is_ready():
+                if process.poll() is not None or time.monotonic() > end:
+                    sys.exit(f"{command[0]} did not start.")
+                time.sleep(0.02)
+            yield process.pid
+        finally:
+            process.terminate()
+            try:
+                process.wait(START)
+            except subprocess.TimeoutExpired:
+                process.kill()
