@@ -19,7 +19,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._fleet import (
     read_stored,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._keeper import Keeper
-from ansible_collections.wuying.workspace.plugins.module_utils._promise import Ask
+from ansible_collections.wuying.workspace.plugins.module_utils._promise import Ask, Outcome
 from ansible_collections.wuying.workspace.plugins.module_utils._service import Service
 from ansible_collections.wuying.workspace.plugins.module_utils._session import (
     Record,
@@ -109,14 +109,22 @@ class Fleet:
 
 
 def ends(reports: t.Iterable[Report]) -> dict[str, str]:
-    """Return of each user whether the token was ``exchanged`` or ``served``, else the error's code."""
+    """Return of each user how the session ended."""
     return {
-        report.session.end_user_id if report.session else report.key: _end(report)
+        report.session.end_user_id if report.session else report.key: end_of(report)
         for report in reports
     }
 
 
-def _end(report: Report) -> str:
+def outcome_of(report: Report) -> Outcome:
+    """Return the outcome of a session that has one."""
+    if isinstance(report.result, WuyingError):
+        raise report.result
+    return report.result
+
+
+def end_of(report: Report) -> str:
+    """Return whether a session's token was ``exchanged`` or ``served``, else the error's code."""
     if isinstance(report.result, WuyingError):
         return report.result.code
     return "exchanged" if report.result.changed else "served"

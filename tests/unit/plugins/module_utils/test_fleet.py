@@ -43,7 +43,9 @@ from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.fleet 
     EXPIRED,
     STALE,
     Fleet,
+    end_of,
     ends,
+    outcome_of,
 )
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.house import put
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.redis_server import (
@@ -132,7 +134,7 @@ def test_current_sessions_are_served_without_a_request(fleet: Fleet) -> None:
     records = fleet.have(dict.fromkeys("abcd", CURRENT))
     reports = fleet.keep()
     assert ends(reports) == dict.fromkeys("abcd", "served")
-    assert {report.result.record for report in reports} == set(records.values())
+    assert {outcome_of(report).record for report in reports} == set(records.values())
     assert fleet.requests() == 0
 
 
@@ -215,14 +217,14 @@ def test_a_session_that_is_asked_for_twice_is_exchanged_once(fleet: Fleet) -> No
     fleet.have({"alice": STALE})
     reports = fleet.keep(fleet.asks(*["alice"] * 8))
     assert len(reports) == 8
-    assert len({report.result.record for report in reports}) == 1
+    assert len({outcome_of(report).record for report in reports}) == 1
     assert fleet.requests() == 1
 
 
 def test_a_new_login_that_is_passed_twice_is_exchanged_once(rotating: Fleet) -> None:
     token = rotating.emulator.issue("alice")
     reports = rotating.keep(rotating.asks("alice", "alice", login_token=token))
-    assert sorted(report.result.changed for report in reports) == [False, True]
+    assert sorted(outcome_of(report).changed for report in reports) == [False, True]
     assert rotating.requests() == 1
 
 
@@ -231,7 +233,7 @@ def test_a_session_that_is_asked_for_twice_fails_once(fleet: Fleet, max_parallel
     fleet.have({"alice": EXPIRED})
     fleet.emulator.fault("status", count=None)
     reports = fleet.keep(fleet.asks("alice", "alice", "alice"), max_parallel=max_parallel)
-    assert [report.result.code for report in reports] == ["ServiceUnavailable"] * 3
+    assert [end_of(report) for report in reports] == ["ServiceUnavailable"] * 3
     assert fleet.requests() == 1
 
 
@@ -471,6 +473,7 @@ def test_no_thread_is_left_where_nobody_wants_the_rest_of_the_reports(fleet: Fle
         reports = keep_all(keeper, read_stored(fleet.store, Ask))
         next(reports)
         t.cast(t.Any, reports).close()
+        assert not [each for each in threading.enumerate() if "ThreadPool" in each.name]
     assert soon_as_few(before)
 
 
