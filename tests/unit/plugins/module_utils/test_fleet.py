@@ -370,6 +370,7 @@ def test_after_the_deadline_the_living_are_served_with_a_warning_and_others_fail
         report.session.end_user_id for report in reports if report.warnings and report.session
     }
     assert warned == {"a", "c"}
+    assert all(fleet.store.read(report.key).attempt is None for report in reports)
     assert fleet.requests() == 0
 
 
