@@ -100,6 +100,13 @@ def test_current_sessions_need_neither_tokens_nor_credentials_nor_a_service(hous
     assert (result["changed"], result["counts"]) == (False, counts(total=2, served=2))
 
 
+def test_validity_and_refresh_before_count_for_the_sessions_of_the_store(house):
+    house.have(MIXED)
+    result = house.run(refresh_before=50, validity=5000, results="all")
+    assert result["counts"] == counts(total=3, exchanged=1, served=2)
+    assert 4900 < by_user(result)["dead"]["remaining"] <= 5000
+
+
 def test_what_a_session_lacks_comes_from_the_options_of_the_task(house):
     sessions = [{"client_id": "another-client", "session_id": "s-1"}, {"end_user_id": "bob"}]
     house.run(
@@ -423,6 +430,7 @@ def test_tokens_that_cannot_be_kept_are_handed_out_in_any_case(house, results, r
     for name, entry in by_user(result).items():
         assert (entry["failed"], entry["kept"], entry["changed"]) == (True, False, True)
         assert entry["error_code"] == "NotKept"
+        assert entry["request_id"]
         assert fingerprint(entry["login_token"])[:12] == issued.pop(name)
         assert entry["login_token"] not in entry["msg"]
     assert not issued
