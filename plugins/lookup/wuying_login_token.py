@@ -139,7 +139,9 @@ from ansible_collections.wuying.workspace.plugins.module_utils._options import (
     read_ask,
     with_own,
 )
+from ansible_collections.wuying.workspace.plugins.module_utils._promise import Outcome
 from ansible_collections.wuying.workspace.plugins.module_utils._result import mask
+from ansible_collections.wuying.workspace.plugins.module_utils._session import Record
 
 _TERM_KEYS = (*IDENTITY, "login_token")
 
@@ -187,7 +189,7 @@ class LookupModule(LookupBase):
         connections = min(len(asks), MAX_PARALLEL)
         with open_keeper(get_option, display.warning, connections=connections) as keeper:
             reports = sorted(keep_all(keeper, read_asked(keeper.store, asks), check=check))
-        return [_token(report) for report in reports]
+        return _tokens(reports)
 
     def _read_options(self, variables: dict[str, t.Any], kwargs: dict[str, t.Any]) -> GetOption:
         known = {
@@ -256,18 +258,37 @@ def _with_term(get_option: GetOption, term: t.Any) -> GetOption:
     return with_own(get_option, term)
 
 
-def _token(report: Report) -> str:
-    """Return the token of a session, or raise what stood in its way."""
-    for warning in report.warnings:
-        display.warning(warning)
-    outcome = report.result
-    if isinstance(outcome, WuyingError):
-        raise outcome
-    if outcome.record is None:
-        raise LoginRequired(
-            "No living token of the session is kept, and check mode exchanges none: run without --check first.",
-            code="CheckMode",
+def _tokens(reports: list[Report]) -> list[str]:
+    """Return the tokens of all sessions, or raise what stood in the way of the first that has none."""
+    failure: WuyingError | None = None
+    for report in reports:
+        outcome = report.result
+        if not isinstance(outcome, WuyingError) and outcome.record is None:
+            outcome = LoginRequired(
+                "No living token of the session is kept, and check mode exchanges none: run without --check first.",
+                code="CheckMode",
+            )
+        if isinstance(outcome, WuyingError) and failure is None:
+            failure = outcome
+    for report in reports:
+        name = (
+            "" if len(reports) == 1 or report.session is None else f"{report.session.end_user_id}: "
         )
-    if outcome.not_kept is not None:
-        display.warning(outcome.not_kept.message)
-    return mask(outcome.record.login_token)
+        for warning in report.warnings:
+            display.warning(f"{name}{warning}")
+        outcome = report.result
+        if isinstance(outcome, WuyingError) or outcome.not_kept is None:
+            continue
+        if failure is None:
+            display.warning(f"{name}{outcome.not_kept.message}")
+        else:
+            display.warning(
+                f"{name}A new login token was exchanged, could not be kept, and is lost, since the lookup of another session "
+                "failed: the user must log in again."
+            )
+    if failure is not None:
+        raise failure
+    return [
+        mask(t.cast(Record, t.cast(Outcome, report.result).record).login_token)
+        for report in reports
+    ]

@@ -28,7 +28,8 @@ from ._private_files import (
     reserve,
 )
 from ._session import Record
-from ._store import Kept, Slot, Store
+from ._signals import signal_waits
+from ._store import LOCKED, Kept, Slot, Store
 
 if t.TYPE_CHECKING:
     from ._attempt import Attempt
@@ -62,7 +63,11 @@ class DirectoryStore(Store):
 
     def keys(self) -> t.Iterator[str]:
         folder = self._folder(make=False)
-        for name in [] if folder is None else os.listdir(folder):
+        try:
+            names = [] if folder is None else os.listdir(folder)
+        except OSError as error:
+            raise _unavailable(self._path, error) from None
+        for name in names:
             match = _RECORD.fullmatch(name)
             if match:
                 yield match[1]
@@ -236,6 +241,11 @@ def _unavailable(path: str, error: OSError) -> StoreError:
             f"The store {path}, or a file in it, is not a plain directory or file: choose another store.",
             code="StoreUnsafe",
         )
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return StoreError(
+            "Too many files are open: lower max_parallel, or raise the limit of open files (ulimit -n).",
+            retryable=True,
+        )
     reason = os.strerror(error.errno or errno.EIO)
     return StoreError(
         f"The store {path} cannot be used ({reason}): make it a directory that the user who runs the task "
@@ -250,9 +260,6 @@ def _wait_for(lock: int, deadline: float) -> None:
             return
         except BlockingIOError:
             remaining = deadline - time.monotonic()
-            if remaining <= 0:
-                raise LockTimeout(
-                    "Another task is still exchanging this session's login token, and the deadline has passed: "
-                    "try again later, or raise deadline."
-                ) from None
+            if remaining <= 0 or signal_waits():
+                raise LockTimeout(LOCKED) from None
             time.sleep(min(remaining, _POLL * random.uniform(0.5, 1.5)))  # noqa: S311

@@ -9,12 +9,14 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import itertools
+import math
 import typing as t
 
-from ._errors import StoreError, WuyingError
-from ._keeper import Keeper
-from ._promise import Ask, Outcome
+from ._errors import LoginRequired, StoreError, WuyingError
+from ._keeper import Keeper, Warn
+from ._promise import NOTHING_KEPT, Ask, Outcome
 from ._session import Session
 from ._signals import signal_waits, signals_held
 from ._store import Kept, Seen, Store
@@ -39,14 +41,14 @@ class Report(t.NamedTuple):
     resealed: bool = False
 
 
-class _Due(t.NamedTuple):
-    """A session that needs an exchange. It is small, since a fleet of them waits at once."""
+class _Turn(t.NamedTuple):
+    """A session whose token is due, or whose record is to be written anew. It is small, since a fleet of them waits at once."""
 
-    expires_at: float
-    position: int
+    order: tuple[float, int]
     ask: Ask
     seen: Seen
-    resealed: bool
+    result: Outcome | WuyingError | None
+    outdated: bool
 
 
 def read_asked(store: Store, asks: t.Sequence[Ask]) -> t.Iterator[Reading]:
@@ -86,30 +88,46 @@ def keep_all(
     store, and nothing sent or written. A signal that says stop is held until the sessions that were begun are done; the
     others fail as ``Interrupted``.
     """
-    due: list[_Due] = []
+    turns: list[_Turn] = []
     for position, (key, ask, kept) in enumerate(readings):
-        session = ask and ask.session
-        resealed = False
-        warnings: list[str] = []
-        try:
-            if isinstance(kept, StoreError) or ask is None:
-                raise t.cast(StoreError, kept)
-            if rekey and kept.outdated:
-                resealed = check or keeper.reseal(key)
-            if check:
-                outcome: Outcome | None = keeper.predict(ask, kept, warnings.append)
-            else:
-                outcome = keeper.serve(ask, kept)
-        except WuyingError as error:
-            yield Report(position, key, session, error, tuple(warnings), resealed)
+        if ask is None or isinstance(kept, StoreError):
+            yield Report(position, key, ask and ask.session, t.cast(StoreError, kept))
             continue
-        if outcome is None:
-            due.append(_Due(_expiry(ask, kept), position, ask, kept.seen(), resealed))
+        warnings: list[str] = []
+        outdated = rekey and kept.outdated
+        if check:
+            result = _end_of(keeper.predict, ask, kept, warnings.append)
         else:
-            yield Report(position, key, session, outcome, tuple(warnings), resealed)
-    due.sort(key=lambda each: each.expires_at, reverse=True)
+            result = _end_of(keeper.serve, ask, kept)
+        if result is None or (outdated and not check):
+            order = (_expiry(ask, kept) if result is None else math.inf, position)
+            turns.append(_Turn(order, ask, kept.seen(), result, outdated))
+        else:
+            yield Report(position, key, ask.session, result, tuple(warnings), outdated)
+    turns.sort(key=lambda turn: turn.order, reverse=True)
     with signals_held():
-        yield from _take_turns(lambda: _renew(keeper, due.pop()), len(due), max_parallel)
+        yield from _take_turns(lambda: _take_turn(keeper, turns.pop()), len(turns), max_parallel)
+
+
+def _end_of(
+    function: t.Callable[..., Outcome | None], *arguments: t.Any
+) -> Outcome | WuyingError | None:
+    """Return what a function returns or raises, without the memory that a traceback holds.
+
+    What nobody foresaw is one session's failure too: others may have the only copies of their tokens.
+    """
+    try:
+        return function(*arguments)
+    except WuyingError as error:
+        failure = error
+    except Exception as error:
+        failure = WuyingError(
+            f"Something unforeseen went wrong ({type(error).__name__}): report it, and run the task again.",
+            code="Unforeseen",
+            retryable=True,
+        )
+    failure.__context__ = None
+    return failure.with_traceback(None)
 
 
 def _expiry(ask: Ask, kept: Kept) -> float:
@@ -119,21 +137,36 @@ def _expiry(ask: Ask, kept: Kept) -> float:
     return kept.record.expires_at
 
 
-def _renew(keeper: Keeper, due: _Due) -> Report:
+def _take_turn(keeper: Keeper, turn: _Turn) -> Report:
     warnings: list[str] = []
-    result: Outcome | WuyingError
-    try:
-        if signal_waits():
-            raise WuyingError(
-                "The task was told to stop before it was the session's turn: run it again.",
-                code="Interrupted",
-                retryable=True,
+    ask, key, result = turn.ask, turn.ask.session.key, turn.result
+    if result is None:
+        result = _end_of(_renew, keeper, ask, turn.seen, warnings.append)
+    resealed = turn.outdated and isinstance(result, Outcome) and result.changed
+    if turn.outdated and not resealed:
+        try:
+            resealed = keeper.reseal(key)
+        except StoreError as error:
+            warnings.append(
+                f"The record could not be written anew under the first key. {error.message}"
             )
-        result = keeper.renew(due.ask, due.seen, warnings.append)
-    except WuyingError as error:
-        result = error
-    session = due.ask.session
-    return Report(due.position, session.key, session, result, tuple(warnings), due.resealed)
+    end = t.cast("Outcome | WuyingError", result)
+    return Report(turn.order[1], key, ask.session, end, tuple(warnings), resealed)
+
+
+def _renew(keeper: Keeper, ask: Ask, seen: Seen, warn: Warn) -> Outcome:
+    if signal_waits():
+        raise WuyingError(
+            "The task was told to stop before it was the session's turn: run it again.",
+            code="Interrupted",
+            retryable=True,
+        )
+    try:
+        return keeper.renew(ask, seen, warn)
+    except LoginRequired as error:
+        if error.code == NOTHING_KEPT and ask.login_token is None and seen.record is not None:
+            return Outcome(False)  # It was there when we looked: somebody has forgotten it since.
+        raise
 
 
 def _take_turns(turn: t.Callable[[], Report], turns: int, threads: int) -> t.Iterator[Report]:
@@ -153,14 +186,25 @@ def _take_turns(turn: t.Callable[[], Report], turns: int, threads: int) -> t.Ite
             ended.append(turn())
 
     with ThreadPoolExecutor(min(turns, threads)) as pool:
-        working = {pool.submit(work) for _thread in range(min(turns, threads))}
-        while working or ended:
-            # Looked after now and then, since to be woken for each report would cost the workers time.
-            done, working = wait(working, _LOOK)
-            while ended:
-                yield ended.popleft()
-            for worker in done:
-                worker.result()
+        working = set()
+        # Where no more threads are to be had, those that there are do the work, or this one.
+        with contextlib.suppress(RuntimeError):
+            for _thread in range(min(turns, threads)):
+                working.add(pool.submit(work))
+        if not working:
+            work()
+        try:
+            while working or ended:
+                # Looked after now and then, since to be woken for each report would cost the workers time.
+                done, working = wait(working, _LOOK)
+                while ended:
+                    yield ended.popleft()
+                for worker in done:
+                    worker.result()
+        finally:
+            collections.deque(
+                numbers, maxlen=0
+            )  # Where nobody listens any more, nothing more is begun.
 
 
 def _damaged(key: str, reason: str) -> StoreError:

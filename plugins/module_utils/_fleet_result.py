@@ -23,7 +23,8 @@ class Summary:
         self._results = results
         self._return_token = return_token
         self._entries: list[tuple[int, dict[str, t.Any]]] = []
-        self._errors: list[tuple[int, str, WuyingError]] = []
+        self._first: tuple[int, str, WuyingError] | None = None
+        self._retryable = True
         self.counts = dict.fromkeys(
             ("total", "exchanged", "served", "failed", "warned", "rekeyed"), 0
         )
@@ -35,14 +36,16 @@ class Summary:
         error = result if isinstance(result, WuyingError) else result.not_kept
         changed = not isinstance(result, WuyingError) and result.changed
         self.counts["total"] += 1
-        self.counts["exchanged"] += changed
+        self.counts["exchanged"] += changed and error is None
         self.counts["served"] += error is None and not changed
         self.counts["failed"] += error is not None
         self.counts["warned"] += bool(report.warnings)
         self.counts["rekeyed"] += report.resealed
         if error is not None:
             name = report.key if report.session is None else report.session.end_user_id
-            self._errors.append((report.position, name, error))
+            self._retryable = self._retryable and error.retryable
+            if self._first is None or report.position < self._first[0]:
+                self._first = (report.position, name, error)
         only_copy = not isinstance(result, WuyingError) and result.not_kept is not None
         noteworthy = self._results == "failed" and (error is not None or report.warnings)
         if only_copy or noteworthy or self._results == "all":
@@ -71,13 +74,13 @@ class Summary:
     def failure(self, fail_on: str) -> dict[str, t.Any] | None:
         """Return what a failing task says where ``any`` or ``all`` failed, None where it is not to fail."""
         failed, total = self.counts["failed"], self.counts["total"]
-        if not failed or fail_on == "none" or (fail_on == "all" and failed < total):
+        if self._first is None or fail_on == "none" or (fail_on == "all" and failed < total):
             return None
-        _place, name, first = min(self._errors, key=_position)
+        _place, name, first = self._first
         return {
             "msg": f"{failed} of {total} sessions failed. The first is {name}: {first.message}",
             "error_code": first.code,
-            "retryable": all(error.retryable for _place, _name, error in self._errors),
+            "retryable": self._retryable,
         }
 
     def _entry(self, report: Report, error: WuyingError | None, now: float) -> dict[str, t.Any]:

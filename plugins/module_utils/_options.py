@@ -196,7 +196,7 @@ def _once(connect: t.Callable[[], Service]) -> t.Callable[[], Service]:
                 except WuyingError as error:
                     ends.append(error)
         if isinstance(ends[0], WuyingError):
-            raise ends[0]
+            raise ends[0].with_traceback(None)
         return ends[0]
 
     return connect_once

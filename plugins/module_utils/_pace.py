@@ -15,10 +15,12 @@ from ._signals import signal_waits
 
 _SLOWER = 2.0
 """By how much a busy service widens the interval between requests."""
-_FASTER = 0.98
+_FASTER = 0.95
 """By how much each exchange narrows it again."""
 _MEMORY = 0.9
 """How much the average of the intervals owes to the past."""
+_SLOWEST = 0.25
+"""The widest interval, in seconds: what the service asks for beyond that it says itself."""
 _TICK = 0.1
 
 
@@ -42,19 +44,20 @@ class Pace:
                 turn = max(now, self._held_until, self._last + self._interval)
                 if turn > deadline:
                     return False
-                if turn <= now:
-                    self._average += (1 - _MEMORY) * (min(now - self._last, 1.0) - self._average)
-                    self._last = now
-                    return True
-            if not pause(turn - now):
+                self._average += (1 - _MEMORY) * (min(turn - self._last, _SLOWEST) - self._average)
+                self._last = turn
+            if turn > now and not pause(turn - now):
                 return False
+            if time.monotonic() >= self._held_until:
+                return True
 
     def slow_down(self, seconds: float) -> None:
         """Give out no turn for some seconds, and fewer ones afterwards: the service is busy."""
         with self._guard:
             now = time.monotonic()
             if now >= self._held_until:  # those who were on their way say nothing new
-                self._interval = _SLOWER * max(self._interval, self._average)
+                slower = _SLOWER * max(self._interval, self._average)
+                self._interval = min(slower, max(_SLOWEST, _SLOWER * self._least))
             self._held_until = max(self._held_until, now + seconds)
 
     def speed_up(self) -> None:

@@ -15,6 +15,7 @@ from ._session import CURRENT, ENDED, Record, Session
 from ._store import Kept
 
 OUTCOME_UNKNOWN = "OutcomeUnknown"
+NOTHING_KEPT = "NoLoginToken"
 ANSWER_LOST = "an earlier exchange of the session's login token was cut short, the answer is lost, and the service refuses the token now."
 _REFUSED = "the service refused its login token."
 LOG_IN = "The user must log in again; pass the new token as login_token."
@@ -56,7 +57,7 @@ def decide(ask: Ask, kept: Kept, now: float) -> Plan:
             f"Nothing is kept of the session of {ask.session.end_user_id} on {ask.session.client_id} at "
             f"{ask.session.endpoint}: pass login_token once to start it; if it was started already, check that "
             "identity, endpoint, store and user are the same.",
-            code="NoLoginToken",
+            code=NOTHING_KEPT,
         )
     if not ask.force:
         state = record.state(now, ask.refresh_before)

@@ -72,6 +72,8 @@ class Link:
         self._login = {"username": username or None, "password": password or None}
         self._ca_path = ca_path
         self._deadline = deadline
+        self._lost: StoreError | None = None
+        """Why the server was out of reach last: once the deadline has passed, nobody waits for it again."""
         self._guard = threading.Lock()
         self._client: t.Any = None
         self._sentinels: list[t.Any] = []
@@ -82,12 +84,15 @@ class Link:
         Raises :class:`StoreError`, which shows nothing of what the library or the server say.
         """
         pause = _FIRST_PAUSE
+        if self._lost is not None and time.monotonic() >= self._deadline:
+            raise self._lost.with_traceback(None)
         while True:
             answer, failure = self._try(work)
             if failure is None:
                 return t.cast(T, answer)
             late = time.monotonic() + pause >= self._deadline
             if late or not retries or not failure.retryable:
+                self._lost = failure if failure.retryable else None
                 raise failure
             retries -= 1
             time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311

@@ -23,7 +23,8 @@ from ._errors import LockTimeout, StoreError
 from ._redis_client import FULL, READ_ONLY, UNAVAILABLE, Link, is_refusal
 from ._redis_health import Health
 from ._session import Record, fingerprint
-from ._store import Kept, Slot, Store
+from ._signals import signal_waits
+from ._store import LOCKED, Kept, Slot, Store
 
 if t.TYPE_CHECKING:
     from ._attempt import Attempt
@@ -147,11 +148,8 @@ class _Held(Slot):
                 self._mark, self._gone = found[2] or "", found[3] or ""
                 return
             remaining = self._deadline - time.monotonic()
-            if remaining <= 0:
-                raise LockTimeout(
-                    "Another task is still exchanging this session's login token, and the deadline has passed: "
-                    "try again later, or raise deadline."
-                )
+            if remaining <= 0 or signal_waits():
+                raise LockTimeout(LOCKED)
             time.sleep(min(remaining, pause * random.uniform(0.5, 1.5)))  # noqa: S311
             pause = min(1.2 * pause, _LONGEST_PAUSE)
 
@@ -212,7 +210,8 @@ class _Held(Slot):
                 return
             except StoreError as error:
                 passing = error.code in (UNAVAILABLE, READ_ONLY, FULL)
-                if not passing or time.monotonic() + _LONGEST_PAUSE >= self._deadline:
+                late = time.monotonic() + _LONGEST_PAUSE >= self._deadline
+                if not passing or late or signal_waits():
                     raise
             time.sleep(_LONGEST_PAUSE)
 

@@ -13,6 +13,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ._errors import OptionError, WuyingError
 from ._promise import Outcome
 from ._session import Record, fingerprint
 
@@ -26,6 +27,7 @@ except ImportError:  # before ansible-core 2.22
 
 
 _PLACEHOLDER = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
+_MAY_HOLD_SECRETS = ("store", "endpoint", "proxy", "filters")
 
 
 def describe(outcome: Outcome, now: float, *, return_token: bool) -> dict[str, t.Any]:
@@ -52,6 +54,15 @@ def compare(outcome: Outcome, *, predicted: bool) -> dict[str, t.Any]:
     if predicted and outcome.changed:
         after = {"expires_at": "after the exchange", "fingerprint": "after the exchange"}
     return {"before": _summary(outcome.before), "after": after}
+
+
+def fail(module: AnsibleModule, error: WuyingError) -> None:
+    """Leave with an error. An option that was refused is not shown: it may have a secret where none belongs."""
+    if isinstance(error, OptionError):
+        for name in _MAY_HOLD_SECRETS:
+            if module.params.get(name) is not None:
+                module.params[name] = _PLACEHOLDER
+    module.fail_json(msg=error.message, **error.as_result())
 
 
 def uncensor(module: AnsibleModule, tokens: t.Sequence[str]) -> None:

@@ -101,19 +101,18 @@ class Service:
             except ServiceError as error:
                 failure = error
             sent = failure.sent = sent or failure.sent
-            wait = 0.0
+            wait, again = 0.0, False
             if failure.server_time is not None and not clock_corrected:
                 self._clock_offset, clock_corrected = failure.server_time - self._clock(), True
-            elif failure.retryable and retries > 0:
-                wait = _backoff(self._retries - retries, failure.wait)
+                again = True
+            elif failure.retryable:
+                wait, again = _backoff(self._retries - retries, failure.wait), retries > 0
                 retries -= 1
-            else:
-                break
-            if deadline - time.monotonic() <= wait:
-                break
             if failure.busy:
                 self._pace.slow_down(wait)
-            elif not pause(wait):
+            if not again or deadline - time.monotonic() <= wait:
+                break
+            if not failure.busy and not pause(wait):
                 break
         raise failure
 

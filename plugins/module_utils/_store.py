@@ -19,6 +19,10 @@ if t.TYPE_CHECKING:
     from ._attempt import Attempt
     from ._seal import Seal
 
+LOCKED = (
+    "Another task is still exchanging this session's login token, and the deadline has passed, or this task was told to stop: "
+    "try again later, or raise deadline."
+)
 ENVELOPE = b'{"envelope":'
 """How an encrypted record begins."""
 

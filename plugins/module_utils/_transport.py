@@ -207,7 +207,7 @@ class Transport:
         try:
             with self._watchdog.watch(attempt), silence():
                 reply = self._send(endpoint, request, seconds)
-            if not attempt.expired:
+            if not attempt.expired or _is_delimited(reply):
                 return reply
             failure = _explain(TimeoutError(), attempt, endpoint)
         except (
@@ -239,6 +239,7 @@ class Transport:
             names = {name.lower(): value for name, value in response.headers.items()}
             return Reply(response.status, names, _read_body(response))
         finally:
+            _sending().leave()
             response.close()
             response.release_conn()
 
@@ -249,6 +250,11 @@ class Transport:
         settings = self._session.merge_environment_settings(endpoint, proxies, True, verify, None)
         direct = is_loopback(endpoint)
         return {"proxies": {} if direct else settings["proxies"], "verify": settings["verify"]}
+
+
+def _is_delimited(reply: Reply) -> bool:
+    """Say whether an answer that was read to its end is known to be whole: else it may have been cut off."""
+    return "content-length" in reply.headers or "transfer-encoding" in reply.headers
 
 
 def _read_body(stream: t.Any) -> bytes:

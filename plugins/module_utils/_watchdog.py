@@ -44,6 +44,11 @@ class Watched:
         with self._guard:
             self._line = line
 
+    def leave(self) -> None:
+        """Let go of the socket before somebody else uses it: the answer has been read."""
+        with self._guard:
+            self._line = None
+
     def adopt(self, line: socket.socket) -> None:
         """Take over a socket whose connection is closed: its answer may still be read, and is to end in time."""
         with self._guard:
@@ -85,7 +90,7 @@ class Watchdog:
         self._guard = threading.Lock()
         self._requests: set[Watched] = set()
         self._closed = threading.Event()
-        self._started = False
+        self._thread: threading.Thread | None = None
 
     @contextlib.contextmanager
     def watch(self, request: Watched) -> t.Iterator[None]:
@@ -94,9 +99,10 @@ class Watchdog:
         Raises :class:`RuntimeError` where there is no thread to be had.
         """
         with self._guard:
-            if not self._started:
-                threading.Thread(target=self._run, daemon=True).start()
-                self._started = True
+            if self._thread is None:
+                thread = threading.Thread(target=self._run, daemon=True)
+                thread.start()
+                self._thread = thread
             self._requests.add(request)
         _current.request = request
         try:
@@ -110,6 +116,8 @@ class Watchdog:
     def close(self) -> None:
         """End the thread."""
         self._closed.set()
+        if self._thread is not None:
+            self._thread.join()
 
     def _run(self) -> None:
         while not self._closed.wait(_WATCH):

@@ -261,6 +261,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._promise import O
 from ansible_collections.wuying.workspace.plugins.module_utils._result import (
     compare,
     describe,
+    fail,
     uncensor,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._signals import signals_told_last
@@ -286,7 +287,7 @@ def main() -> None:
         try:
             finish(module, run(module))
         except WuyingError as error:
-            module.fail_json(msg=error.message, **error.as_result())
+            fail(module, error)
 
 
 def run(module: AnsibleModule) -> Outcome:

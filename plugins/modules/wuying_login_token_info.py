@@ -160,7 +160,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._options import (
     open_store_only,
     read_refresh_before,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._result import iso
+from ansible_collections.wuying.workspace.plugins.module_utils._result import fail, iso
 from ansible_collections.wuying.workspace.plugins.module_utils._session import (
     CURRENT,
     ENDED,
@@ -181,7 +181,8 @@ def main() -> None:
     try:
         sessions = run(module)
     except WuyingError as error:
-        module.fail_json(msg=error.message, **error.as_result())
+        fail(module, error)
+        return
     counts = dict.fromkeys((CURRENT, STALE, EXPIRED, ENDED, DAMAGED), 0)
     for session in sessions:
         counts[session["state"]] += 1

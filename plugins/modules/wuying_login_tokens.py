@@ -116,6 +116,7 @@ options:
       - Which sessions RV(sessions) has.
       - V(failed) those that failed, and those that were served with a warning.
       - V(all) all of them; V(none) none. A token that was exchanged and could not be kept is there in any case.
+      - With O(return_token=true) all of them are there, whatever is said here.
     type: str
     choices: [failed, all, none]
     default: failed
@@ -332,7 +333,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._options import (
     open_keeper,
     read_number,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._result import uncensor
+from ansible_collections.wuying.workspace.plugins.module_utils._result import fail, uncensor
 from ansible_collections.wuying.workspace.plugins.module_utils._signals import signals_told_last
 
 
@@ -359,7 +360,7 @@ def main() -> None:
         try:
             finish(module, run(module))
         except WuyingError as error:
-            module.fail_json(msg=error.message, **error.as_result())
+            fail(module, error)
 
 
 def run(module: AnsibleModule) -> Summary:
@@ -370,8 +371,13 @@ def run(module: AnsibleModule) -> Summary:
     max_parallel = int(read_number(get_option, "max_parallel", 1, 256))
     max_qps = None if params["max_qps"] is None else read_number(get_option, "max_qps", 0.001, 1e6)
     asks = None if params["sessions"] is None else read_asks(get_option, params["sessions"])
+    if params["store"] == "none" and len({ask.session for ask in asks or ()}) < len(asks or ()):
+        raise OptionError(
+            "sessions names a session twice: store=none keeps no token for the second time."
+        )
     select = read_selection(get_option)
-    summary = Summary(params["results"], return_token=params["return_token"])
+    results = "all" if params["return_token"] else params["results"]
+    summary = Summary(results, return_token=params["return_token"])
     with open_keeper(get_option, module.warn, connections=max_parallel, max_qps=max_qps) as keeper:
         store = keeper.store
         for report in keep_all(

@@ -31,7 +31,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._fleet import (
     read_stored,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._keeper import Keeper
-from ansible_collections.wuying.workspace.plugins.module_utils._promise import Ask
+from ansible_collections.wuying.workspace.plugins.module_utils._promise import Ask, Outcome
 from ansible_collections.wuying.workspace.plugins.module_utils._session import dump_line
 from ansible_collections.wuying.workspace.plugins.module_utils._signals import (
     signals_held,
@@ -478,17 +478,72 @@ def test_no_thread_is_left_where_nobody_wants_the_rest_of_the_reports(fleet: Fle
     assert soon_as_few(before)
 
 
-def test_an_error_that_nobody_foresaw_is_raised_and_not_lost_in_a_thread(
+def test_an_error_that_nobody_foresaw_is_one_session_s_failure(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fleet.have(dict.fromkeys("abcd", STALE))
 
-    def fail(*_arguments: object) -> t.NoReturn:
-        raise KeyError("a bug")
+    renew = Keeper.renew
+
+    def fail(keeper: Keeper, ask: Ask, *arguments: t.Any) -> Outcome:
+        if ask.session.end_user_id == "b":
+            raise KeyError("v1secret")
+        return renew(keeper, ask, *arguments)
 
     monkeypatch.setattr(Keeper, "renew", fail)
-    with pytest.raises(KeyError):
-        fleet.keep()
+    results = {
+        report.session.end_user_id: report.result for report in fleet.keep() if report.session
+    }
+    failed = results.pop("b")
+    assert isinstance(failed, WuyingError)
+    assert (failed.code, failed.retryable) == ("Unforeseen", True)
+    assert "KeyError" in failed.message
+    assert "v1secret" not in failed.message
+    assert all(isinstance(result, Outcome) and result.changed for result in results.values())
+
+
+def test_with_fewer_threads_than_wanted_all_is_done_all_the_same(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet.have(dict.fromkeys("abcdefgh", STALE))
+    start, started = threading.Thread.start, []
+
+    def start_some(thread: threading.Thread) -> None:
+        if "ThreadPool" in thread.name:
+            started.append(thread)
+            if len(started) > 1:
+                raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_some)
+    reports = list(fleet.keep())
+    assert (
+        sum(isinstance(report.result, Outcome) and report.result.changed for report in reports) == 8
+    )
+
+
+def test_a_failure_holds_no_frames(fleet: Fleet) -> None:
+    fleet.have(dict.fromkeys("abcd", STALE))
+    fleet.emulator.fault("error", code="InvalidLoginToken", count=None)
+    failures = [report.result for report in fleet.keep()]
+    assert len(failures) == 4
+    assert all(isinstance(each, WuyingError) and each.__traceback__ is None for each in failures)
+
+
+def test_a_session_that_is_forgotten_before_its_turn_is_no_failure(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet.have({"a": STALE})
+    renew = Keeper.renew
+
+    def forget_first(keeper: Keeper, ask: Ask, *arguments: t.Any) -> Outcome:
+        keeper.forget(ask.session.key)
+        return renew(keeper, ask, *arguments)
+
+    monkeypatch.setattr(Keeper, "renew", forget_first)
+    (report,) = fleet.keep()
+    assert report.result == Outcome(False)
+    assert fleet.kept("a") is None
 
 
 # Another key

@@ -140,12 +140,19 @@ def test_exchanges_narrow_the_interval_again_and_never_beyond_the_limit() -> Non
     pace = Pace(4)
     assert pace.take_turn(soon())
     pace.slow_down(0)
-    for _exchange in range(20):
+    for _exchange in range(5):
         pace.speed_up()
     assert 1.2 / 4 <= seconds_for(pace, 1) < 1.9 / 4
     for _exchange in range(500):
         pace.speed_up()
     assert 0.95 / 4 <= seconds_for(pace, 1) < 1.9 / 4
+
+
+def test_a_long_time_of_throttling_does_not_slow_the_pace_to_a_crawl(settled: Pace) -> None:
+    for _refusal in range(30):
+        settled.slow_down(0)
+        time.sleep(0.001)
+    assert seconds_for(settled, 2) < 2
 
 
 def test_a_service_that_is_busy_from_the_beginning_does_not_stop_everything_for_long() -> None:

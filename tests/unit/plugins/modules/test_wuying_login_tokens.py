@@ -283,10 +283,27 @@ def test_return_token_puts_the_current_tokens_into_the_result(house):
     assert records["stale"].login_token not in house.printed
 
 
-def test_only_the_sessions_that_are_shown_have_their_tokens_shown(house):
+@pytest.mark.parametrize("results", ["none", "failed", None])
+def test_tokens_that_are_asked_for_are_there_whatever_is_shown_else(house, results):
     records = house.have({"a": CURRENT, "b": CURRENT})
-    house.run(return_token=True)
-    assert not any(record.login_token in house.printed for record in records.values())
+    result = house.run(return_token=True, results=results)
+    tokens = [entry["login_token"] for entry in result["sessions"]]
+    assert sorted(tokens) == sorted(record.login_token for record in records.values())
+
+
+def test_a_store_that_keeps_nothing_leaves_no_token_out(house):
+    result = house.run(sessions=logins(house, "a", "b"), store="none", return_token=True)
+    issued = [entry["issued"] for entry in house.emulator.journal()["entries"]]
+    given = [fingerprint(entry["login_token"])[:12] for entry in result["sessions"]]
+    assert sorted(given) == sorted(issued)
+
+
+def test_without_a_store_no_session_is_named_twice(house):
+    sessions = logins(house, "a")
+    result = house.run(sessions=[*sessions, *sessions], store="none", return_token=True)
+    assert result["error_code"] == "InvalidOption"
+    assert "twice" in result["msg"]
+    assert house.requests() == 0
 
 
 def test_a_token_that_equals_the_one_that_was_passed_in_is_not_censored(house):
@@ -423,7 +440,7 @@ def test_tokens_that_cannot_be_kept_are_handed_out_in_any_case(house, results, r
         sessions=sessions, results=results, return_token=return_token, fail_on="none", timeout=30
     )
     thread.join(30)
-    assert result["counts"] == counts(total=2, exchanged=2, failed=2)
+    assert result["counts"] == counts(total=2, failed=2)
     issued = {
         entry["end_user_id"]: entry["issued"] for entry in house.emulator.journal()["entries"]
     }
