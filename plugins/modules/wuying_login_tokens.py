@@ -198,15 +198,15 @@ counts:
       type: int
       sample: 2000
     exchanged:
-      description: Those whose tokens were exchanged.
+      description: Those whose tokens were exchanged and kept.
       type: int
       sample: 1200
     served:
-      description: Those whose records were served.
+      description: Those whose records were served. With those that were exchanged and those that failed they make the total.
       type: int
       sample: 797
     failed:
-      description: Those that failed.
+      description: Those that failed, also where a token was exchanged and could not be kept.
       type: int
       sample: 3
     warned:

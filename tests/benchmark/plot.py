@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import math
 import typing as t
+from pathlib import Path
 
 from ansible_collections.wuying.workspace.tests.benchmark.fleet import PARALLEL, Line
 
 WIDTH, HEIGHT, LEFT, TOP = 330, 220, 60, 50
 GAP = LEFT + 40
 SERIES = ("directory", "Redis", "ceiling")
-LICENCE = """<!--
-Copyright (c) 2026 The wuying.workspace authors
-GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
-SPDX-License-Identifier: GPL-3.0-or-later
--->"""
+_LICENCE = "\n".join(
+    line[2:] for line in Path(__file__).read_text(encoding="utf-8").splitlines()[:3]
+)
+LICENCE = f"<!--\n{_LICENCE}\n-->"
 STYLE = """
   text { font: 13px system-ui, sans-serif; fill: #1f2328; }
   .title { font-weight: 600; }

@@ -605,12 +605,46 @@ def test_a_record_under_a_key_that_is_not_at_hand_is_reported_and_others_go_on(
     assert record_file(fleet, store_path, "a").read_bytes() == before
 
 
+def test_a_record_that_somebody_holds_keeps_no_other_session_from_its_exchange(
+    sealed: t.Callable[..., Fleet],
+) -> None:
+    old, new = new_key(), new_key()
+    sealed(old).have({**dict.fromkeys("abcd", STALE), "held": CURRENT})
+    fleet = sealed(new, old)
+    with sealed(old).store.lock(fleet.session("held").key, time.monotonic() + 5):
+        reports = fleet.keep(rekey=True, seconds=3)
+    assert ends(reports) == {**dict.fromkeys("abcd", "exchanged"), "held": "served"}
+    held = next(each for each in reports if each.session == fleet.session("held"))
+    assert not held.resealed
+    assert "could not be written anew" in held.warnings[0]
+
+
+def test_who_waits_for_a_lock_ends_at_a_signal(fleet: Fleet, store_path: Path) -> None:
+    fleet.have({"a": EXPIRED, "b": STALE})
+    handler = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM))
+    timer.start()
+    begun = time.monotonic()
+    try:
+        others, soon = DirectoryStore(str(store_path)), time.monotonic() + 5
+        first, second = (others.lock(fleet.session(name).key, soon) for name in "ab")
+        with first, second:
+            reports = fleet.keep(seconds=60)
+    finally:
+        timer.join()
+        signal.signal(signal.SIGTERM, handler)
+    assert time.monotonic() - begun < 20
+    assert ends(reports) == {"a": "DeadlineExceeded", "b": "served"}
+
+
 # Redis
 
 
-@pytest.fixture(name="redis_fleet")
-def fixture_redis_fleet(emulator: Emulator, tmp_path: Path) -> t.Iterator[Fleet]:
-    """Return a fleet whose records are in Redis."""
+@pytest.fixture(name="redis")
+def fixture_redis(
+    emulator: Emulator, tmp_path: Path
+) -> t.Iterator[tuple[t.Any, t.Callable[..., Fleet]]]:
+    """Return a Redis server, and a function that returns the fleet whose records are in it, as a task sees it."""
     require_redis()
     from ansible_collections.wuying.workspace.plugins.module_utils._redis_address import (
         parse_address,
@@ -618,16 +652,50 @@ def fixture_redis_fleet(emulator: Emulator, tmp_path: Path) -> t.Iterator[Fleet]
     from ansible_collections.wuying.workspace.plugins.module_utils._redis_store import RedisStore
 
     servers = RedisServers(tmp_path)
-    store: Store = RedisStore(
-        parse_address(servers().address),
-        username=None,
-        password=None,
-        ca_path=None,
-        deadline=time.monotonic() + 60,
-    )
-    yield Fleet(store, emulator)
-    store.close()
+    server = servers()
+    stores: list[Store] = []
+
+    def open_fleet(seconds: float = 60) -> Fleet:
+        stores.append(
+            RedisStore(
+                parse_address(server.address),
+                username=None,
+                password=None,
+                ca_path=None,
+                deadline=time.monotonic() + seconds,
+            )
+        )
+        return Fleet(stores[-1], emulator)
+
+    yield server, open_fleet
+    for store in stores:
+        store.close()
     servers.stop()
+
+
+@pytest.fixture(name="redis_fleet")
+def fixture_redis_fleet(redis: tuple[t.Any, t.Callable[..., Fleet]]) -> Fleet:
+    """Return a fleet whose records are in Redis."""
+    return redis[1]()
+
+
+def test_with_a_redis_that_hangs_the_deadline_holds_for_all(
+    redis: tuple[t.Any, t.Callable[..., Fleet]],
+) -> None:
+    server, open_fleet = redis
+    names = [f"user-{number}" for number in range(60)]
+    open_fleet().have(dict.fromkeys(names, STALE))
+    fleet = open_fleet(seconds=3)
+    with fleet.keeper(seconds=3) as keeper:
+        readings = list(read_asked(fleet.store, fleet.asks(*names)))
+        server.pause()
+        begun = time.monotonic()
+        try:
+            reports = list(keep_all(keeper, readings))
+        finally:
+            server.go_on()
+    assert time.monotonic() - begun < 12
+    assert set(ends(reports).values()) == {"StoreUnavailable"}
 
 
 def test_with_redis_the_same_happens(redis_fleet: Fleet) -> None:

@@ -28,6 +28,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from ansible_collections.wuying.workspace.plugins.module_utils import _transport
 from ansible_collections.wuying.workspace.plugins.module_utils._endpoint import host_of
 from ansible_collections.wuying.workspace.plugins.module_utils._errors import ServiceError
 from ansible_collections.wuying.workspace.plugins.module_utils._transport import (
@@ -477,6 +478,20 @@ def test_however_an_answer_drips_it_ends_in_time(start_wire, interim, length):
     with contextlib.suppress(ServiceError):
         post(start_wire(answer).url, 0.3)
     assert 0.3 <= time.monotonic() - begun < PATIENCE
+
+
+def test_an_answer_that_was_read_whole_counts_though_its_time_is_over_since(
+    start_wire, monkeypatch
+):
+    read = _transport._read_body
+
+    def read_and_dawdle(stream: t.Any) -> bytes:
+        body = read(stream)
+        time.sleep(0.8)
+        return body
+
+    monkeypatch.setattr(_transport, "_read_body", read_and_dawdle)
+    assert post(start_wire(GOOD).url, 0.4).status == 200
 
 
 def test_interim_answers_without_end_are_cut_off(start_wire):
