@@ -22,13 +22,8 @@ from ansible_collections.wuying.workspace.plugins.module_utils._session import (
     fingerprint,
     succeed,
 )
-
-# The fixtures of the lookup's own tests; where those are skipped, so are these.
-from ansible_collections.wuying.workspace.tests.unit.plugins.lookup.test_wuying_login_token_lookup import (
+from ansible_collections.wuying.workspace.tests.unit.plugins.lookup.lookup_house import (
     IDENTITY,
-    _collections,  # noqa: F401
-    fixture_house,  # noqa: F401
-    fixture_warnings,  # noqa: F401
     trust_as_template,
 )
 

@@ -7,133 +7,21 @@
 from __future__ import annotations
 
 import importlib
-import sys
-import time
-import typing as t
-from pathlib import Path
 
 import pytest
 
-try:
-    from ansible import template
-    from ansible.errors import AnsibleError
-    from ansible.parsing.dataloader import DataLoader
-    from ansible.plugins import loader
-    from ansible.utils.display import Display
-except ImportError:  # a Python that is none of the controller's
-    pytest.skip("lookups run on the controller only", allow_module_level=True)
+from ansible_collections.wuying.workspace.plugins.module_utils._session import fingerprint
 
-from ansible.utils.collection_loader import AnsibleCollectionConfig
-
-from ansible_collections.wuying.workspace.plugins.module_utils import _attempt, _directory_store
-from ansible_collections.wuying.workspace.plugins.module_utils._directory_store import (
-    DirectoryStore,
-)
-from ansible_collections.wuying.workspace.plugins.module_utils._session import (
-    Record,
-    Session,
-    fingerprint,
-    succeed,
+# Where there is no controller this skips.
+from ansible_collections.wuying.workspace.tests.unit.plugins.lookup.lookup_house import (
+    IDENTITY,
+    NAME,
+    AnsibleError,
+    loader,
+    trust_as_template,
 )
 
 PACKAGE = "ansible_collections"
-NAME = "wuying.workspace.wuying_login_token"
-ROOT = Path(_directory_store.__file__).parents[5]
-IDENTITY = {
-    "region_id": "cn-hangzhou",
-    "client_id": "f4a0dc8e-1702-4728-9a60-95b27a35c0de",
-    "office_site_id": "cn-hangzhou+dir-2381910001",
-}
-
-
-# Before ansible-core 2.19 a template needs no trust.
-trust_as_template: t.Any = getattr(template, "trust_as_template", str)
-
-
-class House:
-    """An emulator, a store, and the lookup to run between them."""
-
-    def __init__(self, emulator: t.Any, folder: Path) -> None:
-        self.emulator, self.store = emulator, folder / "store"
-        self.options: dict[str, t.Any] = {
-            **IDENTITY,
-            "endpoint": emulator.url,
-            "store": str(self.store),
-            "access_key_id": emulator.access_key_id,
-            "access_key_secret": emulator.access_key_secret,
-            "retries": 0,
-        }
-
-    def look_up(self, *terms: t.Any, variables: t.Any = None, **options: t.Any) -> list[str]:
-        """Look tokens up; options that are None are left out."""
-        given = {**self.options, **options}
-        given = {name: value for name, value in given.items() if value is not None}
-        variables = variables or {}
-        templar = template.Templar(loader=DataLoader(), variables=variables)
-        lookup = loader.lookup_loader.get(NAME, loader=DataLoader(), templar=templar)
-        tokens = lookup.run(list(terms), variables=variables, **given)
-        assert all(type(token).__mro__[-2] is str for token in tokens)
-        return [str(token) for token in tokens]
-
-    def failure_of(self, *terms: t.Any, **arguments: t.Any) -> str:
-        """Return the message with which a lookup fails."""
-        with pytest.raises(AnsibleError) as caught:
-            self.look_up(*terms, **arguments)
-        return str(caught.value)
-
-    def start(self, end_user_id: str = "alice", **options: t.Any) -> str:
-        """Start a session and return its current token."""
-        token = self.emulator.issue(end_user_id)
-        (current,) = self.look_up(end_user_id, login_token=token, **options)
-        self.emulator.clear()
-        return current
-
-    def keep(self, seconds: float) -> Record:
-        """Keep a record of Alice whose token has so many seconds to live."""
-        session = Session(endpoint=self.emulator.url, end_user_id="alice", **IDENTITY)
-        now = time.time()
-        record = succeed(None, session, "v1first", self.emulator.issue(), now, 900, None)
-        record = record._replace(obtained_at=now + seconds - 900, expires_at=now + seconds)
-        with DirectoryStore(str(self.store)).lock(session.key, time.monotonic() + 10) as slot:
-            slot.begin(_attempt.begin(None, record.login_token, "a test"))
-            slot.keep(record)
-        return record
-
-    def requests(self) -> int:
-        """Return how many requests the service has seen."""
-        return int(self.emulator.journal()["requests"])
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _collections():
-    """Have Ansible find this collection, where the runner of the tests does not see to it."""
-    if AnsibleCollectionConfig.collection_finder is not None:
-        yield
-        return
-    plain = {name: sys.modules[name] for name in sys.modules if name.startswith(PACKAGE)}
-    for name in plain:
-        del sys.modules[name]
-    loader.init_plugin_loader([str(ROOT)])
-    yield
-    t.cast(t.Any, AnsibleCollectionConfig.collection_finder)._remove()
-    sys.modules.update(plain)
-
-
-@pytest.fixture(name="house")
-def fixture_house(emulator, tmp_path):
-    """Return a house with an empty store."""
-    return House(emulator, tmp_path)
-
-
-@pytest.fixture(name="warnings")
-def fixture_warnings(monkeypatch):
-    """Return a list of the warnings that Ansible shows."""
-    shown: list[str] = []
-    monkeypatch.setattr(
-        Display, "warning", lambda _display, text, *_args, **_kwargs: shown.append(text)
-    )
-    return shown
-
 
 # Terms
 
