@@ -105,7 +105,11 @@ def failure_of(store: Store) -> str:
 # Closed and opened
 
 
-@pytest.mark.parametrize("data", [b"", b"{}\n", record_of().dump(), bytes(range(256)) * 300])
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"{}\n", record_of().dump(), bytes(range(256)) * 300],
+    ids=["nothing", "little", "record", "much"],
+)
 def test_what_was_closed_is_opened_as_it_was(data: bytes) -> None:
     seal = Seal([new_key()])
     assert seal.open(seal.close(data)) == data
