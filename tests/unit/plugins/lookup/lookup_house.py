@@ -30,6 +30,16 @@ from ansible_collections.wuying.workspace.plugins.module_utils._session import (
     succeed,
 )
 
+__all__ = [
+    "IDENTITY",
+    "NAME",
+    "ROOT",
+    "AnsibleError",
+    "House",
+    "loader",
+    "trust_as_template",
+]
+
 NAME = "wuying.workspace.wuying_login_token"
 ROOT = Path(_directory_store.__file__).parents[5]
 IDENTITY = {
