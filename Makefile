@@ -44,6 +44,10 @@ format: ## Format the code, and sort its imports
 demo: ## Play playbooks/demo.yml against the emulator
 	@$(RUN) demo
 
+.PHONY: docs
+docs: ## Build the site of the documentation into build/docs/html
+	@$(RUN) docs
+
 .PHONY: benchmark
 benchmark: ## Print how long things take, against Ansible's own modules
 	@$(RUN) benchmark $(ARGS)

@@ -428,6 +428,40 @@ def benchmark(core: Core, arguments: Sequence[str]) -> int:
     return subprocess.run(command, check=False, env=collection_environment(core)).returncode
 
 
+def docs(core: Core, _arguments: Sequence[str]) -> int:
+    """Build the site of the documentation, and see that its links lead somewhere."""
+    tree = copy_collection("docs")
+    site = tree / "docs/site"
+    venv = make_venv("docs", core.python)
+    requirements = ("--requirement", str(site / "requirements.txt"))
+    install(venv, f"ansible-core=={core.release}", *requirements)
+    own = environment(core._replace(venv=venv))
+    variables = {**own, "ANSIBLE_COLLECTIONS_PATH": str(BUILD / "docs")}
+    rst, html = BUILD / "docs/rst", BUILD / "docs/html"
+    rst.mkdir(mode=0o700)
+    python = venv / "bin/python"  # scripts name it by a path that may be too long for them
+    generate = ("collection", "--cleanup=everything", "--use-current", "--fail-on-error")
+    configuration = f"--config-file={site / 'antsibull-docs.cfg'}"
+    if list((tree / "changelogs/fragments").glob("*.yml")):
+        run(
+            python,
+            venv / "bin/antsibull-changelog",
+            "release",
+            "--update-existing",
+            cwd=tree,
+            env=variables,
+        )
+    command = (python, venv / "bin/antsibull-docs", configuration, *generate, f"--dest-dir={rst}")
+    run(*command, "wuying.workspace", env=variables)
+    shutil.copy2(site / "index.rst", rst)
+    options = ("--quiet", "--fail-on-warning", "--keep-going", "--builder=html")
+    folders = (f"--conf-dir={site}", f"--doctree-dir={BUILD / 'docs/doctrees'}", rst, html)
+    run(python, "-m", "sphinx", *options, *folders, env=variables)
+    run(sys.executable, Path(__file__).with_name("links.py"), html)
+    say(f"The documentation is in {html.relative_to(ROOT)}/index.html")
+    return 0
+
+
 STAGES = {"checks": checks, "sanity": sanity, "units": units, "integration": integration}
 
 
@@ -435,7 +469,7 @@ def main() -> int:
     """Do what was asked for; end with one line that sums up."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--core", default="", metavar="VERSION", help="such as 2.18 or 2.22.0rc1")
-    parser.add_argument("job", choices=["test", "format", "demo", "benchmark", *STAGES])
+    parser.add_argument("job", choices=["test", "format", "demo", "benchmark", "docs", *STAGES])
     asked, arguments = parser.parse_known_args()
     if " " in str(ROOT) and asked.job not in ("demo", "benchmark"):
         raise SystemExit(f"ansible-test does not work in a folder with a space in its path: {ROOT}")
@@ -452,6 +486,8 @@ def main() -> int:
             return demo(core)
         if asked.job == "benchmark":
             return benchmark(core, arguments)
+        if asked.job == "docs":
+            return docs(core, arguments)
         provide_bootstrap(core)
         say(f"ansible-core {core.release} with Python {core.python}; at hand: {', '.join(PYTHONS)}")
         results = {}
