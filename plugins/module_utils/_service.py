@@ -19,6 +19,7 @@ from ansible.module_utils.basic import missing_required_lib
 
 from . import _transport
 from ._answer import Answer, read_answer
+from ._connections import REQUESTS_IMPORT_ERROR
 from ._endpoint import host_of
 from ._errors import MissingLibraryError, ServiceError
 from ._pace import Pace, pause
@@ -62,7 +63,7 @@ class Service:
 
         ``retries`` counts the attempts after the first, ``max_qps`` bounds the requests a second. Raises :class:`MissingLibraryError`.
         """
-        if _transport.REQUESTS_IMPORT_ERROR is not None:
+        if REQUESTS_IMPORT_ERROR is not None:
             raise MissingLibraryError(missing_required_lib("requests"))
         self._credentials = credentials
         self._signature_version = signature_version

@@ -6,37 +6,29 @@
 
 """One HTTP request over ``requests``, bounded in time and size, direct or by proxy, never redirected.
 
-Only ``_service.py`` imports this file, and nothing else imports ``requests``.
+Only ``_service.py`` imports this file.
 """
 
 from __future__ import annotations
 
 import http.client
-import ipaddress
 import socket
 import ssl
-import traceback
 import typing as t
 
+from ._connections import REQUESTS_IMPORT_ERROR
 from ._endpoint import is_loopback
 from ._errors import ServiceError
 from ._silence import silence
-from ._watchdog import Watchdog, Watched, current_request
+from ._watchdog import Watchdog, Watched
 from .signer import SignedRequest
 
-try:
+if REQUESTS_IMPORT_ERROR is None:
     import requests
     import urllib3
-    from requests.adapters import HTTPAdapter
     from requests.structures import CaseInsensitiveDict
-    from urllib3.connection import HTTPConnection, HTTPSConnection
-    from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-    from urllib3.exceptions import NewConnectionError
-    from urllib3.util.connection import create_connection
-except ImportError:
-    REQUESTS_IMPORT_ERROR: str | None = traceback.format_exc()
-else:
-    REQUESTS_IMPORT_ERROR = None
+
+    from ._connections import Adapter
 
 BODY_LIMIT = 1024 * 1024
 """The most bytes of an answer that are read."""
@@ -54,120 +46,6 @@ class Reply(t.NamedTuple):
     status: int
     headers: dict[str, str]
     body: bytes
-
-
-if REQUESTS_IMPORT_ERROR is None:
-
-    class _Connection(HTTPConnection):
-        """A connection that obeys its attempt. In the clear it leads to this very host only, whatever its name says."""
-
-        debuglevel = 0
-        _connecting = False
-        _line: socket.socket | None = None
-        """A second handle of the socket, which stays good under any number of layers of TLS."""
-
-        def _new_conn(self) -> socket.socket:
-            attempt = _sending()
-            addresses = attempt.resolve(self._dns_host, self.port or 0)
-            if not isinstance(self, HTTPSConnection):
-                addresses = [each for each in addresses if ipaddress.ip_address(each).is_loopback]
-            for position, address in enumerate(addresses):
-                try:
-                    opened = create_connection(
-                        (address, self.port or 0),
-                        attempt.remaining() / (len(addresses) - position),
-                        socket_options=self.socket_options,
-                    )
-                except OSError:
-                    continue
-                self._line = opened.dup()
-                attempt.use(self._line)
-                opened.settimeout(attempt.remaining())
-                return opened
-            attempt.remaining()
-            raise NewConnectionError(self, "no address answered")
-
-        def connect(self) -> None:
-            self._connecting = True
-            super().connect()
-            self._connecting = False
-
-        def send(self, data: t.Any) -> None:
-            if self.sock is None:
-                self.connect()
-            attempt = _sending()
-            if self._line is not None:
-                attempt.use(self._line)
-            attempt.remaining()
-            if not self._connecting:
-                attempt.sent = True
-            super().send(data)
-
-        def close(self) -> None:
-            super().close()
-            line, self._line = self._line, None
-            request = current_request()
-            if line is not None and request is not None:
-                request.adopt(line)
-            elif line is not None:
-                line.close()
-
-    class _TlsConnection(_Connection, HTTPSConnection):
-        """The same over TLS."""
-
-    class _Pool(HTTPConnectionPool):
-        ConnectionCls = _Connection
-
-    class _TlsPool(HTTPSConnectionPool):
-        ConnectionCls = _TlsConnection
-
-    class _Adapter(HTTPAdapter):
-        """Has ``requests`` use the connections above, by proxy too, and finds the way to an endpoint once."""
-
-        def __init__(self, connections: int) -> None:
-            super().__init__(pool_maxsize=connections)
-            self._pools: dict[str, t.Any] = {}
-
-        def get_connection_with_tls_context(
-            self, request: requests.PreparedRequest, *args: t.Any, **kwargs: t.Any
-        ) -> t.Any:
-            endpoint, _slash, _query = str(request.url).partition("/?")
-            if endpoint not in self._pools:
-                pool = super().get_connection_with_tls_context(request, *args, **kwargs)
-                self._pools[endpoint] = pool
-            return self._pools[endpoint]
-
-        def close(self) -> None:
-            self._pools.clear()
-            super().close()
-
-        def request_url(self, request: requests.PreparedRequest, _proxies: t.Any) -> str:
-            _endpoint, _slash, query = str(request.url).partition("/?")
-            return f"/?{query}"
-
-        def build_response(self, _request: requests.PreparedRequest, response: t.Any) -> t.Any:
-            return response
-
-        def init_poolmanager(self, *args: t.Any, **kwargs: t.Any) -> None:
-            super().init_poolmanager(*args, **kwargs)
-            self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
-
-        def proxy_manager_for(self, proxy: str, **kwargs: t.Any) -> t.Any:
-            if proxy.lower().startswith("socks"):
-                raise ServiceError(
-                    "SOCKS proxies are not supported: name an HTTP proxy by proxy or HTTPS_PROXY, or none.",
-                    code="ProxyFailed",
-                )
-            manager = super().proxy_manager_for(proxy, **kwargs)
-            manager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
-            return manager
-
-
-def _sending() -> Watched:
-    request = current_request()
-    if request is None:
-        raise RuntimeError("a connection is used outside a request")
-    return request
 
 
 class Transport:
@@ -188,7 +66,7 @@ class Transport:
         self._watchdog = Watchdog()
         self._session = requests.Session()
         for scheme in ("http://", "https://"):
-            self._session.mount(scheme, _Adapter(connections))
+            self._session.mount(scheme, Adapter(connections))
         self._settings: dict[str, dict[str, t.Any]] = {}
         if not validate_certs:
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
@@ -206,7 +84,7 @@ class Transport:
         attempt = Watched(seconds)
         try:
             with self._watchdog.watch(attempt), silence():
-                reply = self._send(endpoint, request, seconds)
+                reply = self._send(endpoint, request, attempt, seconds)
             if not attempt.expired or _is_delimited(reply):
                 return reply
             failure = _explain(TimeoutError(), attempt, endpoint)
@@ -221,7 +99,9 @@ class Transport:
             failure = _explain(error, attempt, endpoint)
         raise failure
 
-    def _send(self, endpoint: str, request: SignedRequest, seconds: float) -> Reply:
+    def _send(
+        self, endpoint: str, request: SignedRequest, attempt: Watched, seconds: float
+    ) -> Reply:
         prepared = requests.PreparedRequest()
         prepared.method, prepared.url = "POST", f"{endpoint}/?{request.query}"
         prepared.body = request.body or None
@@ -239,7 +119,7 @@ class Transport:
             names = {name.lower(): value for name, value in response.headers.items()}
             return Reply(response.status, names, _read_body(response))
         finally:
-            _sending().leave()
+            attempt.leave()
             response.close()
             response.release_conn()
 

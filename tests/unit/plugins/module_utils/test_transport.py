@@ -8,25 +8,17 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import datetime
 import gzip
 import http.client
-import ipaddress
 import logging
 import socket
-import ssl
-import struct
 import threading
 import time
 import traceback
 import typing as t
-from pathlib import Path
 from urllib.parse import quote, quote_plus
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from ansible_collections.wuying.workspace.plugins.module_utils import _transport
 from ansible_collections.wuying.workspace.plugins.module_utils._endpoint import host_of
@@ -42,6 +34,19 @@ from ansible_collections.wuying.workspace.plugins.module_utils.signer import (
     sign_v1,
     sign_v3,
 )
+from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.faulty_server import (
+    closed_port,
+    dripping,
+    flooding,
+    headers_of,
+    keeping_alive,
+    make_certificate,
+    read_head,
+    resetting,
+    response,
+    silent,
+    wires,
+)
 
 ELSEWHERE = "https://ecd.cn-hangzhou.aliyuncs.com"
 KEY = Credentials("LTAI5tExample", "the/secret+of=the key", "the+security/token==")
@@ -50,144 +55,6 @@ NONCE = "8f14e45fceea167a5a36dedd4bea2543"
 GOOD = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Some: Thing\r\n\r\n{}"
 PATIENCE = 15
 """How many seconds a test may take where the code under test would take less than one."""
-
-Answer = t.Union[bytes, t.Callable[[socket.socket], None]]
-
-
-class Wire:
-    """A server that reads requests and answers each with what a test wrote, byte by byte."""
-
-    def __init__(self, answer: Answer, context: ssl.SSLContext | None = None) -> None:
-        self.answer, self.context = answer, context
-        self.heads: list[str] = []
-        self.connections = 0
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = int(self._listener.getsockname()[1])
-        self.url = f"{'https' if context else 'http'}://127.0.0.1:{self.port}"
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def close(self) -> None:
-        """Take no more connections."""
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                connection = self._listener.accept()[0]
-                self.connections += 1
-                threading.Thread(target=self._talk, args=(connection,), daemon=True).start()
-
-    def _talk(self, connection: socket.socket) -> None:
-        connection.settimeout(30)
-        with contextlib.suppress(OSError, ssl.SSLError):
-            if self.context:
-                connection = self.context.wrap_socket(connection, server_side=True)
-            while True:
-                head = read_head(connection)
-                if not head:
-                    break
-                self.heads.append(head)
-                if isinstance(self.answer, bytes):
-                    connection.sendall(self.answer)
-                    break
-                self.answer(connection)
-        connection.close()
-
-
-def read_head(connection: socket.socket) -> str:
-    """Read a request that has no body."""
-    data = b""
-    while not data.endswith(b"\r\n\r\n"):
-        piece = connection.recv(1)
-        if not piece:
-            return ""
-        data += piece
-    return data.decode("latin-1")
-
-
-def headers_of(head: str) -> dict[str, str]:
-    """Return the headers of a request."""
-    lines = [line.partition(": ") for line in head.split("\r\n")[1:] if line]
-    return {name.lower(): value for name, _colon, value in lines}
-
-
-def dripping(start: bytes) -> Answer:
-    """Return an answer that begins at once and then goes on for ever, byte by byte."""
-
-    def answer(connection: socket.socket) -> None:
-        connection.sendall(start)
-        while True:
-            time.sleep(0.02)
-            connection.sendall(b"x")
-
-    return answer
-
-
-def flooding(start: bytes) -> Answer:
-    """Return an answer that goes on for ever, as fast as it is read."""
-
-    def answer(connection: socket.socket) -> None:
-        connection.sendall(start)
-        while True:
-            connection.sendall(b"x" * 65536)
-
-    return answer
-
-
-def silent(connection: socket.socket) -> None:
-    """Say nothing until the other side gives up."""
-    connection.recv(1)
-
-
-def resetting(connection: socket.socket) -> None:
-    """Break the connection off."""
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    connection.close()
-
-
-def keeping_alive(connection: socket.socket) -> None:
-    """Answer and wait for the next request."""
-    connection.sendall(GOOD)
-
-
-def response(status: str, *headers: str, body: bytes = b"") -> bytes:
-    """Return an answer that states the right length."""
-    lines = [f"HTTP/1.1 {status}", *headers, f"Content-Length: {len(body)}", "", ""]
-    return "\r\n".join(lines).encode("latin-1") + body
-
-
-def closed_port() -> int:
-    """Return a port where nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
-
-
-def make_certificate(folder: Path, name: str) -> tuple[str, ssl.SSLContext]:
-    """Make a certificate that vouches for itself; return its path and how to serve with it."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test")])
-    try:
-        names: list[x509.GeneralName] = [x509.IPAddress(ipaddress.ip_address(name))]
-    except ValueError:
-        names = [x509.DNSName(name)]
-    now = datetime.datetime.now(datetime.timezone.utc)
-    certificate = (
-        x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(1))
-        .not_valid_after(now + datetime.timedelta(7))
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    clear = (serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    public, private = folder / f"{name}.pem", folder / f"{name}.key"
-    public.write_bytes(certificate.public_bytes(pem))
-    private.write_bytes(key.private_bytes(pem, *clear))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(str(public), str(private))
-    return str(public), context
 
 
 def sign(endpoint: str, credentials: Credentials | None = KEY) -> SignedRequest:
@@ -268,15 +135,8 @@ def log(capfd):
 @pytest.fixture(name="start_wire")
 def fixture_start_wire():
     """Return a function that starts a server of scripted bytes."""
-    wires = []
-
-    def start(answer: Answer, context: ssl.SSLContext | None = None) -> Wire:
-        wires.append(Wire(answer, context))
-        return wires[-1]
-
-    yield start
-    for wire in wires:
-        wire.close()
+    with wires() as start:
+        yield start
 
 
 @pytest.fixture(name="certified", scope="module")
@@ -343,7 +203,7 @@ def test_no_cookie_is_ever_sent_back(start_wire):
 
 
 def test_a_connection_is_kept_for_the_next_request(start_wire):
-    wire = start_wire(keeping_alive)
+    wire = start_wire(keeping_alive(GOOD))
     transport = open_transport()
     for _time in range(3):
         transport.post(wire.url, sign(wire.url), PATIENCE)
@@ -536,6 +396,20 @@ def test_a_body_of_the_greatest_length_is_read_whole(start_wire):
 def test_of_a_body_without_end_one_byte_more_than_the_greatest_length_is_read(start_wire):
     reply = post(start_wire(flooding(b"HTTP/1.1 200 OK\r\n\r\n")).url)
     assert len(reply.body) == BODY_LIMIT + 1
+
+
+def test_of_a_chunk_without_end_no_more_is_read_than_of_any_other_answer(start_wire):
+    taken = []
+
+    def answer(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n")
+        for _time in range(64):
+            connection.sendall(b"x" * 1024 * 1024)
+            taken.append(1)
+
+    error = failure_of(start_wire(answer).url)
+    assert (error.code, error.retryable, error.sent) == ("ConnectionLost", True, True)
+    assert len(taken) < 32
 
 
 def test_a_compressed_body_is_not_unpacked(start_wire):
@@ -794,7 +668,7 @@ def test_threads_share_a_transport_and_one_that_expires_disturbs_no_other(start_
 
 
 def test_an_attempt_that_ended_cuts_nothing_off_later(start_wire):
-    wire = start_wire(keeping_alive)
+    wire = start_wire(keeping_alive(GOOD))
     transport = open_transport()
     transport.post(wire.url, sign(wire.url), 0.2)
     time.sleep(0.4)
