@@ -29,8 +29,7 @@ html_static_path = ["static"]
 html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sphinx = False
-html_theme_options = {"navigation_with_keys": True}
-# The labels of Ansible's own documentation that generated pages point to. An inventory is not fetched: the build needs no network.
+# The labels of Ansible's own documentation that generated pages point to. No inventory is fetched: the build needs no network.
 ANSIBLE = "https://docs.ansible.com/ansible/latest/reference_appendices/"
 ANSIBLE_LABELS = {
     "ansible_configuration_settings": ANSIBLE + "config.html#ansible-configuration-settings",
@@ -46,6 +45,16 @@ def resolve(
     return address and nodes.reference("", content.astext(), refuri=address, internal=False)
 
 
+def drop_contents(_app: Sphinx, document: nodes.document) -> None:
+    """Leave out the tables of contents of generated pages, since the theme shows one beside each page."""
+    for topic in list(document.findall(nodes.topic)):
+        if "contents" in topic["classes"]:
+            topic.parent.remove(topic)
+            for title in document.findall(nodes.title):
+                title.attributes.pop("refid", None)  # the way back to it
+
+
 def setup(app: Sphinx) -> None:
-    """Let Sphinx ask for the labels that it does not know."""
+    """Take part in the build."""
     app.connect("missing-reference", resolve)
+    app.connect("doctree-read", drop_contents)
