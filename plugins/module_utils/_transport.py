@@ -12,7 +12,6 @@ Only ``_service.py`` imports this file.
 from __future__ import annotations
 
 import http.client
-import socket
 import ssl
 import typing as t
 
@@ -150,7 +149,7 @@ def _read_body(stream: t.Any) -> bytes:
 
 def _explain(error: Exception, attempt: Watched, endpoint: str) -> ServiceError:
     code, retryable = "ConnectionLost", True
-    if attempt.expired or isinstance(error, (TimeoutError, socket.timeout, requests.Timeout)):
+    if attempt.is_over():  # what the libraries raise then depends on who notices first
         code, what = "Timeout", "did not answer in time: try again later, or raise timeout"
     elif not attempt.resolved:
         code, what = (

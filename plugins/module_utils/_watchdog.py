@@ -39,6 +39,10 @@ class Watched:
             raise TimeoutError
         return remaining
 
+    def is_over(self) -> bool:
+        """Say whether its time is over."""
+        return self.expired or time.monotonic() >= self.end
+
     def use(self, line: socket.socket) -> None:
         """Tell which socket to cut off when the time is over."""
         with self._guard:
