@@ -114,6 +114,7 @@ class Transport:
         response: t.Any = self._session.get_adapter(endpoint).send(
             prepared, stream=True, timeout=seconds, cert=None, **self._settings[endpoint]
         )
+        response.enforce_content_length = True  # urllib3 1 does so only where it is told to
         try:
             names = {name.lower(): value for name, value in response.headers.items()}
             return Reply(response.status, names, _read_body(response))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import ipaddress
+import select
 import socket
 import ssl
 import struct
@@ -71,6 +72,8 @@ class Wire:
                     connection.sendall(self.answer)
                     break
                 self.answer(connection)
+                if connection.fileno() < 0:
+                    break
         connection.close()
 
 
@@ -139,6 +142,12 @@ def resetting(connection: socket.socket) -> None:
     """Break the connection off."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     connection.close()
+
+
+def resetting_unread(connection: socket.socket) -> None:
+    """Break the connection off once there is a request, without reading it."""
+    select.select([connection], [], [], 30)
+    resetting(connection)
 
 
 def keeping_alive(data: bytes) -> Answer:
