@@ -62,7 +62,12 @@ def _checked(given: t.Sequence[str | None], names: str) -> Keys:
             code="MissingCredentials",
         )
     for value in (access_key_id, access_key_secret, security_token or "-"):
-        if not (value.isascii() and value.isprintable() and " " not in value):
+        if (
+            not isinstance(value, str)
+            or not value.isascii()
+            or not value.isprintable()
+            or " " in value
+        ):
             raise OptionError(
                 f"{names} and the security token must be ASCII text without white space."
             )

@@ -45,9 +45,11 @@ def read_asks(get_option: GetOption, sessions: t.Sequence[t.Mapping[str, t.Any]]
     return asks
 
 
-def read_filters(filters: t.Mapping[str, t.Any] | None) -> t.Callable[[Session], bool]:
+def read_filters(filters: t.Any) -> t.Callable[[Session], bool]:
     """Return a function that says whether a session is one of those that ``filters`` let through. Raises :class:`OptionError`."""
     wanted: dict[str, set[str]] = {}
+    if not isinstance(filters or {}, dict):
+        raise OptionError("filters must be a dictionary.")
     for name, value in (filters or {}).items():
         if name not in IDENTITY:
             raise OptionError(f"filters may have these keys only: {', '.join(IDENTITY)}.")

@@ -42,7 +42,8 @@ def open_store(get_option: GetOption, deadline: float) -> Store:
             deadline=deadline,
             seal=seal,
         )
-    path = os.path.expandvars(os.path.expanduser(str(address)))
+    text = str(address)
+    path = os.path.expandvars(os.path.expanduser(text)) if text.isprintable() else ""
     if not os.path.isabs(path) or not path.isprintable():
         raise OptionError(
             "store must be the absolute path of a directory, the address of a Redis server, or 'none'."
@@ -54,7 +55,7 @@ def _open_seal(value: t.Any) -> Seal | None:
     keys = [value] if isinstance(value, str) else value
     if not keys:
         return None
-    if not all(isinstance(key, str) and key for key in keys):
+    if not isinstance(keys, list) or not all(isinstance(key, str) and key for key in keys):
         raise OptionError("store_key must be a text or a list of texts, none of them empty.")
     from ._seal import Seal  # here, since most stores are in the clear
 
@@ -78,6 +79,6 @@ def read_ca_path(get_option: GetOption, name: str) -> str | None:
     value = get_option(name)
     if value is None:
         return None
-    if not (os.path.isfile(value) or os.path.isdir(value)):
+    if not isinstance(value, str) or not (os.path.isfile(value) or os.path.isdir(value)):
         raise OptionError(f"{name} must be an existing file or directory of CA certificates.")
-    return str(value)
+    return value

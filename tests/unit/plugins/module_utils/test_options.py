@@ -18,6 +18,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._directory_store 
     DirectoryStore,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._errors import OptionError
+from ansible_collections.wuying.workspace.plugins.module_utils._fleet_options import read_filters
 from ansible_collections.wuying.workspace.plugins.module_utils._promise import Ask, Outcome
 from ansible_collections.wuying.workspace.plugins.module_utils._store import NoStore
 from ansible_collections.wuying.workspace.plugins.module_utils.signer import Credentials
@@ -198,6 +199,9 @@ def test_retries_that_are_no_sound_number_are_refused(value):
         "NONE",
         "none/",
         "~sesame-nobody/store",
+        "~sesame\0/store",
+        "~sesame\ud800/store",
+        "${sesame\ud800}/store",
         "$WUYING_NOT_SET/store",
         "file:///var/lib/sesame",
         "memory://sesame",
@@ -245,6 +249,23 @@ def test_a_malformed_proxy_is_refused(value):
 
 def test_a_ca_path_that_is_not_there_is_refused(tmp_path):
     assert_refused("ca_path", str(tmp_path / "sesame.pem"), open_with)
+    assert_refused("ca_path", ["sesame.pem"], open_with)
+
+
+@pytest.mark.parametrize("value", [{"sesame": 1}, 5, [5], ["sesame", ""]])
+def test_a_store_key_that_is_no_list_of_texts_is_refused(value):
+    assert_refused("store_key", value, open_with)
+
+
+@pytest.mark.parametrize("value", [5, ["sesame"]])
+def test_an_access_key_that_is_no_text_is_refused(value):
+    with pytest.raises(OptionError, match="access_key_id and access_key_secret") as caught:
+        open_with(access_key_id=value, access_key_secret="sesame")
+    assert "sesame" not in caught.value.message
+
+
+def test_filters_that_are_no_dictionary_are_refused():
+    assert_refused("filters", ["sesame"], read_filters)
 
 
 @pytest.mark.parametrize("given", ["access_key_id", "access_key_secret", "security_token"])
