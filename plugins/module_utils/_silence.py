@@ -4,7 +4,7 @@
 
 # Note that this file is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""Keeps what HTTP libraries log of our requests from everybody: they show whole URLs, tokens and signatures included."""
+"""Keeps what libraries log of our requests from everybody: they show whole URLs, tokens and signatures included."""
 
 from __future__ import annotations
 
@@ -19,6 +19,10 @@ _LOGGERS = (
     "urllib3.poolmanager",
     "urllib3.response",
     "urllib3.util.retry",
+    # Of the provider chain: with DEBUG=sdk in the environment the first two print all URLs and headers.
+    "alibabacloud-tea",
+    "darabonba-core",
+    "credentials",
 )
 
 
@@ -38,7 +42,7 @@ _silence = _Silence()
 
 @contextlib.contextmanager
 def silence() -> t.Iterator[None]:
-    """Drop what this thread has HTTP libraries log within the block."""
+    """Drop what this thread has libraries log within the block."""
     for name in _LOGGERS:
         logging.getLogger(name).addFilter(_silence)
     _silence.here.wanted = True

@@ -6,12 +6,16 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
 import sys
 import threading
 import time
 import traceback
 import types
 import typing as t
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
@@ -210,6 +214,59 @@ def test_a_chain_that_fails_is_an_error_that_repeats_nothing_of_it(provide, kind
     error = failure_of(ServiceError, auth_method="provider_chain")
     assert error.code == "MissingCredentials"
     assert error.__cause__ is None and error.__context__ is None
+
+
+class CredentialsUri(BaseHTTPRequestHandler):
+    """Gives out credentials as one of the chain's sources does."""
+
+    def do_GET(self):
+        """Answer, and repeat the security token in a header."""
+        fields = {"AccessKeyId": ID, "AccessKeySecret": SECRET, "SecurityToken": TOKEN}
+        fields.update(Code="Success", Expiration="2099-01-01T00:00:00Z")
+        body = json.dumps(fields).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Repeated", TOKEN)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_arguments):
+        """Log nothing."""
+
+
+ASK_THE_CHAIN = """
+import logging, time
+logging.basicConfig(level=logging.DEBUG)
+from ansible_collections.wuying.workspace.plugins.module_utils import _credentials
+find = _credentials.from_options({"auth_method": "provider_chain"}.get)
+print(*map(len, find(time.monotonic() + 30)))
+"""
+
+
+def test_what_the_package_prints_of_its_requests_is_dropped(tmp_path):
+    pytest.importorskip("alibabacloud_credentials")
+    with HTTPServer(("127.0.0.1", 0), CredentialsUri) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        variables = {
+            **{name: os.environ[name] for name in os.environ if "ALIBABA" not in name},
+            "ALIBABA_CLOUD_CREDENTIALS_URI": f"http://127.0.0.1:{server.server_port}/?sign={TOKEN}",
+            "ALIBABA_CLOUD_ECS_METADATA_DISABLED": "true",
+            "DEBUG": "sdk",
+            "HOME": str(tmp_path),
+            "NO_PROXY": "127.0.0.1",
+            "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+        }
+        done = subprocess.run(
+            [sys.executable, "-c", ASK_THE_CHAIN],
+            env=variables,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        server.shutdown()
+    assert done.stdout.split() == [str(len(part)) for part in (ID, SECRET, TOKEN)], done.stderr
+    assert TOKEN not in done.stdout + done.stderr
 
 
 def test_a_chain_that_hangs_is_given_up_at_the_deadline(provide):
