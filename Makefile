@@ -40,6 +40,10 @@ build-import-check: ## Build the collection and import it as Galaxy does
 format: ## Format the code, and sort its imports
 	@$(RUN) format
 
+.PHONY: fuzz
+fuzz: ## Run the tests that make up their input, for a night
+	@$(RUN) fuzz $(ARGS)
+
 .PHONY: demo
 demo: ## Play playbooks/demo.yml against the emulator
 	@$(RUN) demo

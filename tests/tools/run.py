@@ -45,6 +45,7 @@ CHECKS = (
     "extra-checks",
     "build-import-check",
 )
+FUZZING = ("test_fuzz", "test_fuzz_terms", "test_promise_stateful")
 # Settings of the user that would change what is tested; the tests set their own.
 FOREIGN = re.compile(r"(ANSIBLE|XDG|WUYING|ALIBABA_CLOUD|GIT)_.*|PYTHON.*|VIRTUAL_ENV")
 
@@ -462,6 +463,29 @@ def docs(core: Core, _arguments: Sequence[str]) -> int:
     return 0
 
 
+def fuzz(core: Core, arguments: Sequence[str]) -> Count:
+    """Run the tests that make up their input, each with as much of it as is good for a night, and other input each time."""
+    install(core.venv, "pytest", "pytest-xdist", "-r", str(ROOT / "tests/unit/requirements.txt"))
+    variables = {
+        **collection_environment(core),
+        "FUZZ": "nightly",
+        "HYPOTHESIS_STORAGE_DIRECTORY": str(BUILD / "hypothesis"),
+        "PYTHONPATH": str(BUILD / "path"),
+    }
+    tree = BUILD / "path/ansible_collections/wuying/workspace"
+    junit = BUILD / "fuzz.xml"
+    junit.unlink(missing_ok=True)
+    paths = sorted(str(path) for name in FUZZING for path in tree.rglob(f"tests/unit/**/{name}.py"))
+    options = ("--import-mode=importlib", "-c", os.devnull, "--rootdir", tree)
+    output = ("--quiet", "--junit-xml", junit, "--hypothesis-show-statistics")
+    command = (core.venv / "bin/python", "-m", "pytest", "-p", "no:cacheprovider", "-n", "auto")
+    ended = subprocess.run(
+        (*command, *options, *output, *(arguments or paths)), check=False, cwd=tree, env=variables
+    )
+    count = count_junit([junit] if junit.exists() else [])
+    return settle("fuzz", count, ended.returncode == 0)
+
+
 STAGES = {"checks": checks, "sanity": sanity, "units": units, "integration": integration}
 
 
@@ -469,7 +493,9 @@ def main() -> int:
     """Do what was asked for; end with one line that sums up."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--core", default="", metavar="VERSION", help="such as 2.18 or 2.22.0rc1")
-    parser.add_argument("job", choices=["test", "format", "demo", "benchmark", "docs", *STAGES])
+    parser.add_argument(
+        "job", choices=["test", "format", "fuzz", "demo", "benchmark", "docs", *STAGES]
+    )
     asked, arguments = parser.parse_known_args()
     if " " in str(ROOT) and asked.job not in ("demo", "benchmark"):
         raise SystemExit(f"ansible-test does not work in a folder with a space in its path: {ROOT}")
@@ -491,7 +517,7 @@ def main() -> int:
         provide_bootstrap(core)
         say(f"ansible-core {core.release} with Python {core.python}; at hand: {', '.join(PYTHONS)}")
         results = {}
-        for name, stage in (*STAGES.items(), ("format", reformat)):
+        for name, stage in (*STAGES.items(), ("format", reformat), ("fuzz", fuzz)):
             if name == asked.job or (asked.job == "test" and name in STAGES):
                 say(f"\n===== {name} =====")
                 start = time.monotonic()

@@ -33,7 +33,7 @@ from hypothesis.stateful import (
 
 from ansible_collections.wuying.workspace.plugins.module_utils import _session
 from ansible_collections.wuying.workspace.plugins.module_utils._answer import Answer
-from ansible_collections.wuying.workspace.plugins.module_utils._attempt import Attempt, load_attempt
+from ansible_collections.wuying.workspace.plugins.module_utils._attempt import Attempt
 from ansible_collections.wuying.workspace.plugins.module_utils._directory_store import (
     DirectoryStore,
 )
@@ -57,6 +57,9 @@ from ansible_collections.wuying.workspace.plugins.module_utils._store import (
     Store,
 )
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.house import session_at
+from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.memory_store import (
+    MemoryStore,
+)
 
 pytest.importorskip("cryptography", reason="the Python package cryptography is not installed")
 
@@ -158,61 +161,6 @@ class FakeService:
         if self.rotate:
             del self.alive[token]
         return self.log_in(session)
-
-
-class MemoryStore(Store):
-    """Keeps records as a directory does, in memory."""
-
-    def __init__(self, files: dict[str, bytes], seal: Seal | None) -> None:
-        super().__init__(seal)
-        self.files = files
-
-    def read(self, key: str) -> Kept:
-        note = self.files.get(f"note {key}")
-        return self.load_kept(
-            self.files.get(key), None if note is None else load_attempt(note), key
-        )
-
-    def keys(self) -> t.Iterator[str]:
-        return (name for name in self.files if " " not in name)
-
-    @contextlib.contextmanager
-    def lock(self, key: str, deadline: float) -> t.Iterator[Slot]:
-        yield MemorySlot(self, key)
-
-    def close(self) -> None:
-        """Nothing is open."""
-
-
-class MemorySlot(Slot):
-    """A session's place in memory."""
-
-    def __init__(self, store: MemoryStore, key: str) -> None:
-        self.store, self.key = store, key
-
-    def read(self) -> Kept:
-        return self.store.read(self.key)
-
-    def set_aside(self) -> str:
-        self.store.files[f"aside {self.key}"] = self.store.files.pop(self.key)
-        return "a safe place"
-
-    def begin(self, attempt: Attempt) -> None:
-        self.store.files[f"note {self.key}"] = attempt.dump()
-
-    def keep(self, record: Record) -> None:
-        self.reseal(record)
-        del self.store.files[f"note {self.key}"]
-
-    def fail(self, attempt: Attempt) -> None:
-        self.begin(attempt)
-
-    def reseal(self, record: Record) -> None:
-        self.store.files[self.key] = self.store.dump_record(record)
-
-    def forget(self) -> bool:
-        self.store.files.pop(f"note {self.key}", None)
-        return self.store.files.pop(self.key, None) is not None
 
 
 class FragileStore(Store):

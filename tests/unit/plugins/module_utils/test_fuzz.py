@@ -1,0 +1,516 @@
+# Copyright (c) 2026 The wuying.workspace authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Whatever a service answers, a store holds or an option says: no traceback, no secret in a message, no end without bounds."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import math
+import os
+import socket
+import time
+import typing as t
+from urllib.parse import quote, quote_plus
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ansible_collections.wuying.workspace.plugins.module_utils import _connections
+from ansible_collections.wuying.workspace.plugins.module_utils._answer import Answer, read_answer
+from ansible_collections.wuying.workspace.plugins.module_utils._attempt import begin, load_attempt
+from ansible_collections.wuying.workspace.plugins.module_utils._errors import (
+    ServiceError,
+    WuyingError,
+)
+from ansible_collections.wuying.workspace.plugins.module_utils._fleet_options import (
+    read_asks,
+    read_filters,
+    read_selection,
+)
+from ansible_collections.wuying.workspace.plugins.module_utils._keeper import Keeper
+from ansible_collections.wuying.workspace.plugins.module_utils._options import (
+    IDENTITY,
+    argument_spec,
+    open_keeper,
+    read_ask,
+)
+from ansible_collections.wuying.workspace.plugins.module_utils._promise import Ask, Outcome
+from ansible_collections.wuying.workspace.plugins.module_utils._redis_address import parse_address
+from ansible_collections.wuying.workspace.plugins.module_utils._result import compare, describe
+from ansible_collections.wuying.workspace.plugins.module_utils._seal import Seal
+from ansible_collections.wuying.workspace.plugins.module_utils._service import Service
+from ansible_collections.wuying.workspace.plugins.module_utils._session import (
+    is_token,
+    succeed,
+)
+from ansible_collections.wuying.workspace.plugins.module_utils._transport import Reply
+from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.house import session_at
+from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.memory_store import (
+    MemoryStore,
+)
+
+pytest.importorskip("cryptography", reason="the Python package cryptography is not installed")
+
+NIGHTLY = os.environ.get("FUZZ") == "nightly"
+PROFILE = settings(
+    max_examples=20000 if NIGHTLY else 300,
+    deadline=None,
+    database=None,
+    derandomize=not NIGHTLY,
+    print_blob=NIGHTLY,
+    suppress_health_check=list(HealthCheck),
+)
+ENDPOINT = "http://127.0.0.1:9"
+SESSION = session_at(ENDPOINT)
+SECRET = "v1/Sesame+open=" + "0123456789abcdef" * 4 + "**"
+"""It looks another way in base64 and percent-encoded."""
+NEXT = "v1c27bab6c205b2fdfac93be59a3aefa4b09b4c5f4af8ba4ddb5d4a2c1a7"
+FORMS = [
+    SECRET,
+    quote(SECRET, safe=""),
+    quote_plus(quote(SECRET, safe="")),
+    json.dumps(SECRET)[1:-1],
+    base64.b64encode(SECRET.encode()).decode().rstrip("="),
+    base64.urlsafe_b64encode(SECRET.encode()).decode().rstrip("="),
+    SECRET.encode().hex(),
+]
+LONGEST_MESSAGE = 1000
+KEYS = ["QUFB" * 10 + "QUE=", "QkJC" * 10 + "QkI="]
+NOW = 1_800_000_000.0
+RECORD = succeed(None, SESSION, "v1first", SECRET, NOW, 900, "1CBAFFAB-B697-4049-A9B1-67E1FC5F0000")
+NOTE = begin(None, SECRET, "a test")
+FAILED = NOTE.failed(ServiceError("It was busy.", code="Throttling", retryable=True), unknown=True)
+
+
+def check(error: WuyingError) -> None:
+    """See that an error says a bounded sentence, and no secret."""
+    assert isinstance(error.message, str)
+    assert 0 < len(error.message) <= LONGEST_MESSAGE
+    shown = f"{error} {error!r} {json.dumps(error.as_result())}"
+    assert not [form for form in FORMS if form in shown]
+    if isinstance(error, ServiceError):
+        assert 0 <= error.wait <= 86400
+        assert error.server_time is None or math.isfinite(error.server_time)
+
+
+@contextlib.contextmanager
+def only_wuying_errors() -> t.Iterator[None]:
+    """Let errors that a user is to see pass, once they are checked, and no other."""
+    try:
+        yield
+    except WuyingError as error:
+        check(error)
+
+
+# Inputs
+
+numbers = st.one_of(
+    st.integers(), st.sampled_from([0, -1, 2, 10**18, 10**400]), st.floats(), st.booleans()
+)
+any_text = st.text(st.characters(), max_size=20)
+words = st.sampled_from([*FORMS, SECRET[:40], f"x{SECRET}x", NEXT, "", " ", "\0", "é", "\ud800"])
+json_values: st.SearchStrategy[t.Any] = st.recursive(
+    st.one_of(st.none(), numbers, any_text, words),
+    lambda values: st.one_of(
+        st.lists(values, max_size=3), st.dictionaries(any_text, values, max_size=3)
+    ),
+    max_leaves=6,
+)
+pieces = st.one_of(
+    st.binary(min_size=1, max_size=4),
+    st.sampled_from(
+        [b"\0", b"\xff", b'"', b"{", b"}", b"[", b"[" * 20000, b"9" * 5000, b"NaN", b"1e999"]
+    ),
+    st.sampled_from(
+        [b"-", b"null", b"true", b"\\ud800", b"\r\n", b",", b":", b"\n\n", b"\xef\xbb\xbf"]
+    ),
+)
+
+
+def mostly(value: t.Any, *others: st.SearchStrategy[t.Any]) -> st.SearchStrategy[t.Any]:
+    """Draw a value half of the time."""
+    return st.booleans().flatmap(lambda plain: st.just(value) if plain else st.one_of(*others))
+
+
+@st.composite
+def mutated(draw: st.DrawFn, bases: st.SearchStrategy[bytes]) -> bytes:
+    """Draw bytes, and change a few places of them."""
+    data = draw(bases)
+    for _turn in range(draw(st.sampled_from([0, 0, 0, 1, 1, 2, 3]))):
+        start = draw(st.integers(0, len(data)))
+        end = min(len(data), start + draw(st.sampled_from([0, 0, 1, 5, len(data)])))
+        data = data[:start] + draw(st.one_of(st.just(b""), pieces)) + data[end:]
+    return data
+
+
+def as_json(value: t.Any) -> bytes:
+    """Write a value as JSON."""
+    return json.dumps(value).encode()
+
+
+# Responses
+
+names = st.sampled_from(
+    ["Code", "code", "LoginToken", "loginToken", "RequestId", "Message", "Data"]
+)
+codes = st.sampled_from(
+    [
+        "InvalidLoginToken",
+        "SignatureDoesNotMatch",
+        "Throttling.User",
+        "InvalidTimeStamp.Expired",
+        "InternalError",
+        "Forbidden.RAM",
+        "MissingEndUserId",
+        "InvalidAction.NotFound",
+        "SomethingElse",
+    ]
+)
+request_ids = st.just("1CBAFFAB-B697-4049-A9B1-67E1FC5F0000")
+changes = st.dictionaries(names, st.one_of(words, st.just("A" * 9000), json_values), max_size=2)
+fields = st.builds(
+    lambda code, request_id, changes: {
+        **({"LoginToken": NEXT} if code is None else {"Code": code, "Message": SECRET}),
+        "RequestId": request_id,
+        **changes,
+    },
+    st.one_of(st.none(), codes),
+    request_ids,
+    mostly({}, changes),
+)
+bodies = st.one_of(
+    fields.map(as_json),
+    mutated(fields.map(as_json)),
+    mutated(json_values.map(as_json)),
+    st.binary(max_size=60),
+)
+statuses = mostly(200, st.sampled_from([400, 403, 404, 429, 500, 503, 302]), st.integers(100, 999))
+dates = st.sampled_from(
+    [
+        "Tue, 14 Nov 2023 22:13:20 GMT",
+        "Mon, 01 Jan 0001 00:00:00 +1400",
+        "Fri, 31 Dec 9999 23:59:59 -2359",
+        "Tue, 14 Nov 2023 22:13:20 +9999999999",
+        "14 Nov 2023",
+        "Tue, 99 Nov 20230 99:99:99 GMT",
+    ]
+)
+header_values = st.one_of(
+    dates,
+    st.integers().map(str),
+    st.sampled_from(["9" * 12, "9" * 400, "1e9", "٣", "0", "-1"]),
+    mutated(dates.map(str.encode)).map(lambda value: value.decode("latin-1")),
+)
+header_names = st.sampled_from(["date", "retry-after", "x-acs-retry-after", "content-type"])
+headers = st.dictionaries(header_names, header_values, max_size=3)
+
+
+@PROFILE
+@given(status=statuses, headers=headers, body=bodies)
+def test_any_answer_is_a_token_or_an_error(status, headers, body):
+    with only_wuying_errors():
+        answer = read_answer(Reply(status, headers, body), ENDPOINT, SECRET, NOW)
+        assert is_token(answer.login_token)
+        assert status == 200
+
+
+class SocketPairs:
+    """Stands in for the way to a server: each connection finds an answer waiting, and then the end."""
+
+    def __init__(self, answer: bytes) -> None:
+        self._answer = answer
+        self._opened: list[socket.socket] = []
+
+    def __call__(self, *_arguments: t.Any, **_options: t.Any) -> socket.socket:
+        mine, theirs = socket.socketpair()
+        self._opened += [mine, theirs]
+        theirs.setblocking(False)
+        theirs.sendall(self._answer)
+        theirs.shutdown(socket.SHUT_WR)
+        return mine
+
+    def close(self) -> None:
+        """Close all connections."""
+        for each in self._opened:
+            each.close()
+
+
+response_lines = st.sampled_from(
+    [
+        b"Content-Length: 60",
+        b"Content-Length: 5",
+        b"Content-Length: -1",
+        b"Content-Length: 99999999999999999999",
+        b"Transfer-Encoding: chunked",
+        b"Content-Encoding: gzip",
+        b"Connection: close",
+        b"Location: http://127.0.0.1:1/",
+        b"Date: Tue, 14 Nov 2023 22:13:20 GMT",
+        b"X-Acs-Retry-After: 100",
+        b"X" * 70000,
+        b"Set-Cookie: a=b",
+    ]
+)
+
+some_lines = st.lists(response_lines, max_size=3)
+
+
+@st.composite
+def responses(draw: st.DrawFn) -> bytes:
+    """Draw what comes over the wire: an HTTP response, more or less."""
+    body = draw(bodies)
+    lines = [b"HTTP/1.1 %d Whatever" % draw(statuses), *draw(mostly([], some_lines))]
+    framing = draw(st.sampled_from(["length", "length", "chunks", "none"]))
+    if framing == "length":
+        lines.append(b"Content-Length: %d" % len(body))
+    elif framing == "chunks":
+        lines.append(b"Transfer-Encoding: chunked")
+        body = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
+    return b"\r\n".join([*lines, b"", body])
+
+
+@PROFILE
+@given(
+    response=st.one_of(responses(), mutated(responses())),
+    signature_version=st.sampled_from(["v3", "v1"]),
+)
+def test_any_response_ends_an_exchange_with_a_token_or_an_error(response, signature_version):
+    way = SocketPairs(response)
+    with pytest.MonkeyPatch.context() as patch, contextlib.closing(way):
+        patch.setattr(_connections, "create_connection", way)
+        began = time.monotonic()
+        with Service(None, retries=0, signature_version=signature_version) as service:
+            with only_wuying_errors():
+                answer = service.exchange(SESSION, SECRET, began + 20)
+                assert isinstance(answer, Answer)
+                assert is_token(answer.login_token)
+        assert time.monotonic() - began < 15
+
+
+# Records
+
+RECORD_FIELDS = {"format": 1, **RECORD._asdict(), "session": SESSION.identity()}
+record_names = st.sampled_from([*RECORD_FIELDS, "other"])
+changed_fields = st.dictionaries(record_names, json_values, max_size=2).map(
+    lambda changes: as_json({**RECORD_FIELDS, **changes})
+)
+removed_fields = st.sets(record_names, max_size=1).map(
+    lambda names: as_json(
+        {name: RECORD_FIELDS[name] for name in RECORD_FIELDS if name not in names}
+    )
+)
+envelopes = st.builds(
+    lambda data, changes: as_json({**json.loads(Seal(KEYS[:1]).close(data)), **changes}),
+    st.just(RECORD.dump()),
+    st.dictionaries(st.sampled_from(["envelope", "key", "sealed"]), json_values, max_size=2),
+).map(lambda data: data.replace(b'{"envelope": ', b'{"envelope":'))
+whole = st.one_of(st.just(RECORD.dump()), changed_fields, removed_fields, envelopes)
+stored = st.one_of(whole, whole, mutated(whole), st.binary(max_size=60))
+NOTES = [json.loads(NOTE.dump()), json.loads(FAILED.dump())]
+notes = st.one_of(
+    st.none(),
+    mutated(
+        st.builds(
+            lambda note, changes: as_json({**note, **changes}),
+            st.sampled_from(NOTES),
+            st.dictionaries(st.sampled_from([*NOTES[0], "other"]), json_values, max_size=2),
+        )
+    ),
+    st.binary(max_size=60),
+    st.builds(
+        lambda changes: as_json({**NOTES[1], "failure": {**NOTES[1]["failure"], **changes}}),
+        st.dictionaries(st.sampled_from([*NOTES[1]["failure"], "other"]), json_values, max_size=2),
+    ),
+)
+seals = st.sampled_from([None, KEYS[:1], KEYS[1:], KEYS])
+
+
+class AnyService:
+    """A service that takes every token, or none."""
+
+    def __init__(self, error: ServiceError | None) -> None:
+        self.error = error
+
+    def exchange(self, *_arguments: t.Any) -> Answer:
+        """Do as it was told."""
+        if self.error is not None:
+            raise self.error
+        return Answer(NEXT, None, NOW)
+
+
+def show(outcome: Outcome) -> None:
+    """Show an outcome as a task does."""
+    shown = describe(outcome, NOW, return_token=False)
+    text = json.dumps([shown, compare(outcome, predicted=False)])
+    assert not [form for form in FORMS if form in text]
+
+
+@PROFILE
+@given(data=stored, keys=seals)
+def test_any_stored_bytes_are_a_record_or_damaged_or_an_error(data, keys):
+    store = MemoryStore({SESSION.key: data}, keys and Seal(keys))
+    with only_wuying_errors():
+        kept = store.read(SESSION.key)
+        assert (kept.record is None) == (kept.damage is not None)
+        assert SECRET not in (kept.damage or "")
+        if kept.record is not None:
+            assert kept.record.session == SESSION
+            assert is_token(kept.record.login_token)
+            assert isinstance(hash(kept.seen()), int)
+            again = store.load_kept(store.dump_record(kept.record), None, SESSION.key)
+            assert again.record == kept.record
+
+
+@PROFILE
+@given(data=notes)
+def test_any_stored_bytes_are_a_note(data):
+    note = load_attempt(data or b"")
+    assert isinstance(note.doubts(SECRET), bool)
+    following = begin(note, SECRET, "a test")
+    assert following.doubts(SECRET)
+    assert load_attempt(following.dump()) == following
+    error = note.error()
+    assert error is None or isinstance(error, WuyingError)
+
+
+@PROFILE
+@given(
+    data=stored,
+    note=notes,
+    keys=seals,
+    token=st.sampled_from([None, SECRET, "v1first", "v1new"]),
+    force=st.booleans(),
+    now=st.sampled_from([NOW, NOW + 700, NOW + 1000, NOW - 100]),
+    error=st.sampled_from(
+        [
+            None,
+            ServiceError("It is busy.", retryable=True),
+            ServiceError("It was refused.", code="InvalidLoginToken", refused=True),
+        ]
+    ),
+)
+def test_a_keeper_gets_along_with_whatever_is_stored(data, note, keys, token, force, now, error):
+    files = {SESSION.key: data, **({f"note {SESSION.key}": note} if note is not None else {})}
+    store = MemoryStore(files, keys and Seal(keys))
+    warnings: list[str] = []
+    service = t.cast(Service, AnyService(error))
+    keeper = Keeper(
+        store, lambda: service, way="", deadline=time.monotonic() + 60, clock=lambda: now
+    )
+    ask = Ask(SESSION, token, force)
+    with only_wuying_errors():
+        seen = store.read(SESSION.key)
+        with only_wuying_errors():
+            show(keeper.predict(ask, seen, warnings.append))
+        with only_wuying_errors():
+            show(keeper.ensure(ask, warnings.append))
+        # Whoever asked when there was something else to see shares its failure.
+        with only_wuying_errors():
+            show(keeper.renew(ask, seen._replace(attempt=None).seen(), warnings.append))
+        show(keeper.forget(SESSION.key))
+    assert not [form for form in FORMS if form in "".join(warnings)]
+
+
+# Options
+
+any_values: st.SearchStrategy[t.Any] = st.one_of(
+    json_values,
+    st.binary(max_size=5),
+    st.tuples(any_text),
+    st.sets(st.integers(), max_size=2),
+    st.builds(object),
+    st.dictionaries(st.one_of(st.none(), st.integers(), st.tuples()), json_values, max_size=2),
+)
+hosts = st.sampled_from(["localhost", "[::1]", "[::g]", "a,b", "h:1", "h:99999", "h:٣", "", "ü"])
+addresses = st.builds(
+    "{}{}{}".format,
+    st.sampled_from(["redis://", "rediss+cluster://", "redis+sentinel://", "unix://", "x://", ""]),
+    hosts,
+    st.sampled_from(["", "/0", "/x", "/service/1", f"?password={SECRET}", f"#{SECRET}", "/\0"]),
+)
+mutated_addresses = mutated(addresses.map(str.encode)).map(
+    lambda value: value.decode("utf-8", "surrogateescape")
+)
+paths = st.sampled_from(
+    ["/tmp/x", "~/x", "~nobody/x", "~\0", "~\ud800", "$HOME/x", "${\ud800}", "/\0"]
+)
+VALID: dict[str, st.SearchStrategy[t.Any]] = {
+    "region_id": st.just("cn-hangzhou"),
+    "client_id": st.just("client"),
+    "office_site_id": st.just("office"),
+    "end_user_id": st.just("alice"),
+    "endpoint": mostly(
+        ENDPOINT, st.sampled_from([None, "https://example.com:443", f"https://{SECRET}@x"])
+    ),
+    "validity": st.just(900),
+    "refresh_before": st.just(300),
+    "store": mostly(None, st.just("none"), addresses, mutated_addresses, paths),
+    "store_key": mostly(None, st.sampled_from([KEYS, KEYS[0], [SECRET], ["é"], ["QUFB"], []])),
+    "auth_method": st.sampled_from(["access_key", "anonymous"]),
+    "access_key_id": st.sampled_from([None, "id", "é"]),
+    "access_key_secret": st.sampled_from([None, SECRET, f"{SECRET} "]),
+    "security_token": st.sampled_from([None, SECRET]),
+    "signature_version": st.just("v3"),
+    "timeout": st.just(10.0),
+    "retries": st.just(3),
+    "deadline": st.just(60.0),
+    "validate_certs": st.booleans(),
+    "proxy": mostly(
+        None, st.sampled_from(["http://127.0.0.1:9", f"http://{SECRET}@x", f"https://{SECRET}"])
+    ),
+    "login_token": st.sampled_from([None, "", SECRET, f"{SECRET}\n"]),
+    "filters": mostly(
+        None, st.dictionaries(st.sampled_from([*IDENTITY, "x"]), any_values, max_size=2)
+    ),
+}
+OPTIONS = [*argument_spec(), "login_token", "filters"]
+options = st.builds(
+    lambda valid, changes: {**valid, **changes},
+    st.fixed_dictionaries({name: VALID.get(name, st.none()) for name in OPTIONS}),
+    mostly({}, st.dictionaries(st.sampled_from(OPTIONS), st.one_of(words, any_values), max_size=2)),
+)
+own_options = st.dictionaries(
+    st.sampled_from([*IDENTITY, "login_token"]), st.one_of(words, any_values), max_size=3
+)
+
+
+@PROFILE
+@given(options=options)
+def test_any_option_is_taken_or_refused(options):
+    get_option = options.get
+    with only_wuying_errors():
+        ask = read_ask(get_option)
+        assert ask.login_token is None or is_token(ask.login_token)
+        assert ask.session.key
+    with only_wuying_errors():
+        read_selection(get_option)(SESSION)
+    with only_wuying_errors():
+        with open_keeper(get_option, print) as keeper:
+            assert isinstance(keeper, Keeper)
+
+
+@PROFILE
+@given(options=options, sessions=st.lists(own_options, max_size=3))
+def test_any_list_of_sessions_is_taken_or_refused(options, sessions):
+    with only_wuying_errors():
+        asks = read_asks({**options, "login_token": None}.get, sessions)
+        assert len(asks) == len(sessions)
+
+
+@PROFILE
+@given(filters=st.one_of(VALID["filters"], any_values))
+def test_any_filter_is_taken_or_refused(filters):
+    with only_wuying_errors():
+        assert isinstance(read_filters(filters)(SESSION), bool)
+
+
+@PROFILE
+@given(address=st.one_of(addresses, any_text, words))
+def test_any_address_of_redis_is_taken_or_refused(address):
+    with only_wuying_errors():
+        assert str(parse_address(address))
