@@ -56,6 +56,7 @@ options:
     description:
       - How many seconds (up to 86400) everything may take together, waiting for another task's exchange of the same session, all
         attempts and, in a lookup, all terms included. Then a token that still lives is served with a warning, or the task fails.
+      - No attempt begins in the last second, or in the last tenth of O(timeout) where that is shorter, for one that is cut off may cost the token.
     type: float
     default: 60.0
   validate_certs:

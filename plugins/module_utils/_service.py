@@ -31,6 +31,8 @@ API_VERSION = "2020-10-02"
 BACKOFF = 0.5
 """The longest wait before the first further attempt, in seconds; it doubles with each."""
 BACKOFF_LIMIT = 16.0
+LEAST_TIME = 1.0
+"""How many seconds, or a tenth of ``timeout``, an attempt must have: one that is cut off may cost the token."""
 
 _PARAMETERS = {
     "region_id": "RegionId",
@@ -91,12 +93,13 @@ class Service:
         sent = clock_corrected = False
         retries = self._retries
         failure = ServiceError(
-            "The deadline passed before the exchange began, or the task was told to stop: "
+            "No time was left for an exchange before the deadline, or the task was told to stop: "
             "try again later, or raise deadline.",
             code="DeadlineExceeded",
             retryable=True,
         )
-        while self._pace.take_turn(deadline):
+        last_begin = deadline - min(LEAST_TIME, self._timeout / 10)
+        while self._pace.take_turn(last_begin):
             try:
                 return self._attempt(session, login_token, deadline)
             except ServiceError as error:
@@ -111,7 +114,7 @@ class Service:
                 retries -= 1
             if failure.busy:
                 self._pace.slow_down(wait)
-            if not again or deadline - time.monotonic() <= wait:
+            if not again or last_begin - time.monotonic() <= wait:
                 break
             if not failure.busy and not pause(wait):
                 break

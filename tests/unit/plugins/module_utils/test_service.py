@@ -380,7 +380,10 @@ def test_when_the_deadline_is_over_nothing_is_sent(emulator):
     assert count(emulator) == 0
 
 
-def test_an_attempt_ends_at_the_deadline_where_that_is_nearer_than_its_timeout(emulator):
+def test_an_attempt_ends_at_the_deadline_where_that_is_nearer_than_its_timeout(
+    emulator, monkeypatch
+):
+    monkeypatch.setattr(_service, "LEAST_TIME", 0.01)
     emulator.fault("stall", seconds=60)
     begun = time.monotonic()
     error = failure_of(emulator, seconds=0.3, timeout=30, retries=3)
@@ -390,11 +393,28 @@ def test_an_attempt_ends_at_the_deadline_where_that_is_nearer_than_its_timeout(e
 
 def test_attempts_end_at_the_deadline(emulator, monkeypatch):
     monkeypatch.setattr(_service, "BACKOFF", 0.2)
+    monkeypatch.setattr(_service, "LEAST_TIME", 0.01)
     emulator.fault("status", count=None)
     begun = time.monotonic()
     error = failure_of(emulator, seconds=0.5, retries=100)
     assert time.monotonic() - begun < PATIENCE
     assert error.code == "ServiceUnavailable"
+
+
+@pytest.mark.parametrize(("seconds", "timeout"), [(0.9, 60), (0.45, 5)])
+def test_an_attempt_that_might_be_cut_off_is_not_begun(emulator, seconds, timeout):
+    error = failure_of(emulator, seconds=seconds, timeout=timeout, retries=3)
+    assert (error.code, error.retryable, error.sent) == ("DeadlineExceeded", True, False)
+    assert count(emulator) == 0
+
+
+def test_no_further_attempt_begins_that_might_be_cut_off(emulator):
+    emulator.fault("throttle", retry_after=3000, count=None)
+    begun = time.monotonic()
+    error = failure_of(emulator, seconds=3.5, timeout=60, retries=3)
+    assert time.monotonic() - begun < 3
+    assert (error.code, error.retryable) == ("Throttling.User", True)
+    assert count(emulator) == 1
 
 
 def test_a_signal_that_waits_ends_the_attempts(emulator, monkeypatch):
