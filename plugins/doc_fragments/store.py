@@ -16,8 +16,8 @@ options:
       - Either the absolute path of a directory, in which C(~) and environment variables are expanded. It is made where it
         is missing, with mode C(0700) and files of C(0600). A directory or file that other users have access to, or that
         belongs to another user, is refused.
-      - A session has the files C(KEY.json), and C(KEY.lock), which stays. A damaged record is kept as C(KEY.damaged-TIME) and may hold
-        a token. Remove it when you have looked at it.
+      - A session has the files C(KEY.record), and C(KEY.lock), which stays. They are written in place, and take up to 64 KiB of the disk. A damaged
+        record is kept as C(KEY.damaged-TIME) and may hold a token. Remove it when you have looked at it.
       - Or the address of Redis, for controllers that live in containers or on several machines, V(redis://HOST:PORT/DB), V(rediss://HOST:PORT/DB) (with TLS)
         or V(unix:///PATH) for one server, V(redis+cluster://HOST:PORT,HOST:PORT) for a Redis Cluster and
         V(redis+sentinel://HOST:PORT,HOST:PORT/SERVICE/DB) for Sentinel. The last two become V(rediss+cluster://) and V(rediss+sentinel://) with TLS. User

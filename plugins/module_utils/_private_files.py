@@ -67,15 +67,6 @@ def open_private(name: str, folder: int, flags: int) -> int:
     return file
 
 
-def read_private(name: str, folder: int, limit: int) -> bytes:
-    """Return what a plain file in an open folder holds, at most ``limit`` bytes."""
-    file = open_private(name, folder, os.O_RDONLY)
-    try:
-        return os.read(file, limit)
-    finally:
-        os.close(file)
-
-
 def _check_private(status: os.stat_result, what: str, mode: str) -> None:
     if status.st_uid != os.geteuid():
         reason = "belongs to another user"
@@ -87,15 +78,3 @@ def _check_private(status: os.stat_result, what: str, mode: str) -> None:
         f"{what} {reason}: give it to the user who runs the task, with mode {mode}, or choose another store.",
         code="StoreUnsafe",
     )
-
-
-def reserve(file: int, size: int) -> None:
-    """Have ``size`` bytes allocated on the disk for a file, without changing what it holds."""
-    try:
-        os.posix_fallocate(file, 0, size)
-    except (AttributeError, OSError) as error:
-        if getattr(error, "errno", None) not in (None, errno.EOPNOTSUPP, errno.EINVAL):
-            raise
-        missing = size - os.fstat(file).st_size
-        if missing > 0:
-            os.pwrite(file, bytes(missing), size - missing)

@@ -18,8 +18,10 @@ import time
 import typing as t
 import urllib.request
 from pathlib import Path
+from unittest import mock
 
-from ansible_collections.wuying.workspace.plugins.module_utils import _redis_scripts
+from ansible_collections.wuying.workspace.plugins.module_utils import _pages, _redis_scripts
+from ansible_collections.wuying.workspace.plugins.module_utils._pages import Pages, Value
 from ansible_collections.wuying.workspace.plugins.module_utils._session import (
     LINEAGE_LENGTH,
     Record,
@@ -100,16 +102,30 @@ def directory(folder: Path) -> t.Iterator[Stock]:
 
     def put(records: list[Record]) -> None:
         for record in records:
-            # As the exchange before leaves them: the lock file stays.
-            for suffix, data in ((".json", record.dump()), (".lock", b"")):
-                path = store / f"{record.session.key}{suffix}"
-                with open(path, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as f:
-                    f.write(data)
+            # As the exchanges before leave them: both pages are written, and the lock file stays.
+            with _new_file(store / f"{record.session.key}.record") as file:
+                pages = Pages(file)
+                for _page in range(2):
+                    pages.write(Value(record.dump().rstrip()))
+                pages.reserve()
+            with _new_file(store / f"{record.session.key}.lock"):
+                pass
 
     try:
-        yield Stock("directory", str(store), put)
+        # What is put there is synced once, in the end.
+        with mock.patch.object(_pages, "_sync", lambda _file: None):
+            yield Stock("directory", str(store), put)
     finally:
         shutil.rmtree(store)
+
+
+@contextlib.contextmanager
+def _new_file(path: Path) -> t.Iterator[int]:
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        yield file
+    finally:
+        os.close(file)
 
 
 @contextlib.contextmanager

@@ -26,6 +26,7 @@ from ansible_collections.wuying.workspace.tests.unit.plugins.lookup.lookup_house
     IDENTITY,
     trust_as_template,
 )
+from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.house import read_file
 
 NAMES = [f"user-{number}" for number in range(8)]
 
@@ -125,7 +126,7 @@ def test_no_thread_is_left_afterwards(house):
 
 def envelopes(house: t.Any) -> list[set[str]]:
     """Return the keys of each record's JSON."""
-    return [set(json.loads(path.read_bytes())) for path in house.store.glob("*.json")]
+    return [set(json.loads(read_file(path).record)) for path in house.store.glob("*.record")]
 
 
 @pytest.mark.parametrize("as_list", [True, False])
@@ -166,10 +167,10 @@ def test_a_second_key_reads_and_the_first_writes(house):
 @pytest.mark.parametrize("store_key", ["another", None])
 def test_a_record_whose_key_is_not_at_hand_is_an_error_and_stays(house, store_key):
     house.start(store_key=new_key())
-    before = [path.read_bytes() for path in house.store.glob("*.json")]
+    before = [path.read_bytes() for path in house.store.glob("*.record")]
     message = house.failure_of("alice", store_key=store_key and new_key())
     assert "WrongStoreKey" in message
-    assert [path.read_bytes() for path in house.store.glob("*.json")] == before
+    assert [path.read_bytes() for path in house.store.glob("*.record")] == before
     assert house.requests() == 0
 
 

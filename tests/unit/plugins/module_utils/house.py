@@ -7,11 +7,14 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import time
 import typing as t
+from pathlib import Path
 
 from ansible_collections.wuying.workspace.plugins.module_utils import _attempt
 from ansible_collections.wuying.workspace.plugins.module_utils._keeper import Keeper
+from ansible_collections.wuying.workspace.plugins.module_utils._pages import Pages, Value
 from ansible_collections.wuying.workspace.plugins.module_utils._promise import Ask, Outcome
 from ansible_collections.wuying.workspace.plugins.module_utils._service import Service
 from ansible_collections.wuying.workspace.plugins.module_utils._session import (
@@ -32,6 +35,26 @@ def put(store: Store, record: Record) -> None:
     with store.lock(record.session.key, time.monotonic() + 10) as slot:
         slot.begin(_attempt.begin(None, record.login_token, "a test"))
         slot.keep(record)
+
+
+def file_of(store_path: Path, session: Session) -> Path:
+    """Return the file in which a directory store keeps a session."""
+    return store_path / f"{session.key}.record"
+
+
+def write_file(path: Path, record: bytes, note: bytes = b"") -> None:
+    """Write a session's file with whatever lines of a record and a note."""
+    path.unlink(missing_ok=True)
+    with open(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600), "rb+") as file:
+        Pages(file.fileno()).write(Value(record.rstrip(), note.rstrip()))
+
+
+def read_file(path: Path) -> Value:
+    """Return the lines of the record and the note in a session's file."""
+    with path.open("rb") as file:
+        value = Pages(file.fileno()).value
+    assert value is not None
+    return value
 
 
 def leave_note(store: Store, session: Session, token: str) -> None:

@@ -15,16 +15,15 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.wuying.workspace.plugins.module_utils import _attempt
+from ansible_collections.wuying.workspace.plugins.module_utils import _attempt, _pages
 from ansible_collections.wuying.workspace.plugins.module_utils._directory_store import (
-    RESERVED,
     DirectoryStore,
-    _Files,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._errors import (
     LockTimeout,
     StoreError,
 )
+from ansible_collections.wuying.workspace.plugins.module_utils._pages import ROOM
 from ansible_collections.wuying.workspace.plugins.module_utils._session import (
     TOKEN_LENGTH,
     Record,
@@ -33,9 +32,11 @@ from ansible_collections.wuying.workspace.plugins.module_utils._session import (
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._store import Kept
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.house import (
+    file_of,
     leave_note,
     put,
     session_at,
+    write_file,
 )
 
 SESSION = session_at("https://ecd.cn-hangzhou.aliyuncs.com")
@@ -65,7 +66,7 @@ def test_the_folder_is_0700_and_its_files_are_0600_whatever_the_umask(
         os.umask(before)
     assert stat.S_IMODE(store_path.stat().st_mode) == 0o700
     files = {path.suffix: stat.S_IMODE(path.stat().st_mode) for path in store_path.iterdir()}
-    assert files == {".json": 0o600, ".lock": 0o600, ".next": 0o600}
+    assert files == {".record": 0o600, ".lock": 0o600}
 
 
 def test_files_are_named_after_the_sessions_key_and_nothing_of_the_session(
@@ -73,8 +74,8 @@ def test_files_are_named_after_the_sessions_key_and_nothing_of_the_session(
 ) -> None:
     put(store, RECORD)
     assert sorted(path.name for path in store_path.iterdir()) == [
-        f"{SESSION.key}.json",
         f"{SESSION.key}.lock",
+        f"{SESSION.key}.record",
     ]
     assert len(SESSION.key) == 64
     assert set(SESSION.key) <= set("0123456789abcdef")
@@ -92,7 +93,7 @@ def test_reading_creates_nothing(store: DirectoryStore, store_path: Path) -> Non
 
 def test_missing_parents_are_made(tmp_path: Path) -> None:
     put(DirectoryStore(str(tmp_path / "a" / "b" / "store")), RECORD)
-    assert (tmp_path / "a" / "b" / "store" / f"{SESSION.key}.json").exists()
+    assert (tmp_path / "a" / "b" / "store" / f"{SESSION.key}.record").exists()
 
 
 @pytest.mark.parametrize("mode", [0o750, 0o705, 0o777, 0o720, 0o702])
@@ -104,7 +105,7 @@ def test_a_folder_that_others_have_access_to_is_refused(
     _is_refused(store, "is open to other users")
 
 
-@pytest.mark.parametrize("suffix", ["json", "next", "lock"])
+@pytest.mark.parametrize("suffix", ["record", "lock"])
 @pytest.mark.parametrize("mode", [0o640, 0o602])
 def test_a_file_that_others_have_access_to_is_refused(
     store: DirectoryStore, store_path: Path, suffix: str, mode: int
@@ -119,7 +120,7 @@ def test_a_file_that_others_have_access_to_is_refused(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
-@pytest.mark.parametrize("what", ["folder", "json", "next", "lock"])
+@pytest.mark.parametrize("what", ["folder", "record", "lock"])
 def test_what_belongs_to_another_user_is_refused(
     store: DirectoryStore, store_path: Path, what: str
 ) -> None:
@@ -145,7 +146,7 @@ def test_a_file_in_place_of_the_folder_is_refused(store: DirectoryStore, store_p
     _is_refused(store, "not a plain directory")
 
 
-@pytest.mark.parametrize("suffix", ["json", "next", "lock"])
+@pytest.mark.parametrize("suffix", ["record", "lock"])
 @pytest.mark.parametrize("kind", ["symbolic link", "FIFO", "folder"])
 def test_what_is_no_plain_file_is_refused_without_waiting(
     store: DirectoryStore, store_path: Path, tmp_path: Path, suffix: str, kind: str
@@ -216,46 +217,72 @@ def test_the_lock_file_stays(store: DirectoryStore, store_path: Path) -> None:
     assert lock.stat().st_ino == inode
 
 
-def test_space_for_the_largest_record_is_reserved_before_the_note(
-    store: DirectoryStore, store_path: Path
-) -> None:
+def test_space_is_reserved_before_the_note(store: DirectoryStore, store_path: Path) -> None:
     leave_note(store, SESSION, "v1second")
-    file = store_path / f"{SESSION.key}.next"
-    assert file.stat().st_blocks * 512 >= RESERVED
-    assert len(_largest_record().dump()) <= RESERVED
+    assert file_of(store_path, SESSION).stat().st_blocks * 512 >= 2 * ROOM
+
+
+def test_an_exchange_needs_no_space_that_the_one_before_has_not_taken(
+    store: DirectoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(store, RECORD)
+
+    def full(*_arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    newer = RECORD._replace(login_token="v1" + "x" * 1000)
+    put(store, newer)
+    assert store.read(SESSION.key) == Kept(newer)
+
+
+def test_a_new_session_that_finds_no_space_leaves_nothing(
+    store: DirectoryStore, store_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(StoreError, match="No space left"):
+        leave_note(store, SESSION, "v1second")
+    assert [path.suffix for path in store_path.iterdir()] == [".lock"]
 
 
 def test_the_largest_record_is_kept_and_read_again(store: DirectoryStore) -> None:
     record = _largest_record()
     put(store, record)
     assert store.read(record.session.key).record == record
+    leave_note(store, record.session, "v1second")
+    assert store.read(record.session.key).record == record
+    assert store.read(record.session.key).doubts("v1second")
 
 
 def test_a_record_is_on_the_disk_step_by_step_before_it_is_told(
-    store: DirectoryStore, store_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: DirectoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps: list[str] = []
 
-    def traced(name: str) -> None:
-        call = getattr(os, name)
+    def traced(module: t.Any, name: str) -> None:
+        call = getattr(module, name)
 
         def run(*arguments: object, **keywords: object) -> object:
-            is_folder = name == "fsync" and stat.S_ISDIR(
-                os.fstat(t.cast(int, arguments[0])).st_mode
-            )
+            is_folder = stat.S_ISDIR(os.fstat(t.cast(int, arguments[0])).st_mode)
             steps.append(f"{name} of the folder" if is_folder else name)
             return call(*arguments, **keywords)
 
-        monkeypatch.setattr(os, name, run)
+        monkeypatch.setattr(module, name, run)
 
-    for name in ("posix_fallocate", "pwrite", "ftruncate", "fsync", "rename"):
-        traced(name)
+    for module, name in ((os, "posix_fallocate"), (os, "pwrite"), (_pages, "_sync"), (os, "fsync")):
+        traced(module, name)
     with store.lock(SESSION.key, soon()) as slot:
         slot.begin(_attempt.begin(None, "v1first", ""))
-        assert steps == ["posix_fallocate", "pwrite", "fsync"]
+        assert steps == ["posix_fallocate"] * 2 + ["pwrite", "_sync", "fsync of the folder"]
         steps.clear()
         slot.keep(RECORD)
-        assert steps == ["pwrite", "ftruncate", "fsync", "rename", "fsync of the folder"]
+        assert steps == ["pwrite", "_sync"]
+    steps.clear()
+    put(store, RECORD)
+    assert steps == ["pwrite", "_sync"] * 2
 
 
 def test_a_note_is_read_while_the_record_stays(store: DirectoryStore) -> None:
@@ -267,23 +294,44 @@ def test_a_note_is_read_while_the_record_stays(store: DirectoryStore) -> None:
     assert not kept.doubts("v1third")
 
 
-@pytest.mark.parametrize("content", [b"", bytes(RESERVED)])
-def test_space_without_a_note_is_no_note(
-    store: DirectoryStore, store_path: Path, content: bytes
-) -> None:
+def test_a_file_without_a_note_is_none(store: DirectoryStore, store_path: Path) -> None:
     put(store, RECORD)
-    _write(store_path / f"{SESSION.key}.next", content)
-    assert store.read(SESSION.key).attempt is None
+    file_of(store_path, SESSION).write_bytes(b"")
+    assert store.read(SESSION.key) == Kept()
 
 
-@pytest.mark.parametrize("content", [RECORD.dump(), RECORD.dump()[:20], b"{}\n", b"\xff"])
+@pytest.mark.parametrize("content", [RECORD.dump(), RECORD.dump()[:20], b"{}", b"\xff"])
 def test_a_note_that_cannot_be_read_doubts_every_token(
     store: DirectoryStore, store_path: Path, content: bytes
 ) -> None:
     put(store, RECORD)
-    _write(store_path / f"{SESSION.key}.next", content)
+    write_file(file_of(store_path, SESSION), RECORD.dump(), content)
     assert store.read(SESSION.key).doubts("v1second")
     assert store.read(SESSION.key).record == RECORD
+
+
+def test_where_neither_page_is_whole_every_token_is_doubted(
+    store: DirectoryStore, store_path: Path
+) -> None:
+    put(store, RECORD)
+    file = file_of(store_path, SESSION)
+    write_file(file, RECORD.dump())
+    file.write_bytes(file.read_bytes().replace(b"v1second", b"v1secona"))
+    kept = store.read(SESSION.key)
+    assert (kept.record, kept.damage) == (None, "neither of its pages is whole")
+    assert kept.doubts("v1second")
+
+
+def test_a_record_whose_file_was_removed_meanwhile_is_kept_all_the_same(
+    store: DirectoryStore, store_path: Path
+) -> None:
+    put(store, RECORD)
+    newer = RECORD._replace(login_token="v1third")
+    with store.lock(SESSION.key, soon()) as slot:
+        slot.begin(_attempt.begin(slot.read().attempt, "v1second", ""))
+        file_of(store_path, SESSION).unlink()
+        slot.keep(newer)
+    assert store.read(SESSION.key) == Kept(newer)
 
 
 def test_readers_see_the_old_record_or_the_new_one_and_nothing_else(
@@ -309,25 +357,25 @@ def test_readers_see_the_old_record_or_the_new_one_and_nothing_else(
     assert seen <= {record.login_token for record in records}
 
 
-def test_who_reads_while_an_exchange_ends_sees_its_record_or_its_note(
+def test_who_reads_while_exchanges_end_sees_a_record_whole(
     store: DirectoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(store, RECORD)
     newer = RECORD._replace(login_token="v1third")
-    load = _Files._load
-    loads: list[str] = []
+    pread = os.pread
+    reads: list[int] = []
 
-    def load_slowly(files: _Files, name: str) -> bytes | None:
-        data = load(files, name)
-        loads.append(name)
-        if len(loads) == 1:
+    def read_slowly(file: int, size: int, offset: int) -> bytes:
+        data = pread(file, size, offset)
+        reads.append(offset)
+        if len(reads) == 1:
             put(store, newer)
         return data
 
-    leave_note(store, SESSION, "v1second")
-    monkeypatch.setattr(_Files, "_load", load_slowly)
+    monkeypatch.setattr(os, "pread", read_slowly)
     kept = store.read(SESSION.key)
-    assert kept.record == newer or kept.doubts("v1second")
+    assert kept.damage is None
+    assert kept.record == newer or kept.doubts("v1third")
 
 
 def test_a_descriptor_is_never_left_open(store: DirectoryStore, store_path: Path) -> None:
@@ -337,7 +385,7 @@ def test_a_descriptor_is_never_left_open(store: DirectoryStore, store_path: Path
         store.read(SESSION.key)
         put(store, RECORD)
         leave_note(store, SESSION, "v1second")
-    (store_path / f"{SESSION.key}.json").chmod(0o640)
+    file_of(store_path, SESSION).chmod(0o640)
     for _turn in range(5):
         with pytest.raises(StoreError):
             store.read(SESSION.key)
@@ -347,11 +395,6 @@ def test_a_descriptor_is_never_left_open(store: DirectoryStore, store_path: Path
 def _is_refused(store: DirectoryStore, reason: str) -> None:
     with pytest.raises(StoreError, match=reason), store.lock(SESSION.key, soon()):
         pass
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.write_bytes(content)
-    path.chmod(0o600)
 
 
 def _largest_record() -> Record:

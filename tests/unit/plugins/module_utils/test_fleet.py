@@ -47,7 +47,11 @@ from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.fleet 
     ends,
     outcome_of,
 )
-from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.house import put
+from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.house import (
+    file_of,
+    put,
+    write_file,
+)
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.redis_server import (
     RedisServers,
     require_redis,
@@ -91,7 +95,7 @@ def new_key() -> str:
 
 def record_file(fleet: Fleet, store_path: Path, name: str) -> Path:
     """Return the file that has a user's record."""
-    return store_path / f"{fleet.session(name).key}.json"
+    return file_of(store_path, fleet.session(name))
 
 
 # Who comes first
@@ -254,7 +258,7 @@ def test_records_that_cannot_be_read_are_reported_by_key_and_others_go_on(
     keys = {name: fleet.session(name).key for name in ("damaged", "newer")}
     record_file(fleet, store_path, "damaged").write_bytes(b"{")
     newer = {"format": 99, "session": fleet.session("newer").identity()}
-    record_file(fleet, store_path, "newer").write_bytes(dump_line(newer))
+    write_file(record_file(fleet, store_path, "newer"), dump_line(newer))
     reports = fleet.keep()
     assert ends(reports) == {
         keys["damaged"]: "DamagedRecord",

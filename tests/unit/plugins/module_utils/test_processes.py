@@ -14,7 +14,7 @@ import typing as t
 
 import pytest
 
-from ansible_collections.wuying.workspace.plugins.module_utils import _directory_store
+from ansible_collections.wuying.workspace.plugins.module_utils import _pages
 from ansible_collections.wuying.workspace.plugins.module_utils._errors import (
     LoginRequired,
     WuyingError,
@@ -71,32 +71,42 @@ def test_64_processes_that_ask_a_failing_service_send_one_tasks_retries(house: H
     assert house.requests() <= 2
 
 
-def run_and_die(house: House, monkeypatch: pytest.MonkeyPatch, instant: str) -> None:
-    """Ask in a process that is killed at an instant of the exchange."""
+def run_and_die(
+    house: House, monkeypatch: pytest.MonkeyPatch, call: str, number: int, written: float
+) -> None:
+    """Ask in a process that is killed in a call, the first or the second of its name, with a part of its data written."""
+    module = os if hasattr(os, call) else _pages
+    real = getattr(module, call)
+    calls: list[object] = []
 
-    def die(*_arguments: object, **_keywords: object) -> t.NoReturn:
+    def die(file: int, *arguments: t.Any) -> t.Any:
+        calls.append(None)
+        if len(calls) < number:
+            return real(file, *arguments)
+        if arguments:
+            data, offset = arguments
+            real(file, data[: int(len(data) * written)], offset)
         os.kill(os.getpid(), signal.SIGKILL)
         raise AssertionError
 
     with monkeypatch.context() as patch:
-        module, _dot, name = instant.rpartition(".")
-        patch.setattr({"os": os, "store": _directory_store._Files}[module], name, die)
+        patch.setattr(module, call, die)
         process = FORK.Process(target=house.ask)
         process.start()
         process.join(60)
     assert process.exitcode == -signal.SIGKILL
 
 
-# Between the answer and the rename: the answer is there, and not yet kept.
-AFTER_THE_ANSWER = ["store.keep", "os.ftruncate", "os.rename"]
+# How much of the record was written when the process was killed: the answer is there, and not yet kept.
+TORN = [0, 0.3, 0.9]
 
 
-@pytest.mark.parametrize("instant", AFTER_THE_ANSWER)
-def test_after_a_kill_before_the_rename_the_next_task_says_that_the_outcome_is_unknown(
-    rotating_house: House, monkeypatch: pytest.MonkeyPatch, instant: str
+@pytest.mark.parametrize("written", TORN)
+def test_after_a_kill_before_the_answer_is_kept_the_next_task_says_that_the_outcome_is_unknown(
+    rotating_house: House, monkeypatch: pytest.MonkeyPatch, written: float
 ) -> None:
     record = rotating_house.have("stale")
-    run_and_die(rotating_house, monkeypatch, instant)
+    run_and_die(rotating_house, monkeypatch, "pwrite", 2, written)
     assert rotating_house.kept().record == record
     with pytest.raises(LoginRequired, match="log in again") as caught:
         rotating_house.ask()
@@ -104,20 +114,31 @@ def test_after_a_kill_before_the_rename_the_next_task_says_that_the_outcome_is_u
     assert rotating_house.ask(rotating_house.emulator.issue()).changed
 
 
-@pytest.mark.parametrize("instant", AFTER_THE_ANSWER)
+@pytest.mark.parametrize("written", TORN)
 def test_after_the_same_kill_a_service_that_does_not_rotate_recovers_by_itself(
-    house: House, monkeypatch: pytest.MonkeyPatch, instant: str
+    house: House, monkeypatch: pytest.MonkeyPatch, written: float
 ) -> None:
     record = house.have("stale")
-    run_and_die(house, monkeypatch, instant)
+    run_and_die(house, monkeypatch, "pwrite", 2, written)
     assert house.kept().record == record
     assert house.ask().changed
     assert house.kept().attempt is None
 
 
-@pytest.mark.parametrize("instant", ["os.posix_fallocate", "os.pwrite"])
+def test_after_a_kill_when_the_answer_is_written_it_is_kept(
+    rotating_house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = rotating_house.have("stale")
+    run_and_die(rotating_house, monkeypatch, "_sync", 2, 0)
+    outcome = rotating_house.ask()
+    assert not outcome.changed
+    assert outcome.record != record
+    assert rotating_house.ask(force=True).changed
+
+
+@pytest.mark.parametrize("written", TORN)
 def test_after_a_kill_before_the_note_nothing_was_sent_and_nothing_is_doubted(
-    rotating_house: House, monkeypatch: pytest.MonkeyPatch, instant: str
+    rotating_house: House, monkeypatch: pytest.MonkeyPatch, written: float
 ) -> None:
     record = rotating_house.have("current")
     with monkeypatch.context() as patch:
@@ -128,7 +149,7 @@ def test_after_a_kill_before_the_note_nothing_was_sent_and_nothing_is_doubted(
                 Ask(house.session, force=True), house.warnings.append
             ),
         )
-        run_and_die(rotating_house, monkeypatch, instant)
+        run_and_die(rotating_house, monkeypatch, "pwrite", 1, written)
     assert rotating_house.requests() == 0
     assert rotating_house.ask() == (False, record, record, None)
 

@@ -39,9 +39,12 @@ from ansible_collections.wuying.workspace.plugins.module_utils._session import (
 from ansible_collections.wuying.workspace.plugins.module_utils._store import Store
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.house import (
     House,
+    file_of,
     leave_note,
     put,
+    read_file,
     session_at,
+    write_file,
 )
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.redis_server import (
     RedisServers,
@@ -90,7 +93,7 @@ def fixture_store_with(store_path: Path) -> t.Callable[..., DirectoryStore]:
 @pytest.fixture(name="file")
 def fixture_file(store_path: Path) -> Path:
     """Return the file of the record."""
-    return store_path / f"{SESSION.key}.json"
+    return file_of(store_path, SESSION)
 
 
 def failure_of(store: Store) -> str:
@@ -197,7 +200,7 @@ def test_the_name_of_a_key_in_the_envelope_does_not_give_the_key_away(
 ) -> None:
     key = new_key()
     put(store_with(key), record_of())
-    envelope = json.loads(file.read_bytes())
+    envelope = json.loads(read_file(file).record)
     raw = base64.urlsafe_b64decode(key)
     assert set(envelope) == {"envelope", "key", "sealed"}
     assert len(envelope["key"]) == 16
@@ -238,14 +241,14 @@ def test_not_even_a_new_login_or_force_overwrites_a_record_whose_key_is_not_at_h
     session = session_at(emulator.url)
     house = House(store_with(new_key()), emulator, session)
     house.have("stale")
-    before = (store_path / f"{session.key}.json").read_bytes()
+    before = file_of(store_path, session).read_bytes()
     house.store = store_with(*([new_key()] if keys == "another" else []))
     for ask in ({}, {"force": True}, {"login_token": emulator.issue()}):
         with pytest.raises(StoreError) as caught:
             house.ask(**ask)
         assert caught.value.code == "WrongStoreKey"
     assert house.requests() == 0
-    assert (store_path / f"{session.key}.json").read_bytes() == before
+    assert file_of(store_path, session).read_bytes() == before
 
 
 # Damage
@@ -281,9 +284,9 @@ def test_an_envelope_that_was_changed_is_damaged_and_set_aside(
     session = session_at(emulator.url)
     house = House(store_with(new_key()), emulator, session)
     record = house.have("current")
-    path = store_path / f"{session.key}.json"
-    data = dump_line(tampered(json.loads(path.read_bytes()))[change])
-    path.write_bytes(data)
+    path = file_of(store_path, session)
+    write_file(path, dump_line(tampered(json.loads(read_file(path).record))[change]))
+    data = path.read_bytes()
     kept = house.kept()
     assert kept.record is None
     assert kept.damage
@@ -301,8 +304,7 @@ def test_a_record_of_another_session_is_damaged_though_its_key_is_right(
     store = store_with(new_key())
     put(store, record_of())
     other = SESSION._replace(end_user_id="bob")
-    (store_path / f"{other.key}.json").write_bytes(file.read_bytes())
-    (store_path / f"{other.key}.json").chmod(0o600)
+    write_file(file_of(store_path, other), read_file(file).record)
     assert store.read(other.key).damage == "it belongs to another session"
 
 
@@ -311,8 +313,8 @@ def test_an_envelope_of_a_newer_format_is_an_error_and_stays_as_it_is(
 ) -> None:
     store = store_with(new_key())
     put(store, record_of())
-    data = dump_line({**json.loads(file.read_bytes()), "envelope": 2})
-    file.write_bytes(data)
+    write_file(file, dump_line({**json.loads(read_file(file).record), "envelope": 2}))
+    data = file.read_bytes()
     with pytest.raises(StoreError) as caught:
         store.read(SESSION.key)
     assert caught.value.code == "NewerFormat"
@@ -339,13 +341,14 @@ def test_a_record_in_the_clear_is_read_and_encrypted_at_the_next_exchange(
     house.store = store_with(key)
     assert house.ask().record == record
     assert house.kept().outdated
-    path = store_path / f"{session.key}.json"
+    path = file_of(store_path, session)
     assert record.login_token.encode() in path.read_bytes()
     new = house.ask(force=True).record
     assert new is not None
     assert not house.kept().outdated
-    assert new.login_token.encode() not in path.read_bytes()
-    assert path.read_bytes().startswith(b'{"envelope":')
+    for token in (record.login_token, new.login_token):
+        assert token.encode() not in path.read_bytes()
+    assert read_file(path).record.startswith(b'{"envelope":')
 
 
 def test_a_refused_record_is_encrypted_too(
@@ -395,7 +398,7 @@ def test_a_record_that_cannot_be_written_anew_stays_as_it_was(
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert caught.value.code == "StoreUnavailable"
     assert file.read_bytes() == before
-    assert sorted(path.suffix for path in store_path.iterdir()) == [".json", ".lock"]
+    assert sorted(path.suffix for path in store_path.iterdir()) == [".lock", ".record"]
 
 
 # Redis

@@ -478,7 +478,7 @@ def test_the_environment_gives_token_store_and_credentials(house, monkeypatch):
     nothing = {"store": None, "access_key_id": None, "access_key_secret": None}
     assert house.run(**nothing)["changed"] is True
     assert house.run(**nothing)["changed"] is False
-    assert list(house.store.glob("*.json"))
+    assert list(house.store.glob("*.record"))
 
 
 def test_an_option_comes_before_the_environment(house, monkeypatch, tmp_path):

@@ -20,8 +20,10 @@ from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.fleet 
     STALE,
 )
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.house import (
+    file_of,
     leave_note,
     put,
+    write_file,
 )
 from ansible_collections.wuying.workspace.tests.unit.plugins.modules.fleet_house import (
     House,
@@ -43,7 +45,7 @@ def fixture_full(house):
     records = house.have({"current": CURRENT, "stale": STALE, "expired": EXPIRED, "ended": 500})
     put(house.store, records["ended"].as_ended("InvalidLoginToken"))
     house.have({"damaged": CURRENT})
-    (house.path / f"{house.session('damaged').key}.json").write_bytes(b"{")
+    file_of(house.path, house.session("damaged")).write_bytes(b"{")
     return house
 
 
@@ -91,7 +93,7 @@ def test_a_damaged_record_says_what_is_wrong_and_stays_where_it_is(full):
     before = {path.name: path.read_bytes() for path in full.path.iterdir()}
     entry = full.run()["sessions"][-1]
     key = full.session("damaged").key
-    assert entry == {"key": key, "state": "damaged", "damage": "it is not JSON"}
+    assert entry == {"key": key, "state": "damaged", "damage": "neither of its pages is whole"}
     assert {path.name: path.read_bytes() for path in full.path.iterdir()} == before
 
 
@@ -165,7 +167,7 @@ def test_a_store_that_cannot_be_used_is_an_error(house):
 
 
 def test_a_record_of_a_newer_format_is_an_error(full):
-    (full.path / f"{full.session('stale').key}.json").write_bytes(dump_line({"format": 99}))
+    write_file(file_of(full.path, full.session("stale")), dump_line({"format": 99}))
     assert full.run()["error_code"] == "NewerFormat"
 
 

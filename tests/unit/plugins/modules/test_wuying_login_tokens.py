@@ -25,6 +25,11 @@ from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.fleet 
     EXPIRED,
     STALE,
 )
+from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.house import (
+    file_of,
+    read_file,
+    write_file,
+)
 from ansible_collections.wuying.workspace.tests.unit.plugins.modules.fleet_house import (
     House,
     by_user,
@@ -399,13 +404,13 @@ def test_without_credentials_each_due_session_fails_and_others_are_served(house)
     assert result["counts"] == counts(total=3, served=1, failed=2)
     assert {entry["error_code"] for entry in result["sessions"]} == {"MissingCredentials"}
     assert house.requests() == 0
-    assert not list(house.path.glob("*.next"))
+    assert not any(read_file(path).note for path in house.path.glob("*.record"))
 
 
 def test_a_record_that_cannot_be_read_is_shown_by_its_key_and_others_go_on(house):
     house.have({"alice": STALE, "bob": STALE})
     key = house.session("bob").key
-    (house.path / f"{key}.json").write_bytes(dump_line({"format": 99}))
+    write_file(file_of(house.path, house.session("bob")), dump_line({"format": 99}))
     result = house.run(filters={"end_user_id": "alice"})
     assert result["counts"] == counts(total=2, exchanged=1, failed=1)
     entry = by_user(result)[key]

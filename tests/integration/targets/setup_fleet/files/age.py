@@ -8,12 +8,26 @@ from __future__ import annotations
 
 import json
 import sys
+import zlib
 from pathlib import Path
 
+PAGE = 65536
+
 folder, seconds, users = Path(sys.argv[1]), float(sys.argv[2]), sys.argv[3:]
-for file in folder.glob("*.json"):
-    record = json.loads(file.read_text())
-    if not users or record["session"]["end_user_id"] in users:
-        record["obtained_at"] -= seconds
-        record["expires_at"] -= seconds
-        file.write_text(json.dumps(record))
+for path in folder.glob("*.record"):
+    with path.open("rb+") as file:
+        pages = []
+        for offset in (0, PAGE):
+            file.seek(offset)
+            checksum, length = file.readline().partition(b" ")[::2]
+            data = file.read(int(length or 0))
+            if checksum == b"%08x" % zlib.crc32(data):
+                number, line, note, _end = data.split(b"\n")
+                pages.append((int(number), offset, json.loads(line or b"{}"), note))
+        number, offset, record, note = max(pages)
+        if record and (not users or record["session"]["end_user_id"] in users):
+            record["obtained_at"] -= seconds
+            record["expires_at"] -= seconds
+            data = b"%d\n%s\n%s\n" % (number, json.dumps(record).encode(), note)
+            file.seek(offset)
+            file.write(b"%08x %d\n%s" % (zlib.crc32(data), len(data), data))

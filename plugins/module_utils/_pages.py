@@ -1,0 +1,131 @@
+# Copyright (c) 2026 The wuying.workspace authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this file is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""A file of two pages that holds one value: it is replaced whole, durably, and in place.
+
+Each write goes to the page of the older value, with a number one higher and a checksum. So whatever ends a write, the
+newest page that is whole holds the value from before it or the one from after it. Nothing is created, removed or
+renamed, and no space is taken: the two costs of a file that replaces another, and the two ways in which it can fail.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import typing as t
+import zlib
+
+PAGE = 65536
+"""Where the second page begins, and how long a page may be. Space that is not used is not taken."""
+GROWTH = 12288
+"""By how many bytes a value may grow in a write for which space was reserved: by a token, and a note."""
+ROOM = 16384
+"""How many bytes are taken beyond a value where space is reserved, so that it need not be done each time."""
+
+_sync: t.Callable[[int], None] = getattr(os, "fdatasync", os.fsync)
+
+
+class Value(t.NamedTuple):
+    """A session's record and the note of its exchange, a line each; empty where there is none."""
+
+    record: bytes = b""
+    note: bytes = b""
+
+
+class Pages:
+    """The two pages of an open file. Who writes holds a lock since before they were opened."""
+
+    def __init__(self, file: int) -> None:
+        """Read the file's newest value."""
+        self._file = file
+        self._number = 0
+        self._lengths = [0, 0]
+        self.value = self._read()
+        """An empty one where none was ever written, None where neither page is whole."""
+
+    def reserve(self) -> None:
+        """Have the space allocated for two writes of values that are up to :data:`GROWTH` bytes longer than this one."""
+        length = sum(map(len, self.value or ()))
+        if os.fstat(self._file).st_blocks * 512 < 2 * min(PAGE, length + GROWTH):
+            for place in (0, 1):
+                _allocate(self._file, place * PAGE, min(PAGE, length + ROOM))
+
+    def write(self, value: Value) -> None:
+        """Replace the value, durably."""
+        number = self._number + 1
+        place = number % 2
+        data = _dump(number, value)
+        if len(data) > PAGE:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+        # What was longer leaves nothing behind.
+        _write(self._file, data.ljust(self._lengths[place], b"\0"), place * PAGE)
+        _sync(self._file)
+        self._number, self._lengths[place], self.value = number, len(data), value
+
+    def _read(self) -> Value | None:
+        for _time in range(
+            2
+        ):  # Who reads without a lock may meet a write in either page, but not twice.
+            pages = [self._read_page(place) for place in (0, 1)]
+            whole = [page for page in pages if page.value is not None]
+            self._lengths = [page.length for page in pages]
+            if whole:
+                newest = max(whole, key=lambda page: page.number)
+                self._number = newest.number
+                return newest.value
+            if not any(self._lengths):
+                return Value()
+        return None
+
+    def _read_page(self, place: int) -> _Page:
+        data = os.pread(self._file, ROOM, place * PAGE)
+        page = _load(data)
+        if page.value is None and len(data) == ROOM:
+            page = _load(data + os.pread(self._file, PAGE - ROOM, place * PAGE + ROOM))
+        return page if page.number % 2 == place else page._replace(value=None)
+
+
+class _Page(t.NamedTuple):
+    """What a page holds, and how long it is. It has no value where it is not whole."""
+
+    number: int
+    value: Value | None
+    length: int
+
+
+def _dump(number: int, value: Value) -> bytes:
+    data = b"%d\n%s\n%s\n" % (number, value.record, value.note)
+    return b"%08x %d\n%s" % (zlib.crc32(data), len(data), data)
+
+
+def _load(page: bytes) -> _Page:
+    head, _newline, rest = page.partition(b"\n")
+    checksum, _space, length = head.partition(b" ")
+    try:
+        data = rest[: int(length)]
+        if checksum == b"%08x" % zlib.crc32(data):
+            number, record, note, _end = data.split(b"\n")
+            return _Page(int(number), Value(record, note), len(head) + 1 + len(data))
+    except ValueError:
+        pass
+    return _Page(0, None, len(page.rstrip(b"\0")))
+
+
+def _write(file: int, data: bytes, offset: int) -> None:
+    done = 0
+    while done < len(data):
+        done += os.pwrite(file, data[done:], offset + done)
+
+
+def _allocate(file: int, offset: int, size: int) -> None:
+    """Have bytes allocated on the disk for a file, without changing what it holds."""
+    try:
+        os.posix_fallocate(file, offset, size)
+    except (AttributeError, OSError) as error:
+        if getattr(error, "errno", None) not in (None, errno.EOPNOTSUPP, errno.EINVAL):
+            raise
+        start = max(offset, os.fstat(file).st_size)
+        _write(file, bytes(max(0, offset + size - start)), start)
