@@ -115,8 +115,7 @@ class _File(Slot):
         self._name = f"{key}.record"
         self._flags = flags
         self._opened: tuple[int, Pages] | None = None
-        self._stays = Value()
-        """What is not to change when something else is written."""
+        self._outdated = False
 
     def close(self) -> None:
         if self._opened is not None:
@@ -133,9 +132,7 @@ class _File(Slot):
             return Kept(None, _load_note(b""), "neither of its pages is whole")
         attempt = _load_note(value.note) if value.note else None
         kept = self._store.load_kept(value.record or None, attempt, self._key)
-        if kept.outdated and kept.record is not None:
-            # Whatever is written next, it is written under the first key.
-            self._stays = value._replace(record=self._line(kept.record))
+        self._outdated = kept.outdated
         return kept
 
     def set_aside(self) -> str:
@@ -155,53 +152,57 @@ class _File(Slot):
                 if pages.value == Value():
                     self._remove()
                 raise
-            self._write(self._stays._replace(note=attempt.dump().rstrip()))
+            self._write(note=attempt.dump())
 
     def keep(self, record: Record) -> None:
         with self._store.errors():
             if self._opened is not None and not os.fstat(self._opened[0]).st_nlink:
                 self.close()  # Somebody has removed it.
-            self._write(Value(record=self._line(record)))
+            for _page in range(1 + self._outdated):  # Neither is left under another key.
+                self._write(self._store.dump_record(record), b"")
 
     def fail(self, attempt: Attempt) -> None:
         with self._store.errors():
-            self._write(self._stays._replace(note=attempt.dump().rstrip()))
+            self._write(note=attempt.dump())
 
     def reseal(self, record: Record) -> None:
         with self._store.errors():
-            for _page in range(2):  # Neither is left under another key.
-                self._write(self._stays._replace(record=self._line(record)))
+            for _page in range(2):
+                self._write(self._store.dump_record(record))
 
     def forget(self) -> bool:
         with self._store.errors():
-            there = self._remove()
+            try:
+                value = self._open().value
+            except FileNotFoundError:
+                return False
+            self._remove()
             os.fsync(self._folder)
-        return there
+        return value is None or bool(value.record)
 
     def _open(self, flags: int = 0) -> Pages:
         if self._opened is None:
             file = open_private(self._name, self._folder, self._flags | flags)
             self._opened = file, Pages(file)
-            self._stays = self._opened[1].value or Value()
         return self._opened[1]
 
-    def _write(self, value: Value) -> None:
+    def _write(self, record: bytes | None = None, note: bytes | None = None) -> None:
+        """Write a line, or both; what is not given stays."""
         pages = self._open(os.O_CREAT)
-        first = pages.value == Value()
-        pages.write(value)
-        if first:
+        before = pages.value or Value()
+        pages.write(
+            Value(
+                before.record if record is None else record.rstrip(),
+                before.note if note is None else note.rstrip(),
+            )
+        )
+        if before == Value():
             os.fsync(self._folder)
 
-    def _line(self, record: Record) -> bytes:
-        return self._store.dump_record(record).rstrip()
-
-    def _remove(self) -> bool:
+    def _remove(self) -> None:
         self.close()
-        try:
+        with contextlib.suppress(FileNotFoundError):
             os.unlink(self._name, dir_fd=self._folder)
-        except FileNotFoundError:
-            return False
-        return True
 
 
 def _load_note(line: bytes) -> Attempt:

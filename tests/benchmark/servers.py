@@ -113,7 +113,7 @@ def directory(folder: Path) -> t.Iterator[Stock]:
 
     try:
         # What is put there is synced once, in the end.
-        with mock.patch.object(_pages, "_sync", lambda _file: None):
+        with mock.patch.object(_pages, "_sync"):
             yield Stock("directory", str(store), put)
     finally:
         shutil.rmtree(store)
