@@ -60,15 +60,16 @@ class Pages:
         data = _dump(number, value)
         if len(data) > PAGE:
             raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
-        # What was longer leaves nothing behind.
-        _write(self._file, data.ljust(self._lengths[place], b"\0"), place * PAGE)
+        # What was longer leaves nothing behind, nor does a write that fails halfway.
+        data = data.ljust(self._lengths[place], b"\0")
+        self._lengths[place] = len(data)
+        _write(self._file, data, place * PAGE)
         _sync(self._file)
-        self._number, self._lengths[place], self.value = number, len(data), value
+        self._number, self.value = number, value
 
     def _read(self) -> Value | None:
-        for _time in range(
-            2
-        ):  # Who reads without a lock may meet a write in either page, but not twice.
+        # Who reads without a lock may meet a write in either page, but not twice.
+        for _time in range(2):
             pages = [self._read_page(place) for place in (0, 1)]
             whole = [page for page in pages if page.value is not None]
             self._lengths = [page.length for page in pages]
