@@ -233,6 +233,25 @@ def certificate(name: str = "127.0.0.1", *, days: int = 7, vouched: bool = True)
     return build
 
 
+def authority(data: bytes | None) -> Build:
+    """Have something else than CA certificates to verify the service with, or nothing."""
+
+    def build(tools: Tools) -> Scene:
+        good, context = tools.certify("good", "127.0.0.1")
+        known = tools.folder / "ca.pem"
+        if data is not None:
+            known.write_bytes(data)
+        wire = tools.start(ok(GOOD), context)
+
+        def mend(well: Answer) -> None:
+            wire.answer = well
+            known.write_bytes(Path(good).read_bytes())
+
+        return Scene(wire.url, mend, {"ca_path": str(known)})
+
+    return build
+
+
 def handshake(answer: Answer) -> Build:
     """Have the service misbehave where it should shake hands."""
 
@@ -297,7 +316,8 @@ def redirect(status: int, *, away: bool) -> Build:
         scene = peer(b"")(tools)
         target = other.url if away else scene.endpoint
         location = f"Location: {target}/?LoginToken={quote(NEXT, safe='')}"
-        scene.mend(response(f"{status} Moved", location, body=GOOD))
+        said = body(Code="InvalidLoginToken", LoginToken=NEXT)
+        scene.mend(response(f"{status} Moved", location, body=said))
         scene.forbidden = other
         return scene
 
@@ -359,6 +379,10 @@ FAULTS: dict[str, Fault] = {
     "certificate-expired": untrusted(certificate(days=-1)),
     "certificate-self-signed": untrusted(certificate(vouched=False)),
     "certificate-wrong-name": untrusted(certificate(ELSEWHERE)),
+    "authority-missing": unreachable(
+        authority(None), "TlsFailed", "check ca_path", retryable=False
+    ),
+    "authority-garbage": untrusted(authority(b"garbage")),
     "handshake-in-the-clear": untrusted(handshake(ok(GOOD))),
     "handshake-reset": unreachable(handshake(resetting), "ConnectionFailed", "cannot be reached"),
     "handshake-stalls": unreachable(handshake(silent), "Timeout", "did not answer in time"),
