@@ -129,14 +129,14 @@ class Transport:
         proxies = {"http": self._proxy, "https": self._proxy} if self._proxy else {}
         verify = (self._ca_path or True) if self._validate_certs else False
         settings = self._session.merge_environment_settings(endpoint, proxies, True, verify, None)
-        direct, verify = is_loopback(endpoint), settings["verify"]
-        if isinstance(verify, str) and not os.path.exists(verify):
+        direct, authority = is_loopback(endpoint), settings["verify"]
+        if isinstance(authority, str) and not os.path.exists(authority):
             raise ServiceError(
                 "The CA certificates to verify the endpoint with are not there: "
                 "check ca_path, REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE.",
                 code="TlsFailed",
             )
-        return {"proxies": {} if direct else settings["proxies"], "verify": verify}
+        return {"proxies": {} if direct else settings["proxies"], "verify": authority}
 
 
 def _is_delimited(reply: Reply) -> bool:
