@@ -81,7 +81,9 @@ notes:
   - C(async) leaves the result of a task in a job file. Combine it with O(return_token=false) only.
   - On ansible-core 2.22 and later the token is registered as a secret, and Ansible masks it in all that it prints. Before that only
     C(no_log=true) hides it.
-  - Credentials are best given by the environment variables of the official tools or from a vault.
+  - Credentials are best given by the environment variables of the official tools or from a vault. Do not set these variables by the keyword
+    C(environment) of a task. Ansible puts them into a command line then, which others can read and which it prints at C(-vvv), in spite of
+    C(no_log=true).
 seealso:
   - plugin: wuying.workspace.wuying_login_token
     plugin_type: lookup
