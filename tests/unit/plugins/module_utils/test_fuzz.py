@@ -17,7 +17,7 @@ import typing as t
 from urllib.parse import quote, quote_plus
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.wuying.workspace.plugins.module_utils import _connections
@@ -48,6 +48,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._session import (
     is_token,
     succeed,
 )
+from ansible_collections.wuying.workspace.plugins.module_utils._store import ENVELOPE
 from ansible_collections.wuying.workspace.plugins.module_utils._transport import Reply
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.house import session_at
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.memory_store import (
@@ -67,6 +68,7 @@ PROFILE = settings(
 )
 ENDPOINT = "http://127.0.0.1:9"
 SESSION = session_at(ENDPOINT)
+DEEP = b"[" * 100000
 SECRET = "v1/Sesame+open=" + "0123456789abcdef" * 4 + "**"
 """It looks another way in base64 and percent-encoded."""
 NEXT = "v1c27bab6c205b2fdfac93be59a3aefa4b09b4c5f4af8ba4ddb5d4a2c1a7"
@@ -212,6 +214,10 @@ headers = st.dictionaries(header_names, header_values, max_size=3)
 
 @PROFILE
 @given(status=statuses, headers=headers, body=bodies)
+@example(status=200, headers={}, body=DEEP)
+@example(status=429, headers={"x-acs-retry-after": "9" * 12}, body=b"")
+@example(status=503, headers={"retry-after": "9" * 12}, body=b"")
+@example(status=503, headers={"date": "14 Nov 2023", "retry-after": "14 Nov 9023"}, body=b"")
 def test_any_answer_is_a_token_or_an_error(status, headers, body):
     with only_wuying_errors():
         answer = read_answer(Reply(status, headers, body), ENDPOINT, SECRET, NOW)
@@ -352,6 +358,9 @@ def show(outcome: Outcome) -> None:
 
 @PROFILE
 @given(data=stored, keys=seals)
+@example(data=DEEP, keys=None)
+@example(data=ENVELOPE + DEEP, keys=KEYS)
+@example(data=Seal(KEYS).close(b"").replace(b'"sealed":"', b'"sealed":"\\ud800'), keys=KEYS)
 def test_any_stored_bytes_are_a_record_or_damaged_or_an_error(data, keys):
     store = MemoryStore({SESSION.key: data}, keys and Seal(keys))
     with only_wuying_errors():
@@ -368,6 +377,7 @@ def test_any_stored_bytes_are_a_record_or_damaged_or_an_error(data, keys):
 
 @PROFILE
 @given(data=notes)
+@example(data=DEEP)
 def test_any_stored_bytes_are_a_note(data):
     note = load_attempt(data or b"")
     assert isinstance(note.doubts(SECRET), bool)
@@ -426,7 +436,9 @@ any_values: st.SearchStrategy[t.Any] = st.one_of(
     st.builds(object),
     st.dictionaries(st.one_of(st.none(), st.integers(), st.tuples()), json_values, max_size=2),
 )
-hosts = st.sampled_from(["localhost", "[::1]", "[::g]", "a,b", "h:1", "h:99999", "h:٣", "", "ü"])
+hosts = st.sampled_from(
+    ["localhost", "[::1]", "[::g]", "[1.2.3]", "a,b", "h:1", "h:99999", "h:٣", "", "ü"]
+)
 addresses = st.builds(
     "{}{}{}".format,
     st.sampled_from(["redis://", "rediss+cluster://", "redis+sentinel://", "unix://", "x://", ""]),
@@ -513,4 +525,6 @@ def test_any_filter_is_taken_or_refused(filters):
 @given(address=st.one_of(addresses, any_text, words))
 def test_any_address_of_redis_is_taken_or_refused(address):
     with only_wuying_errors():
-        assert str(parse_address(address))
+        parsed = parse_address(address)
+        assert str(parsed)
+        assert all(0 < port < 65536 for _name, port in parsed.hosts)

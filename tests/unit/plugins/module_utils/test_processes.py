@@ -6,20 +6,36 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
+import random
 import signal
 import time
 import typing as t
+from pathlib import Path
+from unittest import mock
 
 import pytest
 
 from ansible_collections.wuying.workspace.plugins.module_utils import _pages
+from ansible_collections.wuying.workspace.plugins.module_utils._answer import Answer
+from ansible_collections.wuying.workspace.plugins.module_utils._directory_store import (
+    DirectoryStore,
+)
 from ansible_collections.wuying.workspace.plugins.module_utils._errors import (
     LoginRequired,
     WuyingError,
 )
+from ansible_collections.wuying.workspace.plugins.module_utils._keeper import Keeper
 from ansible_collections.wuying.workspace.plugins.module_utils._promise import Ask
+from ansible_collections.wuying.workspace.plugins.module_utils._service import Service
+from ansible_collections.wuying.workspace.plugins.module_utils._session import (
+    Record,
+    Session,
+    fingerprint,
+)
+from ansible_collections.wuying.workspace.plugins.module_utils._store import Slot
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.house import (
     House,
 )
@@ -69,6 +85,143 @@ def test_64_processes_that_ask_a_failing_service_send_one_tasks_retries(house: H
     house.emulator.fault("status", status=503, code="ServiceUnavailable", count=None)
     assert ask_in_processes(house) == [("error", "ServiceUnavailable")] * PROCESSES
     assert house.requests() <= 2
+
+
+class RecordingStore(DirectoryStore):
+    """A directory that remembers which tokens this process has kept."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.tokens: list[str] = []
+
+    @contextlib.contextmanager
+    def lock(self, key: str, deadline: float) -> t.Iterator[Slot]:
+        with super().lock(key, deadline) as slot:
+            keep = slot.keep
+
+            def keep_and_remember(record: Record) -> None:
+                keep(record)
+                self.tokens.append(record.login_token)
+
+            with mock.patch.object(slot, "keep", keep_and_remember):
+                yield slot
+
+
+class Span(t.NamedTuple):
+    """From when to when, by the clock of the host, a session's token was at the service."""
+
+    end_user_id: str
+    began: float
+    ended: float
+
+
+class RecordingService(Service):
+    """A service that remembers when this process has used it."""
+
+    spans: list[Span]
+
+    def exchange(self, session: Session, login_token: str, deadline: float) -> Answer:
+        began = time.monotonic()
+        try:
+            return super().exchange(session, login_token, deadline)
+        finally:
+            self.spans.append(Span(session.end_user_id, began, time.monotonic()))
+
+
+class Race(t.NamedTuple):
+    """What a process did in a race: the tokens that it was told and those that it kept, its errors, its exchanges."""
+
+    told: list[str]
+    kept: list[str]
+    errors: list[str]
+    spans: list[Span]
+
+
+RACERS = 8
+RACE_SECONDS = 2.0
+USERS = ("alice", "bob", "carol")
+ACTS = ("ask", "ask", "force", "force", "log in", "forget", "predict")
+
+
+def race(path: str, sessions: list[Session], logins: list[tuple[Session, str]], seed: int) -> Race:
+    """Ask, force, log in, forget and look, all mixed, for some seconds."""
+    store, chance = RecordingStore(path), random.Random(seed)
+    told: list[str] = []
+    errors: list[str] = []
+    end = time.monotonic() + RACE_SECONDS
+    service = RecordingService(None, timeout=20, retries=0)
+    service.spans = []
+    with service:
+        keeper = Keeper(store, lambda: service, way="", deadline=end + 40)
+        while time.monotonic() < end:
+            ask, act = Ask(chance.choice(sessions)), chance.choice(ACTS)
+            if act == "log in" and logins:
+                ask = Ask(*logins.pop())
+            kept = store.read(ask.session.key)
+            try:
+                if act == "forget":
+                    keeper.forget(ask.session.key)
+                    continue
+                if act == "predict":
+                    outcome = keeper.predict(ask, kept, errors.append)
+                else:
+                    outcome = keeper.ensure(ask._replace(force=act == "force"), errors.append)
+            except WuyingError as error:
+                errors.append(error.code)
+                continue
+            if outcome.not_kept is not None:
+                errors.append(outcome.not_kept.code)
+            elif outcome.record is not None:
+                told.append(outcome.record.login_token)
+        return Race(told, store.tokens, errors, service.spans)
+
+
+def test_processes_that_ask_force_log_in_and_forget_at_once_lose_and_mix_up_nothing(
+    rotating_house: House, store_path: Path
+) -> None:
+    house = rotating_house
+    sessions = [house.session._replace(end_user_id=name) for name in USERS]
+    identities = [session.identity() for session in sessions * RACERS * 2]
+    for identity in identities:
+        del identity["endpoint"]
+    issued = [
+        entry["login_token"] for entry in house.emulator.control("POST", "tokens", identities)
+    ]
+    logins = list(zip(sessions * RACERS * 2, issued))
+    house.emulator.fault("drip", interval=0, count=None)
+    results: t.Any = FORK.Queue()
+
+    def run(number: int) -> None:
+        try:
+            results.put(race(str(store_path), sessions, logins[number::RACERS], number))
+        except Exception as error:  # a traceback would be lost in the process
+            results.put(Race([], [], [repr(error)], []))
+
+    processes = [FORK.Process(target=run, args=(number,)) for number in range(RACERS)]
+    for process in processes:
+        process.start()
+    races = [results.get(timeout=60) for _process in processes]
+    for process in processes:
+        process.join(60)
+    # Nothing fails but to ask for a session that somebody has just forgotten.
+    assert {said for each in races for said in each.errors} <= {"NoLoginToken"}
+    kept = {token for each in races for token in each.kept}
+    told = {token for each in races for token in each.told}
+    assert told and told <= kept
+    # Nobody sent a token that was used up, and whatever the service gave was kept.
+    entries = house.emulator.journal()["entries"]
+    assert all(entry["exchanged"] and entry["status"] == 200 for entry in entries)
+    assert {entry["issued"] for entry in entries} == {fingerprint(token)[:12] for token in kept}
+    for session in sessions:
+        name = session.end_user_id
+        spans = sorted(span for each in races for span in each.spans if span.end_user_id == name)
+        assert len(spans) == sum(entry["end_user_id"] == name for entry in entries) > 1
+        assert all(one.ended <= other.began for one, other in zip(spans, spans[1:]))
+        found = house.store.read(session.key)
+        assert (found.damage, found.attempt) == (None, None)
+        assert found.record is None or found.record.login_token in kept
+        with house.store.lock(session.key, time.monotonic()) as slot:
+            assert slot.read() == found
 
 
 def run_and_die(
