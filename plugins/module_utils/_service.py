@@ -2,6 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
+# Note that this file is **PRIVATE** to the collection. It can have breaking changes at any time.
 
 """One exchange: sign it, send it, read the answer, and try again where that makes sense.
 

@@ -6,7 +6,7 @@
 
 It reads and checks every request by itself, down to the signature, answers as the service does, and
 misbehaves on request: see GET /_emulator/. Of login tokens it keeps fingerprints only.
-Needs Python 3.9 or newer, and for --tls the package cryptography.
+Needs Python 3.8 or newer, and for --tls the package cryptography.
 """
 
 from __future__ import annotations
