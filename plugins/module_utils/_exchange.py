@@ -68,8 +68,10 @@ def _note_failure(
     failure = _refused(error, unknown=unknown, login=plan.login) if error.refused else error
     # The note of the beginning stays where this cannot be written: the outcome is then unknown, which is safe.
     with contextlib.suppress(StoreError):
-        if error.refused and not plan.login and kept.record is not None:
-            slot.keep(kept.record.as_ended(failure.code))
+        record = kept.record if error.refused and not plan.login else None
+        # A record that ended just so before would not show those who wait that it was tried again: the note does.
+        if record is not None and record.ended != failure.code:
+            slot.keep(record.as_ended(failure.code))
         else:
             slot.fail(attempt.failed(failure, unknown=unknown and not error.refused))
     return failure

@@ -389,6 +389,24 @@ def test_many_who_ask_a_failing_service_share_one_tasks_retries(house: House) ->
     assert [outcome.code for outcome in outcomes] == ["ServiceUnavailable"] * 16
 
 
+def test_who_waited_to_force_an_ended_session_shares_the_refusal(house: House) -> None:
+    record = house.have("ended")
+    seen = house.kept().seen()
+    house.emulator.fault("error", code="InvalidLoginToken", status=400, count=None)
+    ask = Ask(house.session, force=True)
+    with pytest.raises(WuyingError, match="must log in again"):
+        house.ask(force=True)
+    with pytest.raises(WuyingError, match="must log in again") as caught:
+        house.keeper().renew(ask, seen, house.warnings.append)
+    assert caught.value.code == "InvalidLoginToken"
+    assert house.requests() == 1
+    assert house.kept().record == record
+    with pytest.raises(LoginRequired) as ended:
+        house.ask()
+    assert ended.value.code == "SessionEnded"
+    assert house.requests() == 1
+
+
 def test_who_asks_after_a_failure_has_a_try_of_its_own(house: House) -> None:
     house.have("expired")
     house.emulator.fault("status", status=503, code="ServiceUnavailable")

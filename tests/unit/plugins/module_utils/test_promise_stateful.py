@@ -427,7 +427,7 @@ class Promise:
         if trouble == DIES_BEFORE_WRITING:
             return End(DIED)
         if trouble != NOT_WRITTEN:
-            if refused and not login:
+            if refused and not login and held.ended != code:
                 held.ended = code
                 held.sealed_with = self.first_key
                 held.version += 1
