@@ -37,6 +37,9 @@ ANSWER_LIMIT = 4 * 1024 * 1024
 """The most bytes that are taken off the wire for an answer, whatever it says of its length."""
 
 
+_INTERIM = range(102, 200)
+
+
 class _Limited(io.RawIOBase):
     """What comes off the wire, which ends after so many bytes."""
 
@@ -62,11 +65,20 @@ class _Limited(io.RawIOBase):
 
 
 class _Answer(http.client.HTTPResponse):
-    """An answer of bounded size. The library reads a chunk whose length is negative to its end, which may never come."""
+    """A final answer of bounded size.
+
+    The library reads a chunk of negative length to its end, which may never come, and of interim answers passes over one kind only.
+    """
 
     def __init__(self, sock: socket.socket, *args: t.Any, **kwargs: t.Any) -> None:
         super().__init__(sock, *args, **kwargs)
         self.fp = io.BufferedReader(_Limited(self.fp.detach()))
+
+    def begin(self) -> None:
+        super().begin()
+        while self.status in _INTERIM:
+            self.headers = self.msg = t.cast(t.Any, None)
+            super().begin()
 
 
 if REQUESTS_IMPORT_ERROR is None:

@@ -354,10 +354,20 @@ def test_an_answer_that_was_read_whole_counts_though_its_time_is_over_since(
     assert post(start_wire(GOOD).url, 0.4).status == 200
 
 
-def test_interim_answers_without_end_are_cut_off(start_wire):
+INTERIM = [b"100 Continue\r\n\r\n", b"102 Processing\r\n\r\n", b"103 Early\r\nLink: </>\r\n\r\n"]
+
+
+@pytest.mark.parametrize("interim", INTERIM, ids=lambda interim: interim[:3].decode())
+def test_the_answer_after_an_interim_one_is_read(start_wire, interim):
+    reply = post(start_wire(b"HTTP/1.1 " + interim + b"HTTP/1.1 " + interim + GOOD).url)
+    assert (reply.status, reply.body, reply.headers["x-some"]) == (200, b"{}", "Thing")
+
+
+@pytest.mark.parametrize("interim", INTERIM, ids=lambda interim: interim[:3].decode())
+def test_interim_answers_without_end_are_cut_off(start_wire, interim):
     def answer(connection: socket.socket) -> None:
         while True:
-            connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+            connection.sendall(b"HTTP/1.1 " + interim)
             time.sleep(0.01)
 
     error = failure_of(start_wire(answer).url, 0.3)
