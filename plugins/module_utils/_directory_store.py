@@ -146,13 +146,14 @@ class _File(Slot):
     def begin(self, attempt: Attempt) -> None:
         with self._store.errors():
             pages = self._open(os.O_CREAT)
+            fresh = pages.value == Value()
             try:
                 pages.reserve()
+                self._write(note=attempt.dump())
             except OSError:
-                if pages.value == Value():
+                if fresh:
                     self._remove()
                 raise
-            self._write(note=attempt.dump())
 
     def keep(self, record: Record) -> None:
         with self._store.errors():
@@ -221,6 +222,11 @@ def _unavailable(path: str, error: OSError) -> StoreError:
         return StoreError(
             "Too many files are open: lower max_parallel, or raise the limit of open files (ulimit -n).",
             retryable=True,
+        )
+    if error.errno == errno.EFBIG:
+        return StoreError(
+            f"A file in the store {path} would be larger than this user's files may be: raise the limit of the size "
+            "of files (ulimit -f), or choose another store."
         )
     reason = os.strerror(error.errno or errno.EIO)
     return StoreError(

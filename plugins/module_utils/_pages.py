@@ -25,6 +25,9 @@ GROWTH = 12288
 ROOM = 16384
 """How many bytes are taken beyond a value where space is reserved, so that it need not be done each time."""
 
+_DIGITS = 18
+"""How long a page's number may be: no writer gets there, but a hand might."""
+
 _sync: t.Callable[[int], None] = getattr(os, "fdatasync", os.fsync)
 
 
@@ -48,8 +51,17 @@ class Pages:
 
     def reserve(self) -> None:
         """Have the space allocated for two writes of values that are up to :data:`GROWTH` bytes longer than this one."""
+        import resource  # here, since only an exchange needs it
+
         length = sum(map(len, self.value or ()))
-        if os.fstat(self._file).st_blocks * 512 < 2 * min(PAGE, length + GROWTH):
+        needed = min(PAGE, length + GROWTH)
+        limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+        if limit != resource.RLIM_INFINITY and limit < PAGE + needed:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+        if self._number + 2 >= 10**_DIGITS:
+            raise OSError(errno.EOVERFLOW, os.strerror(errno.EOVERFLOW))
+        status = os.fstat(self._file)
+        if status.st_blocks * 512 < 2 * needed or status.st_size > 2 * PAGE:
             for place in (0, 1):
                 _allocate(self._file, place * PAGE, min(PAGE, length + ROOM))
 
@@ -77,7 +89,7 @@ class Pages:
                 newest = max(whole, key=lambda page: page.number)
                 self._number = newest.number
                 return newest.value
-            if not any(self._lengths):
+            if not self._lengths[0]:  # The first write goes to the second page: it has not ended.
                 return Value()
         return None
 
@@ -109,7 +121,8 @@ def _load(page: bytes) -> _Page:
         data = rest[: int(length)]
         if checksum == b"%08x" % zlib.crc32(data):
             number, record, note, _end = data.split(b"\n")
-            return _Page(int(number), Value(record, note), len(head) + 1 + len(data))
+            if number.isdigit() and len(number) <= _DIGITS:
+                return _Page(int(number), Value(record, note), len(head) + 1 + len(data))
     except ValueError:
         pass
     return _Page(0, None, len(page.rstrip(b"\0")))

@@ -10,6 +10,7 @@ import contextlib
 import os
 import random
 import typing as t
+import zlib
 from pathlib import Path
 
 import pytest
@@ -128,6 +129,54 @@ def mixed(old: bytes, new: bytes, how: str, chance: random.Random) -> bytes:
     return b"".join(
         chance.choice((old, new))[start : start + size] for start in range(0, len(new), size)
     )
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("how", ["from the beginning", "to the end", "blocks", "bytes"])
+def test_a_file_whose_first_write_is_torn_was_never_written(
+    path: Path, how: str, seed: int
+) -> None:
+    with opened(path) as pages:
+        pages.reserve()
+        pages.write(numbered(1, 3000))
+        data = path.read_bytes()[PAGE:]
+    torn = mixed(bytes(len(data)), data, how, random.Random(seed))
+    path.write_bytes(bytes(PAGE) + torn)
+    assert value_of(path) in (EMPTY, numbered(1, 3000))
+    with opened(path) as pages:
+        pages.write(numbered(2))
+    assert value_of(path) == numbered(2)
+
+
+@pytest.mark.parametrize(
+    "number",
+    [b"-1", b"+1", b" 1", b"1_1", b"", b"x", b"1" * 19, b"1" * 5000, "١".encode()],
+    ids=["negative", "sign", "space", "underscore", "none", "letter", "large", "huge", "Arabic"],
+)
+def test_a_page_whose_number_no_writer_wrote_is_not_whole(path: Path, number: bytes) -> None:
+    data = number + b"\nrecord\nnote\n"
+    page = b"%08x %d\n%s" % (zlib.crc32(data), len(data), data)
+    path.write_bytes(page.ljust(PAGE, b"\0") + page)
+    assert value_of(path) is None
+
+
+def test_a_number_that_ends_the_counting_is_an_error_before_a_write(path: Path) -> None:
+    data = b"%d\nrecord\nnote\n" % (10**18 - 1)
+    page = b"%08x %d\n%s" % (zlib.crc32(data), len(data), data)
+    path.write_bytes(bytes(PAGE) + page)
+    with opened(path) as pages, pytest.raises(OSError, match="too large"):
+        pages.reserve()
+    assert value_of(path) == (b"record", b"note")
+
+
+def test_space_that_something_else_in_the_file_takes_does_not_count(path: Path) -> None:
+    with path.open("rb+") as file:
+        file.seek(3 * PAGE)
+        file.write(b"x" * 4 * PAGE)
+    before = path.stat().st_blocks
+    with opened(path) as pages:
+        pages.reserve()
+    assert (path.stat().st_blocks - before) * 512 >= 2 * ROOM
 
 
 def test_after_a_torn_write_the_next_one_counts(
