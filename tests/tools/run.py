@@ -45,7 +45,7 @@ CHECKS = (
     "extra-checks",
     "build-import-check",
 )
-FUZZING = ("test_fuzz", "test_fuzz_terms", "test_promise_stateful")
+FUZZING = ("test_fuzz", "test_fuzz_terms", "test_promise_stateful", "test_crashes")
 # Settings of the user that would change what is tested; the tests set their own.
 FOREIGN = re.compile(r"(ANSIBLE|XDG|WUYING|ALIBABA_CLOUD|GIT)_.*|PYTHON.*|VIRTUAL_ENV")
 

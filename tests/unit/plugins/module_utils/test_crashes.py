@@ -1,0 +1,288 @@
+# Copyright (c) 2026 The wuying.workspace authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Processes that are killed at any instant of an exchange: what was told is kept, and what is lost is said.
+
+The service lets an exchanged token die at once. The one open window is from the service's answer until it is written.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import functools
+import multiprocessing
+import os
+import random
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import time
+import typing as t
+from pathlib import Path
+from unittest import mock
+
+import pytest
+
+from ansible_collections.wuying.workspace.plugins.module_utils import _pages
+from ansible_collections.wuying.workspace.plugins.module_utils._errors import WuyingError
+from ansible_collections.wuying.workspace.plugins.module_utils._session import fingerprint
+from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.house import House
+
+FORK = multiprocessing.get_context("fork")
+NIGHTLY = os.environ.get("FUZZ") == "nightly"
+KILLS = 20
+"""How many processes a test kills, one after the other."""
+LONGEST = 0.03
+"""The seconds within which a process is killed: in them it makes some exchanges, or hears a part of one answer."""
+DRIP = 0.0001
+
+
+@pytest.fixture(name="house")
+def fixture_house(rotating_house: House) -> House:
+    """Return a house whose service lets an exchanged token die at once."""
+    return rotating_house
+
+
+def look(
+    house: House, store_path: Path, told: t.Sequence[str] = (), login_token: str | None = None
+) -> bool:
+    """See that nothing is lost after a kill; say whether it came in the open window, and the next task said so."""
+    kept = house.kept()
+    assert kept.damage is None, "a record is neither the old one nor the new one"
+    for token in told:
+        assert kept.record is not None and kept.record.knows(token), "a token that was told is lost"
+    if store_path.exists():
+        assert {path.suffix for path in store_path.iterdir()} <= {".lock", ".record"}
+        with house.store.lock(house.session.key, time.monotonic()) as slot:
+            assert slot.read() == kept
+    try:
+        told_next, code = house.ask(login_token).record, None
+    except WuyingError as error:
+        told_next, code = house.kept().record, error.code
+    record = house.kept().record
+    assert record == told_next
+    assert code in (None, "OutcomeUnknown")
+    entries = house.emulator.journal()["entries"]
+    known = [fingerprint(record.login_token), *record.lineage] if record else []
+    issued = {entry["issued"] for entry in entries if entry["exchanged"]}
+    unknown = issued - {mark[:12] for mark in known}
+    assert len(unknown) == (code is not None), (
+        "a token that the service gave out is lost, and nobody was told"
+    )
+    assert house.warnings == []
+    if code is not None:
+        assert house.ask(house.emulator.issue()).changed
+    return code is not None
+
+
+def exchange_for_ever(house: House, told: int) -> None:
+    """Exchange again and again, and tell each token once it is returned."""
+    while True:
+        outcome = house.ask(force=True)
+        assert outcome.record is not None and outcome.not_kept is None
+        os.write(told, outcome.record.login_token.encode() + b"\n")
+
+
+def kill_at_random(house: House, seconds: float, *, drip: bool) -> list[str]:
+    """Kill a process that exchanges, so many seconds after its first exchange; return what it told."""
+    reading, told = os.pipe()
+    process = FORK.Process(target=exchange_for_ever, args=(house, told))
+    process.start()
+    os.close(told)
+    with open(reading, encoding="ascii") as lines:
+        first = lines.readline().strip()
+        if drip:
+            house.emulator.fault("drip", interval=DRIP, count=None)
+        time.sleep(seconds)
+        process.kill()
+        process.join(20)
+        assert process.exitcode == -signal.SIGKILL
+        return [first, *lines.read().splitlines()]
+
+
+@pytest.mark.parametrize("batch", range(25 if NIGHTLY else 2))
+def test_a_kill_at_any_instant_loses_no_token_but_in_the_one_window_where_the_next_task_says_so(
+    house: House, store_path: Path, batch: int
+) -> None:
+    chance = random.Random(None if NIGHTLY else batch)
+    house.have("current")
+    windows = 0
+    for number in range(KILLS):
+        house.emulator.clear()
+        told = kill_at_random(house, chance.uniform(0, LONGEST), drip=bool(number % 2))
+        house.emulator.control("DELETE", "faults")
+        windows += look(house, store_path, told)
+    print(f"{KILLS} kills, {windows} of them in the open window")
+    assert windows < KILLS
+
+
+# One kill at each call
+
+CALLS: list[tuple[t.Any, str]] = [
+    (os, "open"),
+    (os, "fstat"),
+    (os, "pread"),
+    (os, "posix_fallocate"),
+    (os, "pwrite"),
+    (os, "fsync"),
+    (os, "close"),
+    (_pages, "_sync"),
+    (fcntl, "flock"),
+    (socket.socket, "connect"),
+    (socket.socket, "sendall"),
+    (socket.socket, "recv_into"),
+]
+
+
+def with_hooks(act: t.Callable[[], object], hook: t.Callable[..., object]) -> None:
+    """Act, and have each call that an exchange makes go by a hook, which gets its name, itself and its arguments."""
+    patches = []
+    for module, name in CALLS:
+        real = getattr(module, name)
+
+        def run(
+            *arguments: t.Any, _name: str = name, _real: t.Any = real, **keywords: t.Any
+        ) -> t.Any:
+            return hook(_name, _real, *arguments, **keywords)
+
+        patches.append(mock.patch.object(module, name, run))
+    for patch in patches:
+        patch.start()
+    try:
+        act()
+    finally:
+        for patch in patches:
+            patch.stop()
+
+
+def calls_of(act: t.Callable[[], object]) -> list[str]:
+    """Return the names of the calls that an act makes, in their order."""
+    names: list[str] = []
+
+    def hook(name: str, real: t.Any, *arguments: t.Any, **keywords: t.Any) -> object:
+        names.append(name)
+        return real(*arguments, **keywords)
+
+    with_hooks(act, hook)
+    return names
+
+
+def die_in(act: t.Callable[[], object], number: int, written: float) -> None:
+    """Act in a process that is killed in its call of that number; of what it writes there, a part is written."""
+
+    def hook(name: str, real: t.Any, *arguments: t.Any, **keywords: t.Any) -> object:
+        numbers.append(number)
+        if len(numbers) <= number:
+            return real(*arguments, **keywords)
+        if name == "pwrite":
+            file, data, offset = arguments
+            real(file, data[: int(len(data) * written)], offset)
+        if name == "sendall":
+            connection, data = arguments
+            real(connection, data[: int(len(data) * written)])
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError
+
+    numbers: list[int] = []
+    process = FORK.Process(target=with_hooks, args=(act, hook))
+    process.start()
+    process.join(30)
+    assert process.exitcode == -signal.SIGKILL
+
+
+TORN = [0, 0.01, 0.5, 0.99]
+
+
+@pytest.mark.parametrize("new", [False, True], ids=["a known session", "a new session"])
+def test_a_kill_at_each_call_of_an_exchange_leaves_the_old_record_or_the_new_one(
+    house: House, store_path: Path, new: bool
+) -> None:
+    def prepare() -> str | None:
+        house.emulator.clear()
+        shutil.rmtree(store_path, ignore_errors=True)
+        if new:
+            return house.emulator.issue()
+        house.have("stale")
+        return None
+
+    house.ask(prepare())
+    token = prepare()
+    names = calls_of(functools.partial(house.ask, token))
+    assert names.count("pwrite") == names.count("_sync") == 2
+    assert names.count("posix_fallocate") == (2 if new else 0)
+    ends: dict[tuple[int, float], bool] = {}
+    for number, name in enumerate(names):
+        for written in TORN if name in ("pwrite", "sendall") else [0]:
+            token = prepare()
+            die_in(functools.partial(house.ask, token), number, written)
+            ends[number, written] = look(house, store_path, login_token=token)
+    # The window is from the end of the request to the write of the answer, of which a part is none.
+    answer = max(number for number, name in enumerate(names) if name == "pwrite")
+    sent = max(number for number, name in enumerate(names) if name == "sendall")
+    windows = {number for number, _written in ends if sent < number <= answer}
+    assert {number for (number, _written), lost in ends.items() if lost} == windows
+    assert all(ends[answer, written] for written in TORN)
+
+
+# The same by what the kernel sees
+
+STRACE = shutil.which("strace")
+TRACED = (
+    "openat,flock,fstat,pread64,fallocate,pwrite64,fdatasync,fsync,socket,connect,sendto,recvfrom"
+)
+
+
+def trace(act: t.Callable[[], object], *options: str) -> int | None:
+    """Act in a process that strace looks at; return how it ended, None where it may not be looked at."""
+    reading, going = os.pipe()
+
+    def wait_and_act() -> None:
+        os.close(going)
+        os.read(reading, 1)
+        act()
+
+    process = FORK.Process(target=wait_and_act)
+    process.start()
+    os.close(reading)
+    assert process.pid is not None
+    tracer = subprocess.Popen(
+        [str(STRACE), "-f", "-qq", "-p", str(process.pid), *options], stderr=subprocess.DEVNULL
+    )
+    status = Path(f"/proc/{process.pid}/status")
+    end = time.monotonic() + 20
+    while "TracerPid:\t0\n" in status.read_text() and tracer.poll() is None:
+        assert time.monotonic() < end
+        time.sleep(0.001)
+    looked_at = tracer.poll() is None
+    os.close(going)
+    process.join(30)
+    tracer.wait(30)
+    return process.exitcode if looked_at else None
+
+
+@pytest.mark.skipif(STRACE is None, reason="strace is not installed: no kill at each system call")
+def test_a_kill_at_each_system_call_of_an_exchange_leaves_the_old_record_or_the_new_one(
+    house: House, store_path: Path, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    house.have("stale")
+    house.ask()  # All that is imported for an exchange is so from here on.
+    house.have("stale")
+    if trace(house.ask, "-o", str(log), "-e", f"trace={TRACED}") is None:
+        pytest.skip("this user may look at no process with strace: no kill at each system call")
+    calls = re.findall(r"^\d+ +(\w+)\(", log.read_text(), re.MULTILINE)
+    assert calls.count("pwrite64") == calls.count("fdatasync") == 2
+    windows = 0
+    for number, name in enumerate(calls):
+        house.emulator.clear()
+        shutil.rmtree(store_path)
+        house.have("stale")
+        when = calls[: number + 1].count(name)
+        injected = f"inject={name}:signal=SIGKILL:when={when}"
+        ended = trace(house.ask, "-o", os.devnull, "-e", f"trace={name}", "-e", injected)
+        assert ended == -signal.SIGKILL
+        windows += look(house, store_path)
+    assert 0 < windows < len(calls)
