@@ -590,6 +590,10 @@ class Machine(RuleBasedStateMachine):
         passed = None if self.promise.held[session].token else "new"
         self.ensure(self.read({"session": session, "after": after, "passed": passed}), fault=fault)
 
+    @rule(session=sessions, trouble=st.sampled_from([DIES_AFTER_NOTE, *writing]))
+    def force_in_vain(self, session: Session, trouble: str) -> None:
+        self.ensure(Ask(session, force=True), trouble=trouble)
+
     @rule(target=waiters, asked=asks, way=ways)
     def ask_and_wait(self, asked: Asked, way: str) -> t.Any:
         return self.begin_to_wait(self.read(asked), way) or multiple()
