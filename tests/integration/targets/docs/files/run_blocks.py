@@ -123,6 +123,8 @@ def run_page(reader: Reader, page: Path) -> int:
     for name in ("region_id", "office_site_id", "client_id"):
         variables["wuying_" + name] = identity[name]
     variables["emulator_url"] = reader.emulator
+    # A HOME of the tests' own is not what Ansible takes ~ for.
+    variables["ansible_async_dir"] = str(reader.folder / "async")
     variables["redis_password"] = "unused"
     variables["logins"] = [
         {
