@@ -67,9 +67,9 @@ def _default_directory() -> str:
     base = os.environ.get("XDG_STATE_HOME", "")
     if not os.path.isabs(base):
         base = os.path.join(os.path.expanduser("~"), ".local", "state")
-    if not os.path.isabs(base):
+    if not os.path.isabs(base) or not base.isprintable():
         raise OptionError(
-            "store must be given: this user has no home directory to keep records in."
+            "store must be given: this user has no home directory to keep records in, or one with an odd name."
         )
     return os.path.join(base, "wuying.workspace", "login_tokens")
 

@@ -15,7 +15,8 @@ import math
 import sys
 import typing as t
 
-from ._errors import StoreError
+from ._endpoint import parse_endpoint
+from ._errors import OptionError, StoreError
 
 FORMAT = 1
 LINEAGE_LENGTH = 64
@@ -26,6 +27,8 @@ TOKEN_LENGTH = 8192
 CLOCK_TOLERANCE = 60.0
 """By how many seconds a record may lie in the future before it counts as stale."""
 END_OF_TIME = 253402300799.0
+_LAST_FORMAT = 999
+"""A greater number is none that a version of the collection has written."""
 
 CURRENT, STALE, EXPIRED, ENDED = "current", "stale", "expired", "ended"
 
@@ -167,7 +170,7 @@ def load_record(data: bytes, key: str) -> Record:
     """
     fields = load_object(data)
     version = fields.pop("format", None)
-    if isinstance(version, int) and version > FORMAT:
+    if isinstance(version, int) and FORMAT < version <= _LAST_FORMAT:
         raise StoreError(
             f"The record of the session has format {version}, newer than this version of wuying.workspace "
             f"reads ({FORMAT}): use the version that wrote it, or one after it.",
@@ -178,6 +181,8 @@ def load_record(data: bytes, key: str) -> Record:
     session = _load_session(fields.pop("session", None))
     if session is None or session.key != key:
         raise DamagedRecord("it belongs to another session")
+    if not _is_endpoint(session.endpoint):
+        raise DamagedRecord("its endpoint is none that a token may be sent to")
     try:
         record = Record(
             session=session,
@@ -200,6 +205,14 @@ def _load_session(identity: object) -> Session | None:
         return Session(**{name: sys.intern(value) for name, value in identity.items()})
     except TypeError:
         return None
+
+
+@functools.lru_cache(maxsize=64)
+def _is_endpoint(text: str) -> bool:
+    try:
+        return parse_endpoint(text) == text
+    except OptionError:
+        return False
 
 
 def newest(marks: tuple[str, ...], *added: str, length: int) -> tuple[str, ...]:
