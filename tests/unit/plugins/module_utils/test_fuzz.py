@@ -300,9 +300,13 @@ def test_any_response_ends_an_exchange_with_a_token_or_an_error(response, signat
 
 # Records
 
+# A store is its owner's: a secret that somebody wrote where none belongs is no matter of ours.
+stored_values = json_values.filter(
+    lambda value: not any(form in json.dumps(value) for form in FORMS)
+)
 RECORD_FIELDS = {"format": 1, **RECORD._asdict(), "session": SESSION.identity()}
 record_names = st.sampled_from([*RECORD_FIELDS, "other"])
-changed_fields = st.dictionaries(record_names, json_values, max_size=2).map(
+changed_fields = st.dictionaries(record_names, stored_values, max_size=2).map(
     lambda changes: as_json({**RECORD_FIELDS, **changes})
 )
 removed_fields = st.sets(record_names, max_size=1).map(
@@ -313,7 +317,7 @@ removed_fields = st.sets(record_names, max_size=1).map(
 envelopes = st.builds(
     lambda data, changes: as_json({**json.loads(Seal(KEYS[:1]).close(data)), **changes}),
     st.just(RECORD.dump()),
-    st.dictionaries(st.sampled_from(["envelope", "key", "sealed"]), json_values, max_size=2),
+    st.dictionaries(st.sampled_from(["envelope", "key", "sealed"]), stored_values, max_size=2),
 ).map(lambda data: data.replace(b'{"envelope": ', b'{"envelope":'))
 whole = st.one_of(st.just(RECORD.dump()), changed_fields, removed_fields, envelopes)
 stored = st.one_of(whole, whole, mutated(whole), st.binary(max_size=60))
@@ -324,13 +328,15 @@ notes = st.one_of(
         st.builds(
             lambda note, changes: as_json({**note, **changes}),
             st.sampled_from(NOTES),
-            st.dictionaries(st.sampled_from([*NOTES[0], "other"]), json_values, max_size=2),
+            st.dictionaries(st.sampled_from([*NOTES[0], "other"]), stored_values, max_size=2),
         )
     ),
     st.binary(max_size=60),
     st.builds(
         lambda changes: as_json({**NOTES[1], "failure": {**NOTES[1]["failure"], **changes}}),
-        st.dictionaries(st.sampled_from([*NOTES[1]["failure"], "other"]), json_values, max_size=2),
+        st.dictionaries(
+            st.sampled_from([*NOTES[1]["failure"], "other"]), stored_values, max_size=2
+        ),
     ),
 )
 seals = st.sampled_from([None, KEYS[:1], KEYS[1:], KEYS])
