@@ -68,9 +68,7 @@ class DirectoryStore(Store):
         folder = t.cast(int, self._folder(make=True))
         with contextlib.ExitStack() as stack:
             with self.errors():
-                lock = open_private(f"{key}.lock", folder, os.O_RDWR | os.O_CREAT)
-                stack.callback(os.close, lock)
-                _wait_for(lock, deadline)
+                stack.callback(os.close, _lock(f"{key}.lock", folder, deadline))
             yield stack.enter_context(contextlib.closing(_File(self, folder, key, os.O_RDWR)))
 
     def close(self) -> None:
@@ -233,6 +231,20 @@ def _unavailable(path: str, error: OSError) -> StoreError:
         f"The store {path} cannot be used ({reason}): make it a directory that the user who runs the task "
         "can write to and that has space left, or choose another store."
     )
+
+
+def _lock(name: str, folder: int, deadline: float) -> int:
+    """Return a lock file that is open, and locked; one that somebody removed meanwhile would keep nobody out."""
+    while True:
+        lock = open_private(name, folder, os.O_RDWR | os.O_CREAT)
+        try:
+            _wait_for(lock, deadline)
+            if os.fstat(lock).st_nlink:
+                return lock
+        except BaseException:
+            os.close(lock)
+            raise
+        os.close(lock)
 
 
 def _wait_for(lock: int, deadline: float) -> None:

@@ -217,6 +217,30 @@ def test_the_lock_file_stays(store: DirectoryStore, store_path: Path) -> None:
     assert lock.stat().st_ino == inode
 
 
+def test_who_waited_for_a_lock_that_was_removed_holds_the_new_one(
+    store: DirectoryStore, store_path: Path
+) -> None:
+    held, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with store.lock(SESSION.key, soon()):
+            held.set()
+            done.wait(10)
+
+    with store.lock(SESSION.key, soon()):
+        thread = threading.Thread(target=hold)
+        thread.start()
+        time.sleep(0.1)
+        (store_path / f"{SESSION.key}.lock").unlink()
+    assert held.wait(10)
+    try:
+        with pytest.raises(LockTimeout), store.lock(SESSION.key, soon(0.1)):
+            pass
+    finally:
+        done.set()
+        thread.join(10)
+
+
 def test_space_is_reserved_before_the_note(store: DirectoryStore, store_path: Path) -> None:
     leave_note(store, SESSION, "v1second")
     assert file_of(store_path, SESSION).stat().st_blocks * 512 >= 2 * ROOM
