@@ -264,7 +264,7 @@ def test_the_record_of_another_session_is_never_served(house: House, store_path:
         "",
         "\ud800",
     ],
-    ids=lambda endpoint: ascii(endpoint),
+    ids=ascii,
 )
 def test_a_record_that_sends_its_token_where_no_option_could_is_set_aside(
     house: House, store_path: Path, endpoint: str
