@@ -121,6 +121,7 @@ from ansible.plugins.lookup import LookupBase
 from ansible.utils.display import Display
 
 from ansible_collections.wuying.workspace.plugins.module_utils import _credentials
+from ansible_collections.wuying.workspace.plugins.module_utils._argument_spec import IDENTITY
 from ansible_collections.wuying.workspace.plugins.module_utils._errors import (
     LoginRequired,
     OptionError,
@@ -134,14 +135,13 @@ from ansible_collections.wuying.workspace.plugins.module_utils._fleet import (
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._open_store import GetOption
 from ansible_collections.wuying.workspace.plugins.module_utils._options import (
-    IDENTITY,
     open_keeper,
     read_ask,
     with_own,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._promise import Outcome
+from ansible_collections.wuying.workspace.plugins.module_utils._record import Record
 from ansible_collections.wuying.workspace.plugins.module_utils._result import mask
-from ansible_collections.wuying.workspace.plugins.module_utils._session import Record
 
 _TERM_KEYS = (*IDENTITY, "login_token")
 

@@ -12,7 +12,8 @@ import os
 import typing as t
 
 from ._errors import WuyingError
-from ._session import FORMAT, DamagedRecord, dump_line, fingerprint, load_object
+from ._json_line import FORMAT, DamagedRecord, dump_line, load_object
+from ._session import fingerprint
 
 DOUBTED_LENGTH = 16
 """How many tokens a note doubts by name; one more, and it doubts every token."""

@@ -10,26 +10,23 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
-import random
 import re
 import threading
 import time
 import typing as t
 
-from ._errors import LockTimeout, StoreError
+from ._errors import StoreError
+from ._file_lock import lock_file
 from ._pages import Pages, Value
 from ._private_files import check_folder, make_folder, open_folder, open_private
-from ._session import Record
-from ._signals import signal_waits
-from ._store import LOCKED, Kept, Slot, Store
+from ._record import Record
+from ._store import Kept, Slot, Store
 
 if t.TYPE_CHECKING:
     from ._attempt import Attempt
     from ._seal import Seal
 
-_POLL = 0.02
 _RECORD = re.compile(r"([0-9a-f]{64})\.record")
 _NOT_PLAIN = (errno.ELOOP, errno.ENOTDIR, errno.ENXIO, errno.EISDIR)
 
@@ -68,7 +65,7 @@ class DirectoryStore(Store):
         folder = t.cast(int, self._folder(make=True))
         with contextlib.ExitStack() as stack:
             with self.errors():
-                stack.callback(os.close, _lock(f"{key}.lock", folder, deadline))
+                stack.callback(os.close, lock_file(f"{key}.lock", folder, deadline))
             yield stack.enter_context(contextlib.closing(_File(self, folder, key, os.O_RDWR)))
 
     def close(self) -> None:
@@ -231,29 +228,3 @@ def _unavailable(path: str, error: OSError) -> StoreError:
         f"The store {path} cannot be used ({reason}): make it a directory that the user who runs the task "
         "can write to and that has space left, or choose another store."
     )
-
-
-def _lock(name: str, folder: int, deadline: float) -> int:
-    """Return a lock file that is open, and locked; one that somebody removed meanwhile would keep nobody out."""
-    while True:
-        lock = open_private(name, folder, os.O_RDWR | os.O_CREAT)
-        try:
-            _wait_for(lock, deadline)
-            if os.fstat(lock).st_nlink:
-                return lock
-        except BaseException:
-            os.close(lock)
-            raise
-        os.close(lock)
-
-
-def _wait_for(lock: int, deadline: float) -> None:
-    while True:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
-            remaining = deadline - time.monotonic()
-            if remaining <= 0 or signal_waits():
-                raise LockTimeout(LOCKED) from None
-            time.sleep(min(remaining, _POLL * random.uniform(0.5, 1.5)))  # noqa: S311

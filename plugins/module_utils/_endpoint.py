@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import socket
 
@@ -56,6 +57,15 @@ def parse_endpoint(text: str) -> str:
             "endpoint must begin with https://; plain http is for loopback addresses only."
         )
     return f"{scheme}://{host}" if port in (None, _PORTS[scheme]) else f"{scheme}://{host}:{port}"
+
+
+@functools.lru_cache(maxsize=64)
+def is_endpoint(text: str) -> bool:
+    """Say whether a text is an endpoint, normalised."""
+    try:
+        return parse_endpoint(text) == text
+    except OptionError:
+        return False
 
 
 def host_of(endpoint: str) -> str:

@@ -63,6 +63,12 @@ class StoreError(WuyingError):
     code = "StoreUnavailable"
 
 
+LOCKED = (
+    "Another task is still exchanging this session's login token, and the deadline has passed, or this task was told to stop: "
+    "try again later, or raise deadline."
+)
+
+
 class LockTimeout(StoreError):
     """Another exchange for the session did not end within the deadline. Nothing was sent."""
 

@@ -15,8 +15,8 @@ from ._answer import Answer
 from ._attempt import Attempt, begin
 from ._errors import LoginRequired, ServiceError, StoreError, WuyingError
 from ._promise import ANSWER_LOST, LOG_IN, OUTCOME_UNKNOWN, Ask, Outcome, Plan
+from ._record import succeed
 from ._service import Service
-from ._session import succeed
 from ._signals import signals_held
 from ._store import Kept, Slot
 

@@ -8,12 +8,11 @@
 
 from __future__ import annotations
 
-import collections
-import contextlib
 import itertools
 import math
 import typing as t
 
+from ._crew import count_processes, take_turns
 from ._errors import LoginRequired, StoreError, WuyingError
 from ._keeper import Keeper, Warn
 from ._promise import NOTHING_KEPT, Ask, Outcome
@@ -23,8 +22,6 @@ from ._store import Kept, Seen, Store
 
 MAX_PARALLEL = 8
 """How many sessions are exchanged at a time where nobody says otherwise."""
-
-_LOOK = 0.05
 
 Reading = t.Tuple[str, t.Optional[Ask], t.Union[Kept, StoreError]]
 """A session's key, what is asked of it, and what the store holds of it. Without an ask there is an error."""
@@ -39,6 +36,8 @@ class Report(t.NamedTuple):
     result: Outcome | WuyingError
     warnings: tuple[str, ...] = ()
     resealed: bool = False
+    store_warnings: tuple[str, ...] = ()
+    """What there is to say of the store itself, as far as the process knows that had the session."""
 
 
 class _Turn(t.NamedTuple):
@@ -104,9 +103,20 @@ def keep_all(
             turns.append(_Turn(order, ask, kept.seen(), result, outdated))
         else:
             yield Report(position, key, ask.session, result, tuple(warnings), outdated)
-    turns.sort(key=lambda turn: turn.order, reverse=True)
+    turns.sort(key=lambda turn: turn.order)
+    processes = count_processes(len(turns), max_parallel)
+    if processes > 1:
+        keeper.prepare_to_fork()
     with signals_held():
-        yield from _take_turns(lambda: _take_turn(keeper, turns.pop()), len(turns), max_parallel)
+        for report in take_turns(
+            lambda number: _take_turn(keeper, turns[number]),
+            len(turns),
+            max_parallel,
+            processes,
+            lambda number: _lose_turn(turns[number]),
+        ):
+            keeper.store.warn_of(*report.store_warnings)
+            yield report
 
 
 def _end_of(
@@ -151,7 +161,15 @@ def _take_turn(keeper: Keeper, turn: _Turn) -> Report:
                 f"The record could not be written anew under the first key. {error.message}"
             )
     end = t.cast("Outcome | WuyingError", result)
-    return Report(turn.order[1], key, ask.session, end, tuple(warnings), resealed)
+    return Report(
+        turn.order[1],
+        key,
+        ask.session,
+        end,
+        tuple(warnings),
+        resealed,
+        tuple(keeper.store.warnings),
+    )
 
 
 def _renew(keeper: Keeper, ask: Ask, seen: Seen, warn: Warn) -> Outcome:
@@ -169,42 +187,13 @@ def _renew(keeper: Keeper, ask: Ask, seen: Seen, warn: Warn) -> Outcome:
         raise
 
 
-def _take_turns(turn: t.Callable[[], Report], turns: int, threads: int) -> t.Iterator[Report]:
-    """Yield what so many turns return, in the order in which they end."""
-    if min(turns, threads) <= 1:
-        for _turn in range(turns):
-            yield turn()
-        return
-    # Imported here, so that a task that exchanges one token or none pays for no threads.
-    from concurrent.futures import ThreadPoolExecutor, wait
-
-    numbers = iter(range(turns))
-    ended: collections.deque[Report] = collections.deque()
-
-    def work() -> None:
-        for _number in numbers:
-            ended.append(turn())
-
-    with ThreadPoolExecutor(min(turns, threads)) as pool:
-        working = set()
-        # Where no more threads are to be had, those that there are do the work, or this one.
-        with contextlib.suppress(RuntimeError):
-            for _thread in range(min(turns, threads)):
-                working.add(pool.submit(work))
-        if not working:
-            work()
-        try:
-            while working or ended:
-                # Looked after now and then, since to be woken for each report would cost the workers time.
-                done, working = wait(working, _LOOK)
-                while ended:
-                    yield ended.popleft()
-                for worker in done:
-                    worker.result()
-        finally:
-            collections.deque(
-                numbers, maxlen=0
-            )  # Where nobody listens any more, nothing more is begun.
+def _lose_turn(turn: _Turn) -> Report:
+    error = WuyingError(
+        "The process that had the session ended before its time, for the want of memory perhaps: run the task again.",
+        code="Interrupted",
+        retryable=True,
+    )
+    return Report(turn.order[1], turn.ask.session.key, turn.ask.session, error)
 
 
 def _damaged(key: str, reason: str) -> StoreError:

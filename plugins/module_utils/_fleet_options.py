@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import typing as t
 
+from ._argument_spec import IDENTITY, Spec
 from ._endpoint import parse_endpoint
 from ._errors import OptionError
 from ._open_store import GetOption
-from ._options import IDENTITY, Spec, read_ask, read_refresh_before, read_validity, with_own
+from ._options import read_ask, read_refresh_before, read_validity, with_own
 from ._promise import Ask
 from ._session import Session
 

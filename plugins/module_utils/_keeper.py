@@ -8,12 +8,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 import typing as t
 
 from ._errors import LockTimeout, WuyingError
 from ._promise import Ask, Outcome, decide, is_login
-from ._session import ENDED, EXPIRED, Record, fingerprint
+from ._record import ENDED, EXPIRED, Record
+from ._session import fingerprint
 from ._store import Kept, Seen, Slot, Store
 
 if t.TYPE_CHECKING:
@@ -45,6 +47,11 @@ class Keeper:
         self._way = fingerprint(way)[:12]
         self._deadline = deadline
         self._clock = clock
+
+    def prepare_to_fork(self) -> None:
+        """Have processes that are forked from now on use the same credentials, and keep one pace."""
+        with contextlib.suppress(WuyingError):  # Each session that is due says what is missing.
+            self._connect().share_pace()
 
     def ensure(self, ask: Ask, warn: Warn) -> Outcome:
         """Return the session's current token, exchanged where that is needed.

@@ -4,13 +4,13 @@
 
 # Note that this file is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""When the next request may go: one pace for all threads, which slow down together when the service is busy."""
+"""When the next request may go: one pace for all threads and processes, which slow down together when the service is busy."""
 
 from __future__ import annotations
 
-import threading
 import time
 
+from ._shared import Shared
 from ._signals import signal_waits
 
 _SLOWER = 2.0
@@ -23,47 +23,55 @@ _SLOWEST = 0.25
 """The widest interval, in seconds: what the service asks for beyond that it says itself."""
 _TICK = 0.1
 
+_INTERVAL, _AVERAGE, _LAST, _HELD_UNTIL = range(4)
+
 
 class Pace:
-    """Gives out the turns at which requests may be sent. Safe to share between threads. Times are those of :func:`time.monotonic`."""
+    """Gives out the turns at which requests may be sent. Safe to share between threads, and between processes that are forked after :meth:`share`.
+
+    Times are those of :func:`time.monotonic`.
+    """
 
     def __init__(self, max_qps: float | None = None) -> None:
         """Give out at most ``max_qps`` turns a second, None for as many as are wanted."""
-        self._guard = threading.Lock()
         self._least = 1 / max_qps if max_qps else 0.0
-        self._interval = self._least
-        self._average = 0.0
-        self._last = 0.0
-        self._held_until = 0.0
+        self._state = Shared(4)
+        self.share = self._state.share
+        with self._state.held() as state:
+            state[_INTERVAL] = self._least
 
     def take_turn(self, deadline: float) -> bool:
         """Wait for a turn; say whether to go on, or to give up, for it comes after the deadline or a signal waits."""
         while True:
-            with self._guard:
+            with self._state.held() as state:
                 now = time.monotonic()
-                turn = max(now, self._held_until, self._last + self._interval)
+                turn = max(now, state[_HELD_UNTIL], state[_LAST] + state[_INTERVAL])
                 if turn > deadline:
                     return False
-                self._average += (1 - _MEMORY) * (min(turn - self._last, _SLOWEST) - self._average)
-                self._last = turn
-            if turn > now and not pause(turn - now):
-                return False
-            if time.monotonic() >= self._held_until:
+                passed = min(turn - state[_LAST], _SLOWEST)
+                state[_AVERAGE] += (1 - _MEMORY) * (passed - state[_AVERAGE])
+                state[_LAST] = turn
+            if turn <= now:
                 return True
+            if not pause(turn - now):
+                return False
+            with self._state.held() as state:
+                if time.monotonic() >= state[_HELD_UNTIL]:
+                    return True
 
     def slow_down(self, seconds: float) -> None:
         """Give out no turn for some seconds, and fewer ones afterwards: the service is busy."""
-        with self._guard:
+        with self._state.held() as state:
             now = time.monotonic()
-            if now >= self._held_until:  # those who were on their way say nothing new
-                slower = _SLOWER * max(self._interval, self._average)
-                self._interval = min(slower, max(_SLOWEST, _SLOWER * self._least))
-            self._held_until = max(self._held_until, now + seconds)
+            if now >= state[_HELD_UNTIL]:  # those who were on their way say nothing new
+                slower = _SLOWER * max(state[_INTERVAL], state[_AVERAGE])
+                state[_INTERVAL] = min(slower, max(_SLOWEST, _SLOWER * self._least))
+            state[_HELD_UNTIL] = max(state[_HELD_UNTIL], now + seconds)
 
     def speed_up(self) -> None:
         """Give out more turns again: the service has carried out an exchange."""
-        with self._guard:
-            self._interval = max(self._least, self._interval * _FASTER)
+        with self._state.held() as state:
+            state[_INTERVAL] = max(self._least, state[_INTERVAL] * _FASTER)
 
 
 def pause(seconds: float) -> bool:

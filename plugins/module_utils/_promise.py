@@ -11,7 +11,8 @@ from __future__ import annotations
 import typing as t
 
 from ._errors import LoginRequired, WuyingError
-from ._session import CURRENT, ENDED, Record, Session
+from ._record import CURRENT, ENDED, Record
+from ._session import Session
 from ._store import Kept
 
 OUTCOME_UNKNOWN = "OutcomeUnknown"

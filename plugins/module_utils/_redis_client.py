@@ -4,9 +4,9 @@
 
 # Note that this file is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""Connections to Redis, bounded in time, and what their errors mean.
+"""Connections to Redis, bounded in time.
 
-Only ``_redis_store.py`` imports this file, and nothing else imports ``redis``.
+Only files of the Redis store import this file.
 """
 
 from __future__ import annotations
@@ -15,9 +15,7 @@ import contextlib
 import functools
 import os
 import random
-import re
 import socket
-import ssl
 import threading
 import time
 import traceback
@@ -28,6 +26,7 @@ from ansible.module_utils.basic import missing_required_lib
 from ._bounded import call_within
 from ._errors import StoreError
 from ._redis_address import CLUSTER, SENTINEL, Address, Host
+from ._redis_errors import explain
 
 try:
     import redis
@@ -35,7 +34,6 @@ try:
     import redis.sentinel
     from redis.backoff import NoBackoff
     from redis.retry import Retry
-    from redis.sentinel import MasterNotFoundError
 except ImportError:
     REDIS_IMPORT_ERROR: str | None = traceback.format_exc()
 else:
@@ -43,13 +41,8 @@ else:
 
 T = t.TypeVar("T")
 
-UNAVAILABLE, READ_ONLY, FULL = "StoreUnavailable", "StoreReadOnly", "StoreFull"
 _LEAST_TIMEOUT, _TIMEOUT = 0.1, 5.0
 _RETRIES, _FIRST_PAUSE, _LONGEST_PAUSE = 4, 0.05, 0.5
-_DENIED = re.compile(
-    r"NOPERM|NOAUTH|WRONGPASS|ACL failure|has no permissions|user executing the script can't"
-    r"|[Aa]uthentication required|invalid username-password|without any password configured"
-)
 
 
 class Link:
@@ -100,7 +93,7 @@ class Link:
 
     def explain(self, error: Exception) -> StoreError:
         """Return what an error of the library means."""
-        return _explain(error, self.address)
+        return explain(error, self.address)
 
     def node(self, client: t.Any, name: str) -> tuple[str, t.Any]:
         """Return the server that holds a key: something that names it, and a client of its own."""
@@ -178,78 +171,3 @@ class Link:
             "ssl_check_hostname": True,
             where: self._ca_path,
         }
-
-
-def is_refusal(error: Exception) -> bool:
-    """Say whether it is an answer of the server's to this one command, the connection being sound."""
-    return isinstance(error, redis.ResponseError) and not isinstance(
-        error, redis.exceptions.ClusterError
-    )
-
-
-def _explain(error: Exception, address: Address) -> StoreError:
-    chain = list(_chain(error))
-    words = " ".join(str(each) for each in chain)
-    code, retryable = UNAVAILABLE, False
-
-    def is_a(*kinds: t.Any) -> bool:
-        return any(isinstance(each, kinds) for each in chain)
-
-    if is_a(redis.AuthenticationError, redis.exceptions.NoPermissionError) or _DENIED.search(words):
-        code, what = (
-            "StoreAccessDenied",
-            "refuses access: check store_username and store_password, and what this user may do",
-        )
-    elif is_a(redis.ReadOnlyError) or "READONLY" in words:
-        code, what = (
-            READ_ONLY,
-            "is a read-only replica: name the primary, or use redis+sentinel:// or redis+cluster://",
-        )
-    elif is_a(redis.exceptions.OutOfMemoryError) or "OOM " in words:
-        code, what = FULL, "has no memory left: raise its maxmemory, or remove something"
-    elif _is_tls_failure(chain):
-        code, what = (
-            "TlsFailed",
-            "could not be verified: check store, store_ca_path and its certificate",
-        )
-    elif address.kind != CLUSTER and (is_a(redis.exceptions.AskError) or "MOVED" in words):
-        what = "is part of a cluster: use redis+cluster:// or rediss+cluster://"
-    elif "luster mode is not enabled" in words or "cluster support disabled" in words:
-        what = "is no cluster: use redis:// or rediss://"
-    elif "MISCONF" in words:
-        what = "cannot save to its disk and takes no writes: look at its log"
-    elif "WRONGTYPE" in words:
-        what = "holds something else under the name of the session: remove it"
-    else:
-        retryable, what = _explain_passing(is_a, words)
-    return StoreError(f"The Redis server {address} {what}.", code=code, retryable=retryable)
-
-
-def _explain_passing(is_a: t.Callable[..., bool], words: str) -> tuple[bool, str]:
-    if is_a(redis.BusyLoadingError) or "LOADING" in words:
-        return True, "is still loading its data: try again"
-    if is_a(MasterNotFoundError):
-        return True, "has no primary that its Sentinels know: check store, or try again"
-    if is_a(redis.exceptions.ClusterError, redis.exceptions.TryAgainError) or re.search(
-        "CLUSTERDOWN|MASTERDOWN|TRYAGAIN|NOREPLICAS|slots are not covered", words
-    ):
-        return True, "has not all its nodes at work: try again"
-    if is_a(redis.TimeoutError, TimeoutError):
-        return True, "did not answer in time: try again later"
-    if is_a(redis.ResponseError):
-        return (
-            False,
-            "refuses a command of the store: it must be version 6 or later; look at its log",
-        )
-    return True, "cannot be reached: check store and the network"
-
-
-def _is_tls_failure(chain: t.Sequence[BaseException]) -> bool:
-    cut_off = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLWantReadError)
-    return any(isinstance(each, ssl.SSLError) and not isinstance(each, cut_off) for each in chain)
-
-
-def _chain(error: BaseException | None) -> t.Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__

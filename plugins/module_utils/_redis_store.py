@@ -19,12 +19,14 @@ import typing as t
 
 from . import _redis_leases as leases
 from . import _redis_scripts as scripts
-from ._errors import LockTimeout, StoreError
-from ._redis_client import FULL, READ_ONLY, UNAVAILABLE, Link, is_refusal
+from ._errors import LOCKED, LockTimeout, StoreError
+from ._record import Record
+from ._redis_client import Link
+from ._redis_errors import FULL, READ_ONLY, UNAVAILABLE, is_refusal
 from ._redis_health import Health
-from ._session import Record, fingerprint
+from ._session import fingerprint
 from ._signals import signal_waits
-from ._store import LOCKED, Kept, Slot, Store
+from ._store import Kept, Slot, Store
 
 if t.TYPE_CHECKING:
     from ._attempt import Attempt

@@ -15,7 +15,8 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ._errors import OptionError, WuyingError
 from ._promise import Outcome
-from ._session import Record, fingerprint
+from ._record import Record
+from ._session import fingerprint
 
 try:
     from ansible.module_utils.secrets import register_secret

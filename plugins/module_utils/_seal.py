@@ -19,8 +19,7 @@ import typing as t
 from ansible.module_utils.basic import missing_required_lib
 
 from ._errors import OptionError, StoreError
-from ._session import DamagedRecord, dump_line, load_object
-from ._store import ENVELOPE
+from ._json_line import DamagedRecord, dump_line, load_object
 
 try:
     from cryptography.fernet import Fernet, InvalidToken
@@ -82,8 +81,8 @@ class Seal:
             raise DamagedRecord("what its envelope holds was changed") from None
 
     def is_first(self, data: bytes) -> bool:
-        """Say whether the first key encrypted these data, which can be read."""
-        return data.startswith(ENVELOPE) and load_object(data).get("key") == self._first
+        """Say whether the first key encrypted these data, which can be opened."""
+        return load_object(data).get("key") == self._first
 
 
 def _name(key: str) -> str:

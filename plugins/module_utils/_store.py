@@ -13,16 +13,13 @@ import contextlib
 import typing as t
 
 from ._errors import StoreError
-from ._session import DamagedRecord, Record, load_record
+from ._json_line import DamagedRecord
+from ._record import Record, load_record
 
 if t.TYPE_CHECKING:
     from ._attempt import Attempt
     from ._seal import Seal
 
-LOCKED = (
-    "Another task is still exchanging this session's login token, and the deadline has passed, or this task was told to stop: "
-    "try again later, or raise deadline."
-)
 ENVELOPE = b'{"envelope":'
 """How an encrypted record begins."""
 
@@ -119,6 +116,10 @@ class Store(abc.ABC):
             except StoreError as error:
                 yield error
 
+    def warn_of(self, *warnings: str) -> None:
+        """Add to what the user should know of the store, what is not said yet."""
+        self.warnings += [warning for warning in warnings if warning not in self.warnings]
+
     @abc.abstractmethod
     def close(self) -> None:
         """Let go of all that is open."""
@@ -136,10 +137,16 @@ class Store(abc.ABC):
             return Kept(
                 load_record(self._unseal(data), key),
                 attempt,
-                outdated=self._seal is not None and not self._seal.is_first(data),
+                outdated=self._is_outdated(data),
             )
         except DamagedRecord as error:
             return Kept(None, attempt, str(error))
+
+    def _is_outdated(self, data: bytes) -> bool:
+        """Say whether another key than the first protects these data, which can be read, or none where there is a key."""
+        if self._seal is None:
+            return False
+        return not (data.startswith(ENVELOPE) and self._seal.is_first(data))
 
     def _unseal(self, data: bytes) -> bytes:
         if not data.startswith(ENVELOPE):

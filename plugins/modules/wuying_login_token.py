@@ -250,15 +250,12 @@ import time
 
 from ansible.module_utils.basic import AnsibleModule, env_fallback
 
+from ansible_collections.wuying.workspace.plugins.module_utils._argument_spec import argument_spec
 from ansible_collections.wuying.workspace.plugins.module_utils._errors import (
     OptionError,
     WuyingError,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._options import (
-    argument_spec,
-    open_keeper,
-    read_ask,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._options import open_keeper, read_ask
 from ansible_collections.wuying.workspace.plugins.module_utils._promise import Outcome
 from ansible_collections.wuying.workspace.plugins.module_utils._result import (
     compare,

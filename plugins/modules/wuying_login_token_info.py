@@ -149,6 +149,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.wuying.workspace.plugins.module_utils._argument_spec import argument_spec
 from ansible_collections.wuying.workspace.plugins.module_utils._errors import (
     OptionError,
     StoreError,
@@ -156,17 +157,16 @@ from ansible_collections.wuying.workspace.plugins.module_utils._errors import (
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._fleet_options import read_filters
 from ansible_collections.wuying.workspace.plugins.module_utils._options import (
-    argument_spec,
     open_store_only,
     read_refresh_before,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._result import fail, iso
-from ansible_collections.wuying.workspace.plugins.module_utils._session import (
+from ansible_collections.wuying.workspace.plugins.module_utils._record import (
     CURRENT,
     ENDED,
     EXPIRED,
     STALE,
 )
+from ansible_collections.wuying.workspace.plugins.module_utils._result import fail, iso
 from ansible_collections.wuying.workspace.plugins.module_utils._store import Kept
 
 DAMAGED = "damaged"

@@ -312,6 +312,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.wuying.workspace.plugins.module_utils._argument_spec import argument_spec
 from ansible_collections.wuying.workspace.plugins.module_utils._errors import (
     OptionError,
     WuyingError,
@@ -329,7 +330,6 @@ from ansible_collections.wuying.workspace.plugins.module_utils._fleet_options im
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._fleet_result import Summary
 from ansible_collections.wuying.workspace.plugins.module_utils._options import (
-    argument_spec,
     open_keeper,
     read_number,
 )

@@ -22,12 +22,8 @@ from unittest import mock
 
 from ansible_collections.wuying.workspace.plugins.module_utils import _pages, _redis_scripts
 from ansible_collections.wuying.workspace.plugins.module_utils._pages import Pages, Value
-from ansible_collections.wuying.workspace.plugins.module_utils._session import (
-    LINEAGE_LENGTH,
-    Record,
-    Session,
-    fingerprint,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._record import LINEAGE_LENGTH, Record
+from ansible_collections.wuying.workspace.plugins.module_utils._session import Session, fingerprint
 
 EMULATOR = Path(__file__).resolve().parents[2] / "roles/emulator/files/emulator.py"
 VALIDITY = 7200

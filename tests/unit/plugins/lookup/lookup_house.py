@@ -24,11 +24,8 @@ from ansible_collections.wuying.workspace.plugins.module_utils import _attempt, 
 from ansible_collections.wuying.workspace.plugins.module_utils._directory_store import (
     DirectoryStore,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._session import (
-    Record,
-    Session,
-    succeed,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._record import Record, succeed
+from ansible_collections.wuying.workspace.plugins.module_utils._session import Session
 
 __all__ = [
     "IDENTITY",

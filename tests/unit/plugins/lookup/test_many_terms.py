@@ -17,11 +17,8 @@ from ansible_collections.wuying.workspace.plugins.module_utils import _attempt
 from ansible_collections.wuying.workspace.plugins.module_utils._directory_store import (
     DirectoryStore,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._session import (
-    Session,
-    fingerprint,
-    succeed,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._record import succeed
+from ansible_collections.wuying.workspace.plugins.module_utils._session import Session, fingerprint
 from ansible_collections.wuying.workspace.tests.unit.plugins.lookup.lookup_house import (
     IDENTITY,
     trust_as_template,

@@ -14,6 +14,7 @@ import pytest
 from ansible_collections.wuying.workspace.plugins.module_utils._directory_store import (
     DirectoryStore,
 )
+from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.fleet import Fleet
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.house import (
     House,
     session_at,
@@ -40,3 +41,15 @@ def rotating_house(start_emulator: t.Callable[..., Emulator], store_path: Path) 
     """Return a house whose service lets an exchanged token die at once."""
     emulator = start_emulator("--rotate")
     return House(DirectoryStore(str(store_path)), emulator, session_at(emulator.url))
+
+
+@pytest.fixture
+def fleet(emulator: Emulator, store_path: Path) -> Fleet:
+    """Return a fleet whose records are in a directory."""
+    return Fleet(DirectoryStore(str(store_path)), emulator)
+
+
+@pytest.fixture
+def rotating(start_emulator: t.Callable[..., Emulator], store_path: Path) -> Fleet:
+    """Return a fleet whose service lets an exchanged token die at once."""
+    return Fleet(DirectoryStore(str(store_path)), start_emulator("--rotate"))

@@ -20,12 +20,9 @@ from ansible_collections.wuying.workspace.plugins.module_utils._fleet import (
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._keeper import Keeper
 from ansible_collections.wuying.workspace.plugins.module_utils._promise import Ask, Outcome
+from ansible_collections.wuying.workspace.plugins.module_utils._record import Record, succeed
 from ansible_collections.wuying.workspace.plugins.module_utils._service import Service
-from ansible_collections.wuying.workspace.plugins.module_utils._session import (
-    Record,
-    Session,
-    succeed,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._session import Session
 from ansible_collections.wuying.workspace.plugins.module_utils._store import Store
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.house import (
     put,

@@ -16,12 +16,9 @@ from ansible_collections.wuying.workspace.plugins.module_utils import _attempt
 from ansible_collections.wuying.workspace.plugins.module_utils._keeper import Keeper
 from ansible_collections.wuying.workspace.plugins.module_utils._pages import Pages, Value
 from ansible_collections.wuying.workspace.plugins.module_utils._promise import Ask, Outcome
+from ansible_collections.wuying.workspace.plugins.module_utils._record import Record, succeed
 from ansible_collections.wuying.workspace.plugins.module_utils._service import Service
-from ansible_collections.wuying.workspace.plugins.module_utils._session import (
-    Record,
-    Session,
-    succeed,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._session import Session
 from ansible_collections.wuying.workspace.plugins.module_utils._store import Kept, Store
 
 if t.TYPE_CHECKING:

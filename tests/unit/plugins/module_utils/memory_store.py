@@ -10,7 +10,7 @@ import contextlib
 import typing as t
 
 from ansible_collections.wuying.workspace.plugins.module_utils._attempt import Attempt, load_attempt
-from ansible_collections.wuying.workspace.plugins.module_utils._session import Record
+from ansible_collections.wuying.workspace.plugins.module_utils._record import Record
 from ansible_collections.wuying.workspace.plugins.module_utils._store import Kept, Slot, Store
 
 if t.TYPE_CHECKING:

@@ -24,12 +24,8 @@ from ansible_collections.wuying.workspace.plugins.module_utils._errors import (
     StoreError,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._pages import ROOM
-from ansible_collections.wuying.workspace.plugins.module_utils._session import (
-    TOKEN_LENGTH,
-    Record,
-    Session,
-    succeed,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._record import Record, succeed
+from ansible_collections.wuying.workspace.plugins.module_utils._session import TOKEN_LENGTH, Session
 from ansible_collections.wuying.workspace.plugins.module_utils._store import Kept
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.house import (
     file_of,

@@ -32,8 +32,8 @@ from ansible_collections.wuying.workspace.plugins.module_utils._errors import (
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._keeper import Keeper
 from ansible_collections.wuying.workspace.plugins.module_utils._promise import Ask, Outcome
+from ansible_collections.wuying.workspace.plugins.module_utils._record import Record, succeed
 from ansible_collections.wuying.workspace.plugins.module_utils._service import Service
-from ansible_collections.wuying.workspace.plugins.module_utils._session import Record, succeed
 from ansible_collections.wuying.workspace.plugins.module_utils.signer import Credentials
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.faulty_server import (
     Answer,

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.wuying.workspace.plugins.module_utils import _options
+from ansible_collections.wuying.workspace.plugins.module_utils import _crew, _options
 from ansible_collections.wuying.workspace.plugins.module_utils._directory_store import (
     DirectoryStore,
 )
@@ -30,9 +30,9 @@ from ansible_collections.wuying.workspace.plugins.module_utils._fleet import (
     read_asked,
     read_stored,
 )
+from ansible_collections.wuying.workspace.plugins.module_utils._json_line import dump_line
 from ansible_collections.wuying.workspace.plugins.module_utils._keeper import Keeper
 from ansible_collections.wuying.workspace.plugins.module_utils._promise import Ask, Outcome
-from ansible_collections.wuying.workspace.plugins.module_utils._session import dump_line
 from ansible_collections.wuying.workspace.plugins.module_utils._signals import (
     signals_held,
     signals_told_last,
@@ -61,18 +61,6 @@ if t.TYPE_CHECKING:
     from ansible_collections.wuying.workspace.tests.unit.conftest import Emulator
 
 FORK = multiprocessing.get_context("fork")
-
-
-@pytest.fixture(name="fleet")
-def fixture_fleet(emulator: Emulator, store_path: Path) -> Fleet:
-    """Return a fleet whose records are in a directory."""
-    return Fleet(DirectoryStore(str(store_path)), emulator)
-
-
-@pytest.fixture(name="rotating")
-def fixture_rotating(start_emulator: t.Callable[..., Emulator], store_path: Path) -> Fleet:
-    """Return a fleet whose service lets an exchanged token die at once."""
-    return Fleet(DirectoryStore(str(store_path)), start_emulator("--rotate"))
 
 
 @pytest.fixture(name="sealed")
@@ -726,6 +714,24 @@ def test_with_redis_many_threads_exchange_each_session_once(redis_fleet: Fleet) 
     assert sorted(redis_fleet.users()) == sorted(names)
     redis_fleet.store.close()
     assert soon_as_few(before)
+
+
+def test_with_redis_many_processes_exchange_each_session_once(
+    redis: tuple[t.Any, t.Callable[..., Fleet]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, open_fleet = redis
+    monkeypatch.setattr(_crew, "_TURNS", 10)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _process: {0, 1}, raising=False)
+    server.client().config_set("appendonly", "no")
+    names = [f"user-{number}" for number in range(40)]
+    before = open_fleet().have(dict.fromkeys(names, STALE))
+    fleet = open_fleet()
+    assert ends(fleet.keep()) == dict.fromkeys(names, "exchanged")
+    assert fleet.requests() == len(names)
+    assert all(fleet.kept(name) != before[name] for name in names)
+    # What each process has noticed of the store is said once.
+    (warning,) = fleet.store.warnings
+    assert "writes nothing to a disk" in warning
 
 
 def test_with_redis_the_living_are_served_after_the_deadline(redis_fleet: Fleet) -> None:

@@ -22,6 +22,10 @@ from hypothesis import strategies as st
 
 from ansible_collections.wuying.workspace.plugins.module_utils import _connections
 from ansible_collections.wuying.workspace.plugins.module_utils._answer import Answer, read_answer
+from ansible_collections.wuying.workspace.plugins.module_utils._argument_spec import (
+    IDENTITY,
+    argument_spec,
+)
 from ansible_collections.wuying.workspace.plugins.module_utils._attempt import begin, load_attempt
 from ansible_collections.wuying.workspace.plugins.module_utils._errors import (
     ServiceError,
@@ -33,21 +37,14 @@ from ansible_collections.wuying.workspace.plugins.module_utils._fleet_options im
     read_selection,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._keeper import Keeper
-from ansible_collections.wuying.workspace.plugins.module_utils._options import (
-    IDENTITY,
-    argument_spec,
-    open_keeper,
-    read_ask,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._options import open_keeper, read_ask
 from ansible_collections.wuying.workspace.plugins.module_utils._promise import Ask, Outcome
+from ansible_collections.wuying.workspace.plugins.module_utils._record import succeed
 from ansible_collections.wuying.workspace.plugins.module_utils._redis_address import parse_address
 from ansible_collections.wuying.workspace.plugins.module_utils._result import compare, describe
 from ansible_collections.wuying.workspace.plugins.module_utils._seal import Seal
 from ansible_collections.wuying.workspace.plugins.module_utils._service import Service
-from ansible_collections.wuying.workspace.plugins.module_utils._session import (
-    is_token,
-    succeed,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._session import is_token
 from ansible_collections.wuying.workspace.plugins.module_utils._store import ENVELOPE
 from ansible_collections.wuying.workspace.plugins.module_utils._transport import Reply
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.house import session_at

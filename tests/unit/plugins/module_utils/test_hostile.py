@@ -31,7 +31,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._fleet import kee
 from ansible_collections.wuying.workspace.plugins.module_utils._open_store import open_store
 from ansible_collections.wuying.workspace.plugins.module_utils._pages import PAGE
 from ansible_collections.wuying.workspace.plugins.module_utils._promise import Ask
-from ansible_collections.wuying.workspace.plugins.module_utils._session import Record
+from ansible_collections.wuying.workspace.plugins.module_utils._record import Record
 from ansible_collections.wuying.workspace.plugins.module_utils._store import Kept
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.house import (
     House,

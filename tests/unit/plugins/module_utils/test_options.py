@@ -13,7 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.wuying.workspace.plugins.module_utils import _options, _service
+from ansible_collections.wuying.workspace.plugins.module_utils import (
+    _argument_spec,
+    _options,
+    _service,
+)
 from ansible_collections.wuying.workspace.plugins.module_utils._directory_store import (
     DirectoryStore,
 )
@@ -35,7 +39,7 @@ IDS = ("client_id", "office_site_id", "end_user_id", "directory_id", "session_id
 
 def options(**changes: t.Any) -> t.Callable[[str], t.Any]:
     """Return the options of a task that gives little, and what is passed, as a module has them."""
-    defaults = {name: spec.get("default") for name, spec in _options.argument_spec().items()}
+    defaults = {name: spec.get("default") for name, spec in _argument_spec.argument_spec().items()}
     values = {"login_token": None, **defaults, **GIVEN, **changes}
     return values.__getitem__
 
@@ -413,14 +417,14 @@ def test_a_service_that_is_not_needed_needs_no_credentials(connected):
 
 
 def test_secrets_are_declared_as_such():
-    spec = _options.argument_spec()
+    spec = _argument_spec.argument_spec()
     secret = {name for name, option in spec.items() if option.get("no_log")}
     assert secret == {"access_key_secret", "security_token", "store_password", "store_key"}
 
 
 def test_each_caller_gets_an_argument_spec_of_its_own():
-    _options.argument_spec()["region_id"]["required"] = False
-    assert _options.argument_spec()["region_id"]["required"]
+    _argument_spec.argument_spec()["region_id"]["required"] = False
+    assert _argument_spec.argument_spec()["region_id"]["required"]
 
 
 def test_a_served_record_needs_no_credentials(tmp_path):

@@ -29,12 +29,9 @@ from ansible_collections.wuying.workspace.plugins.module_utils._errors import (
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._keeper import Keeper
 from ansible_collections.wuying.workspace.plugins.module_utils._promise import Ask
+from ansible_collections.wuying.workspace.plugins.module_utils._record import Record
 from ansible_collections.wuying.workspace.plugins.module_utils._service import Service
-from ansible_collections.wuying.workspace.plugins.module_utils._session import (
-    Record,
-    Session,
-    fingerprint,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._session import Session, fingerprint
 from ansible_collections.wuying.workspace.plugins.module_utils._store import Slot
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.house import (
     House,

@@ -31,7 +31,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from ansible_collections.wuying.workspace.plugins.module_utils import _session
+from ansible_collections.wuying.workspace.plugins.module_utils import _record
 from ansible_collections.wuying.workspace.plugins.module_utils._answer import Answer
 from ansible_collections.wuying.workspace.plugins.module_utils._attempt import Attempt
 from ansible_collections.wuying.workspace.plugins.module_utils._directory_store import (
@@ -46,9 +46,10 @@ from ansible_collections.wuying.workspace.plugins.module_utils._errors import (
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._keeper import Keeper
 from ansible_collections.wuying.workspace.plugins.module_utils._promise import Ask, Outcome
+from ansible_collections.wuying.workspace.plugins.module_utils._record import Record
 from ansible_collections.wuying.workspace.plugins.module_utils._seal import Seal
 from ansible_collections.wuying.workspace.plugins.module_utils._service import Service
-from ansible_collections.wuying.workspace.plugins.module_utils._session import Record, Session
+from ansible_collections.wuying.workspace.plugins.module_utils._session import Session
 from ansible_collections.wuying.workspace.plugins.module_utils._store import (
     Kept,
     NoStore,
@@ -552,8 +553,8 @@ class Machine(RuleBasedStateMachine):
         super().__init__()
         self.opened = contextlib.ExitStack()
         for name, length in (("LINEAGE_LENGTH", USED), ("PASSED_LENGTH", PASSED)):
-            self.opened.callback(setattr, _session, name, getattr(_session, name))
-            setattr(_session, name, length)
+            self.opened.callback(setattr, _record, name, getattr(_record, name))
+            setattr(_record, name, length)
         self.warnings: list[str] = []
         self.started = False
 

@@ -27,10 +27,11 @@ from ansible_collections.wuying.workspace.plugins.module_utils._errors import St
 from ansible_collections.wuying.workspace.plugins.module_utils._fleet import keep_all, read_asked
 from ansible_collections.wuying.workspace.plugins.module_utils._keeper import Keeper
 from ansible_collections.wuying.workspace.plugins.module_utils._promise import Ask, Outcome
+from ansible_collections.wuying.workspace.plugins.module_utils._record import succeed
 from ansible_collections.wuying.workspace.plugins.module_utils._redis_address import parse_address
 from ansible_collections.wuying.workspace.plugins.module_utils._redis_store import RedisStore
 from ansible_collections.wuying.workspace.plugins.module_utils._service import Service
-from ansible_collections.wuying.workspace.plugins.module_utils._session import Session, succeed
+from ansible_collections.wuying.workspace.plugins.module_utils._session import Session
 from ansible_collections.wuying.workspace.plugins.module_utils._store import Kept
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.house import (
     House,

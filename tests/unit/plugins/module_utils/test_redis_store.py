@@ -26,15 +26,11 @@ from ansible_collections.wuying.workspace.plugins.module_utils._errors import (
     ServiceError,
     StoreError,
 )
+from ansible_collections.wuying.workspace.plugins.module_utils._record import Record, succeed
 from ansible_collections.wuying.workspace.plugins.module_utils._redis_address import parse_address
 from ansible_collections.wuying.workspace.plugins.module_utils._redis_store import RedisStore
 from ansible_collections.wuying.workspace.plugins.module_utils._seal import Seal
-from ansible_collections.wuying.workspace.plugins.module_utils._session import (
-    TOKEN_LENGTH,
-    Record,
-    Session,
-    succeed,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._session import TOKEN_LENGTH, Session
 from ansible_collections.wuying.workspace.plugins.module_utils._store import Kept
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.house import (
     leave_note,

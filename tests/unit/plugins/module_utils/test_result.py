@@ -12,17 +12,14 @@ import pytest
 from ansible.module_utils import basic
 
 from ansible_collections.wuying.workspace.plugins.module_utils._promise import Outcome
+from ansible_collections.wuying.workspace.plugins.module_utils._record import Record
 from ansible_collections.wuying.workspace.plugins.module_utils._result import (
     compare,
     describe,
     mask,
     uncensor,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._session import (
-    Record,
-    Session,
-    fingerprint,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._session import Session, fingerprint
 
 try:
     from ansible.module_utils import secrets as core_secrets

@@ -28,14 +28,13 @@ from ansible_collections.wuying.workspace.plugins.module_utils._errors import (
     OptionError,
     StoreError,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._open_store import open_store
-from ansible_collections.wuying.workspace.plugins.module_utils._seal import Seal
-from ansible_collections.wuying.workspace.plugins.module_utils._session import (
+from ansible_collections.wuying.workspace.plugins.module_utils._json_line import (
     DamagedRecord,
-    Record,
     dump_line,
-    succeed,
 )
+from ansible_collections.wuying.workspace.plugins.module_utils._open_store import open_store
+from ansible_collections.wuying.workspace.plugins.module_utils._record import Record, succeed
+from ansible_collections.wuying.workspace.plugins.module_utils._seal import Seal
 from ansible_collections.wuying.workspace.plugins.module_utils._store import Store
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.house import (
     House,

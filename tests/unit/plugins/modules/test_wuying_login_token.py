@@ -26,12 +26,8 @@ from ansible_collections.wuying.workspace.plugins.module_utils import _attempt
 from ansible_collections.wuying.workspace.plugins.module_utils._directory_store import (
     DirectoryStore,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._session import (
-    Record,
-    Session,
-    fingerprint,
-    succeed,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._record import Record, succeed
+from ansible_collections.wuying.workspace.plugins.module_utils._session import Session, fingerprint
 from ansible_collections.wuying.workspace.plugins.modules import wuying_login_token
 
 ROOT = Path(wuying_login_token.__file__).parents[5]

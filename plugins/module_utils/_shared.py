@@ -1,0 +1,49 @@
+# Copyright (c) 2026 The wuying.workspace authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this file is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""A few numbers that threads share and, where that was asked for, processes that are forked from this one."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import typing as t
+
+_PATIENCE = 1.0
+"""For how many seconds the lock is waited for, which is held for an instant: whoever died with it must not stop the others."""
+
+
+class Shared:
+    """Numbers under a lock, all of them zero at first."""
+
+    def __init__(self, count: int) -> None:
+        self._guard: t.Any = threading.Lock()
+        self._numbers: t.MutableSequence[float] = [0.0] * count
+
+    def share(self) -> bool:
+        """Have processes share the numbers that are forked from now on; say whether this system can do that.
+
+        No other thread may use them meanwhile.
+        """
+        try:
+            # Imported here, so that hardly any task pays for it.
+            import multiprocessing
+
+            array: t.Any = multiprocessing.get_context("fork").Array("d", list(self._numbers))
+        except (ImportError, OSError, ValueError):
+            return False
+        self._guard, self._numbers = array.get_lock(), array.get_obj()
+        return True
+
+    @contextlib.contextmanager
+    def held(self) -> t.Iterator[t.MutableSequence[float]]:
+        """Have the numbers to oneself within the block."""
+        taken = self._guard.acquire(timeout=_PATIENCE)
+        try:
+            yield self._numbers
+        finally:
+            if taken:
+                self._guard.release()
