@@ -16,15 +16,21 @@ help: ## List the targets
 test: ## Run every check and test: lint, docs, licences, build, ansible-test
 	@$(RUN) test
 
-.PHONY: sanity units integration
+.PHONY: test-all
+test-all: ## Run the same with every supported ansible-core and every Python at hand
+	@$(RUN) test-all
+
+.PHONY: sanity units integration coverage
 sanity: ## Run ansible-test sanity
 	@$(RUN) sanity $(ARGS)
 units: ## Run ansible-test units
 	@$(RUN) units $(ARGS)
 integration: ## Run ansible-test integration
 	@$(RUN) integration $(ARGS)
+coverage: ## See how much of plugins/ units and integration targets reach
+	@$(RUN) coverage
 
-.PHONY: lint docs-check license-check extra-checks build-import-check
+.PHONY: lint docs-check license-check extra-checks build-import-check ansible-lint execution-environment
 lint: ## Run ruff, mypy and yamllint
 	@$(RUN) checks antsibull-nox-config formatters codeqa yamllint typing
 docs-check: ## Check the documentation with antsibull-docs
@@ -34,6 +40,10 @@ license-check: ## Check that every file names its licence
 extra-checks: ## Check for unwanted files and for the action group
 	@$(RUN) checks $@
 build-import-check: ## Build the collection and import it as Galaxy does
+	@$(RUN) checks $@
+ansible-lint: ## Lint playbooks, roles and examples, by the profile for production
+	@$(RUN) checks $@
+execution-environment: ## Have ansible-builder make of the documentation what builds an image
 	@$(RUN) checks $@
 
 .PHONY: format

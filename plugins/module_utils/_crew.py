@@ -81,7 +81,8 @@ def take_turns(
             yield from batch
 
 
-def _by_threads(turn: Turn[T], numbers: Numbers, threads: int) -> t.Iterator[list[T]]:
+def _by_threads(turn: Turn[T], numbers: Numbers, threads: int) -> t.Generator[list[T], None, None]:
+    """Yield lists of what ``turn`` returns for the numbers that are given out to this process."""
     if threads <= 1:
         for number in numbers:
             yield [turn(number)]

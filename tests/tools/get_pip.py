@@ -5,7 +5,7 @@
 """Stand-in for the bootstrap script that ansible-test downloads: pip from Python's own ensurepip.
 
 ansible-test runs it in each of its virtual environments, with the arguments of "pip install".
-run.py puts it in place where the download is impossible.
+environments.py puts it in place where the download is impossible.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# Find the Pythons at hand and start run.py with the newest.
+# Find the Pythons at hand and start the package beside this file with the newest.
 # Each candidate is executed: a pyenv shim of an inactive version is a name and no Python.
 
 about='
@@ -39,4 +39,5 @@ case $newest in
     exit 1
     ;;
 esac
-PYTHONS=$pythons exec "${newest#* }" "$(dirname "$0")/run.py" "$@"
+cd "$(dirname "$0")/.." || exit 1
+PYTHONS=$pythons exec "${newest#* }" -m tools "$@"
