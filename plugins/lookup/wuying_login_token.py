@@ -58,8 +58,10 @@ notes:
   - Where a token is exchanged but cannot be kept, the lookup returns it with a warning. It is the only copy.
   - The value V(none) for O(store) is an error, since a lookup is evaluated again and again.
   - Secrets are read from variables too, but not from C(ansible.cfg).
-  - On ansible-core 2.22 and later the token is registered as a secret, and Ansible masks it in all that it prints. Before that only
-    C(no_log=true) hides it; before 2.19 that hides errors of the lookup too.
+  - On ansible-core 2.22 and later the token is registered as a secret, and Ansible masks it in all that it prints. On older versions only
+    C(no_log=true) hides the token. On 2.18 it also hides the lookup's error messages.
+  - An error names its C(error_code), one of those of M(wuying.workspace.wuying_login_token), or C(CheckMode), where check mode would
+    have to exchange.
   - A template that has a token in it shows it in diffs and at higher verbosity. Set C(no_log=true) on tasks that write tokens.
 seealso:
   - module: wuying.workspace.wuying_login_token

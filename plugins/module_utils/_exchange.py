@@ -54,9 +54,7 @@ def _keep(ask: Ask, token: str, answer: Answer, kept: Kept, slot: Slot) -> Outco
     try:
         slot.keep(record)
     except StoreError as error:
-        message = (
-            f"A new login token was exchanged but could not be kept; use this one. {error.message}"
-        )
+        message = f"A new login token was exchanged but could not be kept: this is the only copy. {error.message}"
         return Outcome(True, kept.record, record, StoreError(message, code="NotKept"))
     return Outcome(True, kept.record, record)
 

@@ -228,7 +228,8 @@ error_code:
       has refused the token before), and the first time that the service refuses the token, with a code of its own.
     - Others of this collection are V(NoLoginToken) (nothing is kept of the session), V(MissingCredentials), V(MissingLibrary),
       V(InvalidOption), V(InvalidResponse), V(DeadlineExceeded), V(Timeout), V(NameNotResolved), V(ConnectionFailed),
-      V(ConnectionLost), V(TlsFailed), V(ProxyFailed), V(NotKept), V(NewerFormat), V(StoreUnavailable) and V(StoreUnsafe).
+      V(ConnectionLost), V(TlsFailed), V(ProxyFailed), V(NotKept), V(NewerFormat), V(WrongStoreKey), V(StoreUnavailable), V(StoreUnsafe), and with
+        Redis V(StoreAccessDenied), V(StoreReadOnly), V(StoreFull), V(LockLost) and V(NewerRecord).
   returned: failure
   type: str
   sample: Throttling.User

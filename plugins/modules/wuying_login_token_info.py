@@ -132,7 +132,7 @@ counts:
   sample: {current: 1998, damaged: 0, ended: 1, expired: 0, stale: 1}
 error_code:
   description:
-    - What kind of error it is, such as V(StoreUnavailable) or V(WrongStoreKey).
+    - What kind of error it is, such as V(StoreUnavailable), or V(WrongStoreKey) where there is a record that no key of O(store_key) opens.
   returned: failure
   type: str
   sample: StoreUnavailable

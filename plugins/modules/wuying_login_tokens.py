@@ -19,8 +19,8 @@ description:
   - With O(sessions) it takes these sessions. Without, it takes all that the store has a record of and that O(filters) let through. That is
     the scheduled keep-alive of a fleet.
   - One session's failure never stops the others. RV(sessions) says how each fared.
-  - For a keep-alive to work, O(refresh_before) must be at least the interval of the schedule plus the time that a run takes, and
-    less than half of O(validity). With the default validity of 15 minutes run it every 4 minutes.
+  - For a keep-alive to work, O(refresh_before) must be at least the interval of the schedule plus the time that a run takes. It counts as
+    at most half of O(validity). With the default validity of 15 minutes run it every 4 minutes.
   - The module runs where the task runs, with the store, the environment and the Python packages of that host and that user. Normal
     use is C(delegate_to=localhost) with C(become=false).
 extends_documentation_fragment:
@@ -90,6 +90,8 @@ options:
   max_parallel:
     description:
       - How many sessions (1 to 256) are exchanged at a time, each over a connection of its own.
+      - On Linux several processes share them where there is much to do, at most one for each processor, for each 4 of these, and for each
+        100 sessions that are due.
     type: int
     default: 8
   max_qps:
@@ -278,7 +280,9 @@ sessions:
       type: str
       sample: "The service refused the session's login token (InvalidLoginToken). The user must log in again; pass the new token as login_token."
     error_code:
-      description: As of M(wuying.workspace.wuying_login_token), and V(DamagedRecord), V(WrongStoreKey) and V(Interrupted).
+      description:
+        - As of M(wuying.workspace.wuying_login_token), and V(DamagedRecord), V(Interrupted) (the task was told to stop, or a process of it died,
+          before the session was done) and V(Unforeseen) (a bug, report it).
       type: str
       sample: InvalidLoginToken
     http_status:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Measure the collection: against Ansible's own modules, the official signers, and what HTTP allows at most.
+"""Measure the collection: against Ansible's own modules, the official signers, and what HTTP allows one process at most.
 
 Usage: python tests/benchmark/benchmark.py [--only SECTION ...] [--pairs N] [--rounds N] [--sizes N ...] [--write-docs]
 
@@ -22,14 +22,14 @@ sys.path.insert(0, os.environ.get("ANSIBLE_COLLECTIONS_PATH", ""))
 from ansible_collections.wuying.workspace.tests.benchmark import (
     fleet,
     lookups,
-    plot,
+    page,
     signatures,
     tasks,
 )
 
 ROOT = Path(__file__).resolve().parents[2]
 SECTIONS = ("tasks", "plural", "fleet", "lookup", "signatures")
-PLOT = ROOT / "docs/docsite/images/throughput.svg"
+PAGE = ROOT / "docs/docsite/rst/speed.rst"
 
 
 def main() -> None:
@@ -46,24 +46,22 @@ def main() -> None:
         help="how many sessions a fleet has; one of 100,000 or more is run once only",
     )
     parser.add_argument(
-        "--write-docs", action="store_true", help="write the plot and print the table as rst"
+        "--write-docs", action="store_true", help="write the page of the documentation on speed"
     )
     asked = parser.parse_args()
+    if asked.write_docs and not {"plural", "fleet", "lookup"} <= set(asked.only):
+        parser.error("--write-docs needs the sections plural, fleet and lookup")
     (ROOT / "build").mkdir(exist_ok=True)  # on a real disk, where a temporary folder may be memory
     with tempfile.TemporaryDirectory(prefix="benchmark-", dir=ROOT / "build") as name:
-        folder = Path(name)
+        folder, most = Path(name), min(max(asked.sizes), 10_000)
         if "tasks" in asked.only:
             tasks.compare_tasks(folder, asked.pairs)
-        if "plural" in asked.only:
-            tasks.compare_plural(folder, asked.rounds, min(max(asked.sizes), 10_000))
-        if "fleet" in asked.only:
-            lines = fleet.measure(folder, asked.sizes, asked.rounds)
-            if asked.write_docs:
-                PLOT.parent.mkdir(parents=True, exist_ok=True)
-                PLOT.write_text(plot.draw(lines), encoding="utf-8")
-                print(f"\n{plot.table(lines)}\nThe plot is in {PLOT.relative_to(ROOT)}.")
-        if "lookup" in asked.only:
-            lookups.measure(folder, min(max(asked.sizes), 10_000))
+        rates = tasks.compare_plural(folder, asked.rounds, most) if "plural" in asked.only else []
+        lines = fleet.measure(folder, asked.sizes, asked.rounds) if "fleet" in asked.only else []
+        terms = lookups.measure(folder, most) if "lookup" in asked.only else {}
+    if asked.write_docs:
+        PAGE.write_text(page.write(lines, rates, terms), encoding="utf-8")
+        print(f"\n{PAGE.relative_to(ROOT)} was written.")
     if "signatures" in asked.only:
         signatures.compare(asked.pairs)
 

@@ -15,7 +15,7 @@ import time
 import typing as t
 from pathlib import Path
 
-from ansible_collections.wuying.workspace.tests.benchmark import servers
+from ansible_collections.wuying.workspace.tests.benchmark import memory, servers
 
 HERE = Path(__file__).resolve().parent
 PARALLEL = 8
@@ -145,10 +145,12 @@ def run_task(emulator: servers.Emulator, stock: servers.Stock, parallel: int) ->
         "deadline": LIMIT,
     }
     start = time.perf_counter()
-    run = run_script("one_task.py", {"ANSIBLE_MODULE_ARGS": options})
-    seconds = time.perf_counter() - start
-    facts = json.loads(run.stderr.splitlines()[-1])
-    return Task(seconds, facts["peak"], facts["http"], json.loads(run.stdout))
+    with start_script("one_task.py") as process, memory.watched(process.pid) as peak:
+        output, errors = talk(process, {"ANSIBLE_MODULE_ARGS": options})
+        seconds = time.perf_counter() - start
+    facts = json.loads(errors.splitlines()[-1])
+    # The first process by itself is known to the byte, all together are looked at now and then.
+    return Task(seconds, max(facts["peak"], *peak), facts["http"], json.loads(output))
 
 
 def ceiling(emulator: servers.Emulator, requests: int, connections: int) -> float:
@@ -161,22 +163,34 @@ def ceiling(emulator: servers.Emulator, requests: int, connections: int) -> floa
         "sessions": list(zip(users, emulator.issue(users), strict=True)),
         "connections": connections,
     }
-    return float(run_script("ceiling.py", asked).stdout)
+    return float(run_script("ceiling.py", asked))
 
 
-def run_script(script: str, asked: dict[str, t.Any]) -> subprocess.CompletedProcess[str]:
-    run = subprocess.run(
+def run_script(script: str, asked: dict[str, t.Any]) -> str:
+    """Run a script of this folder in a process of its own; return what it prints."""
+    with start_script(script) as process:
+        return talk(process, asked)[0]
+
+
+def start_script(script: str) -> subprocess.Popen[str]:
+    """Start a script of this folder, in a group of processes of its own."""
+    return subprocess.Popen(
         (sys.executable, HERE / script),
-        check=False,
-        input=json.dumps(asked),
-        capture_output=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=LIMIT,
+        start_new_session=True,
         env={**os.environ, "PYTHONPATH": os.environ.get("ANSIBLE_COLLECTIONS_PATH", "")},
     )
-    if run.returncode:
-        sys.exit(run.stdout + run.stderr)
-    return run
+
+
+def talk(process: subprocess.Popen[str], asked: dict[str, t.Any]) -> tuple[str, str]:
+    """Tell a script what is asked of it; return its output and its errors."""
+    output, errors = process.communicate(json.dumps(asked), LIMIT)
+    if process.returncode:
+        sys.exit(output + errors)
+    return output, errors
 
 
 def _median(lines: list[Line]) -> Line:

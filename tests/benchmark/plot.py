@@ -2,41 +2,37 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a fleet took as a picture and as a table for the docs."""
+"""What a fleet took, as a picture that follows dark and light."""
 
 from __future__ import annotations
 
 import math
 import typing as t
-from pathlib import Path
 
 from ansible_collections.wuying.workspace.tests.benchmark.fleet import PARALLEL, Line
 
 WIDTH, HEIGHT, LEFT, TOP = 330, 220, 60, 50
 GAP = LEFT + 40
 SERIES = ("directory", "Redis", "ceiling")
-_LICENCE = "\n".join(
-    line[2:] for line in Path(__file__).read_text(encoding="utf-8").splitlines()[:3]
-)
-LICENCE = f"<!--\n{_LICENCE}\n-->"
 STYLE = """
-  text { font: 13px system-ui, sans-serif; fill: #1f2328; }
-  .title { font-weight: 600; }
-  .number { font-size: 12px; fill: #59636e; }
-  .grid { stroke: #d1d9e0; }
-  circle { stroke-dasharray: none !important; }
-  .line { fill: none; stroke-width: 2; }
-  .directory { stroke: #0969da; } circle.directory { fill: #0969da; }
-  .redis { stroke: #cf222e; } circle.redis { fill: #cf222e; }
-  .ceiling { stroke: #6e7781; stroke-dasharray: 5 4; } circle.ceiling { fill: #6e7781; }
-  @media (prefers-color-scheme: dark) {
-    text { fill: #f0f6fc; }
-    .number { fill: #9198a1; }
-    .grid { stroke: #3d444d; }
-    .directory { stroke: #58a6ff; } circle.directory { fill: #58a6ff; }
-    .redis { stroke: #ff7b72; } circle.redis { fill: #ff7b72; }
-    .ceiling { stroke: #9198a1; } circle.ceiling { fill: #9198a1; }
-  }
+.wuying-speed { min-width: 42rem; width: 100%; }
+.wuying-speed text { font: 13px system-ui, sans-serif; fill: #1f2328; }
+.wuying-speed .title { font-weight: 600; }
+.wuying-speed .number { font-size: 12px; fill: #59636e; }
+.wuying-speed .grid { stroke: #d1d9e0; }
+.wuying-speed .line { fill: none; stroke-width: 2; }
+.wuying-speed .directory { stroke: #0969da; } .wuying-speed circle.directory { fill: #0969da; }
+.wuying-speed .redis { stroke: #cf222e; } .wuying-speed circle.redis { fill: #cf222e; }
+.wuying-speed .ceiling { stroke: #6e7781; } .wuying-speed circle.ceiling { fill: #6e7781; }
+.wuying-speed path.ceiling { stroke-dasharray: 5 4; }
+@media (prefers-color-scheme: dark) {
+.wuying-speed text { fill: #f0f6fc; }
+.wuying-speed .number { fill: #9198a1; }
+.wuying-speed .grid { stroke: #3d444d; }
+.wuying-speed .directory { stroke: #58a6ff; } .wuying-speed circle.directory { fill: #58a6ff; }
+.wuying-speed .redis { stroke: #ff7b72; } .wuying-speed circle.redis { fill: #ff7b72; }
+.wuying-speed .ceiling { stroke: #9198a1; } .wuying-speed circle.ceiling { fill: #9198a1; }
+}
 """
 
 Points = t.Dict[int, float]
@@ -58,49 +54,15 @@ def draw(lines: t.Sequence[Line]) -> str:
     width, height = 2 * (LEFT + WIDTH) + GAP, TOP + HEIGHT + 85
     return "\n".join(
         [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img">',
-            LICENCE,
+            f'<svg class="wuying-speed" role="img" viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg">',
             "<title>Throughput of one task by the number of stale sessions</title>",
             f"<style>{STYLE}</style>",
             *_panel(LEFT, "Sessions a second", throughput),
             *_panel(LEFT + WIDTH + GAP, "Seconds per 1,000 sessions", seconds),
             *_legend([name for name in SERIES if throughput[name]]),
-            "</svg>\n",
+            "</svg>",
         ]
     )
-
-
-def table(lines: t.Sequence[Line]) -> str:
-    """Write a table in reStructuredText."""
-    rows: list[tuple[str, ...]] = [
-        (
-            "Store",
-            "Sessions",
-            "``max_parallel``",
-            "Sessions a second",
-            "Of the ceiling",
-            "Seconds per 1,000",
-            "Peak memory in MiB",
-        )
-    ]
-    for line in lines:
-        rows.append(
-            (
-                line.store,
-                f"{line.sessions:,}",
-                str(line.parallel),
-                f"{line.rate:,.0f}",
-                f"{line.share:.0%}",
-                f"{line.per_thousand:.2f}",
-                f"{line.peak:.0f}",
-            )
-        )
-    text = [
-        f"   {'*' if column == 0 else ' '} - {cell}"
-        for row in rows
-        for column, cell in enumerate(row)
-    ]
-    return "\n".join([".. list-table::", "   :header-rows: 1", "", *text, ""])
 
 
 def _panel(left: float, title: str, series: dict[str, Points]) -> list[str]:

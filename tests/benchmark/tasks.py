@@ -30,6 +30,18 @@ class Cost(t.NamedTuple):
     processor: float
 
 
+class Rate(t.NamedTuple):
+    """How many sessions a second a playbook exchanges, and how many times as many as the loops do."""
+
+    name: str
+    rate: float
+    to_uri: float
+    to_loop: float
+
+    def __str__(self) -> str:
+        return f"{self.name:60} {self.rate:6.1f} {self.to_uri:7.1f} {self.to_loop:12.1f}"
+
+
 def compare_tasks(folder: Path, pairs: int) -> None:
     """Print how much more tasks and lookups take than Ansible's own."""
     with servers.emulator(folder) as emulator:
@@ -39,8 +51,8 @@ def compare_tasks(folder: Path, pairs: int) -> None:
             compare(what, pairs, ours, theirs)
 
 
-def compare_plural(folder: Path, rounds: int, sessions: int) -> None:
-    """Print how many more sessions a second one task exchanges than loops of tasks do."""
+def compare_plural(folder: Path, rounds: int, sessions: int) -> list[Rate]:
+    """Print, and return, how many more sessions a second one task exchanges than loops of tasks do."""
     rates: list[tuple[float, float, float]] = []
     for _turn in range(rounds):
         with servers.emulator(folder) as emulator, servers.directory(folder) as stock:
@@ -65,16 +77,19 @@ def compare_plural(folder: Path, rounds: int, sessions: int) -> None:
         f"wuying_login_token, {ITEMS} items",
         f"wuying_login_tokens, one task, {sessions:,} stale sessions",
     )
-    for number, name in enumerate(names):
-        rate, to_uri, to_loop = (
-            statistics.median(values)
-            for values in zip(
-                *((each[number], each[number] / each[0], each[number] / each[1]) for each in rates),
-                strict=True,
-            )
+    compared = [
+        Rate(name, *(statistics.median(values) for values in zip(*ratios, strict=True)))
+        for name, ratios in zip(
+            names,
+            (
+                [(each[place], each[place] / each[0], each[place] / each[1]) for each in rates]
+                for place in range(len(names))
+            ),
+            strict=True,
         )
-        print(f"{name:60} {rate:6.1f} {to_uri:7.1f} {to_loop:12.1f}")
-    sys.stdout.flush()
+    ]
+    print(*compared, sep="\n", flush=True)
+    return compared
 
 
 def compare(what: str, pairs: int, ours: Path, theirs: Path) -> None:

@@ -140,9 +140,10 @@ def test_where_no_process_can_be_had_this_one_does_all(
 def test_where_processes_cannot_share_numbers_this_one_does_all(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(
-        multiprocessing, "get_context", lambda _method: (_ for _ in ()).throw(OSError)
-    )
+    def fail(_method: str) -> t.NoReturn:
+        raise OSError
+
+    monkeypatch.setattr(multiprocessing, "get_context", fail)
     assert not Shared(1).share()
     assert {process for _number, process in take(number_and_process)} == {os.getpid()}
 

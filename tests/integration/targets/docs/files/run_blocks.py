@@ -77,7 +77,6 @@ class Reader(NamedTuple):
             "/opt/release/install": "sleep 1",
             "delay: 60": "delay: 1",
             "rediss://redis.example.com": self.folder / "store",
-            "emulator.json &": "emulator.json &\nuntil test -e emulator.json; do sleep 0.1; done",
             "--port 8700": "--port " + os.environ["FREE_PORT"],
             "127.0.0.1:8700": "127.0.0.1:" + os.environ["FREE_PORT"],
             "python3 ": sys.executable + " ",
