@@ -37,11 +37,15 @@ class Numbers:
         self._end = end
         self._next = Shared(1)
         self.share = self._next.share
+        self.until_signal = False
+        """Whether this process is given none any more once it was told to stop."""
 
     def __iter__(self) -> Numbers:
         return self
 
     def __next__(self) -> int:
+        if self.until_signal and signal_waits():
+            raise StopIteration
         with self._next.held() as numbers:
             number = int(numbers[0])
             if number >= self._end:
@@ -69,8 +73,9 @@ def take_turns(
 ) -> t.Iterator[T]:
     """Yield what ``turn`` returns for each number below ``turns``, in the order in which they end.
 
-    They are begun in the order of their numbers, ``parallel`` at a time. Where a process dies, ``lost`` returns what is yielded for
-    the turns that it had taken. A signal that is held in this process is passed on to the others.
+    They are begun in the order of their numbers, ``parallel`` at a time. ``turn`` must not raise. ``lost`` returns what is yielded for the
+    turns that a process had taken that died, and for those that nobody took, since all processes died or were told to stop: a signal that is
+    held in this process is passed on to them.
     """
     numbers = Numbers(turns)
     working = _start(turn, numbers, parallel, processes) if processes > 1 else {}
@@ -112,8 +117,9 @@ def _by_threads(turn: Turn[T], numbers: Numbers, threads: int) -> t.Generator[li
                     yield batch
                 for worker in done:
                     worker.result()
-        finally:
+        except BaseException:
             numbers.stop()  # Where nobody listens any more, nothing more is begun.
+            raise
 
 
 def _gather(
@@ -134,8 +140,9 @@ def _gather(
                     working.pop(receiver).join()
                     continue
                 for number, end in batch:
-                    reported[number] = True
-                    yield end
+                    if not reported[number]:
+                        reported[number] = True
+                        yield end
             if signal_waits() and not told:
                 told = True
                 for process in working.values():
@@ -162,13 +169,15 @@ def _start(turn: Turn[T], numbers: Numbers, parallel: int, processes: int) -> di
     context = multiprocessing.get_context("fork")
     gc.collect()
     gc.freeze()  # What there is stays where it is, in memory that all share.
-    # Some processes may have none of their own.
-    with contextlib.suppress(OSError, AssertionError):
+    # Some processes may have none of their own, and at times nobody may have more of them.
+    with contextlib.suppress(Exception):
         for place in range(processes):
             receiver, sender = context.Pipe(duplex=False)
             threads = len(range(place, parallel, processes))
             process = context.Process(
-                target=_report, args=(turn, numbers, threads, sender), daemon=True
+                target=_report,
+                args=(turn, numbers, threads, sender, [receiver, *started]),
+                daemon=True,
             )
             with contextlib.closing(sender):
                 process.start()
@@ -177,8 +186,13 @@ def _start(turn: Turn[T], numbers: Numbers, parallel: int, processes: int) -> di
     return started
 
 
-def _report(turn: Turn[T], numbers: Numbers, threads: int, sender: t.Any) -> None:
+def _report(
+    turn: Turn[T], numbers: Numbers, threads: int, sender: t.Any, inherited: list[t.Any]
+) -> None:
     """Take turns, and send what each number brought. Nothing is printed, whatever happens: nobody knows what is in it."""
+    for receiver in inherited:
+        receiver.close()  # Otherwise nobody would notice when nobody listens any more.
+    numbers.until_signal = True
     batches = _by_threads(lambda number: (number, turn(number)), numbers, threads)
     with contextlib.suppress(Exception), contextlib.closing(sender), contextlib.closing(batches):
         for batch in batches:

@@ -20,9 +20,11 @@ from ._session import Session
 from ._signals import signal_waits, signals_held
 from ._store import Kept, Seen, Store
 
+TOLD_TO_STOP = "The task was told to stop before it was the session's turn: run it again."
 MAX_PARALLEL = 8
 """How many sessions are exchanged at a time where nobody says otherwise."""
 
+T = t.TypeVar("T")
 Reading = t.Tuple[str, t.Optional[Ask], t.Union[Kept, StoreError]]
 """A session's key, what is asked of it, and what the store holds of it. Without an ask there is an error."""
 
@@ -104,9 +106,9 @@ def keep_all(
         else:
             yield Report(position, key, ask.session, result, tuple(warnings), outdated)
     turns.sort(key=lambda turn: turn.order)
-    processes = count_processes(len(turns), max_parallel)
-    if processes > 1:
-        keeper.prepare_to_fork()
+    processes = count_processes(sum(turn.result is None for turn in turns), max_parallel)
+    if processes > 1 and not keeper.prepare_to_fork():
+        processes = 1
     with signals_held():
         for report in take_turns(
             lambda number: _take_turn(keeper, turns[number]),
@@ -119,9 +121,7 @@ def keep_all(
             yield report
 
 
-def _end_of(
-    function: t.Callable[..., Outcome | None], *arguments: t.Any
-) -> Outcome | WuyingError | None:
+def _end_of(function: t.Callable[..., T], *arguments: t.Any) -> T | WuyingError:
     """Return what a function returns or raises, without the memory that a traceback holds.
 
     What nobody foresaw is one session's failure too: others may have the only copies of their tokens.
@@ -152,33 +152,26 @@ def _take_turn(keeper: Keeper, turn: _Turn) -> Report:
     ask, key, result = turn.ask, turn.ask.session.key, turn.result
     if result is None:
         result = _end_of(_renew, keeper, ask, turn.seen, warnings.append)
-    resealed = turn.outdated and isinstance(result, Outcome) and result.changed
-    if turn.outdated and not resealed:
-        try:
-            resealed = keeper.reseal(key)
-        except StoreError as error:
-            warnings.append(
-                f"The record could not be written anew under the first key. {error.message}"
-            )
     end = t.cast("Outcome | WuyingError", result)
-    return Report(
-        turn.order[1],
-        key,
-        ask.session,
-        end,
-        tuple(warnings),
-        resealed,
-        tuple(keeper.store.warnings),
-    )
+    resealed = turn.outdated and _reseal(keeper, key, end, warnings.append)
+    said = tuple(keeper.store.warnings)
+    return Report(turn.order[1], key, ask.session, end, tuple(warnings), resealed, said)
+
+
+def _reseal(keeper: Keeper, key: str, end: Outcome | WuyingError, warn: Warn) -> bool:
+    """Write a record anew under the first key, where the session's end did not do so; say whether it was written."""
+    if isinstance(end, Outcome) and end.changed:
+        return end.not_kept is None
+    written = _end_of(keeper.reseal, key)
+    if isinstance(written, WuyingError):
+        warn(f"The record could not be written anew under the first key. {written.message}")
+        return False
+    return written
 
 
 def _renew(keeper: Keeper, ask: Ask, seen: Seen, warn: Warn) -> Outcome:
     if signal_waits():
-        raise WuyingError(
-            "The task was told to stop before it was the session's turn: run it again.",
-            code="Interrupted",
-            retryable=True,
-        )
+        raise WuyingError(TOLD_TO_STOP, code="Interrupted", retryable=True)
     try:
         return keeper.renew(ask, seen, warn)
     except LoginRequired as error:
@@ -188,11 +181,9 @@ def _renew(keeper: Keeper, ask: Ask, seen: Seen, warn: Warn) -> Outcome:
 
 
 def _lose_turn(turn: _Turn) -> Report:
-    error = WuyingError(
-        "The process that had the session ended before its time, for the want of memory perhaps: run the task again.",
-        code="Interrupted",
-        retryable=True,
-    )
+    died = "The process that had the session ended before its time, for the want of memory perhaps: run the task again."
+    reason = TOLD_TO_STOP if signal_waits() else died
+    error = WuyingError(reason, code="Interrupted", retryable=True)
     return Report(turn.order[1], turn.ask.session.key, turn.ask.session, error)
 
 

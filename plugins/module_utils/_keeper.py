@@ -48,10 +48,11 @@ class Keeper:
         self._deadline = deadline
         self._clock = clock
 
-    def prepare_to_fork(self) -> None:
-        """Have processes that are forked from now on use the same credentials, and keep one pace."""
-        with contextlib.suppress(WuyingError):  # Each session that is due says what is missing.
-            self._connect().share_pace()
+    def prepare_to_fork(self) -> bool:
+        """Have processes that are forked from now on use the same credentials, and keep one pace; say whether they do."""
+        with contextlib.suppress(Exception):  # Each session that is due says what is missing.
+            return self._connect().share_pace()
+        return False
 
     def ensure(self, ask: Ask, warn: Warn) -> Outcome:
         """Return the session's current token, exchanged where that is needed.

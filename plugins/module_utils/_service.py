@@ -85,9 +85,9 @@ class Service:
     def __exit__(self, *_exception: object) -> None:
         self._transport.close()
 
-    def share_pace(self) -> None:
-        """Have processes that are forked from now on keep one pace with this one, where the system can do that."""
-        self._pace.share()
+    def share_pace(self) -> bool:
+        """Have processes that are forked from now on keep one pace with this one; say whether the system can do that."""
+        return self._pace.share()
 
     def exchange(self, session: Session, login_token: str, deadline: float) -> Answer:
         """Exchange a login token for the next, before ``deadline`` of :func:`time.monotonic`.

@@ -13,7 +13,7 @@ import threading
 import typing as t
 
 _PATIENCE = 1.0
-"""For how many seconds the lock is waited for, which is held for an instant: whoever died with it must not stop the others."""
+"""For how many seconds the lock of processes is waited for, which is held for an instant: whoever died with it must not stop the others."""
 
 
 class Shared:
@@ -21,6 +21,7 @@ class Shared:
 
     def __init__(self, count: int) -> None:
         self._guard: t.Any = threading.Lock()
+        self._patience = -1.0  # A thread does not die with a lock.
         self._numbers: t.MutableSequence[float] = [0.0] * count
 
     def share(self) -> bool:
@@ -32,18 +33,20 @@ class Shared:
             # Imported here, so that hardly any task pays for it.
             import multiprocessing
 
-            array: t.Any = multiprocessing.get_context("fork").Array("d", list(self._numbers))
+            context = multiprocessing.get_context("fork")
+            guard, numbers = context.Lock(), context.RawArray("d", list(self._numbers))
         except (ImportError, OSError, ValueError):
             return False
-        self._guard, self._numbers = array.get_lock(), array.get_obj()
+        self._guard, self._numbers, self._patience = guard, numbers, _PATIENCE
         return True
 
     @contextlib.contextmanager
     def held(self) -> t.Iterator[t.MutableSequence[float]]:
-        """Have the numbers to oneself within the block."""
-        taken = self._guard.acquire(timeout=_PATIENCE)
+        """Have the numbers to oneself within the block; but where a process was stopped in the middle of its own, not quite."""
+        self._guard.acquire(timeout=self._patience)
         try:
             yield self._numbers
         finally:
-            if taken:
+            # Whoever lost patience gives the lock back in the place of who died with it.
+            with contextlib.suppress(ValueError):
                 self._guard.release()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import collections
 import multiprocessing
 import os
+import select
 import signal
 import threading
 import time
@@ -202,6 +203,70 @@ def test_no_process_is_left_where_nobody_wants_the_rest() -> None:
         assert numbers[0] < 1000
 
 
+def with_much(number: int) -> tuple[int, bytes]:
+    """Return more than a pipe takes before it is read, after some turns."""
+    time.sleep(0.001)
+    return number, bytes(20_000)
+
+
+def test_no_process_waits_for_a_listener_that_has_gone() -> None:
+    ends = take_turns(with_much, 100_000, 8, 2, lambda number: (number, b""))
+    next(ends)
+    time.sleep(0.5)  # The pipes are full by now.
+    start = time.monotonic()
+    t.cast("t.Generator[t.Any, None, None]", ends).close()
+    assert time.monotonic() - start < 10
+    assert not multiprocessing.active_children()
+
+
+def test_processes_end_soon_after_the_one_that_forked_them_was_killed() -> None:
+    alive, line = os.pipe()
+
+    def work() -> None:
+        os.close(alive)
+        take(with_much, turns=100_000)
+
+    process = FORK.Process(target=work)
+    process.start()
+    os.close(line)
+    time.sleep(0.5)
+    process.kill()
+    process.join(10)
+    readable, _writable, _exceptional = select.select([alive], [], [], 20)
+    assert readable and os.read(alive, 1) == b"", "a process is left"
+    os.close(alive)
+
+
+def test_a_process_that_is_told_to_stop_by_somebody_else_leaves_the_rest_to_the_others() -> None:
+    def turn(number: int) -> tuple[int, int]:
+        if number == 20:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return number_and_process(number)
+
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        with signals_held():
+            ends = take(turn)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert sorted(number for number, _end in ends) == list(range(TURNS))
+    assert LOST not in {end for _number, end in ends}
+    assert len({end for number, end in ends if number >= TURNS - 100}) == 1
+
+
+def test_a_number_that_is_given_out_twice_is_reported_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = _crew.Numbers.__next__
+
+    def again(numbers: _crew.Numbers) -> int:
+        number = given(numbers)
+        return number - 1 if number % 10 == 9 else number
+
+    monkeypatch.setattr(_crew.Numbers, "__next__", again)
+    ends = take(number_and_process)
+    assert sorted(number for number, _end in ends) == list(range(TURNS))
+    assert [number for number, end in sorted(ends, key=str) if end == LOST] != []
+
+
 def test_a_signal_reaches_all_processes() -> None:
     def turn(number: int) -> tuple[int, bool]:
         if number == 20:
@@ -218,7 +283,9 @@ def test_a_signal_reaches_all_processes() -> None:
     finally:
         signal.signal(signal.SIGTERM, before)
     assert heard == [True]
-    assert not ends[0] and ends[TURNS - 1] and ends[TURNS - 2]
+    assert sorted(ends) == list(range(TURNS))
+    assert not ends[0]
+    assert ends[TURNS - 1] == LOST, "a turn was taken after the signal"
 
 
 # What they share
@@ -236,8 +303,41 @@ def test_a_lock_whose_holder_died_stops_nobody(monkeypatch: pytest.MonkeyPatch) 
     process = FORK.Process(target=die)
     process.start()
     process.join(10)
+    start = time.monotonic()
     with shared.held() as numbers:
         numbers[0] = 1.0
+    assert time.monotonic() - start >= 0.05
+    monkeypatch.undo()
+    for _time in range(100):  # From then on nobody waits.
+        with shared.held() as numbers:
+            numbers[0] += 1.0
+    assert time.monotonic() - start < 3
+
+
+def test_a_lock_that_somebody_lost_patience_with_holds_again_afterwards(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_shared, "_PATIENCE", 0.05)
+    shared = Shared(1)
+    assert shared.share()
+    thread = threading.Thread(target=lambda: shared.held().__enter__())
+    with shared.held():
+        thread.start()
+        thread.join()
+    order: list[int] = []
+
+    def hold(place: int) -> None:
+        with shared.held():
+            order.append(place)
+            time.sleep(0.01)
+            order.append(place)
+
+    threads = [threading.Thread(target=hold, args=(place,)) for place in range(3)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert order[0] == order[1] and order[2] == order[3] and order[4] == order[5]
 
 
 def test_numbers_that_were_there_before_are_shared_too() -> None:

@@ -23,6 +23,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._directory_store 
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._errors import (
     OptionError,
+    StoreError,
     WuyingError,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._fleet import (
@@ -571,6 +572,56 @@ def test_records_under_another_key_or_none_are_written_anew_also_those_that_ende
     assert only_new.kept("ended") == ended
     again = sealed(new, old).keep(rekey=True)
     assert not any(report.resealed for report in again)
+
+
+def test_a_record_that_is_written_anew_needs_no_service(
+    sealed: t.Callable[..., Fleet], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_crew, "_TURNS", 10)
+    first, second = new_key(), new_key()
+    names = [f"user-{number}" for number in range(40)]
+    sealed(first).have(dict.fromkeys(names, CURRENT))
+    fleet = sealed(second, first)
+
+    def fail() -> t.NoReturn:
+        raise AssertionError("credentials were asked for")
+
+    keeper = Keeper(fleet.store, fail, way="", deadline=time.monotonic() + 30)
+    reports = list(keep_all(keeper, read_stored(fleet.store, Ask), rekey=True))
+    assert ends(reports) == dict.fromkeys(names, "served")
+    assert all(report.resealed for report in reports)
+
+
+def test_a_token_that_could_not_be_kept_is_not_written_under_the_first_key(
+    sealed: t.Callable[..., Fleet], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = new_key(), new_key()
+    sealed(first).have({"alice": STALE})
+    fleet = sealed(second, first)
+
+    def fail(_slot: object, _record: object) -> t.NoReturn:
+        raise StoreError("The disk is gone.")
+
+    monkeypatch.setattr(f"{DirectoryStore.__module__}._File.keep", fail)
+    (report,) = fleet.keep(rekey=True)
+    assert outcome_of(report).not_kept is not None
+    assert not report.resealed
+
+
+def test_what_nobody_foresaw_while_a_record_is_written_anew_is_a_warning_of_the_session(
+    sealed: t.Callable[..., Fleet], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = new_key(), new_key()
+    sealed(first).have({"alice": CURRENT, "bob": CURRENT})
+    fleet = sealed(second, first)
+
+    def fail(_slot: object, _record: object) -> t.NoReturn:
+        raise MemoryError
+
+    monkeypatch.setattr(f"{DirectoryStore.__module__}._File.reseal", fail)
+    reports = fleet.keep(rekey=True)
+    assert ends(reports) == {"alice": "served", "bob": "served"}
+    assert all("unforeseen" in report.warnings[0] for report in reports)
 
 
 def test_without_rekey_no_record_is_written_anew(
