@@ -96,6 +96,7 @@ def keep_all(
             continue
         warnings: list[str] = []
         outdated = rekey and kept.outdated
+        result: Outcome | WuyingError | None
         if check:
             result = _end_of(keeper.predict, ask, kept, warnings.append)
         else:
@@ -149,10 +150,9 @@ def _expiry(ask: Ask, kept: Kept) -> float:
 
 def _take_turn(keeper: Keeper, turn: _Turn) -> Report:
     warnings: list[str] = []
-    ask, key, result = turn.ask, turn.ask.session.key, turn.result
-    if result is None:
-        result = _end_of(_renew, keeper, ask, turn.seen, warnings.append)
-    end = t.cast("Outcome | WuyingError", result)
+    ask, key, end = turn.ask, turn.ask.session.key, turn.result
+    if end is None:
+        end = _end_of(_renew, keeper, ask, turn.seen, warnings.append)
     resealed = turn.outdated and _reseal(keeper, key, end, warnings.append)
     said = tuple(keeper.store.warnings)
     return Report(turn.order[1], key, ask.session, end, tuple(warnings), resealed, said)
