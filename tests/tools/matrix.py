@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Every supported ansible-core: its sanity tests, units and integration targets, side by side in three lanes."""
+"""Every supported ansible-core: its sanity tests, units and integration targets, three at a time."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ from .environments import PYTHONS, ROOT, say
 
 CORES = ("2.18", "2.19", "2.20", "2.21", "2.22.0rc1")
 """Oldest first."""
+PYTHON_VERSIONS = tuple(f"3.{minor}" for minor in range(8, 16))
+"""What these run with, on controllers or targets."""
+AT_A_TIME = 3
 _COUNT = re.compile(r"(\d+) passed, (\d+) failed, (\d+) skipped")
 
 
@@ -45,22 +48,24 @@ def test_all() -> int:
     """Run every job; print each one's output when it ends, and a sum of all."""
     start = time.monotonic()
     say(f"Pythons at hand: {', '.join(PYTHONS)}")
-    with ThreadPoolExecutor() as pool:
-        ends = [end for lane in pool.map(run_lane, plan_lanes()) for end in lane]
+    missing = [version for version in PYTHON_VERSIONS if version not in PYTHONS]
+    with ThreadPoolExecutor(AT_A_TIME) as pool:
+        ends = [end for queue in pool.map(run_queue, plan_queues()) for end in queue]
     say("\n===== summary =====")
     total = Count()
     for end in ends:
         say(f"{end.job!s:28} {end.tests} ({end.seconds:.0f} s)")
         total = total.plus(end.tests)
+    say(f"Not at hand, and so not tested with: Python {', '.join(missing) or 'none'}.")
     say(f"All of it took {(time.monotonic() - start) / 60:.0f} minutes.")
     say(str(total))
     return 1 if total.failed else 0
 
 
-def plan_lanes() -> list[list[Job]]:
-    """Share the jobs out, so that the lanes end at about the same time.
+def plan_queues() -> list[list[Job]]:
+    """Plan what comes one after the other, since it shares something; the longest queues come first.
 
-    Each Python that targets may have runs the units once, with one of the cores.
+    Each Python at hand runs the units once, with one of the cores.
     """
     targets = sorted(PYTHONS, key=lambda version: int(version.split(".")[1]))
     shares: dict[str, list[str]] = {core: [] for core in CORES}
@@ -71,16 +76,11 @@ def plan_lanes() -> list[list[Job]]:
         Job("units", core, tuple(f"--with={version}" for version in share))
         for core, share in shares.items()
     ]
-    integration = [Job("integration", core) for core in CORES]
-    sanity = [Job("sanity", core) for core in CORES]
-    return [
-        units,
-        integration[::2],
-        [Job("checks"), Job("docs"), *sanity, *integration[1::2]],
-    ]
+    checks = [Job("checks"), Job("docs"), *(Job("sanity", core) for core in CORES)]
+    return [units, checks, *([Job("integration", core)] for core in CORES)]
 
 
-def run_lane(jobs: Sequence[Job]) -> list[End]:
+def run_queue(jobs: Sequence[Job]) -> list[End]:
     """Run jobs one after the other."""
     return [run_job(job) for job in jobs]
 
