@@ -59,6 +59,7 @@ def compare(outcome: Outcome, *, predicted: bool) -> dict[str, t.Any]:
 
 def fail(module: AnsibleModule, error: WuyingError) -> None:
     """Leave with an error. An option that was refused is not shown: it may have a secret where none belongs."""
+    conceal(module)
     if isinstance(error, OptionError):
         for name in _MAY_HOLD_SECRETS:
             if module.params.get(name) is not None:
@@ -66,12 +67,13 @@ def fail(module: AnsibleModule, error: WuyingError) -> None:
     module.fail_json(msg=error.message, **error.as_result())
 
 
-def uncensor(module: AnsibleModule, tokens: t.Sequence[str]) -> None:
-    """Have ``module`` return tokens as they are, where core would censor what equals a secret that was passed in.
-
-    The secrets that were passed in leave the parameters, which core shows as C(invocation).
-    """
+def conceal(module: AnsibleModule) -> None:
+    """Take the secrets that were passed in out of the parameters, which core may show as C(invocation), from 2.22 on as they are."""
     _overwrite_secrets(module.argument_spec, module.params)
+
+
+def uncensor(module: AnsibleModule, tokens: t.Sequence[str]) -> None:
+    """Have ``module`` return tokens as they are, where core would censor what equals a secret that was passed in."""
     text = "\n".join(tokens)
     module.no_log_values = {value for value in module.no_log_values if str(value) not in text}
     for token in tokens:

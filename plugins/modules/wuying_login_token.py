@@ -260,6 +260,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._options import o
 from ansible_collections.wuying.workspace.plugins.module_utils._promise import Outcome
 from ansible_collections.wuying.workspace.plugins.module_utils._result import (
     compare,
+    conceal,
     describe,
     fail,
     uncensor,
@@ -308,6 +309,7 @@ def run(module: AnsibleModule) -> Outcome:
 
 def finish(module: AnsibleModule, outcome: Outcome) -> None:
     """Leave with the result of an outcome."""
+    conceal(module)
     params = module.params
     return_token = params["return_token"] or outcome.not_kept is not None
     result = describe(outcome, time.time(), return_token=return_token)

@@ -166,7 +166,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._record import (
     EXPIRED,
     STALE,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._result import fail, iso
+from ansible_collections.wuying.workspace.plugins.module_utils._result import conceal, fail, iso
 from ansible_collections.wuying.workspace.plugins.module_utils._store import Kept
 
 DAMAGED = "damaged"
@@ -183,6 +183,7 @@ def main() -> None:
     except WuyingError as error:
         fail(module, error)
         return
+    conceal(module)
     counts = dict.fromkeys((CURRENT, STALE, EXPIRED, ENDED, DAMAGED), 0)
     for session in sessions:
         counts[session["state"]] += 1

@@ -337,7 +337,11 @@ from ansible_collections.wuying.workspace.plugins.module_utils._options import (
     open_keeper,
     read_number,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._result import fail, uncensor
+from ansible_collections.wuying.workspace.plugins.module_utils._result import (
+    conceal,
+    fail,
+    uncensor,
+)
 from ansible_collections.wuying.workspace.plugins.module_utils._signals import signals_told_last
 
 
@@ -409,6 +413,7 @@ def check_options(params: dict[str, t.Any]) -> None:
 
 def finish(module: AnsibleModule, summary: Summary) -> None:
     """Leave with the result of all sessions."""
+    conceal(module)
     result = summary.result()
     if summary.warning:
         module.warn(summary.warning)

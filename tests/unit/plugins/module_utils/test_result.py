@@ -15,6 +15,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._promise import O
 from ansible_collections.wuying.workspace.plugins.module_utils._record import Record
 from ansible_collections.wuying.workspace.plugins.module_utils._result import (
     compare,
+    conceal,
     describe,
     mask,
     uncensor,
@@ -111,6 +112,7 @@ def leave(monkeypatch, capsys, token, **arguments):
     secret = {"type": "str", "no_log": True}
     spec = {"name": {"type": "str"}, "login_token": secret, "access_key_secret": secret}
     module = basic.AnsibleModule(argument_spec=spec)
+    conceal(module)
     uncensor(module, [token])
     with pytest.raises(SystemExit):
         module.exit_json(login_token=token, other=arguments.get("access_key_secret"))
