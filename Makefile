@@ -10,7 +10,7 @@ RUN = sh tests/tools/run.sh --core=$(CORE)
 
 .PHONY: help
 help: ## List the targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 20
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 24
 
 .PHONY: test
 test: ## Run every check and test: lint, docs, licences, build, ansible-test

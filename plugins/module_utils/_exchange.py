@@ -14,7 +14,7 @@ import typing as t
 from ._answer import Answer
 from ._attempt import Attempt, begin
 from ._errors import LoginRequired, ServiceError, StoreError, WuyingError
-from ._promise import ANSWER_LOST, LOG_IN, OUTCOME_UNKNOWN, Ask, Outcome, Plan
+from ._promise import ANSWER_LOST, LOG_IN, LOGIN_VARIABLE, OUTCOME_UNKNOWN, Ask, Outcome, Plan
 from ._record import succeed
 from ._service import Service
 from ._signals import signals_held
@@ -78,8 +78,13 @@ def _note_failure(
 def _refused(error: ServiceError, *, unknown: bool, login: bool) -> LoginRequired:
     what = "the login_token that was passed in" if login else "the session's login token"
     reason = ANSWER_LOST if unknown else f"the service refused {what} ({error.code})."
+    check = (
+        f" Check that it is one of this very session, and that {LOGIN_VARIABLE} in the environment is not another's."
+        if login
+        else ""
+    )
     return LoginRequired(
-        f"{reason[0].upper()}{reason[1:]} {LOG_IN}",
+        f"{reason[0].upper()}{reason[1:]}{check} {LOG_IN}",
         code=OUTCOME_UNKNOWN if unknown else error.code,
         http_status=error.http_status,
         request_id=error.request_id,

@@ -180,7 +180,7 @@ def read_number(get_option: GetOption, name: str, least: float, most: float) -> 
     """Return the number that an option gives, from ``least`` to ``most``. Raises :class:`OptionError`."""
     value = get_option(name)
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= most:
-        raise OptionError(f"{name} must be a number from {least} to {most}.")
+        raise OptionError(f"{name} must be a number from {least:,.12g} to {most:,.12g}.")
     return value
 
 

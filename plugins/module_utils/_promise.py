@@ -19,6 +19,7 @@ OUTCOME_UNKNOWN = "OutcomeUnknown"
 NOTHING_KEPT = "NoLoginToken"
 ANSWER_LOST = "an earlier exchange of the session's login token was cut short, the answer is lost, and the service refuses the token now."
 _REFUSED = "the service refused its login token."
+LOGIN_VARIABLE = "WUYING_LOGIN_TOKEN"
 LOG_IN = "The user must log in again; pass the new token as login_token."
 
 

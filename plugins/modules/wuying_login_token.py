@@ -54,7 +54,8 @@ options:
       - The token to start from, as the user's login gave it. Needed when nothing is kept of the session, or when the session
         has ended and the user has logged in again.
       - A token that the record does not know means that the user has logged in again, and is exchanged at once.
-      - Without it the environment variable E(WUYING_LOGIN_TOKEN) counts.
+      - Without it the environment variable E(WUYING_LOGIN_TOKEN) counts, for every session that this task or a loop names. So set it for one session
+        only, and unset it afterwards.
     type: str
   state:
     description:
@@ -257,7 +258,10 @@ from ansible_collections.wuying.workspace.plugins.module_utils._errors import (
     WuyingError,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._options import open_keeper, read_ask
-from ansible_collections.wuying.workspace.plugins.module_utils._promise import Outcome
+from ansible_collections.wuying.workspace.plugins.module_utils._promise import (
+    LOGIN_VARIABLE,
+    Outcome,
+)
 from ansible_collections.wuying.workspace.plugins.module_utils._result import (
     compare,
     conceal,
@@ -276,7 +280,7 @@ def main() -> None:
             "login_token": {
                 "type": "str",
                 "no_log": True,
-                "fallback": (env_fallback, ["WUYING_LOGIN_TOKEN"]),
+                "fallback": (env_fallback, [LOGIN_VARIABLE]),
             },
             "state": {"type": "str", "default": "present", "choices": ["present", "absent"]},
             "force": {"type": "bool", "default": False},

@@ -14,7 +14,7 @@ short_description: List the WUYING Workspace sessions that a store holds
 version_added: 0.1.0
 description:
   - Lists the sessions that a store has a record of, with the ages and the states of their login tokens, and never a token. It sends
-    and writes nothing.
+    and writes nothing. Options that name a session or the service have no effect, O(filters) choose; so C(module_defaults) may have them.
   - The module runs where the task runs and reads the store of that host and that user. Normal use is C(delegate_to=localhost) with
     C(become=false).
 extends_documentation_fragment:

@@ -48,7 +48,8 @@ options:
     type: str
   sessions:
     description:
-      - The sessions to keep current. What one lacks comes from the options of the task.
+      - The sessions to keep current, each a dictionary, also where it has O(sessions[].end_user_id) alone. What one lacks comes from the options
+        of the task.
       - Without it, all sessions of the store that O(filters) let through. Then the options of the task that name a session have no effect, so
         C(module_defaults) may have them.
     type: list
