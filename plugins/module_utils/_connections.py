@@ -118,6 +118,16 @@ if REQUESTS_IMPORT_ERROR is None:
             super().connect()
             self._connecting = False
 
+        def putrequest(
+            self,
+            method: str,
+            url: str,
+            skip_host: bool = False,
+            skip_accept_encoding: bool = False,
+        ) -> None:
+            url = _sending().target  # As it was signed, to the letter.
+            super().putrequest(method, url, skip_host, skip_accept_encoding)
+
         def send(self, data: t.Any) -> None:
             if self.sock is None:
                 self.connect()
@@ -157,7 +167,7 @@ if REQUESTS_IMPORT_ERROR is None:
         def get_connection_with_tls_context(
             self, request: requests.PreparedRequest, *args: t.Any, **kwargs: t.Any
         ) -> t.Any:
-            endpoint, _slash, _query = str(request.url).partition("/?")
+            endpoint = str(request.url)
             if endpoint not in self._pools:
                 pool = super().get_connection_with_tls_context(request, *args, **kwargs)
                 self._pools[endpoint] = pool
@@ -167,9 +177,8 @@ if REQUESTS_IMPORT_ERROR is None:
             self._pools.clear()
             super().close()
 
-        def request_url(self, request: requests.PreparedRequest, _proxies: t.Any) -> str:
-            _endpoint, _slash, query = str(request.url).partition("/?")
-            return f"/?{query}"
+        def request_url(self, _request: requests.PreparedRequest, _proxies: t.Any) -> str:
+            return "/"  # The library would read and encode it anew: the connection knows the whole of it.
 
         def build_response(self, _request: requests.PreparedRequest, response: t.Any) -> t.Any:
             return response

@@ -24,7 +24,7 @@ Turn = t.Callable[[int], T]
 
 _LOOK = 0.05
 """How often, in seconds, it is looked for turns that have ended: to be woken for each would cost the workers time."""
-_THREADS = 4
+_THREADS = 2
 """How many threads a process has at least, before there is another."""
 _TURNS = 100
 """How many turns a process has at least: to start one takes as long as some of them."""
@@ -62,10 +62,11 @@ class Numbers:
 def count_processes(turns: int, parallel: int) -> int:
     """Return how many processes are worth while for so many turns, of which so many are taken at a time."""
     # Where it is not Linux, a process that was forked must not use all of what the system offers.
-    affinity: t.Callable[[int], t.Collection[int]] = getattr(
-        os, "sched_getaffinity", lambda _: (0,)
-    )
-    return max(1, min(len(affinity(0)), parallel // _THREADS, turns // _TURNS))
+    if not hasattr(os, "sched_getaffinity"):
+        return 1
+    # One more than processors, since each waits for its disk and for the service now and then.
+    processors = len(os.sched_getaffinity(0)) + 1
+    return max(1, min(processors, parallel // _THREADS, turns // _TURNS))
 
 
 def take_turns(
@@ -126,6 +127,7 @@ def _gather(
     working: dict[t.Any, t.Any], numbers: Numbers, turns: int, lost: Turn[T]
 ) -> t.Iterator[T]:
     """Yield what processes report, and ``lost`` for what none of them has reported in the end."""
+    import gc
     from multiprocessing.connection import wait
 
     reported = bytearray(turns)
@@ -152,6 +154,7 @@ def _gather(
         for receiver, process in working.items():
             receiver.close()
             process.join()
+        gc.unfreeze()
     for number in range(turns):
         if not reported[number]:
             yield lost(number)
@@ -182,7 +185,6 @@ def _start(turn: Turn[T], numbers: Numbers, parallel: int, processes: int) -> di
             with contextlib.closing(sender):
                 process.start()
             started[receiver] = process
-    gc.unfreeze()
     return started
 
 

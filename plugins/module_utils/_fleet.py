@@ -155,6 +155,8 @@ def _take_turn(keeper: Keeper, turn: _Turn) -> Report:
         end = _end_of(_renew, keeper, ask, turn.seen, warnings.append)
     resealed = turn.outdated and _reseal(keeper, key, end, warnings.append)
     said = tuple(keeper.store.warnings)
+    if isinstance(end, Outcome):
+        end = end.without_past()
     return Report(turn.order[1], key, ask.session, end, tuple(warnings), resealed, said)
 
 

@@ -41,6 +41,11 @@ class Outcome(t.NamedTuple):
     record: Record | None = None
     not_kept: WuyingError | None = None
 
+    def without_past(self) -> Outcome:
+        """Return the outcome without the fingerprints that the records remember: a report of it is much smaller."""
+        before, record = (each and each.without_past() for each in (self.before, self.record))
+        return self._replace(before=before, record=record)
+
 
 class Plan(t.NamedTuple):
     """The token to exchange, or None to serve the record; ``login`` where the token begins the session anew."""

@@ -81,7 +81,7 @@ class Transport:
 
         Raises :class:`ServiceError`, whose message names the endpoint only: the library's own would show the URL.
         """
-        attempt = Watched(seconds)
+        attempt = Watched(seconds, f"/?{request.query}")
         try:
             with self._watchdog.watch(attempt), silence():
                 reply = self._send(endpoint, request, attempt, seconds)
@@ -103,7 +103,7 @@ class Transport:
         self, endpoint: str, request: SignedRequest, attempt: Watched, seconds: float
     ) -> Reply:
         prepared = requests.PreparedRequest()
-        prepared.method, prepared.url = "POST", f"{endpoint}/?{request.query}"
+        prepared.method, prepared.url = "POST", f"{endpoint}/"
         prepared.body = request.body or None
         length = str(len(request.body))
         prepared.headers = CaseInsensitiveDict(

@@ -21,9 +21,10 @@ _WATCH = 0.02
 
 
 class Watched:
-    """One request on its way: when it must be over, its socket, and whether any of it has left this host."""
+    """One request on its way: its target, when it must be over, its socket, and whether any of it has left this host."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, target: str = "/") -> None:
+        self.target = target
         self.end = time.monotonic() + seconds
         self._guard = threading.Lock()
         self._line: socket.socket | None = None

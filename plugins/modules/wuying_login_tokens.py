@@ -91,8 +91,8 @@ options:
   max_parallel:
     description:
       - How many sessions (1 to 256) are exchanged at a time, each over a connection of its own.
-      - On Linux several processes share them where there is much to do, at most one for each processor, for each 4 of these, and for each
-        100 sessions that are due.
+      - On Linux several processes share them where there is much to do, at most one more than there are processors, one for each 2 of these, and one
+        for each 100 sessions that are due.
     type: int
     default: 8
   max_qps:

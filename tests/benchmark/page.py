@@ -35,7 +35,7 @@ Stale sessions in one task
 --------------------------
 
 *The ceiling* is what Python's ``requests`` sends at most, in one process, over as many connections, to the same emulator, with every request prepared and signed
-beforehand. It decides nothing and keeps nothing. With ``max_parallel: 8`` a task uses two processes, with less it is one.
+beforehand. It decides nothing and keeps nothing. With ``max_parallel`` 8, 4 and 2 a task uses three processes, two, and one.
 
 """
 FLEET = """

@@ -36,6 +36,7 @@ from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.fleet 
     Fleet,
     end_of,
     ends,
+    outcome_of,
 )
 
 FORK = multiprocessing.get_context("fork")
@@ -100,15 +101,17 @@ def test_no_more_turns_than_wanted_are_taken_at_a_time() -> None:
 @pytest.mark.parametrize(
     ("turns", "parallel", "processors", "processes"),
     [
-        (100_000, 8, 2, 2),
-        (100_000, 8, 64, 2),
-        (100_000, 64, 4, 4),
-        (100_000, 7, 4, 1),
+        (100_000, 8, 2, 3),
+        (100_000, 8, 64, 4),
+        (100_000, 64, 4, 5),
+        (100_000, 3, 4, 1),
+        (100_000, 4, 4, 2),
         (199, 8, 2, 1),
         (200, 8, 2, 2),
+        (300, 8, 2, 3),
         (1, 1, 2, 1),
         (0, 8, 2, 1),
-        (100_000, 8, 1, 1),
+        (100_000, 8, 1, 2),
     ],
 )
 def test_there_are_as_many_processes_as_are_worth_while(
@@ -396,8 +399,10 @@ def test_a_fleet_that_is_kept_by_processes_is_exchanged_once_and_kept(
         kept = rotating.kept(name)
         assert kept is not None and kept.login_token != before[name].login_token
     assert sorted(report.position for report in reports) == list(range(len(names)))
-    told = {report.session.end_user_id: report.result for report in reports if report.session}
-    assert all(getattr(told[name], "record", None) == rotating.kept(name) for name in names)
+    for report in reports:
+        assert report.session is not None
+        kept = rotating.kept(report.session.end_user_id)
+        assert kept is not None and outcome_of(report).record == kept.without_past()
 
 
 @pytest.mark.usefixtures("processes")
