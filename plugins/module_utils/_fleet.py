@@ -15,6 +15,7 @@ import typing as t
 from ._crew import count_processes, take_turns
 from ._errors import LoginRequired, StoreError, WuyingError
 from ._keeper import Keeper, Warn
+from ._packed import Packed
 from ._promise import NOTHING_KEPT, Ask, Outcome
 from ._session import Session
 from ._signals import signal_waits, signals_held
@@ -110,13 +111,15 @@ def keep_all(
     processes = count_processes(sum(turn.result is None for turn in turns), max_parallel)
     if processes > 1 and not keeper.prepare_to_fork():
         processes = 1
+    waiting: t.Sequence[_Turn] = turns if processes == 1 else Packed(turns)
+    turns = []
     with signals_held():
         for report in take_turns(
-            lambda number: _take_turn(keeper, turns[number]),
-            len(turns),
+            lambda number: _take_turn(keeper, waiting[number]),
+            len(waiting),
             max_parallel,
             processes,
-            lambda number: _lose_turn(turns[number]),
+            lambda number: _lose_turn(waiting[number]),
         ):
             keeper.store.warn_of(*report.store_warnings)
             yield report

@@ -25,6 +25,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._crew import (
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._fleet import Report
 from ansible_collections.wuying.workspace.plugins.module_utils._pace import Pace
+from ansible_collections.wuying.workspace.plugins.module_utils._packed import Packed
 from ansible_collections.wuying.workspace.plugins.module_utils._shared import Shared
 from ansible_collections.wuying.workspace.plugins.module_utils._signals import (
     signal_waits,
@@ -370,6 +371,17 @@ def test_a_process_that_is_told_to_slow_down_holds_the_others_too() -> None:
     start = time.monotonic()
     assert pace.take_turn(start + 5)
     assert time.monotonic() - start > 0.2
+
+
+def test_values_that_are_packed_are_those_that_were_given() -> None:
+    values = [(number, f"user-{number}", {"warnings": ()}) for number in range(1234)]
+    packed = Packed(values)
+    assert len(packed) == len(values)
+    assert list(packed) == values
+    assert [packed[number] for number in (0, 49, 50, 1233)] == [
+        values[number] for number in (0, 49, 50, 1233)
+    ]
+    assert list(Packed([])) == []
 
 
 # A fleet
