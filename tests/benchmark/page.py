@@ -28,14 +28,14 @@ HEAD = f"""\
 What a fleet costs
 ==================
 
-Measured on a machine with two processors, which the service's emulator shares with the task, with stores on its disk. Redis writes each change to the disk before
-it answers. ``make benchmark`` measures the same on your machine, and ``tests/benchmark/README.md`` says what exactly.
+Measured on a machine with two processors, which the service's emulator shares with the task, with stores on its disk. Redis writes each change to the disk
+before it answers. ``make benchmark`` measures the same on your machine, and ``tests/benchmark/README.md`` says what exactly.
 
 Stale sessions in one task
 --------------------------
 
-*The ceiling* is what Python's ``requests`` sends at most, in one process, over as many connections, to the same emulator, with every request prepared and signed
-beforehand. It decides nothing and keeps nothing. With ``max_parallel`` 8, 4 and 2 a task uses three processes, two, and one.
+*The ceiling* is what Python's ``requests`` sends at most, in one process, over as many connections, to the same emulator, with every request prepared and
+signed beforehand. It decides nothing and keeps nothing. With ``max_parallel`` 8, 4 and 2 a task uses three processes, two, and one.
 
 """
 FLEET = """
