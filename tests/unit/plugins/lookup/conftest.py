@@ -14,7 +14,7 @@ import pytest
 PACKAGE = "ansible_collections"
 
 
-@pytest.fixture(autouse=True, scope="session")
+@pytest.fixture(autouse=True, scope="module")
 def _collections():
     """Have Ansible find this collection, where the runner of the tests does not see to it."""
     # Imported here, since the tests are skipped where there is no controller.
@@ -32,6 +32,9 @@ def _collections():
     loader.init_plugin_loader([str(ROOT)])
     yield
     t.cast(t.Any, AnsibleCollectionConfig.collection_finder)._remove()
+    # What Ansible has loaded must not be mixed with what other tests have: classes would be there twice.
+    for name in [name for name in sys.modules if name.startswith(PACKAGE)]:
+        del sys.modules[name]
     sys.modules.update(plain)
 
 
