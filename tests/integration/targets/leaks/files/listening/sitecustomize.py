@@ -72,6 +72,13 @@ def listen_to_modules() -> None:
 def plant(leak: str) -> None:
     """Let a secret slip, for a test of the test."""
     if leak == "library":
+        put_request = http.client.HTTPConnection.putrequest
+
+        def tell_and_put(connection: Any, method: str, url: str, *rest: Any, **more: Any) -> None:
+            logging.getLogger("urllib3.connectionpool").debug("%s %s", method, url)
+            put_request(connection, method, url, *rest, **more)
+
+        http.client.HTTPConnection.putrequest = tell_and_put
         logging.Logger.addFilter = lambda *_arguments: None
     elif leak == "exception":
         quote = urllib.parse.quote
