@@ -12,6 +12,8 @@ import time
 import typing as t
 from pathlib import Path
 
+import pytest
+
 from ansible_collections.wuying.workspace.plugins.module_utils import _attempt
 from ansible_collections.wuying.workspace.plugins.module_utils._keeper import Keeper
 from ansible_collections.wuying.workspace.plugins.module_utils._pages import Pages, Value
@@ -24,6 +26,9 @@ from ansible_collections.wuying.workspace.plugins.module_utils._store import Kep
 if t.TYPE_CHECKING:
     from ansible_collections.wuying.workspace.tests.unit.conftest import Emulator
 
+unmeasured = pytest.mark.skipif(
+    "COVERAGE_FILE" in os.environ, reason="what measures the coverage writes files of its own"
+)
 SECONDS_LEFT = {"current": 800, "stale": 100, "expired": -5}
 
 

@@ -29,7 +29,10 @@ import pytest
 from ansible_collections.wuying.workspace.plugins.module_utils import _pages
 from ansible_collections.wuying.workspace.plugins.module_utils._errors import WuyingError
 from ansible_collections.wuying.workspace.plugins.module_utils._session import fingerprint
-from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.house import House
+from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.house import (
+    House,
+    unmeasured,
+)
 
 FORK = multiprocessing.get_context("fork")
 NIGHTLY = os.environ.get("FUZZ") == "nightly"
@@ -264,6 +267,7 @@ def trace(act: t.Callable[[], object], *options: str) -> int | None:
 
 
 @pytest.mark.skipif(STRACE is None, reason="strace is not installed: no kill at each system call")
+@unmeasured
 def test_a_kill_at_each_system_call_of_an_exchange_leaves_the_old_record_or_the_new_one(
     house: House, store_path: Path, tmp_path: Path
 ) -> None:

@@ -36,6 +36,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._session import f
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.house import (
     House,
     leave_note,
+    unmeasured,
 )
 
 FORK = multiprocessing.get_context("fork")
@@ -187,6 +188,7 @@ def test_on_a_disk_that_is_read_only_what_lives_is_served_and_nothing_is_spent(
 
 
 @only_root
+@unmeasured
 def test_in_a_folder_that_is_read_only_known_sessions_go_on_and_a_new_one_spends_nothing(
     house: House,
 ) -> None:
@@ -219,6 +221,7 @@ def test_in_a_folder_that_is_read_only_known_sessions_go_on_and_a_new_one_spends
 
 
 @pytest.mark.parametrize("limit", [0, 100, PAGE - 1, PAGE, PAGE + 100, PAGE + 8192])
+@unmeasured
 def test_a_limit_of_file_sizes_spends_nothing(house: House, limit: int) -> None:
     bob, token = of_bob(house), house.emulator.issue("bob")
     for note_stands in (False, True):  # It changes which page the record goes to.
@@ -239,6 +242,7 @@ def test_a_limit_of_file_sizes_spends_nothing(house: House, limit: int) -> None:
     assert end_of(bob, token) == ("exchanged", "")
 
 
+@unmeasured
 def test_a_limit_of_file_sizes_that_is_high_enough_is_none(house: House) -> None:
     house.have("stale")
     end = in_a_process(
@@ -276,6 +280,7 @@ def leave_files(number: int) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + number, lowest + number))
 
 
+@unmeasured
 def test_too_many_open_files_spend_nothing(house: House) -> None:
     house.have("stale")
     house.ask()  # All that is imported for an exchange is so from here on.
