@@ -60,6 +60,9 @@ MALFORMED = {
     "trailing dot": "https://ecd.aliyuncs.com.",
     "half a bracket": "https://[::1",
     "brackets around a name": "https://[ecd]",
+    "brackets around half an address": "https://[2001:db8:1]",
+    "brackets around an address with two gaps": "https://[2001::db8::1]",
+    "brackets around too long an address": "https://[1:2:3:4:5:6:7:8:9]",
     "zone": "https://[fe80::1%eth0]",
 }
 IN_THE_CLEAR = [
