@@ -185,6 +185,8 @@ def _start(turn: Turn[T], numbers: Numbers, parallel: int, processes: int) -> di
             with contextlib.closing(sender):
                 process.start()
             started[receiver] = process
+    if not started:
+        gc.unfreeze()
     return started
 
 

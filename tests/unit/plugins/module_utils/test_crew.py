@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import collections
+import gc
 import multiprocessing
 import os
 import select
@@ -23,9 +24,16 @@ from ansible_collections.wuying.workspace.plugins.module_utils._crew import (
     count_processes,
     take_turns,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._fleet import Report
+from ansible_collections.wuying.workspace.plugins.module_utils._errors import OptionError
+from ansible_collections.wuying.workspace.plugins.module_utils._fleet import (
+    Report,
+    keep_all,
+    read_stored,
+)
+from ansible_collections.wuying.workspace.plugins.module_utils._keeper import Keeper
 from ansible_collections.wuying.workspace.plugins.module_utils._pace import Pace
 from ansible_collections.wuying.workspace.plugins.module_utils._packed import Packed
+from ansible_collections.wuying.workspace.plugins.module_utils._promise import Ask
 from ansible_collections.wuying.workspace.plugins.module_utils._shared import Shared
 from ansible_collections.wuying.workspace.plugins.module_utils._signals import (
     signal_waits,
@@ -140,6 +148,7 @@ def test_where_no_process_can_be_had_this_one_does_all(
 
     monkeypatch.setattr(multiprocessing.get_context("fork").Process, "start", fail)
     assert {process for _number, process in take(number_and_process)} == {os.getpid()}
+    assert gc.get_freeze_count() == 0, "what there is stays out of reach of the garbage collector"
 
 
 def test_where_processes_cannot_share_numbers_this_one_does_all(
@@ -151,6 +160,17 @@ def test_where_processes_cannot_share_numbers_this_one_does_all(
     monkeypatch.setattr(multiprocessing, "get_context", fail)
     assert not Shared(1).share()
     assert {process for _number, process in take(number_and_process)} == {os.getpid()}
+
+
+def test_where_no_thread_can_be_had_this_one_takes_each_turn_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(_thread: threading.Thread) -> t.NoReturn:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", fail)
+    ends = take(lambda number: (number, threading.get_ident()), processes=1)
+    assert ends == [(number, threading.get_ident()) for number in range(TURNS)]
 
 
 # Processes that die, and those that are left
@@ -426,6 +446,23 @@ def test_processes_report_failures_as_they_are(fleet: Fleet, names: list[str]) -
         error = t.cast(t.Any, report.result)
         assert (error.http_status, error.retryable) == (403, False)
         assert "ecd:RefreshLoginToken" in error.message
+
+
+@pytest.mark.usefixtures("processes")
+def test_where_the_service_cannot_be_connected_to_one_process_tells_each_session(
+    fleet: Fleet, names: list[str]
+) -> None:
+    fleet.have(dict.fromkeys(names, STALE))
+    asked: list[int] = []
+
+    def connect() -> t.NoReturn:
+        asked.append(os.getpid())
+        raise OptionError("There are no credentials.", code="MissingCredentials")
+
+    keeper = Keeper(fleet.store, connect, way="", deadline=time.monotonic() + 30)
+    reports = list(keep_all(keeper, read_stored(fleet.store, Ask)))
+    assert ends(reports) == dict.fromkeys(names, "MissingCredentials")
+    assert asked == [os.getpid()] * (1 + len(names)), "a process was forked"
 
 
 @pytest.mark.usefixtures("processes")
