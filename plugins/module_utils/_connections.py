@@ -56,9 +56,6 @@ class _Limited(io.RawIOBase):
         self._left -= count or 0
         return count
 
-    def fileno(self) -> int:
-        return self._wire.fileno()
-
     def close(self) -> None:
         self._wire.close()
         super().close()
