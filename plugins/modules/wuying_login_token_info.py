@@ -182,12 +182,12 @@ def main() -> None:
         sessions = run(module)
     except WuyingError as error:
         fail(module, error)
-        return
-    conceal(module)
-    counts = dict.fromkeys((CURRENT, STALE, EXPIRED, ENDED, DAMAGED), 0)
-    for session in sessions:
-        counts[session["state"]] += 1
-    module.exit_json(changed=False, sessions=sessions, counts=counts)
+    else:
+        conceal(module)
+        counts = dict.fromkeys((CURRENT, STALE, EXPIRED, ENDED, DAMAGED), 0)
+        for session in sessions:
+            counts[session["state"]] += 1
+        module.exit_json(changed=False, sessions=sessions, counts=counts)
 
 
 def run(module: AnsibleModule) -> list[dict[str, t.Any]]:
