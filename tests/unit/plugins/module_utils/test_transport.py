@@ -508,6 +508,15 @@ def test_a_reset_of_the_handshake_sent_nothing():
     assert (error.retryable, error.sent) == (True, False)
 
 
+def test_a_handshake_that_the_other_side_gives_up_may_be_tried_again():
+    def behave(connection: socket.socket) -> None:
+        connection.recv(100_000)  # all of it: what is left unread would make a reset of the end
+
+    with contextlib.ExitStack() as stack:
+        error = failure_of(f"https://127.0.0.1:{raw_server(stack, behave)}")
+    assert (error.code, error.retryable, error.sent) == ("TlsFailed", True, False)
+
+
 @pytest.mark.parametrize("start", [b"", b"\x16\x03\x03\x40\x00"], ids=["silence", "drip"])
 def test_a_handshake_that_takes_too_long_is_cut_off(start):
     def behave(connection: socket.socket) -> None:
@@ -589,6 +598,17 @@ def test_a_proxy_of_the_environment_counts(start_wire, monkeypatch, name):
     assert len(wire.heads) == 1
 
 
+@pytest.mark.parametrize("scheme", ["socks4", "socks5", "SOCKS5H"])
+def test_a_socks_proxy_of_the_environment_is_refused_by_name(start_wire, monkeypatch, scheme):
+    wire = start_wire(GOOD)
+    monkeypatch.setenv("HTTPS_PROXY", f"{scheme}://127.0.0.1:{wire.port}")
+    with pytest.raises(ServiceError, match="SOCKS proxies are not supported") as caught:
+        post(ELSEWHERE)
+    error = caught.value
+    assert (error.code, error.retryable, error.sent) == ("ProxyFailed", False, False)
+    assert wire.connections == 0
+
+
 def test_the_option_comes_before_the_environment(start_wire, monkeypatch):
     given, other = start_wire(response("403 Forbidden")), start_wire(response("403 Forbidden"))
     monkeypatch.setenv("HTTPS_PROXY", other.url)
@@ -617,6 +637,13 @@ def test_loopback_is_never_reached_by_the_proxy_of_the_option(start_wire):
     proxy, wire = start_wire(GOOD), start_wire(GOOD)
     assert post(wire.url, proxy=proxy.url).status == 200
     assert (proxy.connections, wire.connections) == (0, 1)
+
+
+def test_a_connection_that_no_request_answers_for_leads_nowhere(start_wire):
+    wire = start_wire(GOOD)
+    with contextlib.closing(open_transport()) as transport, pytest.raises(RuntimeError):
+        transport._session.post(wire.url)
+    assert wire.connections == 0
 
 
 @pytest.mark.parametrize("place", ["HOME", "NETRC"])
