@@ -92,6 +92,37 @@ def test_missing_parents_are_made(tmp_path: Path) -> None:
     assert (tmp_path / "a" / "b" / "store" / f"{SESSION.key}.record").exists()
 
 
+@pytest.fixture(name="come_second")
+def fixture_come_second(monkeypatch: pytest.MonkeyPatch) -> t.Callable[[int], None]:
+    """Return a function that has somebody else be faster to make a folder, with some mode."""
+    make = os.mkdir
+
+    def come_second(mode: int) -> None:
+        def make_twice(path: str, own_mode: int) -> None:
+            make(path)
+            os.chmod(path, mode)
+            make(path, own_mode)
+
+        monkeypatch.setattr(os, "mkdir", make_twice)
+
+    return come_second
+
+
+def test_a_folder_that_somebody_else_was_faster_to_make_is_used(
+    store: DirectoryStore, come_second: t.Callable[[int], None]
+) -> None:
+    come_second(0o700)
+    put(store, RECORD)
+    assert store.read(SESSION.key).record == RECORD
+
+
+def test_a_folder_that_somebody_else_was_faster_to_open_to_all_is_refused(
+    store: DirectoryStore, come_second: t.Callable[[int], None]
+) -> None:
+    come_second(0o777)
+    _is_refused(store, "is open to other users")
+
+
 @pytest.mark.parametrize("mode", [0o750, 0o705, 0o777, 0o720, 0o702])
 def test_a_folder_that_others_have_access_to_is_refused(
     store: DirectoryStore, store_path: Path, mode: int

@@ -27,7 +27,10 @@ from ansible_collections.wuying.workspace.plugins.module_utils import _pages
 from ansible_collections.wuying.workspace.plugins.module_utils._directory_store import (
     DirectoryStore,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._errors import WuyingError
+from ansible_collections.wuying.workspace.plugins.module_utils._errors import (
+    StoreError,
+    WuyingError,
+)
 from ansible_collections.wuying.workspace.plugins.module_utils._keeper import Keeper
 from ansible_collections.wuying.workspace.plugins.module_utils._pages import PAGE
 from ansible_collections.wuying.workspace.plugins.module_utils._promise import Ask
@@ -273,10 +276,16 @@ def test_a_quota_or_a_disk_that_fails_before_the_request_spends_nothing(
     assert end_of(house) == ("exchanged", "")
 
 
+def lowest_free() -> int:
+    """Return the lowest number that no open file has."""
+    lowest = os.dup(0)
+    os.close(lowest)
+    return lowest
+
+
 def leave_files(number: int) -> None:
     """Have so many files left that can be opened."""
-    lowest = os.dup(0)  # Files that are open above it count too.
-    os.close(lowest)
+    lowest = lowest_free()  # Files that are open above it count too.
     resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + number, lowest + number))
 
 
@@ -297,6 +306,19 @@ def test_too_many_open_files_spend_nothing(house: House) -> None:
             assert end_of(house) == ("exchanged", "")
     assert ends[0] == "StoreUnavailable"
     assert ends[-1] == "exchanged"
+
+
+def test_who_can_open_no_more_files_is_told_of_the_limit(house: House) -> None:
+    house.have("current")
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free(), limits[1]))
+    try:
+        with pytest.raises(StoreError, match="ulimit -n") as caught:
+            house.kept()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert (caught.value.code, caught.value.retryable) == ("StoreUnavailable", True)
+    assert end_of(house) == ("served", "")
 
 
 def exchange_until_told(house: House, told: int) -> None:
