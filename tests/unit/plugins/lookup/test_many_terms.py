@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import threading
 import time
@@ -25,6 +26,7 @@ from ansible_collections.wuying.workspace.tests.unit.plugins.lookup.lookup_house
 )
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.house import read_file
 
+UTILS = "ansible_collections.wuying.workspace.plugins.module_utils"
 NAMES = [f"user-{number}" for number in range(8)]
 
 
@@ -86,6 +88,24 @@ def test_one_term_that_fails_fails_the_lookup_and_stops_no_other(house):
     house.emulator.clear()
     assert len(house.look_up("alice", "bob")) == 2
     assert house.requests() == 0
+
+
+def test_a_token_that_could_not_be_kept_is_lost_where_another_term_fails(
+    house, warnings, monkeypatch
+):
+    errors = importlib.import_module(f"{UTILS}._errors")
+
+    def keep(_slot, _record):
+        raise errors.StoreError("The disk is gone.")
+
+    files = importlib.import_module(f"{UTILS}._directory_store")._File
+    monkeypatch.setattr(files, "keep", keep)
+    alice = {"end_user_id": "alice", "login_token": house.emulator.issue()}
+    assert "NoLoginToken" in house.failure_of(alice, "nobody")
+    assert house.emulator.journal()["exchanges"] == 1
+    (warning,) = (text for text in warnings if text.startswith("alice: "))
+    assert "is lost" in warning
+    assert "the user must log in again" in warning
 
 
 def test_of_several_that_fail_the_first_term_is_named(house):
