@@ -242,6 +242,24 @@ def test_a_single_server_is_told_from_a_cluster(server: RedisServer, open_store:
     fails(store, "StoreUnavailable", "is no cluster: use redis://")
 
 
+def test_what_is_wrong_with_a_cluster_is_no_single_session_s_failure(
+    servers: RedisServers, open_store: Open
+) -> None:
+    nodes = servers.cluster()
+    store = open_store(f"redis+cluster://127.0.0.1:{nodes[0].port}", seconds=1)
+    keys = [SESSION._replace(end_user_id=f"user {number}").key for number in range(6)]
+    assert list(store.read_many(keys)) == [Kept()] * len(keys)
+    for node in nodes:
+        node.client().cluster("DELSLOTS", 0)
+    end = soon()
+    while any(node.client().cluster("info")["cluster_state"] == "ok" for node in nodes):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    with pytest.raises(StoreError, match="has not all its nodes at work") as caught:
+        list(store.read_many(keys))
+    assert (caught.value.code, caught.value.retryable) == ("StoreUnavailable", True)
+
+
 def test_through_a_sentinel(servers: RedisServers, open_store: Open) -> None:
     primary = servers("--requirepass", "secret")
     sentinel = servers("--sentinel")
@@ -536,6 +554,24 @@ def test_a_forgotten_session_refuses_who_is_late_and_takes_who_starts_it_again(
     assert store.read(SESSION.key).record is not None
 
 
+def test_no_further_lease_is_renewed_once_the_store_is_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_redis_leases, "LEASE", 0.03)
+    renewing, renewed = threading.Event(), []
+
+    def renew(key: str, _owner: str) -> None:
+        renewed.append(key)
+        renewing.set()
+        assert leases._stop.wait(10)
+
+    leases = _redis_leases.Leases(renew)
+    with leases.renewed("first", "me"), leases.renewed("second", "me too"):
+        assert renewing.wait(10)
+        leases.close()
+    assert len(renewed) == 1
+
+
 def test_nothing_outlives_closing(server: RedisServer, store: RedisStore) -> None:
     before = threading.active_count()
     put(store, record_of())
@@ -691,6 +727,35 @@ def test_a_full_server_refuses_before_a_token_is_spent_and_keeps_what_was_paid_f
     with pytest.raises(StoreError, match="no memory left") as caught:
         put(store, record_of(token="v1fourth"))
     assert caught.value.code == "StoreFull"
+
+
+def test_a_server_that_cannot_save_refuses_before_a_token_is_spent(
+    servers: RedisServers, open_store: Open
+) -> None:
+    server = servers("--save", "3600 1000000")
+    store = open_store(server.address)
+    put(store, record_of())
+    (server.folder / "dump.rdb").mkdir()  # Nothing can be saved in its place.
+    client = server.client()
+    client.bgsave()
+    end = soon(20)
+    while client.info("persistence")["rdb_last_bgsave_status"] == "ok":
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    with pytest.raises(StoreError, match="cannot save to its disk") as caught:
+        put(store, record_of(token="v1third"))
+    assert (caught.value.code, caught.value.retryable) == ("StoreUnavailable", False)
+    assert t.cast(Record, store.read(SESSION.key).record).login_token == "v1second"
+
+
+def test_a_server_without_a_command_of_the_store_is_an_error(
+    servers: RedisServers, open_store: Open
+) -> None:
+    store = open_store(servers("--rename-command", "EVAL", "").address)
+    assert store.read(SESSION.key) == Kept()
+    with pytest.raises(StoreError, match="refuses a command of the store") as caught:
+        put(store, record_of())
+    assert (caught.value.code, caught.value.retryable) == ("StoreUnavailable", False)
 
 
 def test_settings_that_may_lose_tokens_are_warned_of_once(
