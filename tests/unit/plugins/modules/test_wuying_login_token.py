@@ -29,6 +29,10 @@ from ansible_collections.wuying.workspace.plugins.module_utils._directory_store 
 from ansible_collections.wuying.workspace.plugins.module_utils._record import Record, succeed
 from ansible_collections.wuying.workspace.plugins.module_utils._session import Session, fingerprint
 from ansible_collections.wuying.workspace.plugins.modules import wuying_login_token
+from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.redis_server import (
+    RedisServers,
+    require_redis,
+)
 
 ROOT = Path(wuying_login_token.__file__).parents[5]
 PLACEHOLDER = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
@@ -524,6 +528,23 @@ def test_a_stale_token_that_cannot_be_exchanged_now_is_served_with_a_warning(hou
     assert result["login_token"] == record.login_token
     assert result["remaining"] <= 100
     assert any("ServiceUnavailable" in str(warning) for warning in result["warnings"])
+
+
+@pytest.mark.parametrize("code", [None, "InvalidLoginToken"])
+def test_what_there_is_to_say_of_a_redis_store_is_a_warning_however_the_task_ends(
+    house, tmp_path, code
+):
+    require_redis()
+    servers = RedisServers(tmp_path)
+    if code is not None:
+        house.emulator.fault("error", code=code)
+    try:
+        store = servers("--appendonly", "no").address
+        result = house.run(login_token=house.emulator.issue(), store=store)
+    finally:
+        servers.stop()
+    assert result.get("error_code") == code
+    assert any("set appendonly to yes" in str(warning) for warning in result["warnings"])
 
 
 def test_as_a_process_it_keeps_its_files_private_whatever_the_umask(house):
