@@ -35,6 +35,11 @@ def is_refusal(error: Exception) -> bool:
     )
 
 
+def is_redirection(error: Exception) -> bool:
+    """Say whether it names another server of the cluster, which has the answer."""
+    return isinstance(error, redis.exceptions.AskError)
+
+
 def explain(error: Exception, address: Address) -> StoreError:
     """Return what an error of the library means; nothing of what it or the server say is shown."""
     chain = list(_chain(error))

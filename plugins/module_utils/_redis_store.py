@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import itertools
 import os
 import random
@@ -21,8 +20,9 @@ from . import _redis_leases as leases
 from . import _redis_scripts as scripts
 from ._errors import LOCKED, LockTimeout, StoreError
 from ._record import Record
+from ._redis_batch import read_fields
 from ._redis_client import Link
-from ._redis_errors import FULL, READ_ONLY, UNAVAILABLE, is_refusal
+from ._redis_errors import FULL, READ_ONLY, UNAVAILABLE
 from ._redis_health import Health
 from ._session import fingerprint
 from ._signals import signal_waits
@@ -38,6 +38,7 @@ LIFETIME = 30 * 86400.0
 GONE = 86400.0
 """For how many seconds it is remembered that a session was forgotten: longer than any task has for its exchange."""
 _RECORD = re.compile(rb"wuying\.workspace:\{([0-9a-f]{64})\}")
+_FIELDS = ("record", "note")
 _CHUNK = 500
 _SCAN = 1000
 _FIRST_PAUSE = 0.04
@@ -70,13 +71,14 @@ class RedisStore(Store):
 
     def read(self, key: str) -> Kept:
         return self._load(
-            key, *self._link.call(lambda client: client.hmget(scripts.name(key), "record", "note"))
+            key, *self._link.call(lambda client: client.hmget(scripts.name(key), *_FIELDS))
         )
 
     def read_many(self, keys: t.Iterable[str]) -> t.Iterator[Kept | StoreError]:
         waiting = iter(keys)
         for chunk in iter(lambda: list(itertools.islice(waiting, _CHUNK)), []):
-            for key, found in zip(chunk, self._link.call(functools.partial(_fetch, chunk))):
+            names = [scripts.name(key) for key in chunk]
+            for key, found in zip(chunk, read_fields(self._link, names, *_FIELDS)):
                 try:
                     if isinstance(found, Exception):
                         raise self._link.explain(found)
@@ -232,18 +234,6 @@ class _Held(Slot):
 
     def _run(self, script: str, *arguments: t.Any, third: str | None = None) -> t.Any:
         return self._link.call(scripts.call(self._key, script, *arguments, third=third))
-
-
-def _fetch(keys: t.Iterable[str], client: t.Any) -> list[t.Any]:
-    pipeline = client.pipeline(transaction=False)
-    for key in keys:
-        pipeline.hmget(scripts.name(key), "record", "note")
-    found: list[t.Any] = pipeline.execute(raise_on_error=False)
-    for each in found:
-        # What concerns the connection concerns all of them.
-        if isinstance(each, Exception) and not is_refusal(each):
-            raise each
-    return found
 
 
 def _milliseconds(seconds: float) -> int:

@@ -260,6 +260,59 @@ def test_what_is_wrong_with_a_cluster_is_no_single_session_s_failure(
     assert (caught.value.code, caught.value.retryable) == ("StoreUnavailable", True)
 
 
+def names_of(count: int) -> list[str]:
+    """Return the keys of sessions that any cluster has on all its nodes."""
+    return [SESSION._replace(end_user_id=f"user {number}").key for number in range(count)]
+
+
+def node_of(nodes: list[RedisServer], key: str) -> RedisServer:
+    """Return which node of a cluster holds a session."""
+    with require_redis().RedisCluster("127.0.0.1", nodes[0].port) as client:
+        port = client.get_node_from_key(f"wuying.workspace:{{{key}}}").port
+    return next(node for node in nodes if node.port == port)
+
+
+def test_a_node_of_a_cluster_that_hangs_is_an_error_in_time(
+    servers: RedisServers, open_store: Open
+) -> None:
+    nodes = servers.cluster()
+    keys = names_of(60)
+    hanging = node_of(nodes, keys[1])
+
+    def lock(store: RedisStore) -> None:
+        with store.lock(keys[1], soon(2)):
+            pass
+
+    actions: list[t.Callable[[RedisStore], object]] = [
+        lambda store: list(store.read_many(keys)),
+        lambda store: list(store.keys()),
+        lambda store: store.read(keys[1]),
+        lock,
+    ]
+    ended = []
+
+    def end(store: RedisStore, action: t.Callable[[RedisStore], object]) -> None:
+        with pytest.raises(StoreError, match="did not answer in time|not all its nodes") as caught:
+            action(store)
+        ended.append((time.monotonic() - store._link._deadline - store._link.timeout, caught.value))
+
+    stores = [open_store(nodes[0].address.replace(":", "+cluster:", 1), 2) for _each in actions]
+    for store in stores:
+        assert list(store.read_many(keys)) == [Kept()] * len(keys)
+    threads = [threading.Thread(target=end, args=each) for each in zip(stores, actions)]
+    hanging.pause()
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+    finally:
+        hanging.go_on()
+    assert len(ended) == len(actions)
+    assert max(late for late, _error in ended) < 1
+    assert {(error.code, error.retryable) for _late, error in ended} == {("StoreUnavailable", True)}
+
+
 def test_through_a_sentinel(servers: RedisServers, open_store: Open) -> None:
     primary = servers("--requirepass", "secret")
     sentinel = servers("--sentinel")
