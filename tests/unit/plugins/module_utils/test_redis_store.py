@@ -313,6 +313,70 @@ def test_a_node_of_a_cluster_that_hangs_is_an_error_in_time(
     assert {(error.code, error.retryable) for _late, error in ended} == {("StoreUnavailable", True)}
 
 
+def test_many_are_read_while_their_slots_move_within_a_cluster(
+    servers: RedisServers, open_store: Open
+) -> None:
+    nodes = servers.cluster()
+    store = open_store(nodes[0].address.replace(":", "+cluster:", 1))
+    sessions = [SESSION._replace(end_user_id=f"user {number}") for number in range(12)]
+    for session in sessions:
+        put(store, record_of(session))
+    expected = [Kept(store.read(session.key).record) for session in sessions]
+
+    def found() -> list[Kept | StoreError]:
+        return list(store.read_many(session.key for session in sessions))
+
+    source = node_of(nodes, sessions[0].key)
+    target = next(node for node in nodes if node is not source)
+    names = [
+        f"wuying.workspace:{{{session.key}}}"
+        for session in sessions
+        if node_of(nodes, session.key) is source
+    ]
+    there, here = (node.client().cluster("myid") for node in (target, source))
+    for name in names:
+        slot = source.client().cluster("keyslot", name)
+        target.client().cluster("setslot", slot, "importing", here)
+        source.client().cluster("setslot", slot, "migrating", there)
+        source.client().migrate("127.0.0.1", target.port, [name], 0, 5000)
+    assert found() == expected
+    for name in names:
+        for node in (target, source):
+            slot = node.client().cluster("keyslot", name)
+            node.client().cluster("setslot", slot, "node", there)
+    assert len(names) > 1
+    assert found() == expected
+
+
+def test_many_are_read_from_the_replica_that_took_a_lost_node_s_place(
+    servers: RedisServers, open_store: Open
+) -> None:
+    nodes = servers.cluster()
+    keys = names_of(30)
+    lost = node_of(nodes, keys[1])
+    known = next(node for node in nodes if node is not lost)
+    replica = servers("--cluster-enabled", "yes", "--cluster-node-timeout", "2000")
+    replica.client().cluster("meet", "127.0.0.1", known.port)
+    primary = lost.client().cluster("myid").decode("ascii")
+    until(lambda: primary in str(replica.client().cluster("nodes")))
+    replica.client().cluster("replicate", primary)
+    until(lambda: replica.client().info("replication")["master_link_status"] == "up")
+    store = open_store(known.address.replace(":", "+cluster:", 1))
+    assert list(store.read_many(keys)) == [Kept()] * len(keys)
+    lost.kill()
+    replica.client().cluster("failover", "takeover")
+    until(lambda: node_of([known, replica, *nodes], keys[1]) is replica)
+    assert list(store.read_many(keys)) == [Kept()] * len(keys)
+
+
+def until(condition: t.Callable[[], object]) -> None:
+    """Wait for what comes to be."""
+    end = soon(20)
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
 def test_through_a_sentinel(servers: RedisServers, open_store: Open) -> None:
     primary = servers("--requirepass", "secret")
     sentinel = servers("--sentinel")
