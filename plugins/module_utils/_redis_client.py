@@ -140,7 +140,9 @@ class Link:
         hosts = self._resolvable_hosts()
         if address.kind == CLUSTER:
             nodes = [library.cluster.ClusterNode(*host) for host in hosts]
-            return library.RedisCluster(startup_nodes=nodes, **common, **login)
+            cluster = library.RedisCluster(startup_nodes=nodes, **common, **login)
+            cluster.cluster_error_retry_attempts = 0  # what version 5 goes by instead of "retry"
+            return cluster
         if address.kind == SENTINEL:
             group = library.sentinel.Sentinel(
                 hosts, sentinel_kwargs=common, db=address.db, **common, **login
