@@ -85,7 +85,7 @@ def _explain_passing(is_a: t.Callable[..., bool], words: str) -> tuple[bool, str
     if is_a(MasterNotFoundError):
         return True, "has no primary that its Sentinels know: check store, or try again"
     if is_a(redis.exceptions.ClusterError, redis.exceptions.TryAgainError) or re.search(
-        "CLUSTERDOWN|MASTERDOWN|TRYAGAIN|NOREPLICAS|slots are not covered", words
+        "CLUSTERDOWN|MASTERDOWN|TRYAGAIN|NOREPLICAS|[Ss]lots? .*not covered", words
     ):
         return True, "has not all its nodes at work: try again"
     if is_a(redis.TimeoutError, TimeoutError):

@@ -313,6 +313,22 @@ def test_a_node_of_a_cluster_that_hangs_is_an_error_in_time(
     assert {(error.code, error.retryable) for _late, error in ended} == {("StoreUnavailable", True)}
 
 
+def test_a_slot_that_no_node_of_a_cluster_serves_is_no_single_session_s_failure(
+    servers: RedisServers, open_store: Open
+) -> None:
+    nodes = servers.cluster()
+    keys = names_of(6)
+    store = open_store(nodes[0].address.replace(":", "+cluster:", 1), seconds=1)
+    assert list(store.read_many(keys)) == [Kept()] * len(keys)
+    slot = nodes[0].client().cluster("keyslot", f"wuying.workspace:{{{keys[1]}}}")
+    for node in nodes:
+        node.client().config_set("cluster-require-full-coverage", "no")
+        node.client().cluster("delslots", slot)
+    with pytest.raises(StoreError, match="has not all its nodes at work") as caught:
+        list(store.read_many(keys))
+    assert (caught.value.code, caught.value.retryable) == ("StoreUnavailable", True)
+
+
 def test_many_are_read_while_their_slots_move_within_a_cluster(
     servers: RedisServers, open_store: Open
 ) -> None:
