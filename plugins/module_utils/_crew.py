@@ -46,7 +46,7 @@ class Numbers:
     def __next__(self) -> int:
         if self.until_signal and signal_waits():
             raise StopIteration
-        with self._next.held() as numbers:
+        with self._next as numbers:
             number = int(numbers[0])
             if number >= self._end:
                 raise StopIteration
@@ -55,7 +55,7 @@ class Numbers:
 
     def stop(self) -> None:
         """Give out no more."""
-        with self._next.held() as numbers:
+        with self._next as numbers:
             numbers[0] = self._end
 
 

@@ -37,13 +37,13 @@ class Pace:
         self._least = 1 / max_qps if max_qps else 0.0
         self._state = Shared(4)
         self.share = self._state.share
-        with self._state.held() as state:
+        with self._state as state:
             state[_INTERVAL] = self._least
 
     def take_turn(self, deadline: float) -> bool:
         """Wait for a turn; say whether to go on, or to give up, for it comes after the deadline or a signal waits."""
         while True:
-            with self._state.held() as state:
+            with self._state as state:
                 now = time.monotonic()
                 turn = max(now, state[_HELD_UNTIL], state[_LAST] + state[_INTERVAL])
                 if turn > deadline:
@@ -55,13 +55,13 @@ class Pace:
                 return True
             if not pause(turn - now):
                 return False
-            with self._state.held() as state:
+            with self._state as state:
                 if time.monotonic() >= state[_HELD_UNTIL]:
                     return True
 
     def slow_down(self, seconds: float) -> None:
         """Give out no turn for some seconds, and fewer ones afterwards: the service is busy."""
-        with self._state.held() as state:
+        with self._state as state:
             now = time.monotonic()
             if now >= state[_HELD_UNTIL]:  # those who were on their way say nothing new
                 slower = _SLOWER * max(state[_INTERVAL], state[_AVERAGE])
@@ -70,7 +70,7 @@ class Pace:
 
     def speed_up(self) -> None:
         """Give out more turns again: the service has carried out an exchange."""
-        with self._state.held() as state:
+        with self._state as state:
             state[_INTERVAL] = max(self._least, state[_INTERVAL] * _FASTER)
 
 

@@ -17,7 +17,7 @@ _PATIENCE = 1.0
 
 
 class Shared:
-    """Numbers under a lock, all of them zero at first."""
+    """Numbers under a lock, all of them zero at first: ``with shared as numbers``."""
 
     def __init__(self, count: int) -> None:
         self._guard: t.Any = threading.Lock()
@@ -40,13 +40,12 @@ class Shared:
         self._guard, self._numbers, self._patience = guard, numbers, _PATIENCE
         return True
 
-    @contextlib.contextmanager
-    def held(self) -> t.Iterator[t.MutableSequence[float]]:
+    def __enter__(self) -> t.MutableSequence[float]:
         """Have the numbers to oneself within the block; but where a process was stopped in the middle of its own, not quite."""
         self._guard.acquire(timeout=self._patience)
-        try:
-            yield self._numbers
-        finally:
-            # Whoever lost patience gives the lock back in the place of who died with it.
-            with contextlib.suppress(ValueError):
-                self._guard.release()
+        return self._numbers
+
+    def __exit__(self, *_error: object) -> None:
+        # Whoever lost patience gives the lock back in the place of who died with it.
+        with contextlib.suppress(ValueError):
+            self._guard.release()

@@ -26,7 +26,6 @@ from .signer import SignedRequest
 if REQUESTS_IMPORT_ERROR is None:
     import requests
     import urllib3
-    from requests.structures import CaseInsensitiveDict
 
     from ._connections import Adapter
 
@@ -106,9 +105,7 @@ class Transport:
         prepared.method, prepared.url = "POST", f"{endpoint}/"
         prepared.body = request.body or None
         length = str(len(request.body))
-        prepared.headers = CaseInsensitiveDict(
-            {**_HEADERS, "Content-Length": length, **request.headers}
-        )
+        prepared.headers = t.cast(t.Any, {**_HEADERS, "Content-Length": length, **request.headers})
         if endpoint not in self._settings:
             self._settings[endpoint] = self._find_settings(endpoint)
         # Through the adapter, since a session reads the whole of a redirect's body, and a .netrc for its target.

@@ -94,16 +94,16 @@ def test_no_more_turns_than_wanted_are_taken_at_a_time() -> None:
     assert under_way.share()
 
     def turn(number: int) -> int:
-        with under_way.held() as numbers:
+        with under_way as numbers:
             numbers[0] += 1
             numbers[1] = max(numbers[1], numbers[0])
         time.sleep(0.005)
-        with under_way.held() as numbers:
+        with under_way as numbers:
             numbers[0] -= 1
         return number
 
     take(turn, parallel=most, processes=2)
-    with under_way.held() as numbers:
+    with under_way as numbers:
         assert numbers[1] == most
 
 
@@ -214,7 +214,7 @@ def test_no_process_is_left_where_nobody_wants_the_rest() -> None:
     assert begun.share()
 
     def turn(number: int) -> int:
-        with begun.held() as numbers:
+        with begun as numbers:
             numbers[0] += 1
         time.sleep(0.01)
         return number
@@ -223,7 +223,7 @@ def test_no_process_is_left_where_nobody_wants_the_rest() -> None:
     next(ends)
     t.cast("t.Generator[int, None, None]", ends).close()
     assert not multiprocessing.active_children()
-    with begun.held() as numbers:
+    with begun as numbers:
         assert numbers[0] < 1000
 
 
@@ -321,19 +321,19 @@ def test_a_lock_whose_holder_died_stops_nobody(monkeypatch: pytest.MonkeyPatch) 
     assert shared.share()
 
     def die() -> None:
-        with shared.held():
+        with shared:
             os.kill(os.getpid(), signal.SIGKILL)
 
     process = FORK.Process(target=die)
     process.start()
     process.join(10)
     start = time.monotonic()
-    with shared.held() as numbers:
+    with shared as numbers:
         numbers[0] = 1.0
     assert time.monotonic() - start >= 0.05
     monkeypatch.undo()
     for _time in range(100):  # From then on nobody waits.
-        with shared.held() as numbers:
+        with shared as numbers:
             numbers[0] += 1.0
     assert time.monotonic() - start < 3
 
@@ -344,15 +344,15 @@ def test_a_lock_that_somebody_lost_patience_with_holds_again_afterwards(
     monkeypatch.setattr(_shared, "_PATIENCE", 0.05)
     shared = Shared(1)
     assert shared.share()
-    thread = threading.Thread(target=lambda: shared.held().__enter__())
-    with shared.held():
+    thread = threading.Thread(target=shared.__enter__)
+    with shared:
         thread.start()
         thread.join()
     monkeypatch.setattr(shared, "_patience", 60)
     order: list[int] = []
 
     def hold(place: int) -> None:
-        with shared.held():
+        with shared:
             order.append(place)
             time.sleep(0.01)
             order.append(place)
@@ -367,10 +367,10 @@ def test_a_lock_that_somebody_lost_patience_with_holds_again_afterwards(
 
 def test_numbers_that_were_there_before_are_shared_too() -> None:
     shared = Shared(2)
-    with shared.held() as numbers:
+    with shared as numbers:
         numbers[1] = 0.5
     assert shared.share()
-    with shared.held() as numbers:
+    with shared as numbers:
         assert list(numbers) == [0.0, 0.5]
 
 
