@@ -123,8 +123,8 @@ def check_self() -> None:
                 if not list(scanner.search(f"before\nx {text} y\nafter".encode())):
                     sys.exit(f"A secret written as {way} is not found.")
     for padding in range(8):
-        text = base64.b64encode(b"x" * padding + secret.encode() + b"tail"[: padding // 2])
-        if not list(scanner.search(text)):
+        longer = base64.b64encode(b"x" * padding + secret.encode() + b"tail"[: padding // 2])
+        if not list(scanner.search(longer)):
             sys.exit("A secret within a longer text in base64 is not found.")
     if list(scanner.search(f"{secret[1:END]} and {quote(secret)[: END - 1]}".encode())):
         sys.exit("Something is found where no secret is.")

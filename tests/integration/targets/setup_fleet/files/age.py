@@ -24,10 +24,10 @@ for path in folder.glob("*.record"):
             if checksum == b"%08x" % zlib.crc32(data):
                 number, line, note, _end = data.split(b"\n")
                 pages.append((int(number), offset, json.loads(line or b"{}"), note))
-        number, offset, record, note = max(pages)
+        count, place, record, note = max(pages)
         if record and (not users or record["session"]["end_user_id"] in users):
             record["obtained_at"] -= seconds
             record["expires_at"] -= seconds
-            data = b"%d\n%s\n%s\n" % (number, json.dumps(record).encode(), note)
-            file.seek(offset)
+            data = b"%d\n%s\n%s\n" % (count, json.dumps(record).encode(), note)
+            file.seek(place)
             file.write(b"%08x %d\n%s" % (zlib.crc32(data), len(data), data))
