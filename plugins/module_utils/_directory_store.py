@@ -39,7 +39,7 @@ class DirectoryStore(Store):
     """
 
     def __init__(self, path: str, seal: Seal | None = None) -> None:
-        super().__init__(seal)
+        super().__init__(path, seal)
         self._path = path
         self._guard = threading.Lock()
         self._opened: int | None = None

@@ -79,7 +79,8 @@ def _refused(error: ServiceError, *, unknown: bool, login: bool) -> LoginRequire
     what = "the login_token that was passed in" if login else "the session's login token"
     reason = ANSWER_LOST if unknown else f"the service refused {what} ({error.code})."
     check = (
-        f" Check that it is one of this very session, and that {LOGIN_VARIABLE} in the environment is not another's."
+        f" It may have expired, or been exchanged already: check also that it is one of this very session, and that "
+        f"{LOGIN_VARIABLE} in the environment is not another's."
         if login
         else ""
     )

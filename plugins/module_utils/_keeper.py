@@ -13,7 +13,7 @@ import time
 import typing as t
 
 from ._errors import LockTimeout, WuyingError
-from ._promise import Ask, Outcome, decide, is_login
+from ._promise import Ask, Outcome, Plan, decide, is_login
 from ._record import ENDED, EXPIRED, Record
 from ._session import fingerprint
 from ._store import Kept, Seen, Slot, Store
@@ -64,7 +64,7 @@ class Keeper:
 
     def serve(self, ask: Ask, kept: Kept) -> Outcome | None:
         """Return the record where that is all to do, None where an exchange is due. Raises :class:`WuyingError`."""
-        if kept.damage or decide(ask, kept, self._clock()).token is not None:
+        if kept.damage or self._decide(ask, kept).token is not None:
             return None
         return Outcome(False, kept.record, kept.record)
 
@@ -87,7 +87,7 @@ class Keeper:
         """Say what :meth:`ensure` would do, as far as ``kept`` tells; write nothing, send nothing."""
         if kept.damage:
             warn(f"The record of the session is damaged ({kept.damage}) and would be set aside.")
-        plan = decide(ask, kept, self._clock())
+        plan = self._decide(ask, kept)
         if plan.token is None:
             return Outcome(False, kept.record, kept.record)
         lives = kept.record and not plan.login and _lives(kept.record, self._clock())
@@ -111,6 +111,9 @@ class Keeper:
             slot.reseal(kept.record)
             return True
 
+    def _decide(self, ask: Ask, kept: Kept) -> Plan:
+        return decide(ask, kept, self._clock(), self.store.place)
+
     def _renew_locked(self, ask: Ask, seen: Seen, slot: Slot, warn: Warn) -> Outcome:
         kept = slot.read()
         if kept.damage:
@@ -121,7 +124,7 @@ class Keeper:
         elif kept.record is not None and hash(kept.record) != seen.record:
             # An exchange ended after we asked: its outcome is as new as that of a forced one.
             ask = ask._replace(force=False)
-        plan = decide(ask, kept, self._clock())
+        plan = self._decide(ask, kept)
         if plan.token is None:
             return Outcome(False, kept.record, kept.record)
         shared = self._shared_failure(plan.token, seen, kept)

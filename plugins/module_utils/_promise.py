@@ -54,15 +54,18 @@ class Plan(t.NamedTuple):
     login: bool = False
 
 
-def decide(ask: Ask, kept: Kept, now: float) -> Plan:
-    """Return what the promise has us do. Raises :class:`LoginRequired` where no token is left to try."""
+def decide(ask: Ask, kept: Kept, now: float, place: str) -> Plan:
+    """Return what the promise has us do with what is kept in a store, called ``place``.
+
+    Raises :class:`LoginRequired` where no token is left to try.
+    """
     record = kept.record
     if ask.login_token is not None and is_login(ask.login_token, record):
         return Plan(ask.login_token, login=True)
     if record is None:
         raise LoginRequired(
-            f"Nothing is kept of the session of {ask.session.end_user_id} on {ask.session.client_id} at "
-            f"{ask.session.endpoint}: pass login_token once to start it; if it was started already, check that "
+            f"Nothing is kept in the store {place} of the session of {ask.session.end_user_id} on {ask.session.client_id} "
+            f"at {ask.session.endpoint}: pass login_token once to start it; if it was started already, check that "
             "identity, endpoint, store and user are the same.",
             code=NOTHING_KEPT,
         )

@@ -22,10 +22,11 @@ except ImportError:
     pass  # Who is without it has been told by then.
 
 UNAVAILABLE, READ_ONLY, FULL = "StoreUnavailable", "StoreReadOnly", "StoreFull"
-_DENIED = re.compile(
-    r"NOPERM|NOAUTH|WRONGPASS|ACL failure|has no permissions|user executing the script can't"
-    r"|[Aa]uthentication required|invalid username-password|without any password configured"
+_ACCESS_DENIED = "StoreAccessDenied"
+_UNKNOWN = re.compile(
+    "NOAUTH|WRONGPASS|[Aa]uthentication required|invalid username-password|without any password configured"
 )
+_DENIED = re.compile("NOPERM|ACL failure|has no permissions|user executing the script can't")
 
 
 def is_refusal(error: Exception) -> bool:
@@ -49,10 +50,12 @@ def explain(error: Exception, address: Address) -> StoreError:
     def is_a(*kinds: t.Any) -> bool:
         return any(isinstance(each, kinds) for each in chain)
 
-    if is_a(redis.AuthenticationError, redis.exceptions.NoPermissionError) or _DENIED.search(words):
+    if is_a(redis.AuthenticationError) or _UNKNOWN.search(words):
+        code, what = _ACCESS_DENIED, "refuses access: check store_username and store_password"
+    elif is_a(redis.exceptions.NoPermissionError) or _DENIED.search(words):
         code, what = (
-            "StoreAccessDenied",
-            "refuses access: check store_username and store_password, and what this user may do",
+            _ACCESS_DENIED,
+            "refuses this user a command or a key: give the user the rights that the guide to Redis names",
         )
     elif is_a(redis.ReadOnlyError) or "READONLY" in words:
         code, what = (
@@ -89,7 +92,10 @@ def _explain_passing(is_a: t.Callable[..., bool], words: str) -> tuple[bool, str
     ):
         return True, "has not all its nodes at work: try again"
     if is_a(redis.TimeoutError, TimeoutError):
-        return True, "did not answer in time: try again later"
+        return (
+            True,
+            "did not answer in time: try again later, or check its port, and whether it is one of TLS",
+        )
     if is_a(redis.ResponseError):
         return (
             False,

@@ -62,7 +62,7 @@ class RedisStore(Store):
         deadline: float,
         seal: Seal | None = None,
     ) -> None:
-        super().__init__(seal)
+        super().__init__(str(address), seal)
         self._link = Link(
             address, username=username, password=password, ca_path=ca_path, deadline=deadline
         )

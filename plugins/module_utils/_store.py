@@ -90,8 +90,9 @@ class Store(abc.ABC):
     Safe to share between threads. All methods raise :class:`StoreError`.
     """
 
-    def __init__(self, seal: Seal | None = None) -> None:
-        """Take what encrypts records, None to keep them in the clear."""
+    def __init__(self, place: str, seal: Seal | None = None) -> None:
+        """Take what the store is called in messages, and what encrypts records, None to keep them in the clear."""
+        self.place = place
         self._seal = seal
         self.warnings: list[str] = []
         """What the user should know of the store itself, each once."""
@@ -161,6 +162,9 @@ class Store(abc.ABC):
 
 class NoStore(Store, Slot):
     """Keeps nothing."""
+
+    def __init__(self) -> None:
+        super().__init__("none")
 
     def read(self, key: str = "") -> Kept:
         return Kept()

@@ -21,7 +21,7 @@ class MemoryStore(Store):
     """Keeps records in ``files`` under their keys, and notes under ``note KEY``."""
 
     def __init__(self, files: dict[str, bytes], seal: Seal | None) -> None:
-        super().__init__(seal)
+        super().__init__("in memory", seal)
         self.files = files
 
     def read(self, key: str) -> Kept:

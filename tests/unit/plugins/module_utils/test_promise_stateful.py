@@ -168,7 +168,7 @@ class FragileStore(Store):
     """A store that fails, or whose process dies, where a test wants it."""
 
     def __init__(self, store: Store) -> None:
-        super().__init__()
+        super().__init__(store.place)
         self.store = store
         self.trouble: str | None = None
         self.locks = self.writes = 0
