@@ -61,7 +61,7 @@ options:
     default: 60.0
   validate_certs:
     description:
-      - Whether the TLS certificate of the endpoint is verified. Turn this off for tests only.
+      - Whether the TLS certificate of the endpoint is verified, V(true) or V(false). Turn this off for tests only.
     type: bool
     default: true
   ca_path:
@@ -125,7 +125,9 @@ options:
     ini:
       - section: wuying_login_token_lookup
         key: deadline
+  # Core would take whatever it does not know for false. The plugin reads the option by the strict rules that modules have.
   validate_certs:
+    type: raw
     vars:
       - name: wuying_validate_certs
     ini:

@@ -17,6 +17,8 @@ import threading
 import time
 import typing as t
 
+from ansible.module_utils.common.validation import check_type_bool
+
 from . import _credentials
 from ._argument_spec import SERVICE_SPEC
 from ._endpoint import default_endpoint, parse_endpoint
@@ -79,7 +81,7 @@ def open_keeper(
         "signature_version": get_option("signature_version"),
         "timeout": read_number(get_option, "timeout", 0.001, _DAY),
         "retries": int(read_number(get_option, "retries", 0, 100)),
-        "validate_certs": get_option("validate_certs"),
+        "validate_certs": _read_boolean(get_option, "validate_certs"),
         "ca_path": read_ca_path(get_option, "ca_path"),
         "proxy": _read_proxy(get_option("proxy")),
         "connections": connections,
@@ -182,6 +184,14 @@ def read_number(get_option: GetOption, name: str, least: float, most: float) -> 
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= most:
         raise OptionError(f"{name} must be a number from {least:,.12g} to {most:,.12g}.")
     return value
+
+
+def _read_boolean(get_option: GetOption, name: str) -> bool:
+    """Return what an option says, by the rules that core has for modules. For lookups it takes whatever it does not know for false."""
+    try:
+        return bool(check_type_bool(get_option(name)))
+    except TypeError:
+        raise OptionError(f"{name} must be true or false.") from None
 
 
 def _read_proxy(value: t.Any) -> str | None:

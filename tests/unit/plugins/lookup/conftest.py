@@ -56,3 +56,19 @@ def fixture_warnings(monkeypatch):
         Display, "warning", lambda _display, text, *_args, **_kwargs: shown.append(text)
     )
     return shown
+
+
+@pytest.fixture(name="configure")
+def fixture_configure(monkeypatch, tmp_path):
+    """Return a function that has ``ansible.cfg`` give options to the lookup."""
+    from ansible import constants
+
+    def configure(**options: t.Any) -> None:
+        lines = [f"{name} = {value}\n" for name, value in options.items()]
+        path = tmp_path / "ansible.cfg"
+        path.write_text("[wuying_login_token_lookup]\n" + "".join(lines), encoding="utf-8")
+        manager = t.cast(t.Any, constants).config
+        monkeypatch.setattr(manager, "_config_file", str(path))
+        monkeypatch.delitem(manager._parsers, str(path), raising=False)
+
+    return configure

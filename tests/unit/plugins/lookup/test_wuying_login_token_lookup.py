@@ -298,6 +298,39 @@ def test_a_malformed_option_is_an_error_that_does_not_show_it(house, name, value
     assert house.requests() == 0
 
 
+NO_BOOLEANS = ["", "treu", "enabled", "2", 2, -1, 0.5, [], ["no"], {}]
+
+
+@pytest.mark.parametrize("value", NO_BOOLEANS)
+@pytest.mark.parametrize("by_keyword", [True, False])
+def test_whatever_is_no_boolean_does_not_turn_verification_off(house, value, by_keyword):
+    given = {"validate_certs": value}
+    given = given if by_keyword else {"variables": {"wuying_validate_certs": value}}
+    message = house.failure_of("alice", login_token=house.emulator.issue(), **given)
+    assert "validate_certs must be true or false. (error_code: InvalidOption)" in message
+    assert house.requests() == 0
+
+
+@pytest.mark.parametrize("value", ["", "treu", "enabled", "2"])
+def test_whatever_is_no_boolean_in_the_configuration_does_not_turn_verification_off(
+    house, configure, value
+):
+    configure(validate_certs=value)
+    message = house.failure_of("alice", login_token=house.emulator.issue())
+    assert "validate_certs must be true or false." in message
+    assert house.requests() == 0
+
+
+@pytest.mark.parametrize("value", [True, False, "yes", "no", "True", "off", 1, 0, None])
+def test_a_boolean_is_taken_however_it_is_written(house, configure, value):
+    token = house.start()
+    variables = {} if value is None else {"wuying_validate_certs": value}
+    assert house.look_up("alice", validate_certs=value) == [token]
+    assert house.look_up("alice", variables=variables) == [token]
+    configure(validate_certs="true" if value is None else value)
+    assert house.look_up("alice") == [token]
+
+
 def test_a_missing_part_of_the_identity_is_an_error(house):
     assert "region_id" in house.failure_of("alice", region_id=None)
 

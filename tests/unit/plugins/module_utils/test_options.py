@@ -194,6 +194,11 @@ def test_retries_that_are_no_sound_number_are_refused(value):
     assert_refused("retries", value, open_with)
 
 
+@pytest.mark.parametrize("value", ["", "treu", "2", "sesame", 2, 0.5, [], ["sesame"], {}, None])
+def test_whether_to_verify_is_true_or_false_and_nothing_else(value):
+    assert_refused("validate_certs", value, open_with)
+
+
 @pytest.mark.parametrize(
     "value",
     [
