@@ -16,6 +16,7 @@ from ._errors import OptionError
 from ._store import NoStore, Store
 
 if t.TYPE_CHECKING:
+    from ._redis_address import Address
     from ._seal import Seal
 
 GetOption = t.Callable[[str], t.Any]
@@ -23,32 +24,42 @@ GetOption = t.Callable[[str], t.Any]
 
 def open_store(get_option: GetOption, deadline: float) -> Store:
     """Return the store; a Redis store ends all it does at ``deadline`` (of :func:`time.monotonic`). Raises :class:`WuyingError`."""
-    address = get_option("store")
+    place = _read_place(get_option("store"))
     seal = _open_seal(get_option("store_key"))
-    if address is None or address == "":
-        return DirectoryStore(_default_directory(), seal)
-    if address == "none":
+    if place is None:
         return NoStore()
-    if "://" in str(address):
-        # Imported here, so that whoever keeps records in files pays for no other way of keeping them.
-        from ._redis_address import parse_address
-        from ._redis_store import RedisStore
+    if isinstance(place, str):
+        return DirectoryStore(place, seal)
+    # Imported here, so that whoever keeps records in files pays for no other way of keeping them.
+    from ._redis_store import RedisStore
 
-        return RedisStore(
-            parse_address(str(address)),
-            username=get_option("store_username"),
-            password=get_option("store_password"),
-            ca_path=read_ca_path(get_option, "store_ca_path"),
-            deadline=deadline,
-            seal=seal,
-        )
+    return RedisStore(
+        place,
+        username=get_option("store_username"),
+        password=get_option("store_password"),
+        ca_path=read_ca_path(get_option, "store_ca_path"),
+        deadline=deadline,
+        seal=seal,
+    )
+
+
+def _read_place(address: t.Any) -> Address | str | None:
+    """Return the address of Redis or the path of a directory, None where nothing is kept. Raises :class:`OptionError`."""
+    if address is None or address == "":
+        return _default_directory()
+    if address == "none":
+        return None
     text = str(address)
+    if "://" in text:
+        from ._redis_address import parse_address
+
+        return parse_address(text)
     path = os.path.expandvars(os.path.expanduser(text)) if text.isprintable() else ""
     if not os.path.isabs(path) or not path.isprintable():
         raise OptionError(
             "store must be the absolute path of a directory, the address of a Redis server, or 'none'."
         )
-    return DirectoryStore(os.path.normpath(path), seal)
+    return os.path.normpath(path)
 
 
 def _open_seal(value: t.Any) -> Seal | None:

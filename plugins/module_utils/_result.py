@@ -8,11 +8,13 @@
 
 from __future__ import annotations
 
+import re
 import time
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ._argument_spec import Spec
 from ._errors import OptionError, WuyingError
 from ._promise import Outcome
 from ._record import Record
@@ -28,7 +30,9 @@ except ImportError:  # before ansible-core 2.22
 
 
 _PLACEHOLDER = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
-_MAY_HOLD_SECRETS = ("store", "endpoint", "proxy", "filters")
+_MAY_HOLD_SECRETS = frozenset({"store", "endpoint", "proxy", "filters"})
+_USER_INFO = re.compile(r":.*@", re.DOTALL)
+"""A URL with user info, or what was to become one."""
 
 
 def describe(outcome: Outcome, now: float, *, return_token: bool) -> dict[str, t.Any]:
@@ -57,22 +61,35 @@ def compare(outcome: Outcome, *, predicted: bool) -> dict[str, t.Any]:
     return {"before": _summary(outcome.before), "after": after}
 
 
-def fail(module: AnsibleModule, error: WuyingError) -> None:
+class Module(AnsibleModule):
+    """A module that shows no secret among its parameters, whatever the way out, core's own refusals of them included.
+
+    Core may show them as C(invocation), from 2.22 on as they are.
+    """
+
+    def exit_json(self, **kwargs: t.Any) -> t.NoReturn:
+        """Leave with a result."""
+        self.conceal()
+        super().exit_json(**kwargs)
+
+    def fail_json(self, msg: str, **kwargs: t.Any) -> t.NoReturn:
+        """Leave with an error."""
+        self.conceal()
+        super().fail_json(msg, **kwargs)
+
+    def conceal(self, names: frozenset[str] = frozenset()) -> None:
+        """Take out secret options, those with ``names``, and all that may be a URL with user info."""
+        self.params = _without_secrets(self.params, self.argument_spec, names)
+
+
+def fail(module: Module, error: WuyingError) -> None:
     """Leave with an error. An option that was refused is not shown: it may have a secret where none belongs."""
-    conceal(module)
     if isinstance(error, OptionError):
-        for name in _MAY_HOLD_SECRETS:
-            if module.params.get(name) is not None:
-                module.params[name] = _PLACEHOLDER
+        module.conceal(_MAY_HOLD_SECRETS)
     module.fail_json(msg=error.message, **error.as_result())
 
 
-def conceal(module: AnsibleModule) -> None:
-    """Take the secrets that were passed in out of the parameters, which core may show as C(invocation), from 2.22 on as they are."""
-    _overwrite_secrets(module.argument_spec, module.params)
-
-
-def uncensor(module: AnsibleModule, tokens: t.Sequence[str]) -> None:
+def uncensor(module: Module, tokens: t.Sequence[str]) -> None:
     """Have ``module`` return tokens as they are, where core would censor what equals a secret that was passed in."""
     text = "\n".join(tokens)
     module.no_log_values = {value for value in module.no_log_values if str(value) not in text}
@@ -85,16 +102,21 @@ def mask(token: str) -> str:
     return str(register_secret(token))
 
 
-def _overwrite_secrets(spec: dict[str, t.Any], params: dict[str, t.Any]) -> None:
-    for name, option in spec.items():
-        value = params.get(name)
-        if value is None:
-            continue
-        if option.get("no_log"):
-            params[name] = _PLACEHOLDER
-        elif "options" in option:
-            for element in value:
-                _overwrite_secrets(option["options"], element)
+def _without_secrets(value: t.Any, spec: Spec, names: frozenset[str]) -> t.Any:
+    if isinstance(value, str):
+        return _PLACEHOLDER if _USER_INFO.search(value) else value
+    if isinstance(value, list):
+        return [_without_secrets(element, spec, names) for element in value]
+    if not isinstance(value, dict):
+        return value
+    shown = {}
+    for name, item in value.items():
+        option = spec.get(name, {})
+        secret = item is not None and (option.get("no_log") or name in names)
+        shown[name] = (
+            _PLACEHOLDER if secret else _without_secrets(item, option.get("options", {}), names)
+        )
+    return shown
 
 
 def iso(seconds: float) -> str:

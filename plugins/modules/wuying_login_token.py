@@ -250,7 +250,7 @@ retryable:
 
 import time
 
-from ansible.module_utils.basic import AnsibleModule, env_fallback
+from ansible.module_utils.basic import env_fallback
 
 from ansible_collections.wuying.workspace.plugins.module_utils._argument_spec import argument_spec
 from ansible_collections.wuying.workspace.plugins.module_utils._errors import (
@@ -263,8 +263,8 @@ from ansible_collections.wuying.workspace.plugins.module_utils._promise import (
     Outcome,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._result import (
+    Module,
     compare,
-    conceal,
     describe,
     fail,
     uncensor,
@@ -274,7 +274,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._signals import s
 
 def main() -> None:
     """Run the module."""
-    module = AnsibleModule(
+    module = Module(
         argument_spec={
             **argument_spec(),
             "login_token": {
@@ -295,7 +295,7 @@ def main() -> None:
             fail(module, error)
 
 
-def run(module: AnsibleModule) -> Outcome:
+def run(module: Module) -> Outcome:
     """Do what the task asks. Raises :class:`WuyingError`."""
     params = module.params
     if params["store"] == "none" and (params["state"] == "absent" or not params["return_token"]):
@@ -311,9 +311,8 @@ def run(module: AnsibleModule) -> Outcome:
         return keeper.ensure(ask, module.warn)
 
 
-def finish(module: AnsibleModule, outcome: Outcome) -> None:
+def finish(module: Module, outcome: Outcome) -> None:
     """Leave with the result of an outcome."""
-    conceal(module)
     params = module.params
     return_token = params["return_token"] or outcome.not_kept is not None
     result = describe(outcome, time.time(), return_token=return_token)

@@ -147,8 +147,6 @@ retryable:
 import time
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.wuying.workspace.plugins.module_utils._argument_spec import argument_spec
 from ansible_collections.wuying.workspace.plugins.module_utils._errors import (
     OptionError,
@@ -166,7 +164,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._record import (
     EXPIRED,
     STALE,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._result import conceal, fail, iso
+from ansible_collections.wuying.workspace.plugins.module_utils._result import Module, fail, iso
 from ansible_collections.wuying.workspace.plugins.module_utils._store import Kept
 
 DAMAGED = "damaged"
@@ -174,7 +172,7 @@ DAMAGED = "damaged"
 
 def main() -> None:
     """Run the module."""
-    module = AnsibleModule(
+    module = Module(
         argument_spec={**argument_spec(one_session=False), "filters": {"type": "dict"}},
         supports_check_mode=True,
     )
@@ -183,14 +181,13 @@ def main() -> None:
     except WuyingError as error:
         fail(module, error)
     else:
-        conceal(module)
         counts = dict.fromkeys((CURRENT, STALE, EXPIRED, ENDED, DAMAGED), 0)
         for session in sessions:
             counts[session["state"]] += 1
         module.exit_json(changed=False, sessions=sessions, counts=counts)
 
 
-def run(module: AnsibleModule) -> list[dict[str, t.Any]]:
+def run(module: Module) -> list[dict[str, t.Any]]:
     """Return what the store holds of which sessions. Raises :class:`WuyingError`."""
     get_option = module.params.get
     if get_option("store") == "none":

@@ -315,8 +315,6 @@ retryable:
 import time
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.wuying.workspace.plugins.module_utils._argument_spec import argument_spec
 from ansible_collections.wuying.workspace.plugins.module_utils._errors import (
     OptionError,
@@ -339,7 +337,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._options import (
     read_number,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._result import (
-    conceal,
+    Module,
     fail,
     uncensor,
 )
@@ -350,7 +348,7 @@ def main() -> None:
     """Run the module."""
     spec = argument_spec(one_session=False)
     spec["deadline"]["default"] = 900.0
-    module = AnsibleModule(
+    module = Module(
         argument_spec={
             **spec,
             **sessions_spec(),
@@ -372,7 +370,7 @@ def main() -> None:
             fail(module, error)
 
 
-def run(module: AnsibleModule) -> Summary:
+def run(module: Module) -> Summary:
     """Do what the task asks. Raises :class:`WuyingError` where nothing can be done at all."""
     params = module.params
     check_options(params)
@@ -412,9 +410,8 @@ def check_options(params: dict[str, t.Any]) -> None:
         raise OptionError("rekey needs store_key, whose first key is to protect all records.")
 
 
-def finish(module: AnsibleModule, summary: Summary) -> None:
+def finish(module: Module, summary: Summary) -> None:
     """Leave with the result of all sessions."""
-    conceal(module)
     result = summary.result()
     if summary.warning:
         module.warn(summary.warning)

@@ -14,8 +14,8 @@ from ansible.module_utils import basic
 from ansible_collections.wuying.workspace.plugins.module_utils._promise import Outcome
 from ansible_collections.wuying.workspace.plugins.module_utils._record import Record
 from ansible_collections.wuying.workspace.plugins.module_utils._result import (
+    Module,
     compare,
-    conceal,
     describe,
     mask,
     uncensor,
@@ -31,6 +31,7 @@ SESSION = Session(
     "https://ecd.cn-hangzhou.aliyuncs.com", "cn-hangzhou", "office", "alice", "client"
 )
 OLD = Record(SESSION, "v1old", 1700000000.25, 1700000900.25, "old-request")
+PLACEHOLDER = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
 NEW = Record(SESSION, "v1new", 1700000700.5, 1700001600.5, "new-request")
 
 
@@ -110,9 +111,13 @@ def leave(monkeypatch, capsys, token, **arguments):
     monkeypatch.setattr(basic, "_ANSIBLE_ARGS", json.dumps({"ANSIBLE_MODULE_ARGS": data}).encode())
     monkeypatch.setattr(basic, "_ANSIBLE_PROFILE", "legacy", raising=False)
     secret = {"type": "str", "no_log": True}
-    spec = {"name": {"type": "str"}, "login_token": secret, "access_key_secret": secret}
-    module = basic.AnsibleModule(argument_spec=spec)
-    conceal(module)
+    spec = {
+        "name": {"type": "str"},
+        "any": {"type": "raw"},
+        "login_token": secret,
+        "access_key_secret": secret,
+    }
+    module = Module(argument_spec=spec)
     uncensor(module, [token])
     with pytest.raises(SystemExit):
         module.exit_json(login_token=token, other=arguments.get("access_key_secret"))
@@ -145,6 +150,34 @@ def test_the_invocation_shows_no_secret(monkeypatch, capsys):
     assert "v1passed" not in shown
     assert "sesame" not in shown
     assert result["invocation"]["module_args"]["name"] == "n"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "https://user:sesame@ecd.aliyuncs.com",
+        "https://user:ses/ame@ecd.aliyuncs.com/sesame",
+        "https://sesame@ecd.aliyuncs.com",
+        "redis+cluster://:sesame@127.0.0.1:6379,127.0.0.2:6379",
+        "https:/user:sesame@ecd.aliyuncs.com",
+        "user:sesame\n@ecd.aliyuncs.com",
+    ],
+)
+def test_the_invocation_shows_no_user_info_of_a_url(monkeypatch, capsys, value):
+    result = leave(monkeypatch, capsys, "v1", name=value, any=[{"of": [value, 7]}, None])
+    shown = result["invocation"]["module_args"]
+    assert shown["name"] == PLACEHOLDER
+    assert shown["any"] == [{"of": [PLACEHOLDER, 7]}, None]
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["https://[::1]:8443", "alice@example.com", "/home/alice@example.com/store", "cn-hangzhou+dir"],
+)
+def test_the_invocation_shows_what_has_no_secret(monkeypatch, capsys, value):
+    result = leave(monkeypatch, capsys, "v1", name=value, any={"of": [value]})
+    shown = result["invocation"]["module_args"]
+    assert (shown["name"], shown["any"]) == (value, {"of": [value]})
 
 
 @pytest.mark.skipif("mask_secrets" in dir(core_secrets), reason="core masks what it prints")

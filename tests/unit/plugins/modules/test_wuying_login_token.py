@@ -22,7 +22,7 @@ from pathlib import Path
 import pytest
 from ansible.module_utils import basic
 
-from ansible_collections.wuying.workspace.plugins.module_utils import _attempt
+from ansible_collections.wuying.workspace.plugins.module_utils import _attempt, _seal
 from ansible_collections.wuying.workspace.plugins.module_utils._directory_store import (
     DirectoryStore,
 )
@@ -328,6 +328,16 @@ def test_no_failure_has_a_secret_in_it(house):
     shown = json.dumps(result)
     for secret in (token, *list(house.emulator.sts.values())[1:]):
         assert secret not in shown
+
+
+def test_the_address_of_a_store_that_is_refused_is_not_shown_without_the_package_for_its_key(
+    house, monkeypatch
+):
+    monkeypatch.setattr(_seal, "CRYPTOGRAPHY_IMPORT_ERROR", "It is not installed.")
+    result = house.run(store="redis://user:sesame@127.0.0.1", store_key=["key"])
+    assert result["error_code"] == "InvalidOption"
+    assert "store_password" in result["msg"]
+    assert "sesame" not in house.printed
 
 
 # Failures

@@ -154,6 +154,14 @@ def test_a_malformed_filter_is_an_error_that_shows_no_value(full, filters):
     assert "sesame" not in result["msg"]
 
 
+@pytest.mark.parametrize("name", ["endpoint", "proxy"])
+def test_options_that_have_no_effect_show_no_user_info_of_a_url(full, name):
+    result = full.run(**{name: "http://user:sesame@127.0.0.1:3128"})
+    assert result["counts"]["current"] == 1
+    assert "module_args" in result["invocation"]
+    assert "sesame" not in full.printed
+
+
 def test_without_a_store_there_is_nothing_to_list(house):
     result = house.run(store="none")
     assert result["error_code"] == "InvalidOption"

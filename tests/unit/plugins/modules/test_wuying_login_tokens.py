@@ -487,6 +487,30 @@ def test_check_mode_creates_nothing(house):
     assert not house.path.exists()
 
 
+URL = "https://user:sesame@ecd.cn-hangzhou.aliyuncs.com"
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        ({"sessions": [{"end_user_id": "alice", "endpoint": URL}]}, "InvalidOption"),
+        ({"sessions": [{"end_user_id": "alice", "endpoint": "sesame"}]}, "InvalidOption"),
+        ({"filters": {"endpoint": [URL]}}, "InvalidOption"),
+        ({"filters": {"end_user_id": "alice"}, "endpoint": URL}, None),
+        ({"proxy": URL, "max_parallel": "many"}, None),
+        ({"sessions": [{"endpoint": URL, "login_token": "v1sesame"}, 7]}, None),
+        ({"sessions": {"endpoint": URL}}, None),
+    ],
+)
+def test_no_invocation_has_the_user_info_of_a_url(house, options, code):
+    result = house.run(**options)
+    assert result.get("error_code") == code
+    assert result["invocation"]["module_args"]["store"] == (
+        PLACEHOLDER if code else str(house.path)
+    )
+    assert "sesame" not in json.dumps(result["invocation"])
+
+
 # Options
 
 
