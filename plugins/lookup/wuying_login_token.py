@@ -147,8 +147,6 @@ from ansible_collections.wuying.workspace.plugins.module_utils._result import ma
 
 _TERM_KEYS = (*IDENTITY, "login_token")
 
-_SECRETS = ("login_token", "access_key_secret", "security_token", "store_password", "store_key")
-
 display = Display()
 _rendering = False
 
@@ -210,17 +208,9 @@ class LookupModule(LookupBase):
         rendered = self._render(
             variables, [name for names in variables_of.values() for name in names]
         )
-        for name in _SECRETS:
-            given = [kwargs.get(name), *(rendered.get(each) for each in variables_of.get(name, ()))]
-            if name == "store_key":
-                given = [
-                    key
-                    for value in given
-                    for key in (value if isinstance(value, list) else [value])
-                ]
-            if any(isinstance(value, (Mapping, list, tuple, set)) for value in given):
-                # Core would say so too, and quote the value.
-                raise OptionError(f"{name} must be a text: check what its variable holds.")
+        for name, option in known.items():
+            for value in (kwargs.get(name), *map(rendered.get, variables_of.get(name, ()))):
+                _check(name, option, value)
         self.set_options(var_options=rendered, direct=kwargs)
         # A set of credentials comes from one place: where a keyword gives a part of it, variables give none.
         direct = any(kwargs.get(name) is not None for name in _credentials.OPTIONS)
@@ -246,6 +236,30 @@ class LookupModule(LookupBase):
             return {name: templar.template(variables[name]) for name in names if name in variables}
         finally:
             _rendering = False
+
+
+def _check(name: str, option: Mapping[str, t.Any], value: t.Any) -> None:
+    """Refuse what core would refuse too, but quote. Raises :class:`OptionError`."""
+    kind, choices = option["type"], option.get("choices")
+    if value is None or kind == "raw":
+        return
+    if kind in ("int", "float"):
+        if not _is_number(value):
+            raise OptionError(f"{name} must be a number: check what its variable holds.")
+        return
+    texts = value if kind == "list" and isinstance(value, list) else [value]
+    if any(isinstance(text, (Mapping, list, tuple, set)) for text in texts):
+        raise OptionError(f"{name} must be a text: check what its variable holds.")
+    if choices and value not in choices:
+        raise OptionError(f"{name} must be one of these: {', '.join(choices)}.")
+
+
+def _is_number(value: t.Any) -> bool:
+    try:
+        float(value)
+    except (TypeError, ValueError, OverflowError):
+        return False
+    return not isinstance(value, bool)
 
 
 def _with_term(get_option: GetOption, term: t.Any) -> GetOption:

@@ -392,22 +392,52 @@ def test_secrets_have_no_key_in_the_configuration_file(house):
     assert [n for n in sorted(set(options) - {"_terms"}) if not options[n].get("vars")] == []
 
 
-@pytest.mark.parametrize(
-    ("name", "by_keyword"),
-    [
-        ("login_token", True),
-        ("login_token", False),
-        ("access_key_secret", True),
-        ("security_token", False),
-        ("store_password", False),
-    ],
+NUMBERS = ("validity", "refresh_before", "timeout", "retries", "deadline")
+TEXTS = (
+    *("login_token", "access_key_id", "access_key_secret", "security_token", "store_password"),
+    *("store_username", "store_key", "store", "store_ca_path", "ca_path", "proxy", "endpoint"),
+    *("auth_method", "signature_version", "end_user_id", "region_id", "client_id"),
+    *("office_site_id", "directory_id", "session_id"),
 )
-def test_a_secret_that_is_no_text_is_not_quoted(house, name, by_keyword):
-    value = {"changed": True, "login_token": "v1sesame"}
-    given = {name: value} if by_keyword else {"variables": {f"wuying_{name}": value}}
-    message = house.failure_of("alice", **given)
+
+
+def given(name, value, by_keyword):
+    """Return the arguments with which a lookup is given an option."""
+    return {name: value} if by_keyword else {name: None, "variables": {f"wuying_{name}": value}}
+
+
+@pytest.mark.parametrize("value", [{"changed": True, "login_token": "v1sesame"}, [["v1sesame"]]])
+@pytest.mark.parametrize("by_keyword", [True, False])
+@pytest.mark.parametrize("name", TEXTS)
+def test_what_is_no_text_is_not_quoted(house, name, by_keyword, value):
+    message = house.failure_of("alice", **given(name, value, by_keyword))
     assert f"{name} must be a text" in message
     assert "sesame" not in message
+
+
+@pytest.mark.parametrize("value", ["sesame", {"sesame": 1}, ["sesame"], True, 10**400])
+@pytest.mark.parametrize("by_keyword", [True, False])
+@pytest.mark.parametrize("name", NUMBERS)
+def test_what_is_no_number_is_not_quoted(house, name, by_keyword, value):
+    message = house.failure_of("alice", **given(name, value, by_keyword))
+    assert f"{name} must be a number" in message
+    assert "sesame" not in message
+
+
+@pytest.mark.parametrize("by_keyword", [True, False])
+@pytest.mark.parametrize(
+    ("name", "choices"),
+    [("auth_method", "access_key, provider_chain, anonymous"), ("signature_version", "v3, v1")],
+)
+def test_what_is_none_of_the_choices_is_not_quoted(house, name, by_keyword, choices):
+    message = house.failure_of("alice", **given(name, "sesame", by_keyword))
+    assert f"{name} must be one of these: {choices}." in message
+    assert "sesame" not in message
+
+
+def test_all_options_of_the_lookup_are_texts_or_numbers_but_one():
+    options = loader.lookup_loader.get(NAME).option_definitions
+    assert set(options) - {"_terms"} == {*NUMBERS, *TEXTS, "validate_certs"}
 
 
 def test_a_variable_that_holds_the_lookup_itself_is_an_error(house):
