@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import typing as t
 
 from ._directory_store import DirectoryStore
@@ -35,8 +36,8 @@ def open_store(get_option: GetOption, deadline: float) -> Store:
 
     return RedisStore(
         place,
-        username=get_option("store_username"),
-        password=get_option("store_password"),
+        username=_read_login(get_option, "store_username"),
+        password=_read_login(get_option, "store_password"),
         ca_path=read_ca_path(get_option, "store_ca_path"),
         deadline=deadline,
         seal=seal,
@@ -50,6 +51,10 @@ def _read_place(address: t.Any) -> Address | str | None:
     if address == "none":
         return None
     text = str(address)
+    if text.isprintable() and not _can_be_encoded(text, sys.getfilesystemencoding()):
+        raise OptionError(
+            "store has characters that this host's locale cannot write: choose another path, or a locale with UTF-8, such as LC_ALL=C.UTF-8."
+        )
     if "://" in text:
         from ._redis_address import parse_address
 
@@ -60,6 +65,23 @@ def _read_place(address: t.Any) -> Address | str | None:
             "store must be the absolute path of a directory, the address of a Redis server, or 'none'."
         )
     return os.path.normpath(path)
+
+
+def _read_login(get_option: GetOption, name: str) -> str | None:
+    value: str | None = get_option(name)
+    if value is not None and not _can_be_encoded(value, "utf-8"):
+        raise OptionError(
+            f"{name} must be a text that UTF-8 can encode: it has half of a surrogate pair in it."
+        )
+    return value
+
+
+def _can_be_encoded(text: str, encoding: str) -> bool:
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _open_seal(value: t.Any) -> Seal | None:

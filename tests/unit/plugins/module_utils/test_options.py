@@ -235,6 +235,17 @@ def test_the_address_of_a_redis_server_is_a_store_in_redis():
     assert type(store).__name__ == "RedisStore"
 
 
+@pytest.mark.parametrize("name", ["store_username", "store_password"])
+@pytest.mark.parametrize("value", ["sesame\ud800", "\udcffsesame"])
+def test_a_login_of_redis_that_is_no_unicode_is_refused(name, value):
+    assert_refused(name, value, open_with, store="redis://127.0.0.1")
+
+
+def test_a_login_of_redis_may_have_any_characters():
+    login = {"store_username": "王 🙂", "store_password": "se\nsame\0"}
+    assert open_with(store="redis://127.0.0.1", **login).store
+
+
 def test_user_info_in_a_redis_store_is_told_where_it_belongs():
     error = assert_refused("store", "redis://user:sesame@127.0.0.1", open_with)
     assert "store_password" in error.message

@@ -530,6 +530,43 @@ def test_as_a_process_it_fails_with_an_exit_code(house):
     assert (code, result["error_code"], said) == (1, "NoLoginToken", "")
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("store", "/nowhere/王/sesame"),
+        ("store", "~王/sesame"),
+        ("store", "${王}/sesame"),
+        ("store", "unix:///run/王/sesame.sock"),
+        ("ca_path", "/nowhere/王/sesame.pem"),
+        ("store_ca_path", "/nowhere/王/sesame.pem"),
+    ],
+)
+def test_a_path_that_the_locale_cannot_write_is_refused(house, monkeypatch, name, value):
+    in_ascii(monkeypatch)
+    others = {"store": "rediss://127.0.0.1"} if name == "store_ca_path" else {}
+    status, result, errors = run_process(house, **{**others, name: value})
+    assert (status, errors) == (1, "")
+    assert result["error_code"] == "InvalidOption"
+    assert result["msg"].startswith(f"{name} ")
+    assert ("locale" in result["msg"]) == (name == "store")
+    assert "sesame" not in result["msg"]
+
+
+def test_a_home_that_the_locale_cannot_write_is_refused(house, monkeypatch):
+    in_ascii(monkeypatch)
+    monkeypatch.setenv("HOME", "/home/王")
+    status, result, errors = run_process(house, store=None)
+    assert (status, errors) == (1, "")
+    assert result["error_code"] == "InvalidOption"
+    assert result["msg"].startswith("store must be given")
+
+
+def in_ascii(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have processes take names of files for ASCII."""
+    for name, value in {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}.items():
+        monkeypatch.setenv(name, value)
+
+
 def test_a_stale_token_that_cannot_be_exchanged_now_is_served_with_a_warning(house):
     record = house.keep(100)
     house.emulator.fault("status")
