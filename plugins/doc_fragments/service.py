@@ -72,7 +72,7 @@ options:
     type: path
   proxy:
     description:
-      - The URL of an HTTP proxy, without user name and password.
+      - The URL of an HTTP proxy, with a scheme, a host and nothing else but a port, so without user name and password.
       - Without it the usual environment variables (E(HTTPS_PROXY), E(NO_PROXY) and so on) count. Loopback addresses are
         never reached by proxy.
     type: str

@@ -15,11 +15,19 @@ import socket
 from ._errors import OptionError
 
 _REGION = re.compile(r"[a-z0-9-]+")
-_ENDPOINT = re.compile(
-    r"(?P<scheme>https?)://"
-    r"(?P<host>[a-z0-9]([a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:]*:[0-9a-f:.]*\])"
-    r"(:(?P<port>[1-9][0-9]{0,4}))?/?"
-)
+
+
+def _url(characters: str) -> re.Pattern[str]:
+    """Return what a URL is that leads to a host and nowhere else, where its name may have these characters."""
+    return re.compile(
+        r"(?P<scheme>https?)://"
+        rf"(?P<host>[a-z0-9]([{characters}]*[a-z0-9])?|\[[0-9a-f:]*:[0-9a-f:.]*\])"
+        r"(:(?P<port>[1-9][0-9]{0,4}))?/?"
+    )
+
+
+_ENDPOINT = _url("a-z0-9.-")
+_PROXY = _url("a-z0-9._-")  # names within a network often have underscores
 _OCTET = r"(0|[1-9][0-9]?|1[0-9]{2}|2[0-4][0-9]|25[0-5])"
 _LOOPBACK = re.compile(rf"localhost|127(\.{_OCTET}){{3}}|\[::1\]")
 _LONGEST_HOST = 253
@@ -43,8 +51,8 @@ def parse_endpoint(text: str) -> str:
     """
     if "@" in text:
         raise OptionError("endpoint must have no user name or password in it.")
-    match = _ENDPOINT.fullmatch(text.lower()) if text.isascii() else None
-    if match is None or int(match["port"] or 0) > 65535 or len(match["host"]) > _LONGEST_HOST:
+    match = _match(_ENDPOINT, text)
+    if match is None:
         raise OptionError(
             "endpoint must be https://, a host by its name or address, and at most a port: "
             "no path, query or white space."
@@ -57,6 +65,18 @@ def parse_endpoint(text: str) -> str:
             "endpoint must begin with https://; plain http is for loopback addresses only."
         )
     return f"{scheme}://{host}" if port in (None, _PORTS[scheme]) else f"{scheme}://{host}:{port}"
+
+
+def parse_proxy(text: str) -> str:
+    """Return the URL of a proxy as it is. Raises :class:`OptionError` where it has anything but scheme, host and port."""
+    if "@" in text:
+        raise OptionError("proxy must have no user name or password in it.")
+    match = _match(_PROXY, text)
+    if match is None or (match["host"].startswith("[") and not _is_ipv6(match["host"][1:-1])):
+        raise OptionError(
+            "proxy must be a URL such as http://proxy.example.com:3128, with a host by its name or address, and at most a port."
+        )
+    return text
 
 
 @functools.lru_cache(maxsize=64)
@@ -77,6 +97,13 @@ def is_loopback(endpoint: str) -> bool:
     """Say whether an endpoint is on this very host, by its name or address."""
     match = _ENDPOINT.fullmatch(endpoint)
     return match is not None and _LOOPBACK.fullmatch(match["host"]) is not None
+
+
+def _match(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
+    match = pattern.fullmatch(text.lower()) if text.isascii() else None
+    if match is None or int(match["port"] or 0) > 65535 or len(match["host"]) > _LONGEST_HOST:
+        return None
+    return match
 
 
 def _is_ipv6(text: str) -> bool:

@@ -21,7 +21,7 @@ from ansible.module_utils.common.validation import check_type_bool
 
 from . import _credentials
 from ._argument_spec import SERVICE_SPEC
-from ._endpoint import default_endpoint, parse_endpoint
+from ._endpoint import default_endpoint, parse_endpoint, parse_proxy
 from ._errors import OptionError, WuyingError
 from ._keeper import Keeper
 from ._open_store import GetOption, open_store, read_ca_path
@@ -77,13 +77,14 @@ def open_keeper(
     """
     deadline = _deadline(get_option)
     find_keys = _credentials.from_options(get_option)
+    proxy = get_option("proxy")
     settings: dict[str, t.Any] = {
         "signature_version": get_option("signature_version"),
         "timeout": read_number(get_option, "timeout", 0.001, _DAY),
         "retries": int(read_number(get_option, "retries", 0, 100)),
         "validate_certs": _read_boolean(get_option, "validate_certs"),
         "ca_path": read_ca_path(get_option, "ca_path"),
-        "proxy": _read_proxy(get_option("proxy")),
+        "proxy": None if proxy is None else parse_proxy(str(proxy)),
         "connections": connections,
         "max_qps": max_qps,
     }
@@ -192,15 +193,3 @@ def _read_boolean(get_option: GetOption, name: str) -> bool:
         return bool(check_type_bool(get_option(name)))
     except TypeError:
         raise OptionError(f"{name} must be true or false.") from None
-
-
-def _read_proxy(value: t.Any) -> str | None:
-    if value is None:
-        return None
-    proxy = str(value)
-    scheme, separator, rest = proxy.partition("://")
-    if not separator or scheme not in ("http", "https") or not rest or not proxy.isprintable():
-        raise OptionError("proxy must be a URL such as http://proxy.example.com:3128.")
-    if "@" in rest:
-        raise OptionError("proxy must have no user name or password in it.")
-    return proxy

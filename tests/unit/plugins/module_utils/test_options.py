@@ -261,10 +261,44 @@ def test_user_info_in_a_redis_store_is_told_where_it_belongs():
         "http://user:sesame@127.0.0.1:3128",
         "http://sesame@127.0.0.1:3128",
         "http://127.0.0.1:3128\n",
+        "http://[::1",
+        "http://[::sesame]",
+        "http://[1:2]",
+        "http://sesame proxy",
+        "http://sesame:99999",
+        "http://sesame:0",
+        "http://sesame:",
+        "http://sesame:port",
+        "http://%zzsesame",
+        "http://sesame/path",
+        "http://sesame?query",
+        "http://-sesame",
+        "http://代理.example.com",
+        "http://" + "sesame." * 700 + "example.com",
+        "http://" + "s" * 5000,
+        "http:///sesame",
     ],
+    ids=lambda value: value[:40],
 )
 def test_a_malformed_proxy_is_refused(value):
     assert_refused("proxy", value, open_with)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "http://proxy",
+        "http://proxy.example.com:3128/",
+        "https://Proxy.Example.com:65535",
+        "http://squid_proxy:3128",
+        "http://127.0.0.1:1",
+        "http://[2001:db8::1]:3128",
+    ],
+)
+def test_a_proxy_is_taken_as_it_is(connected, value):
+    with _options.open_keeper(options(auth_method="anonymous", proxy=value), print) as keeper:
+        keeper._connect()
+    assert connected[0][1]["proxy"] == value
 
 
 def test_a_ca_path_that_is_not_there_is_refused(tmp_path):
