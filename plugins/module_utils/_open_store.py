@@ -68,11 +68,11 @@ def _read_place(address: t.Any) -> Address | str | None:
 
 
 def _read_login(get_option: GetOption, name: str) -> str | None:
-    value: str | None = get_option(name)
-    if value is not None and not _can_be_encoded(value, "utf-8"):
-        raise OptionError(
-            f"{name} must be a text that UTF-8 can encode: it has half of a surrogate pair in it."
-        )
+    value = get_option(name)
+    if value is None:
+        return None
+    if not isinstance(value, str) or not _can_be_encoded(value, "utf-8"):
+        raise OptionError(f"{name} must be a text that UTF-8 can encode.")
     return value
 
 

@@ -236,7 +236,7 @@ def test_the_address_of_a_redis_server_is_a_store_in_redis():
 
 
 @pytest.mark.parametrize("name", ["store_username", "store_password"])
-@pytest.mark.parametrize("value", ["sesame\ud800", "\udcffsesame"])
+@pytest.mark.parametrize("value", ["sesame\ud800", "\udcffsesame", 7, ["sesame"]])
 def test_a_login_of_redis_that_is_no_unicode_is_refused(name, value):
     assert_refused(name, value, open_with, store="redis://127.0.0.1")
 
