@@ -120,13 +120,18 @@ class _File(Slot):
     def read(self) -> Kept:
         with self._store.errors():
             try:
-                value = self._open().value
+                pages = self._open()
             except FileNotFoundError:
                 return Kept()
+        value, older = pages.value, pages.older
         if value is None:
             return Kept(None, _load_note(b""), "neither of its pages is whole")
         attempt = _load_note(value.note) if value.note else None
         kept = self._store.load_kept(value.record or None, attempt, self._key)
+        # Who wrote a record under the first key may have died before the other page was written too.
+        remains = b"torn" if older is None else older.record
+        if kept.record is not None and remains and self._store.is_outdated(remains):
+            kept = kept._replace(outdated=True)
         self._outdated = kept.outdated
         return kept
 

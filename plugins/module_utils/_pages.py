@@ -46,6 +46,8 @@ class Pages:
         self._file = file
         self._number = 0
         self._lengths = [0, 0]
+        self.older: Value | None = Value()
+        """What the other page still holds, which the next write replaces: None where it is there and not whole."""
         self.value = self._read()
         """An empty one where none was ever written, None where neither page is whole."""
 
@@ -75,9 +77,10 @@ class Pages:
         # What was longer leaves nothing behind, nor does a write that fails halfway.
         data = data.ljust(self._lengths[place], b"\0")
         self._lengths[place] = len(data)
+        self.older = None
         _write(self._file, data, place * PAGE)
         _sync(self._file)
-        self._number, self.value = number, value
+        self._number, self.value, self.older = number, value, self.value
 
     def _read(self) -> Value | None:
         # Who reads without a lock may meet a write in either page, but not twice.
@@ -88,6 +91,8 @@ class Pages:
             if whole:
                 newest = max(whole, key=lambda page: page.number)
                 self._number = newest.number
+                older = pages[1 - newest.number % 2]
+                self.older = older.value if older.length else Value()
                 return newest.value
             if not self._lengths[0]:  # The first write goes to the second page: it has not ended.
                 return Value()

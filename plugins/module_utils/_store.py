@@ -28,7 +28,7 @@ class Kept(t.NamedTuple):
     """What a store holds of a session.
 
     ``damage`` says why a record that is there cannot be read; ``outdated``, that another key than the first of ``store_key``, or
-    none, protects it.
+    none, protects it, or what is still there of one before it.
     """
 
     record: Record | None = None
@@ -138,16 +138,14 @@ class Store(abc.ABC):
             return Kept(
                 load_record(self._unseal(data), key),
                 attempt,
-                outdated=self._is_outdated(data),
+                outdated=self.is_outdated(data),
             )
         except DamagedRecord as error:
             return Kept(None, attempt, str(error))
 
-    def _is_outdated(self, data: bytes) -> bool:
-        """Say whether another key than the first protects these data, which can be read, or none where there is a key."""
-        if self._seal is None:
-            return False
-        return not (data.startswith(ENVELOPE) and self._seal.is_first(data))
+    def is_outdated(self, data: bytes) -> bool:
+        """Say whether another key than the first protects a record as it is stored, or none where there is a key."""
+        return self._seal is not None and not self._seal.is_first(data)
 
     def _unseal(self, data: bytes) -> bytes:
         if not data.startswith(ENVELOPE):

@@ -234,6 +234,36 @@ def test_what_was_longer_and_torn_leaves_nothing_behind(path: Path) -> None:
     assert b"secret" not in path.read_bytes()
 
 
+def holds(path: Path, pages: Pages, value: Value, older: Value | None) -> None:
+    """See what both pages hold, for who wrote them and for who reads them anew."""
+    with opened(path) as again:
+        for each in (pages, again):
+            assert each.value == value
+            assert each.older == older
+
+
+def test_what_the_other_page_still_holds_is_known(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pwrite = os.pwrite
+
+    def torn(file: int, data: bytes, offset: int) -> t.NoReturn:
+        pwrite(file, data[:9], offset)
+        raise KeyboardInterrupt
+
+    with opened(path) as pages:
+        holds(path, pages, EMPTY, EMPTY)
+        pages.reserve()
+        pages.write(numbered(1))
+        holds(path, pages, numbered(1), EMPTY)
+        pages.write(numbered(2))
+        holds(path, pages, numbered(2), numbered(1))
+        monkeypatch.setattr(os, "pwrite", torn)
+        with pytest.raises(KeyboardInterrupt):
+            pages.write(numbered(3))
+        holds(path, pages, numbered(2), None)
+
+
 def test_space_that_was_reserved_is_enough_for_two_writes(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import functools
 import hashlib
 import json
+import multiprocessing
+import os
 import resource
+import signal
 import subprocess
 import sys
 import time
@@ -20,7 +24,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.wuying.workspace.plugins.module_utils import _seal
+from ansible_collections.wuying.workspace.plugins.module_utils import _attempt, _seal
 from ansible_collections.wuying.workspace.plugins.module_utils._directory_store import (
     DirectoryStore,
 )
@@ -55,6 +59,7 @@ if t.TYPE_CHECKING:
 
 pytest.importorskip("cryptography", reason="the Python package cryptography is not installed")
 
+FORK = multiprocessing.get_context("fork")
 PATH = [str(Path(str(_seal.__file__)).parents[5]), *sys.path]
 SESSION = session_at("https://ecd.cn-hangzhou.aliyuncs.com")
 TOKEN = "v1/Sesame+open=" + "0123456789abcdef" * 4 + "****"
@@ -398,6 +403,94 @@ def test_a_record_that_cannot_be_written_anew_stays_as_it_was(
     assert caught.value.code == "StoreUnavailable"
     assert file.read_bytes() == before
     assert sorted(path.suffix for path in store_path.iterdir()) == [".lock", ".record"]
+
+
+def fail_at_write(number: int, written: float, fail: t.Callable[[], object]) -> None:
+    """Have this process fail in a write of that number, when a part of it is written."""
+    pwrite, numbers = os.pwrite, []
+
+    def write(file: int, data: t.Any, offset: int) -> int:
+        numbers.append(number)
+        if len(numbers) < number:
+            return pwrite(file, data, offset)
+        pwrite(file, data[: int(len(data) * written)], offset)
+        fail()
+        raise OSError(5, "Input/output error")
+
+    os.pwrite = t.cast(t.Any, write)
+
+
+@pytest.mark.parametrize("written", [0, 0.01, 0.05])
+@pytest.mark.parametrize("how", ["killed", "I/O error"])
+@pytest.mark.parametrize("act", ["rekey", "exchange"])
+@pytest.mark.parametrize("protection", ["none", "the old key"])
+def test_what_stays_behind_when_a_record_is_put_under_the_first_key_is_found_and_replaced(
+    store_with: t.Callable[..., DirectoryStore],
+    file: Path,
+    protection: str,
+    act: str,
+    how: str,
+    written: float,
+) -> None:
+    old, new, record = new_key(), new_key(), record_of()
+    put(store_with(old) if protection == "the old key" else store_with(), record)
+    remains = read_file(file).record[-500:] if protection == "the old key" else TOKEN.encode()
+    store, current = store_with(new, old), record
+    if act == "exchange":
+        current = succeed(record, SESSION, TOKEN, "v1next", time.time(), 900, None)
+
+    def put_under_the_first_key() -> None:
+        kill = functools.partial(os.kill, os.getpid(), signal.SIGKILL)
+        fail_at_write(
+            2 if act == "rekey" else 3, written, kill if how == "killed" else lambda: None
+        )
+        with contextlib.suppress(StoreError), store.lock(
+            SESSION.key, time.monotonic() + 10
+        ) as slot:
+            assert slot.read().record == record
+            if act == "rekey":
+                slot.reseal(record)
+            else:
+                slot.begin(_attempt.begin(None, TOKEN, "a test"))
+                slot.keep(current)
+
+    process = FORK.Process(target=put_under_the_first_key)
+    process.start()
+    process.join(20)
+    assert process.exitcode == (-signal.SIGKILL if how == "killed" else 0)
+    assert read_file(file).record.startswith(b'{"envelope":')
+    assert remains in file.read_bytes()
+    stopped = file.read_bytes()
+    for mend in ("rekey", "exchange"):
+        file.write_bytes(stopped)
+        keeper = House(store, t.cast(t.Any, None), SESSION).keeper()
+        kept = store.read(SESSION.key)
+        assert (kept.record, kept.outdated) == (current, True)
+        if mend == "rekey":
+            assert keeper.reseal(SESSION.key)
+        else:
+            with store.lock(SESSION.key, time.monotonic() + 10) as slot:
+                assert slot.read() == kept
+                slot.begin(_attempt.begin(None, current.login_token, "a test"))
+                slot.keep(current)
+        assert remains not in file.read_bytes()
+        assert store_with(new).read(SESSION.key).record == current
+        assert not keeper.reseal(SESSION.key)
+
+
+@pytest.mark.parametrize("key", [True, False], ids=["a key", "no key"])
+def test_what_happens_to_a_record_under_the_first_key_makes_it_none_to_be_written_anew(
+    store_with: t.Callable[..., DirectoryStore], key: bool
+) -> None:
+    store, record = store_with(*[new_key()] * key), record_of()
+    for _turn in range(2):
+        put(store, record)
+        assert not store.read(SESSION.key).outdated
+    leave_note(store, SESSION, TOKEN)
+    assert not store.read(SESSION.key).outdated
+    with store.lock(SESSION.key, time.monotonic() + 10) as slot:
+        slot.reseal(record)
+    assert not store.read(SESSION.key).outdated
 
 
 # Redis

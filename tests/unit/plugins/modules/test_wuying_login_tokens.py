@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import threading
@@ -627,6 +628,36 @@ def test_rekey_writes_all_records_anew_and_says_of_which(house):
     assert house.run(store_key=new)["counts"] == counts(total=3, served=3)
     again = house.run(store_key=[new, old], rekey=True)
     assert (again["changed"], again["counts"]["rekeyed"]) == (False, 0)
+
+
+@pytest.mark.parametrize("protection", ["none", "the old key"])
+def test_rekey_ends_what_an_earlier_one_that_was_cut_off_left_behind(
+    house, monkeypatch, protection
+):
+    old, new = new_key(), new_key()
+    if protection == "the old key":
+        house.seal(old)
+    house.have({"alice": CURRENT})
+    (file,) = house.path.glob("*.record")
+    before = read_file(file).record[-400:]
+    pwrite = os.pwrite
+    written: list[int] = []
+
+    def write_once(*arguments):
+        if written:
+            raise OSError(5, "Input/output error")
+        written.append(pwrite(*arguments))
+        return written[-1]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", write_once)
+        cut_off = house.run(store_key=[new, old], rekey=True)
+    assert cut_off["counts"] == counts(total=1, served=1, warned=1)
+    assert before in file.read_bytes()
+    result = house.run(store_key=[new, old], rekey=True)
+    assert (result["changed"], result["counts"]["rekeyed"]) == (True, 1)
+    assert before not in file.read_bytes()
+    assert house.run(store_key=[new], rekey=True)["counts"] == counts(total=1, served=1)
 
 
 def test_max_qps_bounds_the_requests_of_the_task(house):
