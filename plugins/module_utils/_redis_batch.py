@@ -4,15 +4,29 @@
 
 # Note that this file is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""Many hashes read from Redis at once. Only files of the Redis store import this file."""
+"""Hashes read from Redis, many at once, and their names. Only files of the Redis store import this file."""
 
 from __future__ import annotations
 
 import functools
 import typing as t
 
+from ._redis_answers import fields_of, names_of
 from ._redis_client import Link
 from ._redis_errors import is_redirection, is_refusal
+
+_SCAN = 1000
+"""How many keys a server looks at for each answer."""
+
+
+def read_names(link: Link, start: str) -> set[bytes]:
+    """Return the names of all keys that start so. Raises :class:`StoreError`."""
+    return link.call(lambda client: names_of(client.scan_iter(match=f"{start}*", count=_SCAN)))
+
+
+def read_hash(link: Link, name: str, *fields: str) -> list[bytes | None]:
+    """Return the fields of a hash. Raises :class:`StoreError`."""
+    return link.call(lambda client: fields_of(client.hmget(name, *fields), len(fields)))
 
 
 def read_fields(link: Link, names: t.Sequence[str], *fields: str) -> list[t.Any]:
@@ -52,12 +66,14 @@ def _read(
                 elif not is_refusal(answer):
                     # What concerns the connection concerns all of them.
                     raise answer
+            else:
+                answer = fields_of(answer, len(fields))
             found[name] = answer
 
 
 def _ask(client: t.Any, name: str, fields: t.Sequence[str]) -> t.Any:
     try:
-        return client.hmget(name, *fields)
+        return fields_of(client.hmget(name, *fields), len(fields))
     except Exception as error:
         if not is_refusal(error):
             raise

@@ -14,6 +14,7 @@ import typing as t
 
 from ._errors import StoreError
 from ._redis_address import CLUSTER, Address
+from ._redis_answers import OddAnswer
 
 try:
     import redis
@@ -73,6 +74,8 @@ def explain(error: Exception, address: Address) -> StoreError:
         what = "is part of a cluster: use redis+cluster:// or rediss+cluster://"
     elif "luster mode is not enabled" in words or "cluster support disabled" in words:
         what = "is no cluster: use redis:// or rediss://"
+    elif is_a(OddAnswer, redis.InvalidResponse):
+        what = "does not answer as Redis does: check store"
     elif "MISCONF" in words:
         what = "cannot save to its disk and takes no writes: look at its log"
     elif "WRONGTYPE" in words:

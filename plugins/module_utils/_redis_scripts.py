@@ -14,6 +14,7 @@ from __future__ import annotations
 import typing as t
 
 from ._errors import StoreError
+from ._redis_answers import OddAnswer, fields_of
 
 PREFIX = "wuying.workspace:"
 """How the names of all keys begin."""
@@ -105,7 +106,7 @@ redis.call('DEL', KEYS[1])
 return there
 """
 
-EVEN_IF_FULL = "#!lua flags=allow-oom\n"
+_EVEN_IF_FULL = "#!lua flags=allow-oom\n"
 """What has a server from version 7 on run a script also when its memory is full: what was paid for with a token must be kept."""
 
 
@@ -115,13 +116,30 @@ def name(key: str) -> str:
 
 
 def call(
-    key: str, script: str, *arguments: t.Any, third: str | None = None
+    key: str,
+    script: str,
+    *arguments: t.Any,
+    third: str | None = None,
+    even_if_full: bool = False,
 ) -> t.Callable[[t.Any], t.Any]:
     """Return what has a client run a script for a session; ``third`` takes the tombstone's place."""
     first = name(key)
     keys = (first, f"{first}:lock", third or f"{first}:gone")
     # With its text, not by its digest: a server that was started anew knows no digests, and no right to load is needed.
-    return lambda client: client.eval(script, len(keys), *keys, *arguments)
+    text = _EVEN_IF_FULL + script if even_if_full else script
+    return lambda client: _checked(script, client.eval(text, len(keys), *keys, *arguments))
+
+
+def _checked(script: str, answer: t.Any) -> t.Any:
+    """Return what a script answers. Raises :class:`OddAnswer`, lest something else than its success passes for it."""
+    if script != TAKE:
+        if answer not in _ANSWERS[script]:
+            raise OddAnswer
+    elif answer != [0]:
+        if not isinstance(answer, list) or answer[:1] != [1]:
+            raise OddAnswer
+        fields_of(answer[1:], 4)
+    return answer
 
 
 def raise_refusal(answer: object) -> None:
@@ -152,6 +170,17 @@ def _forgotten() -> StoreError:
         code="SessionForgotten",
     )
 
+
+_ANSWERS: dict[str, tuple[object, ...]] = {
+    RENEW: (b"done",),
+    RELEASE: (b"done",),
+    BEGIN: (b"done", b"lost", b"newer"),
+    KEEP: (b"done", b"gone", b"newer"),
+    FAIL: (b"done",),
+    RESEAL: (b"done", b"lost", b"newer"),
+    SET_ASIDE: (b"done", b"lost"),
+    FORGET: (0, 1, b"lost"),
+}
 
 _REFUSALS: dict[bytes, t.Callable[[], StoreError]] = {
     b"lost": _lost,

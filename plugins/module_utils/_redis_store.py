@@ -20,7 +20,7 @@ from . import _redis_leases as leases
 from . import _redis_scripts as scripts
 from ._errors import LOCKED, LockTimeout, StoreError
 from ._record import Record
-from ._redis_batch import read_fields
+from ._redis_batch import read_fields, read_hash, read_names
 from ._redis_client import Link
 from ._redis_errors import FULL, READ_ONLY, UNAVAILABLE
 from ._redis_health import Health
@@ -40,7 +40,6 @@ GONE = 86400.0
 _RECORD = re.compile(rb"wuying\.workspace:\{([0-9a-f]{64})\}")
 _FIELDS = ("record", "note")
 _CHUNK = 500
-_SCAN = 1000
 _FIRST_PAUSE = 0.04
 _LONGEST_PAUSE = 0.15
 
@@ -70,9 +69,7 @@ class RedisStore(Store):
         self._leases = leases.Leases(self._renew)
 
     def read(self, key: str) -> Kept:
-        return self._load(
-            key, *self._link.call(lambda client: client.hmget(scripts.name(key), *_FIELDS))
-        )
+        return self._load(key, *read_hash(self._link, scripts.name(key), *_FIELDS))
 
     def read_many(self, keys: t.Iterable[str]) -> t.Iterator[Kept | StoreError]:
         waiting = iter(keys)
@@ -88,9 +85,7 @@ class RedisStore(Store):
 
     def keys(self) -> t.Iterator[str]:
         # All of them before the first, so that none comes twice, and a lost connection does no harm.
-        for name in self._link.call(
-            lambda client: set(client.scan_iter(match=f"{scripts.PREFIX}*", count=_SCAN))
-        ):
+        for name in read_names(self._link, scripts.PREFIX):
             match = _RECORD.fullmatch(name)
             if match:
                 yield match[1].decode("ascii")
@@ -227,13 +222,13 @@ class _Held(Slot):
         except StoreError as error:
             if not even_if_full or error.code != FULL:
                 raise
-            answer = self._run(scripts.EVEN_IF_FULL + script, *arguments, third=third)
+            answer = self._run(script, *arguments, third=third, even_if_full=True)
         self._found = None
         scripts.raise_refusal(answer)
         return answer
 
-    def _run(self, script: str, *arguments: t.Any, third: str | None = None) -> t.Any:
-        return self._link.call(scripts.call(self._key, script, *arguments, third=third))
+    def _run(self, script: str, *arguments: t.Any, **settings: t.Any) -> t.Any:
+        return self._link.call(scripts.call(self._key, script, *arguments, **settings))
 
 
 def _milliseconds(seconds: float) -> int:
