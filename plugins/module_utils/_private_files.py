@@ -45,9 +45,24 @@ def make_folder(path: str) -> int:
         os.mkdir(path, 0o700)
     except FileExistsError:
         return open_folder(path)
-    folder = open_folder(path)
+    try:
+        folder = open_folder(path)
+    except PermissionError:
+        _let_open(path)
+        folder = open_folder(path)
     os.fchmod(folder, 0o700)
     return folder
+
+
+def _let_open(path: str) -> None:
+    """Give one's own new folder the rights that the umask took even from its owner; no link is followed."""
+    look = getattr(os, "O_PATH", os.O_RDONLY)  # only Linux opens what may not be read
+    folder = os.open(path, look | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        check_folder(folder, path)
+        os.chmod(f"/proc/self/fd/{folder}", 0o700)
+    finally:
+        os.close(folder)
 
 
 def open_private(name: str, folder: int, flags: int) -> int:

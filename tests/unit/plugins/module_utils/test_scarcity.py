@@ -14,6 +14,7 @@ import random
 import resource
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -219,6 +220,34 @@ def test_in_a_folder_that_is_read_only_known_sessions_go_on_and_a_new_one_spends
         assert house.requests() == requests
         os.chmod(os.path.join(folder, "store"), 0o700)
         assert in_a_process(be_nobody, lambda: end_of(bob, token)).how == "exchanged"
+    finally:
+        shutil.rmtree(folder)
+
+
+@only_root
+@unmeasured
+@pytest.mark.parametrize("umask", [0o277, 0o400, 0o700, 0o777], ids=oct)
+def test_a_umask_that_takes_all_rights_from_the_owner_too_does_no_harm(
+    house: House, umask: int
+) -> None:
+    house.have("stale")
+    house.ask()  # All that is imported for an exchange is so from here on.
+    folder = tempfile.mkdtemp()
+    try:
+        os.chown(folder, NOBODY, -1)
+        house.store = DirectoryStore(os.path.join(folder, "parent", "store"))
+
+        def be_nobody() -> None:
+            os.umask(umask)
+            os.setgroups([])
+            os.setgid(NOBODY)
+            os.setuid(NOBODY)
+
+        token = house.emulator.issue()
+        assert in_a_process(be_nobody, lambda: end_of(house, token)).how == "exchanged"
+        assert in_a_process(be_nobody, lambda: end_of(house, force=True)).how == "exchanged"
+        made = [path for path in Path(folder).rglob("*") if path.is_dir()]
+        assert [stat.S_IMODE(path.stat().st_mode) for path in made] == [0o700] * 2
     finally:
         shutil.rmtree(folder)
 
