@@ -4,11 +4,13 @@
 
 # Note that this file is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""When the next request may go: one pace for all threads and processes, which slow down together when the service is busy."""
+"""When the next request may go: one pace for all threads and processes, which slow down together when an endpoint is busy."""
 
 from __future__ import annotations
 
+import os
 import time
+import zlib
 
 from ._shared import Shared
 from ._signals import signal_waits
@@ -23,55 +25,77 @@ _SLOWEST = 0.25
 """The widest interval, in seconds: what the service asks for beyond that it says itself."""
 _TICK = 0.1
 
+_PLACES = 256
+"""How many endpoints have a pace of their own; beyond that some share one."""
+
 _INTERVAL, _AVERAGE, _LAST, _HELD_UNTIL = range(4)
+_SIZE = 4
+
+
+class Paces:
+    """The paces of all endpoints. Safe to share between threads, and between processes that are forked after :meth:`share`."""
+
+    def __init__(self, max_qps: float | None = None) -> None:
+        """Have all paces together give out at most ``max_qps`` turns a second, None for as many as are wanted."""
+        self._least = 1 / max_qps if max_qps else 0.0
+        self._state = Shared(1 + _SIZE * _PLACES)
+        self._salt = os.urandom(8)  # so that nobody can choose with whom to share a pace
+        self.share = self._state.share
+
+    def of(self, endpoint: str) -> Pace:
+        """Return the pace of an endpoint."""
+        place = zlib.crc32(self._salt + endpoint.encode()) % _PLACES
+        return Pace(self._state, 1 + _SIZE * place, self._least)
 
 
 class Pace:
-    """Gives out the turns at which requests may be sent. Safe to share between threads, and between processes that are forked after :meth:`share`.
+    """Gives out the turns at which requests may be sent to an endpoint. Times are those of :func:`time.monotonic`."""
 
-    Times are those of :func:`time.monotonic`.
-    """
-
-    def __init__(self, max_qps: float | None = None) -> None:
-        """Give out at most ``max_qps`` turns a second, None for as many as are wanted."""
-        self._least = 1 / max_qps if max_qps else 0.0
-        self._state = Shared(4)
-        self.share = self._state.share
-        with self._state as state:
-            state[_INTERVAL] = self._least
+    def __init__(self, state: Shared, place: int, least: float) -> None:
+        """Take the state of all paces, which begins with the last turn of any of them, and where in it this one's is."""
+        self._state = state
+        self._least = least
+        self._interval, self._average, self._last, self._held_until = (
+            place + number for number in (_INTERVAL, _AVERAGE, _LAST, _HELD_UNTIL)
+        )
 
     def take_turn(self, deadline: float) -> bool:
         """Wait for a turn; say whether to go on, or to give up, for it comes after the deadline or a signal waits."""
         while True:
             with self._state as state:
                 now = time.monotonic()
-                turn = max(now, state[_HELD_UNTIL], state[_LAST] + state[_INTERVAL])
+                turn = max(
+                    now,
+                    state[0] + self._least,
+                    state[self._last] + state[self._interval],
+                    state[self._held_until],
+                )
                 if turn > deadline:
                     return False
-                passed = min(turn - state[_LAST], _SLOWEST)
-                state[_AVERAGE] += (1 - _MEMORY) * (passed - state[_AVERAGE])
-                state[_LAST] = turn
+                passed = min(turn - state[self._last], _SLOWEST)
+                state[self._average] += (1 - _MEMORY) * (passed - state[self._average])
+                state[0] = state[self._last] = turn
             if turn <= now:
                 return True
             if not pause(turn - now):
                 return False
             with self._state as state:
-                if time.monotonic() >= state[_HELD_UNTIL]:
+                if time.monotonic() >= state[self._held_until]:
                     return True
 
     def slow_down(self, seconds: float) -> None:
         """Give out no turn for some seconds, and fewer ones afterwards: the service is busy."""
         with self._state as state:
             now = time.monotonic()
-            if now >= state[_HELD_UNTIL]:  # those who were on their way say nothing new
-                slower = _SLOWER * max(state[_INTERVAL], state[_AVERAGE])
-                state[_INTERVAL] = min(slower, max(_SLOWEST, _SLOWER * self._least))
-            state[_HELD_UNTIL] = max(state[_HELD_UNTIL], now + seconds)
+            if now >= state[self._held_until]:  # those who were on their way say nothing new
+                kept = max(self._least, state[self._interval], state[self._average])
+                state[self._interval] = min(_SLOWER * kept, max(_SLOWEST, _SLOWER * self._least))
+            state[self._held_until] = max(state[self._held_until], now + seconds)
 
     def speed_up(self) -> None:
         """Give out more turns again: the service has carried out an exchange."""
         with self._state as state:
-            state[_INTERVAL] = max(self._least, state[_INTERVAL] * _FASTER)
+            state[self._interval] *= _FASTER
 
 
 def pause(seconds: float) -> bool:

@@ -23,7 +23,7 @@ from ._answer import Answer, read_answer
 from ._connections import REQUESTS_IMPORT_ERROR
 from ._endpoint import host_of
 from ._errors import MissingLibraryError, ServiceError
-from ._pace import Pace, pause
+from ._pace import Paces, pause
 from ._session import Session
 from .signer import Credentials, SignedRequest, sign_v1, sign_v3
 
@@ -73,8 +73,9 @@ class Service:
         self._timeout = timeout
         self._retries = retries
         self._clock = clock
-        self._clock_offset = 0.0
-        self._pace = Pace(max_qps)
+        self._clock_offsets: dict[str, float] = {}
+        """By how many seconds the clocks of endpoints are ahead of this one, where they said so."""
+        self._paces = Paces(max_qps)
         self._transport = _transport.Transport(
             proxy=proxy, validate_certs=validate_certs, ca_path=ca_path, connections=connections
         )
@@ -87,7 +88,7 @@ class Service:
 
     def share_pace(self) -> bool:
         """Have processes that are forked from now on keep one pace with this one; say whether the system can do that."""
-        return self._pace.share()
+        return self._paces.share()
 
     def exchange(self, session: Session, login_token: str, deadline: float) -> Answer:
         """Exchange a login token for the next, before ``deadline`` of :func:`time.monotonic`.
@@ -103,22 +104,26 @@ class Service:
             code="DeadlineExceeded",
             retryable=True,
         )
+        endpoint, pace = session.endpoint, self._paces.of(session.endpoint)
         last_begin = deadline - min(LEAST_TIME, self._timeout / 10)
-        while self._pace.take_turn(last_begin):
+        while pace.take_turn(last_begin):
             try:
-                return self._attempt(session, login_token, deadline)
+                answer = self._attempt(session, login_token, deadline)
             except ServiceError as error:
                 failure = error
+            else:
+                pace.speed_up()
+                return answer
             sent = failure.sent = sent or failure.sent
             wait, again = 0.0, False
             if failure.server_time is not None and not clock_corrected:
-                self._clock_offset, clock_corrected = failure.server_time - self._clock(), True
-                again = True
+                self._clock_offsets[endpoint] = failure.server_time - self._clock()
+                clock_corrected = again = True
             elif failure.retryable:
                 wait, again = _backoff(self._retries - retries, failure.wait), retries > 0
                 retries -= 1
             if failure.busy:
-                self._pace.slow_down(wait)
+                pace.slow_down(wait)
             if not again or last_begin - time.monotonic() <= wait:
                 break
             if not failure.busy and not pause(wait):
@@ -128,11 +133,10 @@ class Service:
     def _attempt(self, session: Session, login_token: str, deadline: float) -> Answer:
         seconds = max(0.001, min(self._timeout, deadline - time.monotonic()))
         sent_at = self._clock()
-        signed = self._sign(session, login_token, sent_at + self._clock_offset)
+        offset = self._clock_offsets.get(session.endpoint, 0.0)
+        signed = self._sign(session, login_token, sent_at + offset)
         reply = self._transport.post(session.endpoint, signed, seconds)
-        answer = read_answer(reply, session.endpoint, login_token, sent_at)
-        self._pace.speed_up()
-        return answer
+        return read_answer(reply, session.endpoint, login_token, sent_at)
 
     def _sign(self, session: Session, login_token: str, timestamp: float) -> SignedRequest:
         identity = session.identity()

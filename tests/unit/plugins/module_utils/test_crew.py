@@ -31,7 +31,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._fleet import (
     read_stored,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._keeper import Keeper
-from ansible_collections.wuying.workspace.plugins.module_utils._pace import Pace
+from ansible_collections.wuying.workspace.plugins.module_utils._pace import Paces
 from ansible_collections.wuying.workspace.plugins.module_utils._packed import Packed
 from ansible_collections.wuying.workspace.plugins.module_utils._promise import Ask
 from ansible_collections.wuying.workspace.plugins.module_utils._shared import Shared
@@ -375,8 +375,9 @@ def test_numbers_that_were_there_before_are_shared_too() -> None:
 
 
 def test_processes_keep_one_pace() -> None:
-    pace = Pace(max_qps=100)
-    assert pace.share()
+    paces = Paces(max_qps=100)
+    assert paces.share()
+    pace = paces.of("https://a.example.com")
     deadline = time.monotonic() + 10
     start = time.monotonic()
     take(lambda number: pace.take_turn(deadline), turns=50)
@@ -384,8 +385,9 @@ def test_processes_keep_one_pace() -> None:
 
 
 def test_a_process_that_is_told_to_slow_down_holds_the_others_too() -> None:
-    pace = Pace()
-    assert pace.share()
+    paces = Paces()
+    assert paces.share()
+    pace = paces.of("https://a.example.com")
     process = FORK.Process(target=pace.slow_down, args=(60,))
     process.start()
     process.join(30)

@@ -19,7 +19,8 @@ import pytest
 from ansible_collections.wuying.workspace.plugins.module_utils._directory_store import (
     DirectoryStore,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._pace import Pace, pause
+from ansible_collections.wuying.workspace.plugins.module_utils._pace import Pace, Paces, pause
+from ansible_collections.wuying.workspace.plugins.module_utils._promise import Ask
 from ansible_collections.wuying.workspace.plugins.module_utils._signals import signals_held
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.fleet import (
     STALE,
@@ -38,6 +39,11 @@ def soon(seconds: float = 20) -> float:
     return time.monotonic() + seconds
 
 
+def pace_of(max_qps: float | None = None) -> Pace:
+    """Return the pace of one endpoint."""
+    return Paces(max_qps).of("https://a.example.com")
+
+
 def seconds_for(pace: Pace, turns: int, threads: int = 1) -> float:
     """Return how long threads take for so many turns, together."""
     begin = time.monotonic()
@@ -49,7 +55,7 @@ def seconds_for(pace: Pace, turns: int, threads: int = 1) -> float:
 @pytest.fixture(name="settled")
 def fixture_settled() -> Pace:
     """Return a pace of 100 requests a second, which it has kept up for a while."""
-    pace = Pace(QPS)
+    pace = pace_of(QPS)
     seconds_for(pace, 40)
     return pace
 
@@ -72,20 +78,20 @@ def fixture_stop() -> t.Iterator[t.Callable[[], None]]:
 
 
 def test_without_a_limit_turns_come_at_once() -> None:
-    assert seconds_for(Pace(), 1000) < 1
+    assert seconds_for(pace_of(), 1000) < 1
 
 
 def test_the_first_turn_comes_at_once_whatever_the_limit() -> None:
-    assert seconds_for(Pace(0.01), 1) < 0.5
+    assert seconds_for(pace_of(0.01), 1) < 0.5
 
 
 @pytest.mark.parametrize("threads", [1, 8])
 def test_max_qps_bounds_the_rate_of_all_threads_together(threads: int) -> None:
-    assert 20 / QPS <= seconds_for(Pace(QPS), 21, threads) < 3 * 20 / QPS
+    assert 20 / QPS <= seconds_for(pace_of(QPS), 21, threads) < 3 * 20 / QPS
 
 
 def test_a_busy_service_holds_all_threads() -> None:
-    pace, ended = Pace(), []
+    pace, ended = pace_of(), []
     pace.slow_down(0.4)
     begin = time.monotonic()
 
@@ -103,7 +109,7 @@ def test_a_busy_service_holds_all_threads() -> None:
 
 
 def test_a_shorter_wish_does_not_end_a_longer_one() -> None:
-    pace = Pace()
+    pace = pace_of()
     pace.slow_down(0.4)
     pace.slow_down(0)
     assert seconds_for(pace, 1) >= 0.39
@@ -115,7 +121,7 @@ def test_a_busy_service_doubles_the_interval_between_requests(settled: Pace) -> 
 
 
 def test_without_a_limit_the_interval_that_doubles_is_the_one_that_was_kept() -> None:
-    pace = Pace()
+    pace = pace_of()
     for _turn in range(40):
         assert pace.take_turn(soon())
         time.sleep(1 / QPS)
@@ -137,7 +143,7 @@ def test_a_service_that_stays_busy_slows_down_further(settled: Pace) -> None:
 
 
 def test_exchanges_narrow_the_interval_again_and_never_beyond_the_limit() -> None:
-    pace = Pace(4)
+    pace = pace_of(4)
     assert pace.take_turn(soon())
     pace.slow_down(0)
     for _exchange in range(5):
@@ -156,14 +162,33 @@ def test_a_long_time_of_throttling_does_not_slow_the_pace_to_a_crawl(settled: Pa
 
 
 def test_a_service_that_is_busy_from_the_beginning_does_not_stop_everything_for_long() -> None:
-    pace = Pace()
+    pace = pace_of()
     assert pace.take_turn(soon())
     pace.slow_down(0)
     assert pace.take_turn(soon(0.5))
 
 
+def test_a_busy_endpoint_holds_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "urandom", bytes)  # Some endpoints share a pace, but not these then.
+    paces = Paces()
+    for number in range(3):
+        pace = paces.of(f"https://busy-{number}.example.com")
+        assert pace.take_turn(soon())
+        pace.slow_down(86400)
+        assert not pace.take_turn(soon())
+    assert seconds_for(paces.of("https://a.example.com"), 1000) < 1
+
+
+def test_max_qps_bounds_the_rate_of_all_endpoints_together() -> None:
+    paces = Paces(QPS)
+    begin = time.monotonic()
+    for turn in range(21):
+        assert paces.of(f"https://{turn % 7}.example.com").take_turn(soon())
+    assert time.monotonic() - begin >= 20 / QPS
+
+
 def test_a_turn_after_the_deadline_is_given_up_at_once() -> None:
-    pace = Pace()
+    pace = pace_of()
     pace.slow_down(10)
     begin = time.monotonic()
     assert not pace.take_turn(soon(5))
@@ -171,11 +196,11 @@ def test_a_turn_after_the_deadline_is_given_up_at_once() -> None:
 
 
 def test_after_the_deadline_there_is_no_turn() -> None:
-    assert not Pace().take_turn(time.monotonic() - 0.01)
+    assert not pace_of().take_turn(time.monotonic() - 0.01)
 
 
 def test_a_signal_ends_the_waiting_for_a_turn(stop: t.Callable[[], None]) -> None:
-    pace = Pace()
+    pace = pace_of()
     pace.slow_down(10)
     begin = time.monotonic()
     stop()
@@ -206,3 +231,18 @@ def test_a_fleet_that_is_throttled_gets_through_with_few_requests_in_vain(
     assert ends(reports) == dict.fromkeys(names, "exchanged")
     assert fleet.requests() < 1.6 * len(names)
     assert any(entry["status"] == 429 for entry in fleet.emulator.journal()["entries"])
+
+
+def test_an_endpoint_that_is_busy_for_a_day_stops_the_exchanges_of_no_other(
+    start_emulator: t.Callable[..., Emulator], tmp_path: Path
+) -> None:
+    fleet = Fleet(DirectoryStore(str(tmp_path / "store")), start_emulator())
+    names = [f"user-{number}" for number in range(40)]
+    fleet.have(dict.fromkeys(names, STALE))
+    other = fleet.session("busy")._replace(
+        endpoint=fleet.emulator.url.replace("127.0.0.1", "localhost")
+    )
+    asks = [Ask(other, login_token="v1whatever"), *fleet.asks(*names)]
+    fleet.emulator.fault("throttle", retry_after=86_400_000)
+    reports = fleet.keep(asks, max_parallel=1, retries=3)
+    assert ends(reports) == {"busy": "Throttling.User", **dict.fromkeys(names, "exchanged")}
