@@ -22,6 +22,8 @@ if t.TYPE_CHECKING:
 _CODE = re.compile(r"[A-Z][A-Za-z]{1,63}(\.[A-Z][A-Za-z0-9]{0,31}){0,3}")
 _REQUEST_ID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 _LONGEST_WISH = 86400.0
+_PIECE = 8
+_BETWEEN = dict.fromkeys(map(ord, ".-"))
 
 _CLOCK = "InvalidTimeStamp."
 _ENDPOINT = ("InvalidAction.NotFound", "InvalidApi.NotFound", "InvalidProduct.NotFound")
@@ -50,19 +52,20 @@ class Answer(t.NamedTuple):
         return "Answer(...)"
 
 
-def read_answer(reply: Reply, endpoint: str, spent: str, sent_at: float) -> Answer:
-    """Return what an exchange of the token ``spent`` brought. Raises :class:`ServiceError` for everything but a token.
+def read_answer(reply: Reply, endpoint: str, secrets: t.Sequence[str], sent_at: float) -> Answer:
+    """Return what an exchange brought. Raises :class:`ServiceError` for everything but a token.
 
     Follows the error table of the service's API reference, and takes a code that is not in it, with a status from 400 to 499,
     for a refusal of the login token: its code is published nowhere. Of the body nothing but ``Code`` and ``RequestId`` is shown, both
-    only in the shape that such values have.
+    only in the shape that such values have, and without a part of any of ``secrets``: the token that was exchanged, and those of the credentials.
     """
     fields = _fields(reply.body)
     token = fields.get("logintoken")
-    request_id = _shaped(fields.get("requestid"), _REQUEST_ID, spent)
+    hidden = [*secrets, token] if isinstance(token, str) else secrets
+    request_id = _shaped(fields.get("requestid"), _REQUEST_ID, hidden)
     if reply.status == 200 and is_token(token):
         return Answer(t.cast(str, token), request_id, sent_at)
-    shown = _shaped(fields.get("code"), _CODE, spent)
+    shown = _shaped(fields.get("code"), _CODE, hidden)
     if shown is None or 300 <= reply.status < 400:
         error = _unexpected(reply, endpoint)
     else:
@@ -157,11 +160,22 @@ def _fields(body: bytes) -> dict[str, t.Any]:
     )
 
 
-def _shaped(value: t.Any, shape: re.Pattern[str], spent: str) -> str | None:
-    """Return a value that may be shown: one of the right shape that is no part of the token, nor has it as a part."""
-    if not isinstance(value, str) or not shape.fullmatch(value) or value in spent or spent in value:
+def _shaped(value: t.Any, shape: re.Pattern[str], secrets: t.Iterable[str]) -> str | None:
+    """Return a value that may be shown: one of the right shape that has nothing in common with secrets."""
+    if not isinstance(value, str) or not shape.fullmatch(value):
         return None
+    plain = _letters(value)
+    # Of twice as many characters less one that a secret and the value have in common, one of these pieces is a part.
+    pieces = [plain[at : at + _PIECE] for at in range(0, max(1, len(plain) - _PIECE + 1), _PIECE)]
+    for secret in filter(None, map(_letters, secrets)):
+        if secret in plain or any(piece in secret for piece in pieces):
+            return None
     return value
+
+
+def _letters(text: str) -> str:
+    """Return a text without what may be put between its letters and digits."""
+    return text.translate(_BETWEEN).lower()
 
 
 def _wish(headers: t.Mapping[str, str]) -> float:

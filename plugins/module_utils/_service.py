@@ -69,6 +69,7 @@ class Service:
         if REQUESTS_IMPORT_ERROR is not None:
             raise MissingLibraryError(missing_required_lib("requests"))
         self._credentials = credentials
+        self._secrets = tuple(filter(None, credentials[1:])) if credentials else ()
         self._signature_version = signature_version
         self._timeout = timeout
         self._retries = retries
@@ -136,7 +137,7 @@ class Service:
         offset = self._clock_offsets.get(session.endpoint, 0.0)
         signed = self._sign(session, login_token, sent_at + offset)
         reply = self._transport.post(session.endpoint, signed, seconds)
-        return read_answer(reply, session.endpoint, login_token, sent_at)
+        return read_answer(reply, session.endpoint, (login_token, *self._secrets), sent_at)
 
     def _sign(self, session: Session, login_token: str, timestamp: float) -> SignedRequest:
         identity = session.identity()

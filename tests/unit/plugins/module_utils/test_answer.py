@@ -72,7 +72,7 @@ def reply(status: int = 200, headers: dict[str, str] | None = None, **fields: t.
 
 def read(answer: Reply, spent: str = SPENT) -> Answer:
     """Read an answer."""
-    return read_answer(answer, ENDPOINT, spent, 1234.5)
+    return read_answer(answer, ENDPOINT, [spent], 1234.5)
 
 
 def failure_of(answer: Reply, spent: str = SPENT) -> ServiceError:
@@ -154,7 +154,7 @@ def test_a_token_that_is_missing_is_no_refusal():
 
 def test_a_request_id_that_is_the_token_is_not_shown():
     token = "1CBAFFAB-B697-4049-A9B1-67E1FC5F0000"
-    answer = read_answer(reply(200, LoginToken="v1next", RequestId=token), ENDPOINT, token, 0.0)
+    answer = read_answer(reply(200, LoginToken="v1next", RequestId=token), ENDPOINT, [token], 0.0)
     assert answer.request_id is None
 
 
@@ -162,6 +162,32 @@ def test_a_request_id_that_is_the_token_is_not_shown():
 def test_a_code_that_is_a_part_of_the_token_is_not_shown(spent):
     error = failure_of(reply(400, Code="SesameOpen"), spent)
     assert "SesameOpen" not in f"{error.message} {error.as_result()}"
+
+
+SECURITY_TOKEN = "CAISabc29635b13022205797fe1b226"
+
+
+@pytest.mark.parametrize("secret", [SPENT, NEXT, SECURITY_TOKEN])
+@pytest.mark.parametrize("size", [15, 31])
+def test_no_piece_of_a_secret_is_shown_whatever_is_put_between(secret, size):
+    piece = secret[-size:]
+    code = f"Ab.X{piece[:9]}.{piece[9:].capitalize()}"
+    fields = {"LoginToken": NEXT, "Code": code, "RequestId": REQUEST_ID}
+    with pytest.raises(ServiceError) as caught:
+        read_answer(reply(400, **fields), ENDPOINT, [SPENT, SECURITY_TOKEN], 0.0)
+    shown = f"{caught.value!r} {caught.value} {caught.value.as_result()}"
+    assert code not in shown
+    assert caught.value.code == "InvalidResponse"
+
+
+def test_a_request_id_made_of_a_token_is_not_shown():
+    token = "v1" + "0123456789abcdef" * 8
+    request_id = "23456789-abcd-ef01-2345-6789ABCDEF01"
+    answer = reply(200, LoginToken=NEXT, RequestId=request_id)
+    assert read_answer(answer, ENDPOINT, ["v1other"], 0.0).request_id == request_id
+    assert read_answer(answer, ENDPOINT, ["v1other", token], 0.0).request_id is None
+    answer = reply(200, LoginToken=token, RequestId=request_id)
+    assert read_answer(answer, ENDPOINT, ["v1other"], 0.0).request_id is None
 
 
 @pytest.mark.parametrize("request_id", [None, 7, "", "no-uuid", SPENT, REQUEST_ID + "\n", ["x"]])

@@ -217,7 +217,7 @@ headers = st.dictionaries(header_names, header_values, max_size=3)
 @example(status=503, headers={"date": "14 Nov 2023", "retry-after": "14 Nov 9023"}, body=b"")
 def test_any_answer_is_a_token_or_an_error(status, headers, body):
     with only_wuying_errors():
-        answer = read_answer(Reply(status, headers, body), ENDPOINT, SECRET, NOW)
+        answer = read_answer(Reply(status, headers, body), ENDPOINT, [SECRET], NOW)
         assert is_token(answer.login_token)
         assert status == 200
 
