@@ -4,7 +4,7 @@
 
 # Note that this file is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""SIGINT and SIGTERM wait while a token is out of the store's hands."""
+"""Signals that end a task wait while a token is out of the store's hands."""
 
 from __future__ import annotations
 
@@ -14,7 +14,12 @@ import sys
 import threading
 import typing as t
 
-_HELD = (signal.SIGINT, signal.SIGTERM)
+_HELD = (
+    signal.SIGINT,
+    signal.SIGTERM,
+    signal.SIGHUP,  # the terminal was closed
+    signal.SIGALRM,  # the task's keyword timeout
+)
 _received: list[int] = []
 _handlers: dict[signal.Signals, t.Any] = {}
 _depth = 0
@@ -22,7 +27,7 @@ _depth = 0
 
 @contextlib.contextmanager
 def signals_held() -> t.Iterator[None]:
-    """Hold SIGINT and SIGTERM until the end of the block, then deliver what came.
+    """Hold the signals that end a task until the end of the block, then deliver what came; those that are ignored stay so.
 
     Handlers are the main thread's to set: in any other thread the block runs as it is, and the main thread
     holds the signals for all.
@@ -31,7 +36,9 @@ def signals_held() -> t.Iterator[None]:
         yield
         return
     if not _handlers:
-        _handlers.update({number: signal.signal(number, _note) for number in _HELD})
+        for number in _HELD:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                _handlers[number] = signal.signal(number, _note)
     with signals_told_last():
         yield
 

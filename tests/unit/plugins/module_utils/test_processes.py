@@ -304,7 +304,7 @@ def test_after_a_kill_before_the_note_nothing_was_sent_and_nothing_is_doubted(
     assert rotating_house.ask() == (False, record, record, None)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM])
 def test_a_signal_waits_until_the_answer_is_kept(house: House, number: signal.Signals) -> None:
     house.have("stale")
     house.emulator.fault("drip", interval=0.005, carried_out=True)
@@ -316,7 +316,7 @@ def test_a_signal_waits_until_the_answer_is_kept(house: House, number: signal.Si
     assert process.pid is not None
     os.kill(process.pid, number)
     process.join(30)
-    assert process.exitcode == (-number if number == signal.SIGTERM else 1)
+    assert process.exitcode == (1 if number == signal.SIGINT else -number)
     kept = house.kept()
     assert kept.attempt is None
     assert kept.record is not None

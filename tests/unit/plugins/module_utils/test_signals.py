@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""SIGINT and SIGTERM wait until a token is safe, and are then delivered."""
+"""Signals that end a task wait until a token is safe, and are then delivered."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._signals import (
     signals_held,
 )
 
-HELD = [signal.SIGINT, signal.SIGTERM]
+HELD = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM]
 
 
 @pytest.fixture(name="delivered")
@@ -82,11 +82,13 @@ def test_a_signal_of_an_inner_block_waits_for_the_outer_one(delivered):
     assert delivered == [signal.SIGTERM]
 
 
-def test_an_ignored_signal_stays_ignored(delivered):
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+@pytest.mark.parametrize("number", HELD)
+def test_an_ignored_signal_stays_ignored(delivered, number):
+    signal.signal(number, signal.SIG_IGN)
     with signals_held():
-        os.kill(os.getpid(), signal.SIGTERM)
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+        os.kill(os.getpid(), number)
+        assert not signal_waits()
+    assert signal.getsignal(number) is signal.SIG_IGN
     assert delivered == []
 
 
