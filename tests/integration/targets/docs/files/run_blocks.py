@@ -66,7 +66,8 @@ pip() {
     test "$1" = install
     python3 -c 'if True:
         import glob, importlib.metadata, sys, sysconfig
-        print(*map(importlib.metadata.version, sys.argv[2:]))
+        for requirement in sys.argv[2:]:
+            print(requirement, importlib.metadata.version(requirement.partition(">")[0]))
         for folder in glob.glob("~/wuying/lib/python3*/site-packages"):
             with open(folder + "/borrowed.pth", "w") as path:
                 path.write(sysconfig.get_path("purelib"))' "$@"
