@@ -172,9 +172,9 @@ SECURITY_TOKEN = "CAISabc29635b13022205797fe1b226"
 def test_no_piece_of_a_secret_is_shown_whatever_is_put_between(secret, size):
     piece = secret[-size:]
     code = f"Ab.X{piece[:9]}.{piece[9:].capitalize()}"
-    fields = {"LoginToken": NEXT, "Code": code, "RequestId": REQUEST_ID}
+    answer = reply(400, LoginToken=NEXT, Code=code, RequestId=REQUEST_ID)
     with pytest.raises(ServiceError) as caught:
-        read_answer(reply(400, **fields), ENDPOINT, [SPENT, SECURITY_TOKEN], 0.0)
+        read_answer(answer, ENDPOINT, [SPENT, SECURITY_TOKEN], 0.0)
     shown = f"{caught.value!r} {caught.value} {caught.value.as_result()}"
     assert code not in shown
     assert caught.value.code == "InvalidResponse"
