@@ -364,6 +364,18 @@ def test_a_correction_lasts_for_the_next_exchange(emulator):
     assert count(emulator) == 3
 
 
+def test_the_clock_of_one_endpoint_says_nothing_of_another(emulator, start_emulator):
+    emulator.fault("skew", seconds=7200)
+    other = start_emulator()
+    end = time.monotonic() + PATIENCE
+    with Service(None) as service:
+        service._credentials = key_of(emulator)
+        service.exchange(session_at(emulator.url), emulator.issue(), end)
+        service._credentials = key_of(other)
+        service.exchange(session_at(other.url), other.issue(), end)
+    assert (count(emulator), count(other)) == (2, 1)
+
+
 def test_the_clock_is_corrected_only_once(emulator):
     emulator.fault("error", code="InvalidTimeStamp.Expired", count=None)
     error = failure_of(emulator, retries=3)
