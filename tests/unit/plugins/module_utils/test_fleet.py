@@ -664,7 +664,7 @@ def test_a_record_that_somebody_holds_keeps_no_other_session_from_its_exchange(
 
 def test_who_waits_for_a_lock_ends_at_a_signal(fleet: Fleet, store_path: Path) -> None:
     fleet.have({"a": EXPIRED, "b": STALE})
-    handler = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    handler = signal.signal(signal.SIGTERM, lambda *_signal: None)
     timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM))
     timer.start()
     begun = time.monotonic()
