@@ -339,7 +339,8 @@ def test_a_signal_ends_the_retries(house: House) -> None:
 
 
 def _ask_as_a_program(house: House, retries: int = 0) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGALRM):
+        signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     house.keeper(seconds=60, retries=retries).ensure(Ask(house.session), house.warnings.append)
 
