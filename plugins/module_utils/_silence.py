@@ -13,17 +13,20 @@ import logging
 import threading
 import typing as t
 
-_LOGGERS = (
-    "urllib3.connection",
-    "urllib3.connectionpool",
-    "urllib3.poolmanager",
-    "urllib3.response",
-    "urllib3.util.retry",
-    # Of the provider chain: with DEBUG=sdk in the environment the first two print all URLs and headers.
-    "alibabacloud-tea",
-    "darabonba-core",
-    "credentials",
-)
+_LOGGERS = [
+    logging.getLogger(name)
+    for name in (
+        "urllib3.connection",
+        "urllib3.connectionpool",
+        "urllib3.poolmanager",
+        "urllib3.response",
+        "urllib3.util.retry",
+        # Of the provider chain: with DEBUG=sdk in the environment the first two print all URLs and headers.
+        "alibabacloud-tea",
+        "darabonba-core",
+        "credentials",
+    )
+]
 
 
 class _Silence(logging.Filter):
@@ -43,8 +46,8 @@ _silence = _Silence()
 @contextlib.contextmanager
 def silence() -> t.Iterator[None]:
     """Drop what this thread has libraries log within the block."""
-    for name in _LOGGERS:
-        logging.getLogger(name).addFilter(_silence)
+    for logger in _LOGGERS:
+        logger.addFilter(_silence)
     _silence.here.wanted = True
     try:
         yield

@@ -99,7 +99,7 @@ NO_FAULT: dict[str, Any] = {"fault": None, "carried_out": True}
 SILENT = ("refuse", "reset", "stall")
 
 Identity = Tuple[str, ...]
-encode = partial(quote, safe="~")
+encode = lru_cache(maxsize=1024)(partial(quote, safe="~"))
 
 
 @dataclass(frozen=True)
