@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-import functools
+import itertools
 import math
 import typing as t
 
@@ -26,14 +26,8 @@ MAX_PARALLEL = 8
 """How many sessions are exchanged at a time where nobody says otherwise."""
 
 T = t.TypeVar("T")
-_PIECE = 500
-"""How many sessions are read together."""
-_READINGS = 20
-"""How many sessions are read in the time that one is exchanged, or more."""
 Reading = t.Tuple[str, t.Optional[Ask], t.Union[Kept, StoreError]]
 """A session's key, what is asked of it, and what the store holds of it. Without an ask there is an error."""
-Piece = t.Callable[[], t.Iterator[Reading]]
-"""Reads some of the sessions."""
 
 
 class Report(t.NamedTuple):
@@ -59,48 +53,32 @@ class _Turn(t.NamedTuple):
     outdated: bool
 
 
-def read_asked(store: Store, asks: t.Sequence[Ask]) -> list[Piece]:
-    """Have the sessions read that are asked for."""
-
-    def read(asks: t.Sequence[Ask]) -> t.Iterator[Reading]:
-        keys = [ask.session.key for ask in asks]
-        return zip(keys, asks, store.read_many(keys))
-
-    return _pieces(read, asks)
+def read_asked(store: Store, asks: t.Sequence[Ask]) -> t.Iterator[Reading]:
+    """Read the sessions that are asked for."""
+    keys = [ask.session.key for ask in asks]
+    return zip(keys, asks, store.read_many(keys))
 
 
-def read_stored(store: Store, ask_for: t.Callable[[Session], Ask | None]) -> list[Piece]:
-    """Have all sessions read that the store has a record of and that ``ask_for`` asks something of.
+def read_stored(store: Store, ask_for: t.Callable[[Session], Ask | None]) -> t.Iterator[Reading]:
+    """Read all sessions that the store has a record of and that ``ask_for`` asks something of.
 
     Nobody knows whose a record is that cannot be read: it comes as an error, whatever is asked for.
     """
-
-    def read(keys: t.Sequence[str]) -> t.Iterator[Reading]:
-        for key, kept in zip(keys, store.read_many(keys)):
-            if isinstance(kept, StoreError):
-                yield key, None, kept
-            elif kept.damage:
-                yield key, None, _damaged(key, kept.damage)
-            elif kept.record is not None:
-                ask = ask_for(kept.record.session)
-                if ask is not None:
-                    yield key, ask, kept
-
-    return _pieces(read, list(store.keys()))
-
-
-def _pieces(
-    read: t.Callable[[t.Any], t.Iterator[Reading]], all_of: t.Sequence[t.Any]
-) -> list[Piece]:
-    return [
-        functools.partial(read, all_of[start : start + _PIECE])
-        for start in range(0, len(all_of), _PIECE)
-    ]
+    reading, naming = itertools.tee(store.keys())
+    for key, kept in zip(naming, store.read_many(reading)):
+        if isinstance(kept, StoreError):
+            yield key, None, kept
+        elif kept.damage:
+            yield key, None, _damaged(key, kept.damage)
+        elif kept.record is not None:
+            ask = ask_for(kept.record.session)
+            if ask is not None:
+                yield key, ask, kept
 
 
 def keep_all(
     keeper: Keeper,
-    pieces: t.Sequence[Piece],
+    readings: t.Iterable[Reading],
     *,
     max_parallel: int = MAX_PARALLEL,
     rekey: bool = False,
@@ -113,19 +91,22 @@ def keep_all(
     others fail as ``Interrupted``.
     """
     turns: list[_Turn] = []
-
-    def look(number: int) -> list[Report | _Turn] | WuyingError:
-        return _end_of(_look, keeper, pieces[number], number * _PIECE, rekey, check)
-
-    processes = count_processes(len(pieces) * _PIECE // _READINGS, max_parallel)
-    for seen in take_turns(look, len(pieces), processes, processes, look):
-        if isinstance(seen, WuyingError):
-            raise seen
-        for each in seen:
-            if isinstance(each, Report):
-                yield each
-            else:
-                turns.append(each)
+    for position, (key, ask, kept) in enumerate(readings):
+        if ask is None or isinstance(kept, StoreError):
+            yield Report(position, key, ask and ask.session, t.cast(StoreError, kept))
+            continue
+        warnings: list[str] = []
+        outdated = rekey and kept.outdated
+        result: Outcome | WuyingError | None
+        if check:
+            result = _end_of(keeper.predict, ask, kept, warnings.append)
+        else:
+            result = _end_of(keeper.serve, ask, kept)
+        if result is None or (outdated and not check):
+            order = (_expiry(ask, kept) if result is None else math.inf, position)
+            turns.append(_Turn(order, ask, kept.seen(), result, outdated))
+        else:
+            yield Report(position, key, ask.session, result, tuple(warnings), outdated)
     turns.sort(key=lambda turn: turn.order)
     processes = count_processes(sum(turn.result is None for turn in turns), max_parallel)
     if processes > 1 and not keeper.prepare_to_fork():
@@ -163,38 +144,6 @@ def _end_of(function: t.Callable[..., T], *arguments: t.Any) -> T | WuyingError:
     return failure.with_traceback(None)
 
 
-def _look(
-    keeper: Keeper, read: Piece, start: int, rekey: bool, check: bool
-) -> list[Report | _Turn]:
-    """Return the reports of those sessions of a piece that need nothing more, and the turns of the others."""
-    found: list[Report | _Turn] = []
-    for position, (key, ask, kept) in enumerate(read(), start):
-        if ask is None or isinstance(kept, StoreError):
-            error = t.cast(StoreError, kept)
-            found.append(Report(position, key, ask and ask.session, error))
-            continue
-        warnings: list[str] = []
-        outdated = rekey and kept.outdated
-        result: Outcome | WuyingError | None
-        if check:
-            result = _end_of(keeper.predict, ask, kept, warnings.append)
-        else:
-            result = _end_of(keeper.serve, ask, kept)
-        if result is None or (outdated and not check):
-            order = (_expiry(ask, kept) if result is None else math.inf, position)
-            found.append(_Turn(order, ask, kept.seen(), result, outdated))
-        else:
-            found.append(
-                Report(position, key, ask.session, _slim(result), tuple(warnings), outdated)
-            )
-    return found
-
-
-def _slim(end: Outcome | WuyingError) -> Outcome | WuyingError:
-    """Return an end without what nobody asks of it and what takes much room: it may come from another process."""
-    return end.without_past() if isinstance(end, Outcome) else end
-
-
 def _expiry(ask: Ask, kept: Kept) -> float:
     """Return when the token dies that is to be exchanged; one that was passed in has an unknown age and comes first."""
     if kept.record is None or (ask.login_token and not kept.record.knows(ask.login_token)):
@@ -209,7 +158,9 @@ def _take_turn(keeper: Keeper, turn: _Turn) -> Report:
         end = _end_of(_renew, keeper, ask, turn.seen, warnings.append)
     resealed = turn.outdated and _reseal(keeper, key, end, warnings.append)
     said = tuple(keeper.store.warnings)
-    return Report(turn.order[1], key, ask.session, _slim(end), tuple(warnings), resealed, said)
+    if isinstance(end, Outcome):
+        end = end.without_past()
+    return Report(turn.order[1], key, ask.session, end, tuple(warnings), resealed, said)
 
 
 def _reseal(keeper: Keeper, key: str, end: Outcome | WuyingError, warn: Warn) -> bool:

@@ -19,24 +19,15 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.wuying.workspace.plugins.module_utils import (
-    _crew,
-    _fleet,
-    _service,
-    _shared,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils import _crew, _service, _shared
 from ansible_collections.wuying.workspace.plugins.module_utils._crew import (
     count_processes,
     take_turns,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._errors import (
-    OptionError,
-    WuyingError,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._errors import OptionError
 from ansible_collections.wuying.workspace.plugins.module_utils._fleet import (
     Report,
     keep_all,
-    read_asked,
     read_stored,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._keeper import Keeper
@@ -49,17 +40,12 @@ from ansible_collections.wuying.workspace.plugins.module_utils._signals import (
     signals_held,
     signals_told_last,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._store import Kept, Store
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.fleet import (
-    CURRENT,
     STALE,
     Fleet,
     end_of,
     ends,
     outcome_of,
-)
-from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.memory_store import (
-    MemoryStore,
 )
 
 FORK = multiprocessing.get_context("fork")
@@ -479,74 +465,6 @@ def test_where_the_service_cannot_be_connected_to_one_process_tells_each_session
     reports = list(keep_all(keeper, read_stored(fleet.store, Ask)))
     assert ends(reports) == dict.fromkeys(names, "MissingCredentials")
     assert asked == [os.getpid()] * (1 + len(names)), "a process was forked"
-
-
-@pytest.fixture(name="readers")
-def fixture_readers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have several processes read a few sessions each."""
-    monkeypatch.setattr(_crew, "_TURNS", 1)
-    monkeypatch.setattr(_fleet, "_PIECE", 5)
-    monkeypatch.setattr(_fleet, "_READINGS", 5)
-
-
-@pytest.mark.usefixtures("readers")
-def test_processes_read_each_session_once_and_know_its_place(
-    fleet: Fleet, names: list[str]
-) -> None:
-    fleet.have(dict.fromkeys(names, CURRENT))
-    asks, store = fleet.asks(*names, "nobody"), Elsewhere(fleet.store)
-    with fleet.keeper() as keeper:
-        reports = sorted(keep_all(keeper, read_asked(store, asks)))
-    assert store.read_here == 0
-    assert [report.position for report in reports] == list(range(len(asks)))
-    assert ends(reports) == {**dict.fromkeys(names, "served"), "nobody": "NoLoginToken"}
-    shown = [outcome_of(report).record for report in reports[:-1]]
-    assert [record and record.login_token for record in shown] == [
-        record.login_token for record in map(fleet.kept, names) if record
-    ]
-
-
-@pytest.mark.usefixtures("readers")
-def test_what_a_process_has_not_read_that_died_is_read_here(fleet: Fleet, names: list[str]) -> None:
-    fleet.have(dict.fromkeys(names, CURRENT))
-    died = fleet.session(names[7]).key
-    store = Elsewhere(fleet.store, lambda key: key != died or os._exit(1))
-    with fleet.keeper() as keeper:
-        reports = list(keep_all(keeper, read_asked(store, fleet.asks(*names))))
-    assert ends(reports) == dict.fromkeys(names, "served")
-    assert len(reports) == len(names)
-    assert 0 < store.read_here < len(names)
-
-
-@pytest.mark.usefixtures("readers")
-def test_a_store_that_no_process_can_read_is_an_error_of_the_task(
-    fleet: Fleet, names: list[str]
-) -> None:
-    def fail(_key: str) -> t.NoReturn:
-        raise RuntimeError("the whole store is lost")
-
-    fleet.have(dict.fromkeys(names, CURRENT))
-    store = Elsewhere(fleet.store, fail)
-    with fleet.keeper() as keeper, pytest.raises(WuyingError, match="unforeseen.*RuntimeError"):
-        list(keep_all(keeper, read_asked(store, fleet.asks(*names))))
-
-
-class Elsewhere(MemoryStore):
-    """Reads what another store has, and counts how often that was in this process; looks at each key in any other."""
-
-    def __init__(self, store: Store, look: t.Callable[[str], object] = str) -> None:
-        super().__init__({}, None)
-        self._store = store
-        self._look = look
-        self._here = os.getpid()
-        self.read_here = 0
-
-    def read(self, key: str) -> Kept:
-        if os.getpid() == self._here:
-            self.read_here += 1
-        else:
-            self._look(key)
-        return self._store.read(key)
 
 
 @pytest.mark.usefixtures("processes")
