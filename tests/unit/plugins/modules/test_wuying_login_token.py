@@ -545,7 +545,8 @@ def test_a_path_that_the_locale_cannot_write_is_refused(house, monkeypatch, name
     in_ascii(monkeypatch)
     others = {"store": "rediss://127.0.0.1"} if name == "store_ca_path" else {}
     status, result, errors = run_process(house, **{**others, name: value})
-    assert (status, errors) == (1, "")
+    # Libraries warn of a Python that is old.
+    assert (status, "Traceback" in errors, "sesame" in errors) == (1, False, False)
     assert result["error_code"] == "InvalidOption"
     assert result["msg"].startswith(f"{name} ")
     assert ("locale" in result["msg"]) == (name == "store")
