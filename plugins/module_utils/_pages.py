@@ -25,6 +25,8 @@ GROWTH = 12288
 ROOM = 16384
 """How many bytes are taken beyond a value where space is reserved, so that it need not be done each time."""
 
+_USUAL = 8192
+"""How many bytes of a page are read at first: a record with its note is hardly ever longer."""
 _DIGITS = 18
 """How long a page's number may be: no writer gets there, but a hand might."""
 
@@ -99,10 +101,10 @@ class Pages:
         return None
 
     def _read_page(self, place: int) -> _Page:
-        data = os.pread(self._file, ROOM, place * PAGE)
+        data = os.pread(self._file, _USUAL, place * PAGE)
         page = _load(data)
-        if page.value is None and len(data) == ROOM:
-            page = _load(data + os.pread(self._file, PAGE - ROOM, place * PAGE + ROOM))
+        if page.value is None and len(data) == _USUAL:
+            page = _load(data + os.pread(self._file, PAGE - _USUAL, place * PAGE + _USUAL))
         return page if page.number % 2 == place else page._replace(value=None)
 
 

@@ -12,7 +12,7 @@ import threading
 import typing as t
 from pathlib import Path
 
-INTERVAL = 0.5
+INTERVAL = 2
 
 
 @contextlib.contextmanager
