@@ -54,6 +54,22 @@ def fixture_house(rotating_house: House) -> House:
     return rotating_house
 
 
+@pytest.fixture
+def nobodys() -> t.Iterator[Path]:
+    """Return a folder of another user, in a place where that user may go."""
+    folder = tempfile.mkdtemp()
+    os.chown(folder, NOBODY, -1)
+    yield Path(folder)
+    shutil.rmtree(folder)
+
+
+def be_nobody() -> None:
+    """Have this process be another user's."""
+    os.setgroups([])
+    os.setgid(NOBODY)
+    os.setuid(NOBODY)
+
+
 class End(t.NamedTuple):
     """How an ask ended: ``exchanged`` or ``served``, else an error's code, and its message."""
 
@@ -194,62 +210,45 @@ def test_on_a_disk_that_is_read_only_what_lives_is_served_and_nothing_is_spent(
 @only_root
 @unmeasured
 def test_in_a_folder_that_is_read_only_known_sessions_go_on_and_a_new_one_spends_nothing(
-    house: House,
+    house: House, nobodys: Path
 ) -> None:
     house.have("stale")
     house.ask()  # All that is imported for an exchange is so from here on.
-    folder = tempfile.mkdtemp()
-    try:
-        os.chown(folder, NOBODY, -1)
-        house.store = DirectoryStore(os.path.join(folder, "store"))
-
-        def be_nobody() -> None:
-            os.setgroups([])
-            os.setgid(NOBODY)
-            os.setuid(NOBODY)
-
-        bob, token = of_bob(house), house.emulator.issue("bob")
-        first = house.emulator.issue()
-        assert in_a_process(be_nobody, lambda: end_of(house, first)).how == "exchanged"
-        os.chmod(os.path.join(folder, "store"), 0o500)
-        assert in_a_process(be_nobody, lambda: end_of(house, force=True)).how == "exchanged"
-        requests = house.requests()
-        end = in_a_process(be_nobody, lambda: end_of(bob, token))
-        assert end.how == "StoreUnavailable"
-        assert "Permission denied" in end.message
-        assert house.requests() == requests
-        os.chmod(os.path.join(folder, "store"), 0o700)
-        assert in_a_process(be_nobody, lambda: end_of(bob, token)).how == "exchanged"
-    finally:
-        shutil.rmtree(folder)
+    folder = nobodys / "store"
+    house.store = DirectoryStore(str(folder))
+    bob, token = of_bob(house), house.emulator.issue("bob")
+    first = house.emulator.issue()
+    assert in_a_process(be_nobody, lambda: end_of(house, first)).how == "exchanged"
+    folder.chmod(0o500)
+    assert in_a_process(be_nobody, lambda: end_of(house, force=True)).how == "exchanged"
+    requests = house.requests()
+    end = in_a_process(be_nobody, lambda: end_of(bob, token))
+    assert end.how == "StoreUnavailable"
+    assert "Permission denied" in end.message
+    assert house.requests() == requests
+    folder.chmod(0o700)
+    assert in_a_process(be_nobody, lambda: end_of(bob, token)).how == "exchanged"
 
 
 @only_root
 @unmeasured
 @pytest.mark.parametrize("umask", [0o277, 0o400, 0o700, 0o777], ids=oct)
 def test_a_umask_that_takes_all_rights_from_the_owner_too_does_no_harm(
-    house: House, umask: int
+    house: House, nobodys: Path, umask: int
 ) -> None:
     house.have("stale")
     house.ask()  # All that is imported for an exchange is so from here on.
-    folder = tempfile.mkdtemp()
-    try:
-        os.chown(folder, NOBODY, -1)
-        house.store = DirectoryStore(os.path.join(folder, "parent", "store"))
+    house.store = DirectoryStore(str(nobodys / "parent" / "store"))
 
-        def be_nobody() -> None:
-            os.umask(umask)
-            os.setgroups([])
-            os.setgid(NOBODY)
-            os.setuid(NOBODY)
+    def be_restricted() -> None:
+        os.umask(umask)
+        be_nobody()
 
-        token = house.emulator.issue()
-        assert in_a_process(be_nobody, lambda: end_of(house, token)).how == "exchanged"
-        assert in_a_process(be_nobody, lambda: end_of(house, force=True)).how == "exchanged"
-        made = [path for path in Path(folder).rglob("*") if path.is_dir()]
-        assert [stat.S_IMODE(path.stat().st_mode) for path in made] == [0o700] * 2
-    finally:
-        shutil.rmtree(folder)
+    token = house.emulator.issue()
+    assert in_a_process(be_restricted, lambda: end_of(house, token)).how == "exchanged"
+    assert in_a_process(be_restricted, lambda: end_of(house, force=True)).how == "exchanged"
+    made = [path for path in nobodys.rglob("*") if path.is_dir()]
+    assert [stat.S_IMODE(path.stat().st_mode) for path in made] == [0o700] * 2
 
 
 @pytest.mark.parametrize("limit", [0, 100, PAGE - 1, PAGE, PAGE + 100, PAGE + 8192])
