@@ -32,7 +32,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._promise import A
 from ansible_collections.wuying.workspace.plugins.module_utils._record import Record
 from ansible_collections.wuying.workspace.plugins.module_utils._service import Service
 from ansible_collections.wuying.workspace.plugins.module_utils._session import Session, fingerprint
-from ansible_collections.wuying.workspace.plugins.module_utils._store import Slot
+from ansible_collections.wuying.workspace.plugins.module_utils._store import Kept, Slot
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.house import (
     House,
 )
@@ -41,13 +41,26 @@ PROCESSES = 64
 FORK = multiprocessing.get_context("fork")
 
 
+class GatheringStore(DirectoryStore):
+    """A directory where nobody who has looked goes on before all have."""
+
+    def __init__(self, path: str, all_have_looked: t.Any) -> None:
+        super().__init__(path)
+        self._all_have_looked = all_have_looked
+
+    def read(self, key: str) -> Kept:
+        kept = super().read(key)
+        self._all_have_looked.wait(60)
+        return kept
+
+
 def ask_in_processes(house: House) -> list[tuple[str, str]]:
     """Have 64 processes ask at the same instant; return what each got: a token, or an error's code."""
-    start = FORK.Event()
+    all_have_looked = FORK.Barrier(PROCESSES)
     results: t.Any = FORK.Queue()
 
     def ask() -> None:
-        start.wait(60)
+        house.store = GatheringStore(house.store.place, all_have_looked)
         try:
             outcome = house.keeper(retries=1).ensure(Ask(house.session), house.warnings.append)
         except WuyingError as error:
@@ -58,7 +71,6 @@ def ask_in_processes(house: House) -> list[tuple[str, str]]:
     processes = [FORK.Process(target=ask) for _turn in range(PROCESSES)]
     for process in processes:
         process.start()
-    start.set()
     got = [results.get(timeout=60) for _process in processes]
     for process in processes:
         process.join(60)
