@@ -67,7 +67,8 @@ def fuzz(core: Core, arguments: Sequence[str]) -> Count:
     tree = BUILD / "path/ansible_collections/wuying/workspace"
     junit = BUILD / "fuzz.xml"
     options = ("--import-mode=importlib", "-c", os.devnull, "--rootdir", tree)
-    output = ("--quiet", "--junit-xml", junit, "--hypothesis-show-statistics")
+    # What tests print is shown: how many of their kills came in the open window.
+    output = ("--quiet", "-rP", "--junit-xml", junit, "--hypothesis-show-statistics")
     command = (core.venv / "bin/python", "-m", "pytest", "-p", "no:cacheprovider", "-n", "auto")
     paths = [path for name in FUZZING for path in tree.rglob(f"tests/unit/**/{name}.py")]
     # Each folder by itself: once Ansible has loaded a plugin, the modules of the collection are there twice.
