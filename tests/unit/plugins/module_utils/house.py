@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import time
@@ -74,19 +75,27 @@ class House:
     session: Session
     warnings: list[str] = dataclasses.field(default_factory=list)
 
-    def keeper(self, *, seconds: float = 30, retries: int = 0, way: str = "") -> Keeper:
-        """Return a keeper that sends anonymous requests."""
-        return Keeper(
-            self.store,
-            lambda: Service(None, timeout=5, retries=retries),
-            way=way,
-            deadline=time.monotonic() + seconds,
-        )
+    def keeper(
+        self,
+        *,
+        seconds: float = 30,
+        retries: int = 0,
+        way: str = "",
+        closing: contextlib.ExitStack | None = None,
+    ) -> Keeper:
+        """Return a keeper that sends anonymous requests; ``closing`` is to close what they went by."""
+
+        def connect() -> Service:
+            service = Service(None, timeout=5, retries=retries)
+            return service if closing is None else closing.enter_context(service)
+
+        return Keeper(self.store, connect, way=way, deadline=time.monotonic() + seconds)
 
     def ask(self, login_token: str | None = None, **options: t.Any) -> Outcome:
         """Ask as a task does."""
-        keeper = self.keeper(retries=options.pop("retries", 0))
-        return keeper.ensure(Ask(self.session, login_token, **options), self.warnings.append)
+        with contextlib.ExitStack() as closing:
+            keeper = self.keeper(retries=options.pop("retries", 0), closing=closing)
+            return keeper.ensure(Ask(self.session, login_token, **options), self.warnings.append)
 
     def predict(self, login_token: str | None = None, **options: t.Any) -> Outcome:
         """Ask as a task in check mode does."""
