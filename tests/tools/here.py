@@ -70,7 +70,7 @@ def fuzz(core: Core, arguments: Sequence[str]) -> Count:
     # What tests print is shown: how many of their kills came in the open window.
     output = ("--quiet", "-rP", "--junit-xml", junit, "--hypothesis-show-statistics")
     command = (core.venv / "bin/python", "-m", "pytest", "-p", "no:cacheprovider", "-n", "auto")
-    paths = [path for name in FUZZING for path in tree.rglob(f"tests/unit/**/{name}.py")]
+    paths = [path for name in FUZZING for path in tree.glob(f"tests/unit/**/{name}.py")]
     # Each folder by itself: once Ansible has loaded a plugin, the modules of the collection are there twice.
     folders = {path.parent: sorted(p for p in paths if p.parent == path.parent) for path in paths}
     count, succeeded = Count(), True
