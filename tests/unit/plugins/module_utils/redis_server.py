@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import ipaddress
+import random
 import shutil
 import signal
 import socket
@@ -30,15 +31,16 @@ def require_redis() -> t.Any:
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on; as low as the port of a cluster's bus beside it demands."""
+    """Return a port that nobody listens on, nor on that of a cluster's bus beside it.
+
+    Both are below those that systems give to clients: none of these takes it before the server does.
+    """
     for _turn in range(200):
-        with socket.socket() as probe, socket.socket() as bus:
-            probe.bind(("127.0.0.1", 0))
-            port = int(probe.getsockname()[1])
-            if port < 55000:
-                with contextlib.suppress(OSError):
-                    bus.bind(("127.0.0.1", port + 10000))
-                    return port
+        port = random.randrange(10000, 22000)
+        with contextlib.suppress(OSError), socket.socket() as probe, socket.socket() as bus:
+            probe.bind(("127.0.0.1", port))
+            bus.bind(("127.0.0.1", port + 10000))
+            return port
     raise AssertionError("no port is free")
 
 
@@ -54,8 +56,9 @@ class RedisServer:
         self.port = free_port()
         self.host = host
         self.socket = f"/tmp/wuying-redis-{self.port}.sock"
+        self._is_sentinel = "--sentinel" in options
         self._command = ["redis-server"]
-        if "--sentinel" in options:
+        if self._is_sentinel:
             self._command.append(str(folder / "sentinel.conf"))
         self._command += [
             "--tls-port" if tls else "--port",
@@ -63,7 +66,7 @@ class RedisServer:
             *(["--port", "0"] if tls else []),
         ]
         self._command += ["--bind", host, "--dir", str(folder), *options]
-        if "--sentinel" not in options:
+        if not self._is_sentinel:
             self._command += ["--unixsocket", self.socket]
         self.start()
 
@@ -78,16 +81,24 @@ class RedisServer:
         return self._process.pid
 
     def start(self) -> None:
-        """Start it (again), and wait until it listens."""
+        """Start it (again), and wait until it answers."""
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(self._command, stdout=log, stderr=log)
         end = time.monotonic() + 20
-        while True:
-            with contextlib.suppress(OSError), socket.create_connection((self.host, self.port), 1):
-                return
+        while not self._answers():
             assert self._process.poll() is None, (self.folder / "log").read_text()
             assert time.monotonic() < end, "the Redis server did not start"
             time.sleep(0.01)
+
+    def _answers(self) -> bool:
+        """Say whether it answers anything: it listens before it has found all that it needs."""
+        family = socket.AF_INET if self._is_sentinel else socket.AF_UNIX
+        with contextlib.suppress(OSError), socket.socket(family) as line:
+            line.settimeout(1)
+            line.connect((self.host, self.port) if self._is_sentinel else self.socket)
+            line.sendall(b"PING\r\n")
+            return bool(line.recv(1))
+        return False
 
     def client(self, **options: t.Any) -> t.Any:
         """Return a client for looking behind the scenes."""

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.wuying.workspace.plugins.module_utils import _pace
 from ansible_collections.wuying.workspace.plugins.module_utils._directory_store import (
     DirectoryStore,
 )
@@ -34,30 +35,55 @@ if t.TYPE_CHECKING:
 QPS = 100
 
 
+class Clock:
+    """A clock that goes on only while somebody waits: how long a pace takes depends on no machine."""
+
+    def __init__(self) -> None:
+        self._now = 1000.0
+
+    def monotonic(self) -> float:
+        """Return the time in seconds."""
+        return self._now
+
+    def sleep(self, seconds: float) -> None:
+        """Let time pass."""
+        self._now += seconds
+
+    def soon(self, seconds: float = 20) -> float:
+        """Return a deadline."""
+        return self._now + seconds
+
+    def seconds_for(self, pace: Pace, turns: int) -> float:
+        """Return how long so many turns take."""
+        begin = self._now
+        assert all(pace.take_turn(self.soon()) for _turn in range(turns))
+        return self._now - begin
+
+
+@pytest.fixture(name="clock")
+def fixture_clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Return the clock by which paces go."""
+    clock = Clock()
+    monkeypatch.setattr(_pace, "time", clock)
+    return clock
+
+
+@pytest.fixture(name="settled")
+def fixture_settled(clock: Clock) -> Pace:
+    """Return a pace of 100 requests a second, which it has kept up for a while."""
+    pace = pace_of(QPS)
+    clock.seconds_for(pace, 40)
+    return pace
+
+
 def soon(seconds: float = 20) -> float:
-    """Return a deadline."""
+    """Return a deadline by the clock of the host."""
     return time.monotonic() + seconds
 
 
 def pace_of(max_qps: float | None = None) -> Pace:
     """Return the pace of one endpoint."""
     return Paces(max_qps).of("https://a.example.com")
-
-
-def seconds_for(pace: Pace, turns: int, threads: int = 1) -> float:
-    """Return how long threads take for so many turns, together."""
-    begin = time.monotonic()
-    with ThreadPoolExecutor(threads) as pool:
-        assert all(pool.map(lambda _turn: pace.take_turn(soon()), range(turns)))
-    return time.monotonic() - begin
-
-
-@pytest.fixture(name="settled")
-def fixture_settled() -> Pace:
-    """Return a pace of 100 requests a second, which it has kept up for a while."""
-    pace = pace_of(QPS)
-    seconds_for(pace, 40)
-    return pace
 
 
 @pytest.fixture(name="stop")
@@ -77,17 +103,23 @@ def fixture_stop() -> t.Iterator[t.Callable[[], None]]:
     signal.signal(signal.SIGTERM, handler)
 
 
-def test_without_a_limit_turns_come_at_once() -> None:
-    assert seconds_for(pace_of(), 1000) < 1
+def test_without_a_limit_turns_come_at_once(clock: Clock) -> None:
+    assert clock.seconds_for(pace_of(), 1000) == 0
 
 
-def test_the_first_turn_comes_at_once_whatever_the_limit() -> None:
-    assert seconds_for(pace_of(0.01), 1) < 0.5
+def test_the_first_turn_comes_at_once_whatever_the_limit(clock: Clock) -> None:
+    assert clock.seconds_for(pace_of(0.01), 1) == 0
 
 
-@pytest.mark.parametrize("threads", [1, 8])
-def test_max_qps_bounds_the_rate_of_all_threads_together(threads: int) -> None:
-    assert 20 / QPS <= seconds_for(pace_of(QPS), 21, threads) < 3 * 20 / QPS
+def test_max_qps_bounds_the_rate(clock: Clock) -> None:
+    assert clock.seconds_for(pace_of(QPS), 21) == pytest.approx(20 / QPS)
+
+
+def test_max_qps_bounds_the_rate_of_all_threads_together() -> None:
+    pace, begin = pace_of(QPS), time.monotonic()
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(lambda _turn: pace.take_turn(soon()), range(21)))
+    assert time.monotonic() - begin >= 20 / QPS
 
 
 def test_a_busy_service_holds_all_threads() -> None:
@@ -108,91 +140,95 @@ def test_a_busy_service_holds_all_threads() -> None:
     assert min(ended) >= 0.39
 
 
-def test_a_shorter_wish_does_not_end_a_longer_one() -> None:
+def test_a_shorter_wish_does_not_end_a_longer_one(clock: Clock) -> None:
     pace = pace_of()
     pace.slow_down(0.4)
     pace.slow_down(0)
-    assert seconds_for(pace, 1) >= 0.39
+    assert clock.seconds_for(pace, 1) == pytest.approx(0.4)
 
 
-def test_a_busy_service_doubles_the_interval_between_requests(settled: Pace) -> None:
+def test_a_busy_service_doubles_the_interval_between_requests(clock: Clock, settled: Pace) -> None:
     settled.slow_down(0)
-    assert 2 * 9 / QPS <= seconds_for(settled, 10) < 4 * 9 / QPS
+    assert clock.seconds_for(settled, 10) == pytest.approx(2 * 10 / QPS, rel=0.1)
 
 
-def test_without_a_limit_the_interval_that_doubles_is_the_one_that_was_kept() -> None:
+def test_without_a_limit_the_interval_that_doubles_is_the_one_that_was_kept(clock: Clock) -> None:
     pace = pace_of()
     for _turn in range(40):
-        assert pace.take_turn(soon())
-        time.sleep(1 / QPS)
+        assert pace.take_turn(clock.soon())
+        clock.sleep(1 / QPS)
     pace.slow_down(0)
-    assert seconds_for(pace, 10) >= 1.9 * 9 / QPS
+    assert 1.9 * 9 / QPS <= clock.seconds_for(pace, 10) < 4 * 9 / QPS
 
 
-def test_those_who_were_on_their_way_slow_down_once_together(settled: Pace) -> None:
+def test_those_who_were_on_their_way_slow_down_once_together(clock: Clock, settled: Pace) -> None:
     for _answer in range(8):
         settled.slow_down(0.1)
-    assert seconds_for(settled, 10) < 0.1 + 4 * 9 / QPS
+    assert clock.seconds_for(settled, 10) == pytest.approx(0.1 + 2 * 9 / QPS, rel=0.1)
 
 
-def test_a_service_that_stays_busy_slows_down_further(settled: Pace) -> None:
+def test_a_service_that_stays_busy_slows_down_further(clock: Clock, settled: Pace) -> None:
     settled.slow_down(0)
-    settled.take_turn(soon())
+    settled.take_turn(clock.soon())
     settled.slow_down(0)
-    assert seconds_for(settled, 6) >= 4 * 5 / QPS
+    assert clock.seconds_for(settled, 6) == pytest.approx(4 * 6 / QPS, rel=0.1)
 
 
-def test_exchanges_narrow_the_interval_again_and_never_beyond_the_limit() -> None:
+def test_exchanges_narrow_the_interval_again_and_never_beyond_the_limit(clock: Clock) -> None:
     pace = pace_of(4)
-    assert pace.take_turn(soon())
+    assert pace.take_turn(clock.soon())
     pace.slow_down(0)
     for _exchange in range(5):
         pace.speed_up()
-    assert 1.2 / 4 <= seconds_for(pace, 1) < 1.9 / 4
+    assert 1.2 / 4 <= clock.seconds_for(pace, 1) < 1.9 / 4
     for _exchange in range(500):
         pace.speed_up()
-    assert 0.95 / 4 <= seconds_for(pace, 1) < 1.9 / 4
+    assert clock.seconds_for(pace, 1) == pytest.approx(1 / 4)
 
 
-def test_a_long_time_of_throttling_does_not_slow_the_pace_to_a_crawl(settled: Pace) -> None:
+def test_a_long_time_of_throttling_does_not_slow_the_pace_to_a_crawl(
+    clock: Clock, settled: Pace
+) -> None:
     for _refusal in range(30):
         settled.slow_down(0)
-        time.sleep(0.001)
-    assert seconds_for(settled, 2) < 2
+        clock.sleep(0.001)
+    assert clock.seconds_for(settled, 2) < 2
 
 
-def test_a_service_that_is_busy_from_the_beginning_does_not_stop_everything_for_long() -> None:
+def test_a_service_that_is_busy_from_the_beginning_does_not_stop_everything_for_long(
+    clock: Clock,
+) -> None:
     pace = pace_of()
-    assert pace.take_turn(soon())
+    assert pace.take_turn(clock.soon())
     pace.slow_down(0)
-    assert pace.take_turn(soon(0.5))
+    assert pace.take_turn(clock.soon(0.5))
 
 
-def test_a_busy_endpoint_holds_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_busy_endpoint_holds_no_other(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "urandom", bytes)  # Some endpoints share a pace, but not these then.
     paces = Paces()
     for number in range(3):
         pace = paces.of(f"https://busy-{number}.example.com")
-        assert pace.take_turn(soon())
+        assert pace.take_turn(clock.soon())
         pace.slow_down(86400)
-        assert not pace.take_turn(soon())
-    assert seconds_for(paces.of("https://a.example.com"), 1000) < 1
+        assert not pace.take_turn(clock.soon())
+    assert clock.seconds_for(paces.of("https://a.example.com"), 1000) == 0
 
 
-def test_max_qps_bounds_the_rate_of_all_endpoints_together() -> None:
+def test_max_qps_bounds_the_rate_of_all_endpoints_together(clock: Clock) -> None:
     paces = Paces(QPS)
-    begin = time.monotonic()
+    begin = clock.monotonic()
     for turn in range(21):
-        assert paces.of(f"https://{turn % 7}.example.com").take_turn(soon())
-    assert time.monotonic() - begin >= 20 / QPS
+        assert paces.of(f"https://{turn % 7}.example.com").take_turn(clock.soon())
+    assert clock.monotonic() - begin == pytest.approx(20 / QPS)
 
 
-def test_a_turn_after_the_deadline_is_given_up_at_once() -> None:
+def test_a_turn_after_the_deadline_is_given_up_at_once(clock: Clock) -> None:
     pace = pace_of()
     pace.slow_down(10)
-    begin = time.monotonic()
-    assert not pace.take_turn(soon(5))
-    assert time.monotonic() - begin < 1
+    begin = clock.monotonic()
+    assert not pace.take_turn(clock.soon(5))
+    assert clock.monotonic() == begin
 
 
 def test_after_the_deadline_there_is_no_turn() -> None:
@@ -205,20 +241,20 @@ def test_a_signal_ends_the_waiting_for_a_turn(stop: t.Callable[[], None]) -> Non
     begin = time.monotonic()
     stop()
     assert not pace.take_turn(soon(20))
-    assert 0.05 < time.monotonic() - begin < 2
+    assert 0.05 < time.monotonic() - begin < 9
 
 
 def test_a_pause_lasts_as_long_as_it_should() -> None:
     begin = time.monotonic()
     assert pause(0.25)
-    assert 0.25 <= time.monotonic() - begin < 1
+    assert time.monotonic() - begin >= 0.25
 
 
 def test_a_signal_ends_a_pause(stop: t.Callable[[], None]) -> None:
     begin = time.monotonic()
     stop()
     assert not pause(10)
-    assert 0.05 < time.monotonic() - begin < 2
+    assert 0.05 < time.monotonic() - begin < 9
 
 
 def test_a_fleet_that_is_throttled_gets_through_with_few_requests_in_vain(
