@@ -76,13 +76,13 @@ def plan_queues() -> list[list[Job]]:
         Job("units", core, tuple(f"--with={version}" for version in share))
         for core, share in shares.items()
     ]
-    checks = [Job("checks"), Job("docs"), *(Job("sanity", core) for core in CORES)]
     # What the documentation says is done with the oldest and the newest: it takes as long as several other targets.
     integration = [
         Job("integration", core, () if core in (CORES[0], CORES[-1]) else ("--exclude=docs",))
-        for core in CORES
+        for core in reversed(CORES)
     ]
-    return [units, checks, *([job] for job in integration)]
+    sanity = [Job("sanity", core) for core in CORES]
+    return [[Job("checks"), Job("docs"), *units], *([job] for job in integration), sanity]
 
 
 def run_queue(jobs: Sequence[Job]) -> list[End]:
