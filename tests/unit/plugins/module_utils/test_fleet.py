@@ -372,7 +372,7 @@ def test_a_service_that_stalls_holds_a_fleet_no_longer_than_the_deadline(fleet: 
     fleet.emulator.fault("stall", count=None)
     begin = time.monotonic()
     reports = fleet.keep(seconds=2, max_parallel=2, timeout=30, retries=3)
-    assert time.monotonic() - begin < 20
+    assert time.monotonic() - begin < 4
     assert ends(reports) == dict.fromkeys("abcdefgh", "served")
     assert all(
         "deadline" in report.warnings[0] for report in reports if report.key not in _sent(fleet)
