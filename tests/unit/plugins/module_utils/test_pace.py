@@ -241,20 +241,20 @@ def test_a_signal_ends_the_waiting_for_a_turn(stop: t.Callable[[], None]) -> Non
     begin = time.monotonic()
     stop()
     assert not pace.take_turn(soon(20))
-    assert 0.05 < time.monotonic() - begin < 9
+    assert 0.05 < time.monotonic() - begin < 2
 
 
-def test_a_pause_lasts_as_long_as_it_should() -> None:
-    begin = time.monotonic()
+def test_a_pause_lasts_as_long_as_it_should(clock: Clock) -> None:
+    begin = clock.monotonic()
     assert pause(0.25)
-    assert time.monotonic() - begin >= 0.25
+    assert clock.monotonic() - begin == pytest.approx(0.25)
 
 
 def test_a_signal_ends_a_pause(stop: t.Callable[[], None]) -> None:
     begin = time.monotonic()
     stop()
     assert not pause(10)
-    assert 0.05 < time.monotonic() - begin < 9
+    assert 0.05 < time.monotonic() - begin < 2
 
 
 def test_a_fleet_that_is_throttled_gets_through_with_few_requests_in_vain(
