@@ -25,6 +25,7 @@ from .environments import (
     locked,
     make_core,
     provide_bootstrap,
+    provide_key_pair,
     say,
     write_pip_configuration,
 )
@@ -93,6 +94,7 @@ def prepare(wanted: str, purpose: str) -> Core:
     with locked("home"):
         write_pip_configuration(core)
         provide_bootstrap(core)
+        provide_key_pair()
     return core
 
 

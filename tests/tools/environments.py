@@ -183,6 +183,17 @@ def provide_bootstrap(core: Core) -> None:
             part.replace(script)
 
 
+def provide_key_pair() -> None:
+    """Put in place the SSH keys that ansible-test would make: two runs that begin at the same time collide in that."""
+    key = HOME / ".ansible/test/id_rsa"
+    tool = shutil.which("ssh-keygen")
+    if tool is None or key.with_suffix(".pub").exists():
+        return
+    key.parent.mkdir(parents=True, exist_ok=True)
+    key.unlink(missing_ok=True)
+    run(tool, "-q", "-m", "PEM", "-t", "rsa", "-N", "", "-f", key)
+
+
 def environment(core: Core) -> dict[str, str]:
     """Give the variables for Ansible's tools: a home of their own, and every Python on PATH."""
     # Real folders first: ansible-test believes in the first python3.x that it sees.

@@ -22,6 +22,8 @@ CORES = ("2.18", "2.19", "2.20", "2.21", "2.22.0rc1")
 PYTHON_VERSIONS = tuple(f"3.{minor}" for minor in range(8, 16))
 """What these run with, on controllers or targets."""
 AT_A_TIME = 3
+LAST_LINES = 60
+"""How much of a failed job's output is printed once more at the end of all."""
 _COUNT = re.compile(r"(\d+) passed, (\d+) failed, (\d+) skipped")
 
 
@@ -42,15 +44,20 @@ class End(NamedTuple):
     job: Job
     tests: Count
     seconds: float
+    output: str
 
 
 def test_all() -> int:
-    """Run every job; print each one's output when it ends, and a sum of all."""
+    """Run every job; print each one's output when it ends, that of failures again in the end, and a sum of all."""
     start = time.monotonic()
     say(f"Pythons at hand: {', '.join(PYTHONS)}")
     missing = [version for version in PYTHON_VERSIONS if version not in PYTHONS]
     with ThreadPoolExecutor(AT_A_TIME) as pool:
         ends = [end for queue in pool.map(run_queue, plan_queues()) for end in queue]
+    for end in ends:
+        if end.tests.failed:
+            last_lines = "\n".join(end.output.splitlines()[-LAST_LINES:])
+            say(f"\n########## once more, what {end.job} said last ##########\n{last_lines}")
     say("\n===== summary =====")
     total = Count()
     for end in ends:
@@ -111,4 +118,4 @@ def run_job(job: Job) -> End:
     if ended.returncode and not count.failed:
         count = count.plus(Count(failed=1))
     say(f"########## {job}: {count} ({seconds:.0f} s) ##########")
-    return End(job, count, seconds)
+    return End(job, count, seconds, ended.stdout)
