@@ -577,9 +577,9 @@ def test_the_lock_is_one_holders_among_threads_of_several_stores(
 def test_a_living_holder_keeps_its_lock_past_the_lease(
     store: RedisStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_redis_leases, "LEASE", 0.3)
+    monkeypatch.setattr(_redis_leases, "LEASE", 0.6)
     with store.lock(SESSION.key, soon()) as slot:
-        time.sleep(0.8)
+        time.sleep(1.5)
         with pytest.raises(LockTimeout), store.lock(SESSION.key, soon(0.1)):
             pass
         slot.begin(note_of())
@@ -587,18 +587,21 @@ def test_a_living_holder_keeps_its_lock_past_the_lease(
 
 
 @pytest.fixture
-def late(
-    store: RedisStore, monkeypatch: pytest.MonkeyPatch
-) -> t.Callable[[], t.ContextManager[t.Any]]:
-    """Return what takes a lock whose lease nobody renews."""
-    monkeypatch.setattr(_redis_leases, "LEASE", 0.1)
-    monkeypatch.setattr(_redis_leases.Leases, "_start", lambda leases: None)
-    return lambda: store.lock(SESSION.key, soon())
+def lapse(server: RedisServer) -> t.Callable[[], None]:
+    """Return what has the lease of the session's lock run out, as it does when its holder stands still."""
+    client = server.client()
+
+    def run_out() -> None:
+        assert client.pexpire(f"{NAME}:lock", 1)
+        while client.exists(f"{NAME}:lock"):
+            time.sleep(0.001)
+
+    return run_out
 
 
-def test_who_lost_the_lock_does_not_begin(store: RedisStore, late: t.Any) -> None:
-    with late() as slot:
-        time.sleep(0.2)
+def test_who_lost_the_lock_does_not_begin(store: RedisStore, lapse: t.Callable[[], None]) -> None:
+    with store.lock(SESSION.key, soon()) as slot:
+        lapse()
         with pytest.raises(StoreError, match="lock of the session was lost") as caught:
             slot.begin(note_of())
     assert caught.value.code == "LockLost" and caught.value.retryable
@@ -606,13 +609,13 @@ def test_who_lost_the_lock_does_not_begin(store: RedisStore, late: t.Any) -> Non
 
 
 def test_who_holds_the_lock_while_a_late_writer_keeps_does_not_begin(
-    store: RedisStore, late: t.Any
+    store: RedisStore, lapse: t.Callable[[], None]
 ) -> None:
     put(store, record_of(token="v1old"))
-    with late() as slot:
+    with store.lock(SESSION.key, soon()) as slot:
         slot.begin(note_of("v1old"))
-        time.sleep(0.2)
-        with late() as second:
+        lapse()
+        with store.lock(SESSION.key, soon()) as second:
             slot.keep(record_of(token="v1new"))
             with pytest.raises(StoreError, match="newer login token") as caught:
                 second.begin(note_of("v1old"))
@@ -622,14 +625,14 @@ def test_who_holds_the_lock_while_a_late_writer_keeps_does_not_begin(
 
 @pytest.mark.parametrize("known", [True, False])
 def test_who_comes_too_late_does_not_overwrite_a_newer_record(
-    store: RedisStore, late: t.Any, known: bool
+    store: RedisStore, lapse: t.Callable[[], None], known: bool
 ) -> None:
     if known:
         put(store, record_of(token="v1old"))
     newer = record_of(token="v1newer")
-    with late() as slot:
+    with store.lock(SESSION.key, soon()) as slot:
         slot.begin(note_of("v1old"))
-        time.sleep(0.2)
+        lapse()
         put(store, newer)
         with pytest.raises(StoreError, match="newer login token of the session was kept") as caught:
             slot.keep(record_of(token="v1late"))
@@ -638,13 +641,15 @@ def test_who_comes_too_late_does_not_overwrite_a_newer_record(
     assert store.read(SESSION.key) == Kept(newer)
 
 
-def test_who_lost_only_the_lock_keeps_its_record(store: RedisStore, late: t.Any) -> None:
+def test_who_lost_only_the_lock_keeps_its_record(
+    store: RedisStore, lapse: t.Callable[[], None]
+) -> None:
     put(store, record_of(token="v1old"))
     record = record_of(token="v1new")
-    with late() as slot:
+    with store.lock(SESSION.key, soon()) as slot:
         slot.begin(note_of("v1old"))
-        time.sleep(0.2)
-        with late():
+        lapse()
+        with store.lock(SESSION.key, soon()):
             slot.keep(record)
     assert store.read(SESSION.key) == Kept(record)
 
@@ -672,13 +677,13 @@ def test_keeping_ones_own_record_again_is_no_error(store: RedisStore) -> None:
 
 
 def test_a_forgotten_session_refuses_who_is_late_and_takes_who_starts_it_again(
-    store: RedisStore, late: t.Any
+    store: RedisStore, lapse: t.Callable[[], None]
 ) -> None:
     put(store, record_of(token="v1old"))
-    with late() as slot:
+    with store.lock(SESSION.key, soon()) as slot:
         slot.begin(note_of("v1old"))
-        time.sleep(0.2)
-        with late() as other:
+        lapse()
+        with store.lock(SESSION.key, soon()) as other:
             assert other.forget()
         with pytest.raises(StoreError, match="forgotten meanwhile") as caught:
             slot.keep(record_of(token="v1late"))
