@@ -22,6 +22,8 @@ CORES = ("2.18", "2.19", "2.20", "2.21", "2.22.0rc1")
 PYTHON_VERSIONS = tuple(f"3.{minor}" for minor in range(8, 16))
 """What these run with, on controllers or targets."""
 AT_A_TIME = 3
+EXCLUDED = tuple(f"--exclude={target}" for target in ("docs", "store_redis", "store_redis_killed"))
+"""What runs with the oldest and the newest core only: it takes long, and no core has a part in it."""
 LAST_LINES = 60
 """How much of a failed job's output is printed once more at the end of all."""
 _COUNT = re.compile(r"(\d+) passed, (\d+) failed, (\d+) skipped")
@@ -83,9 +85,8 @@ def plan_queues() -> list[list[Job]]:
         Job("units", core, tuple(f"--with={version}" for version in share))
         for core, share in shares.items()
     ]
-    # What the documentation says is done with the oldest and the newest: it takes as long as several other targets.
     integration = [
-        Job("integration", core, () if core in (CORES[0], CORES[-1]) else ("--exclude=docs",))
+        Job("integration", core, () if core in (CORES[0], CORES[-1]) else EXCLUDED)
         for core in reversed(CORES)
     ]
     sanity = [Job("sanity", core) for core in CORES]
