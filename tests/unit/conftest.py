@@ -75,6 +75,7 @@ class Emulator:
         """End the process."""
         self._process.terminate()
         self._process.join(30)
+        assert self._process.exitcode is not None, "the emulator did not end"
 
 
 def _load_emulator() -> t.Any:
