@@ -173,12 +173,17 @@ def calls_of(act: t.Callable[[], object]) -> list[str]:
     return names
 
 
-def die_in(act: t.Callable[[], object], number: int, written: float) -> None:
-    """Act in a process that is killed in its call of that number; of what it writes there, a part is written."""
+def die_in(act: t.Callable[[], object], name: str, when: int, written: float) -> list[str] | None:
+    """Act in a process that is killed in a call, of that name and the so-manieth; of what it writes there, a part is written.
 
-    def hook(name: str, real: t.Any, *arguments: t.Any, **keywords: t.Any) -> object:
-        numbers.append(number)
-        if len(numbers) <= number:
+    Return the names of the calls before; None where it made fewer of that name.
+    """
+    reading, telling = os.pipe()
+    before: list[str] = []
+
+    def hook(called: str, real: t.Any, *arguments: t.Any, **keywords: t.Any) -> object:
+        if called != name or before.count(name) < when - 1:
+            before.append(called)
             return real(*arguments, **keywords)
         if name == "pwrite":
             file, data, offset = arguments
@@ -186,14 +191,20 @@ def die_in(act: t.Callable[[], object], number: int, written: float) -> None:
         if name == "sendall":
             connection, data = arguments
             real(connection, data[: int(len(data) * written)])
+        os.write(telling, " ".join(before).encode())
         os.kill(os.getpid(), signal.SIGKILL)
         raise AssertionError
 
-    numbers: list[int] = []
     process = FORK.Process(target=with_hooks, args=(act, hook))
     process.start()
+    os.close(telling)
     process.join(30)
+    with open(reading, encoding="ascii") as told:
+        before = told.read().split()
+    if process.exitcode == 0:
+        return None
     assert process.exitcode == -signal.SIGKILL
+    return before
 
 
 TORN = [0, 0.01, 0.5, 0.99]
@@ -216,18 +227,20 @@ def test_a_kill_at_each_call_of_an_exchange_leaves_the_old_record_or_the_new_one
     names = calls_of(functools.partial(house.ask, token))
     assert names.count("pwrite") == names.count("_sync") == 2
     assert names.count("posix_fallocate") == (2 if new else 0)
-    ends: dict[tuple[int, float], bool] = {}
-    for number, name in enumerate(names):
+    kills = 0
+    for name in sorted(set(names)):
         for written in TORN if name in ("pwrite", "sendall") else [0]:
-            token = prepare()
-            die_in(functools.partial(house.ask, token), number, written)
-            ends[number, written] = look(house, store_path, login_token=token)
-    # The window is from the end of the request to the write of the answer, of which a part is none.
-    answer = max(number for number, name in enumerate(names) if name == "pwrite")
-    sent = max(number for number, name in enumerate(names) if name == "sendall")
-    windows = {number for number, _written in ends if sent < number <= answer}
-    assert {number for (number, _written), lost in ends.items() if lost} == windows
-    assert all(ends[answer, written] for written in TORN)
+            for when in itertools.count(1):
+                token = prepare()
+                before = die_in(functools.partial(house.ask, token), name, when, written)
+                if before is None:
+                    break
+                # The window is from the end of the request to the write of the answer, of which a part is none.
+                asked = before.count("sendall") == names.count("sendall")
+                lost = look(house, store_path, login_token=token)
+                assert lost == (asked and before.count("pwrite") < 2)
+                kills += 1
+    assert kills >= len(set(names)) + (names.count("pwrite") + names.count("sendall")) * 3
 
 
 # The same by what the kernel sees
