@@ -174,7 +174,7 @@ def calls_of(act: t.Callable[[], object]) -> list[str]:
 
 
 def die_in(act: t.Callable[[], object], name: str, when: int, written: float) -> list[str] | None:
-    """Act in a process that is killed in a call, of that name and the so-manieth; of what it writes there, a part is written.
+    """Act in a process that is killed in its call number ``when`` of that name; of what it writes there, a part is written.
 
     Return the names of the calls before; None where it made fewer of that name.
     """
