@@ -9,6 +9,7 @@ The service lets an exchanged token die at once. The one open window is from the
 
 from __future__ import annotations
 
+import collections
 import fcntl
 import functools
 import itertools
@@ -227,7 +228,7 @@ def test_a_kill_at_each_call_of_an_exchange_leaves_the_old_record_or_the_new_one
     names = calls_of(functools.partial(house.ask, token))
     assert names.count("pwrite") == names.count("_sync") == 2
     assert names.count("posix_fallocate") == (2 if new else 0)
-    kills = 0
+    kills: t.Counter[str] = collections.Counter()
     for name in sorted(set(names)):
         for written in TORN if name in ("pwrite", "sendall") else [0]:
             for when in itertools.count(1):
@@ -239,8 +240,11 @@ def test_a_kill_at_each_call_of_an_exchange_leaves_the_old_record_or_the_new_one
                 asked = before.count("sendall") == names.count("sendall")
                 lost = look(house, store_path, login_token=token)
                 assert lost == (asked and before.count("pwrite") < 2)
-                kills += 1
-    assert kills >= len(set(names)) + (names.count("pwrite") + names.count("sendall")) * 3
+                kills[name] += 1
+    assert kills.keys() == set(names)
+    assert kills["pwrite"] == 2 * len(TORN) and kills["_sync"] == 2
+    assert kills["sendall"] == names.count("sendall") * len(TORN)
+    assert kills["posix_fallocate"] == (2 if new else 0)
 
 
 # The same by what the kernel sees
