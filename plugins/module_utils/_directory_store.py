@@ -41,6 +41,7 @@ class DirectoryStore(Store):
     def __init__(self, path: str, seal: Seal | None = None) -> None:
         super().__init__(path, seal)
         self._path = path
+        self.errors = _Errors(path)
         self._guard = threading.Lock()
         self._opened: int | None = None
 
@@ -53,7 +54,7 @@ class DirectoryStore(Store):
 
     def keys(self) -> t.Iterator[str]:
         folder = self._folder(make=False)
-        with self.errors():
+        with self.errors:
             names = [] if folder is None else os.listdir(folder)
         for name in names:
             match = _RECORD.fullmatch(name)
@@ -63,10 +64,13 @@ class DirectoryStore(Store):
     @contextlib.contextmanager
     def lock(self, key: str, deadline: float) -> t.Iterator[Slot]:
         folder = t.cast(int, self._folder(make=True))
-        with contextlib.ExitStack() as stack:
-            with self.errors():
-                stack.callback(os.close, lock_file(f"{key}.lock", folder, deadline))
-            yield stack.enter_context(contextlib.closing(_File(self, folder, key, os.O_RDWR)))
+        with self.errors:
+            lock = lock_file(f"{key}.lock", folder, deadline)
+        try:
+            with contextlib.closing(_File(self, folder, key, os.O_RDWR)) as file:
+                yield file
+        finally:
+            os.close(lock)
 
     def close(self) -> None:
         with self._guard:
@@ -74,21 +78,13 @@ class DirectoryStore(Store):
                 os.close(self._opened)
                 self._opened = None
 
-    @contextlib.contextmanager
-    def errors(self) -> t.Iterator[None]:
-        """Have what goes wrong with files within the block be a :class:`StoreError`."""
-        try:
-            yield
-        except OSError as error:
-            raise _unavailable(self._path, error) from None
-
     def path_of(self, name: str) -> str:
         """Return the whole path of a file of the store."""
         return os.path.join(self._path, name)
 
     def _folder(self, *, make: bool) -> int | None:
         """Return the open folder, None where there is none. It stays open, and is looked at again each time."""
-        with self._guard, self.errors():
+        with self._guard, self.errors:
             try:
                 if self._opened is not None and not check_folder(self._opened, self._path):
                     self._opened = None  # left open, for another thread may be at work in it
@@ -118,33 +114,36 @@ class _File(Slot):
             self._opened = None
 
     def read(self) -> Kept:
-        with self._store.errors():
+        with self._store.errors:
             try:
                 pages = self._open()
             except FileNotFoundError:
                 return Kept()
-        value, older = pages.value, pages.older
+        value = pages.value
         if value is None:
             return Kept(None, _load_note(b""), "neither of its pages is whole")
         attempt = _load_note(value.note) if value.note else None
         kept = self._store.load_kept(value.record or None, attempt, self._key)
-        # Who wrote a record under the first key may have died before the other page was written too.
-        remains = b"torn" if older is None else older.record
-        if kept.record is not None and remains and self._store.is_outdated(remains):
+        if kept.record is not None and self._store.sealed and self._leaves_behind(pages):
             kept = kept._replace(outdated=True)
         self._outdated = kept.outdated
         return kept
 
+    def _leaves_behind(self, pages: Pages) -> bool:
+        """Say whether a record is left that is not under the first key: who wrote one that is may have died before it wrote both pages."""
+        older = pages.older
+        return older is None or (older.record != b"" and self._store.is_outdated(older.record))
+
     def set_aside(self) -> str:
         aside = f"{self._key}.damaged-{time.time_ns()}"
-        with self._store.errors():
+        with self._store.errors:
             os.rename(self._name, aside, src_dir_fd=self._folder, dst_dir_fd=self._folder)
             os.fsync(self._folder)
         self.close()
         return self._store.path_of(aside)
 
     def begin(self, attempt: Attempt) -> None:
-        with self._store.errors():
+        with self._store.errors:
             pages = self._open(os.O_CREAT)
             fresh = pages.value == Value()
             try:
@@ -156,23 +155,23 @@ class _File(Slot):
                 raise
 
     def keep(self, record: Record) -> None:
-        with self._store.errors():
+        with self._store.errors:
             if self._opened is not None and not os.fstat(self._opened[0]).st_nlink:
                 self.close()  # Somebody has removed it.
             for _page in range(1 + self._outdated):  # Neither is left under another key.
                 self._write(self._store.dump_record(record), b"")
 
     def fail(self, attempt: Attempt) -> None:
-        with self._store.errors():
+        with self._store.errors:
             self._write(note=attempt.dump())
 
     def reseal(self, record: Record) -> None:
-        with self._store.errors():
+        with self._store.errors:
             for _page in range(2):
                 self._write(self._store.dump_record(record))
 
     def forget(self) -> bool:
-        with self._store.errors():
+        with self._store.errors:
             try:
                 value = self._open().value
             except FileNotFoundError:
@@ -204,6 +203,17 @@ class _File(Slot):
         self.close()
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._name, dir_fd=self._folder)
+
+
+class _Errors(t.ContextManager[None]):
+    """Has what goes wrong with files within the block be a :class:`StoreError`."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def __exit__(self, _kind: object, error: object, _traceback: object) -> None:
+        if isinstance(error, OSError):
+            raise _unavailable(self._path, error) from None
 
 
 def _load_note(line: bytes) -> Attempt:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import typing as t
 import zlib
 
@@ -29,6 +30,8 @@ _USUAL = 8192
 """How many bytes of a page are read at first: a record with its note is hardly ever longer."""
 _DIGITS = 18
 """How long a page's number may be: no writer gets there, but a hand might."""
+
+_NUMBER = re.compile(rb"[^\n]*\n([0-9]{1,%d})\n" % _DIGITS)
 
 _sync: t.Callable[[int], None] = getattr(os, "fdatasync", os.fsync)
 
@@ -47,11 +50,14 @@ class Pages:
         """Read the file's newest value."""
         self._file = file
         self._number = 0
-        self._lengths = [0, 0]
-        self.older: Value | None = Value()
-        """What the other page still holds, which the next write replaces: None where it is there and not whole."""
         self.value = self._read()
         """An empty one where none was ever written, None where neither page is whole."""
+
+    @property
+    def older(self) -> Value | None:
+        """What the other page still holds, which the next write replaces: None where it is there and not whole."""
+        page = self._page(1 - self._number % 2)
+        return page.value if page.length else Value()
 
     def reserve(self) -> None:
         """Have the space allocated for two writes of values that are up to :data:`GROWTH` bytes longer than this one."""
@@ -77,31 +83,32 @@ class Pages:
         if len(data) > PAGE:
             raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
         # What was longer leaves nothing behind, nor does a write that fails halfway.
-        data = data.ljust(self._lengths[place], b"\0")
-        self._lengths[place] = len(data)
-        self.older = None
+        data = data.ljust(self._page(place).length, b"\0")
         _write(self._file, data, place * PAGE)
         _sync(self._file)
-        self._number, self.value, self.older = number, value, self.value
+        self._number, self.value = number, value
 
     def _read(self) -> Value | None:
         # Who reads without a lock may meet a write in either page, but not twice.
         for _time in range(2):
-            pages = [self._read_page(place) for place in (0, 1)]
-            whole = [page for page in pages if page.value is not None]
-            self._lengths = [page.length for page in pages]
-            if whole:
-                newest = max(whole, key=lambda page: page.number)
-                self._number = newest.number
-                older = pages[1 - newest.number % 2]
-                self.older = older.value if older.length else Value()
-                return newest.value
-            if not self._lengths[0]:  # The first write goes to the second page: it has not ended.
+            starts = [self._start(place) for place in (0, 1)]
+            # A page that is whole has the number that it claims: where the newer one is, the older is not looked at.
+            newer = int(_claimed_number(starts[1]) > _claimed_number(starts[0]))
+            pages: dict[int, _Page] = {}
+            for place in (newer, 1 - newer):
+                page = pages[place] = self._page(place, starts[place])
+                if page.value is not None:
+                    self._number = page.number
+                    return page.value
+            if not pages[0].length:  # The first write goes to the second page: it has not ended.
                 return Value()
         return None
 
-    def _read_page(self, place: int) -> _Page:
-        data = os.pread(self._file, _USUAL, place * PAGE)
+    def _start(self, place: int) -> bytes:
+        return os.pread(self._file, _USUAL, place * PAGE)
+
+    def _page(self, place: int, start: bytes | None = None) -> _Page:
+        data = self._start(place) if start is None else start
         page = _load(data)
         if page.value is None and len(data) == _USUAL:
             page = _load(data + os.pread(self._file, PAGE - _USUAL, place * PAGE + _USUAL))
@@ -119,6 +126,11 @@ class _Page(t.NamedTuple):
 def _dump(number: int, value: Value) -> bytes:
     data = b"%d\n%s\n%s\n" % (number, value.record, value.note)
     return b"%08x %d\n%s" % (zlib.crc32(data), len(data), data)
+
+
+def _claimed_number(page: bytes) -> int:
+    match = _NUMBER.match(page)
+    return int(match[1]) if match else 0
 
 
 def _load(page: bytes) -> _Page:

@@ -94,6 +94,7 @@ class Store(abc.ABC):
         """Take what the store is called in messages, and what encrypts records, None to keep them in the clear."""
         self.place = place
         self._seal = seal
+        self.sealed = seal is not None
         self.warnings: list[str] = []
         """What the user should know of the store itself, each once."""
 
