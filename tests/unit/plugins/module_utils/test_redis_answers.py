@@ -245,6 +245,15 @@ def test_nothing_is_sent_where_an_odd_answer_is_all_that_noted_it(
     assert house.requests() == 0
 
 
+def test_a_server_that_has_just_been_started_and_still_loads_says_so(
+    puppet: Puppet, store: RedisStore
+) -> None:
+    puppet.answers[b"HMGET"] = b"-LOADING Redis is loading the dataset in memory\r\n"
+    with pytest.raises(StoreError, match="is still loading its data: try again") as caught:
+        store.read(SESSION.key)
+    assert (caught.value.code, caught.value.retryable) == ("StoreUnavailable", True)
+
+
 def test_something_that_speaks_http_is_no_redis() -> None:
     def answer(connection: socket.socket) -> None:
         connection.recv(65536)
