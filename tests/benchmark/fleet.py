@@ -19,6 +19,9 @@ from ansible_collections.wuying.workspace.tests.benchmark import memory, servers
 
 HERE = Path(__file__).resolve().parent
 PARALLEL = 8
+OTHERS = (2, 4, 16)
+"""How many sessions of one fleet are taken at a time besides."""
+OTHERS_SIZE = 10_000
 LARGE = 100_000
 LIMIT = 1800
 """For how many seconds one run may last."""
@@ -82,8 +85,8 @@ def measure(folder: Path, sizes: t.Sequence[int], rounds: int) -> list[Line]:
     libraries: set[str] = set()
     for stock in stores:
         for size in sizes:
-            for parallel in (2, 4, PARALLEL) if size == 10_000 else (PARALLEL,):
-                turns = rounds if size < LARGE and parallel == PARALLEL else 1
+            for parallel in sorted({PARALLEL, *(OTHERS if size == OTHERS_SIZE else ())}):
+                turns = rounds if size < LARGE else 1
                 measured = [one_round(folder, stock, size, parallel) for _turn in range(turns)]
                 lines.append(_median([line for line, _http in measured]))
                 libraries.update(name for _line, http in measured for name in http)

@@ -35,11 +35,12 @@ Stale sessions in one task
 --------------------------
 
 *The ceiling* is what Python's ``requests`` sends at most, in one process, over as many connections, to the same emulator, with every request prepared and
-signed beforehand. It decides nothing and keeps nothing. With ``max_parallel`` 8, 4 and 2 a task uses three processes, two, and one.
+signed beforehand. It decides nothing and keeps nothing. With ``max_parallel`` 8 and more a task uses three processes, with 4 two, with 2 one. The
+ceiling depends on it too: the more threads a process has, the more they wait for each other.
 
 """
 FLEET = """
-With ``max_parallel: 8`` and, of 10,000 sessions, also with less. The memory is that of all processes of the task together. All is current when the same
+With ``max_parallel: 8`` and, of 10,000 sessions, also with less and more. The memory is that of all processes of the task together. All is current when the same
 task runs again at once: then nothing is sent, and no HTTP library is loaded.
 
 """
