@@ -131,8 +131,9 @@ class _File(Slot):
 
     def _leaves_behind(self, pages: Pages) -> bool:
         """Say whether a record is left that is not under the first key: who wrote one that is may have died before it wrote both pages."""
-        older = pages.older
-        return older is None or (older.record != b"" and self._store.is_outdated(older.record))
+        with self._store.errors:
+            older = pages.older
+        return older is None or (bool(older.record) and self._store.is_outdated(older.record))
 
     def set_aside(self) -> str:
         aside = f"{self._key}.damaged-{time.time_ns()}"

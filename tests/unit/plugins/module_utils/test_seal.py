@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import errno
 import functools
 import hashlib
+import itertools
 import json
 import multiprocessing
 import os
@@ -127,6 +129,25 @@ def test_a_record_comes_back_as_it_was(store_with: t.Callable[..., DirectoryStor
     put(store, record)
     kept = store.read(SESSION.key)
     assert (kept.record, kept.outdated, kept.damage) == (record, False, None)
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_a_page_that_cannot_be_read_is_an_error(
+    store_with: t.Callable[..., DirectoryStore], monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    store = store_with(new_key())
+    put(store, record_of())
+    pread, reads = os.pread, itertools.count(1)
+
+    def fail_once(file: int, size: int, offset: int) -> bytes:
+        if next(reads) == number:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return pread(file, size, offset)
+
+    monkeypatch.setattr(os, "pread", fail_once)
+    with pytest.raises(StoreError, match=os.strerror(errno.EIO)):
+        store.read(SESSION.key)
+    assert next(reads) == number + 1
 
 
 def test_the_same_record_never_looks_the_same() -> None:
