@@ -206,11 +206,14 @@ class _File(Slot):
             os.unlink(self._name, dir_fd=self._folder)
 
 
-class _Errors(t.ContextManager[None]):
+class _Errors:
     """Has what goes wrong with files within the block be a :class:`StoreError`."""
 
     def __init__(self, path: str) -> None:
         self._path = path
+
+    def __enter__(self) -> None:
+        """Nothing has gone wrong yet."""
 
     def __exit__(self, _kind: object, error: object, _traceback: object) -> None:
         if isinstance(error, OSError):

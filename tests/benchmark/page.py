@@ -40,8 +40,8 @@ ceiling depends on it too: the more threads a process has, the more they wait fo
 
 """
 FLEET = """
-With ``max_parallel: 8`` and, of 10,000 sessions, also with less and more. The memory is that of all processes of the task together. All is current when the same
-task runs again at once: then nothing is sent, and no HTTP library is loaded.
+With ``max_parallel: 8`` and, of 10,000 sessions, also with less and more. The memory is that of all processes of the task together. All is current when the
+same task runs again at once: then nothing is sent, and no HTTP library is loaded.
 
 """
 LOOPS = """
