@@ -122,28 +122,32 @@ from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
 from ansible.utils.display import Display
 
-from ansible_collections.wuying.workspace.plugins.module_utils import _credentials
-from ansible_collections.wuying.workspace.plugins.module_utils._argument_spec import IDENTITY
-from ansible_collections.wuying.workspace.plugins.module_utils._errors import (
-    LoginRequired,
-    OptionError,
-    WuyingError,
-)
-from ansible_collections.wuying.workspace.plugins.module_utils._fleet import (
+from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision import Outcome
+from ansible_collections.wuying.workspace.plugins.module_utils._keeper.fleet import (
     MAX_PARALLEL,
     Report,
     keep_all,
     read_asked,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._open_store import GetOption
-from ansible_collections.wuying.workspace.plugins.module_utils._options import (
+from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import (
+    LoginRequired,
+    OptionError,
+    WuyingError,
+)
+from ansible_collections.wuying.workspace.plugins.module_utils._model.record import Record
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin import (
+    credentials as _credentials,
+)
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin.argument_spec import IDENTITY
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin.options import (
     open_keeper,
     read_ask,
     with_own,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._promise import Outcome
-from ansible_collections.wuying.workspace.plugins.module_utils._record import Record
-from ansible_collections.wuying.workspace.plugins.module_utils._result import mask
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin.result import mask
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin.store_options import (
+    GetOption,
+)
 
 _TERM_KEYS = (*IDENTITY, "login_token")
 

@@ -252,24 +252,31 @@ import time
 
 from ansible.module_utils.basic import env_fallback
 
-from ansible_collections.wuying.workspace.plugins.module_utils._argument_spec import argument_spec
-from ansible_collections.wuying.workspace.plugins.module_utils._errors import (
-    OptionError,
-    WuyingError,
-)
-from ansible_collections.wuying.workspace.plugins.module_utils._options import open_keeper, read_ask
-from ansible_collections.wuying.workspace.plugins.module_utils._promise import (
+from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision import (
     LOGIN_VARIABLE,
     Outcome,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._result import (
+from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import (
+    OptionError,
+    WuyingError,
+)
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin.argument_spec import (
+    argument_spec,
+)
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin.options import (
+    open_keeper,
+    read_ask,
+)
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin.result import (
     Module,
     compare,
     describe,
     fail,
     uncensor,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._signals import signals_told_last
+from ansible_collections.wuying.workspace.plugins.module_utils._runtime.signals import (
+    signals_told_last,
+)
 
 
 def main() -> None:

@@ -147,25 +147,33 @@ retryable:
 import time
 import typing as t
 
-from ansible_collections.wuying.workspace.plugins.module_utils._argument_spec import argument_spec
-from ansible_collections.wuying.workspace.plugins.module_utils._errors import (
+from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import (
     OptionError,
     StoreError,
     WuyingError,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._fleet_options import read_filters
-from ansible_collections.wuying.workspace.plugins.module_utils._options import (
-    open_store_only,
-    read_refresh_before,
-)
-from ansible_collections.wuying.workspace.plugins.module_utils._record import (
+from ansible_collections.wuying.workspace.plugins.module_utils._model.record import (
     CURRENT,
     ENDED,
     EXPIRED,
     STALE,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._result import Module, fail, iso
-from ansible_collections.wuying.workspace.plugins.module_utils._store import Kept
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin.argument_spec import (
+    argument_spec,
+)
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin.fleet_options import (
+    read_filters,
+)
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin.options import (
+    open_store_only,
+    read_refresh_before,
+)
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin.result import (
+    Module,
+    fail,
+    iso,
+)
+from ansible_collections.wuying.workspace.plugins.module_utils._store.base import Kept
 
 DAMAGED = "damaged"
 

@@ -315,33 +315,37 @@ retryable:
 import time
 import typing as t
 
-from ansible_collections.wuying.workspace.plugins.module_utils._argument_spec import argument_spec
-from ansible_collections.wuying.workspace.plugins.module_utils._errors import (
-    OptionError,
-    WuyingError,
-)
-from ansible_collections.wuying.workspace.plugins.module_utils._fleet import (
+from ansible_collections.wuying.workspace.plugins.module_utils._keeper.fleet import (
     MAX_PARALLEL,
     keep_all,
     read_asked,
     read_stored,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._fleet_options import (
+from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import (
+    OptionError,
+    WuyingError,
+)
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin.argument_spec import (
+    argument_spec,
+)
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin.fleet_options import (
     read_asks,
     read_selection,
     sessions_spec,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._fleet_result import Summary
-from ansible_collections.wuying.workspace.plugins.module_utils._options import (
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin.fleet_result import Summary
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin.options import (
     open_keeper,
     read_number,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._result import (
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin.result import (
     Module,
     fail,
     uncensor,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._signals import signals_told_last
+from ansible_collections.wuying.workspace.plugins.module_utils._runtime.signals import (
+    signals_told_last,
+)
 
 
 def main() -> None:

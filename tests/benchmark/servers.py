@@ -20,10 +20,22 @@ import urllib.request
 from pathlib import Path
 from unittest import mock
 
-from ansible_collections.wuying.workspace.plugins.module_utils import _pages, _redis_scripts
-from ansible_collections.wuying.workspace.plugins.module_utils._pages import Pages, Value
-from ansible_collections.wuying.workspace.plugins.module_utils._record import LINEAGE_LENGTH, Record
-from ansible_collections.wuying.workspace.plugins.module_utils._session import Session, fingerprint
+from ansible_collections.wuying.workspace.plugins.module_utils._model.record import (
+    LINEAGE_LENGTH,
+    Record,
+)
+from ansible_collections.wuying.workspace.plugins.module_utils._model.session import (
+    Session,
+    fingerprint,
+)
+from ansible_collections.wuying.workspace.plugins.module_utils._redis import (
+    scripts as _redis_scripts,
+)
+from ansible_collections.wuying.workspace.plugins.module_utils._store import two_slot_file as _pages
+from ansible_collections.wuying.workspace.plugins.module_utils._store.two_slot_file import (
+    Pages,
+    Value,
+)
 
 EMULATOR = Path(__file__).resolve().parents[2] / "roles/emulator/files/emulator.py"
 VALIDITY = 7200

@@ -14,7 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.test_faults import FAULTS
+from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils._service.test_faults import (
+    FAULTS,
+)
 
 ROOT = Path(__file__).parents[3]
 PAGE = ROOT / "docs" / "docsite" / "rst" / "security.rst"

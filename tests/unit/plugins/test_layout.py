@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""How the code is laid out: imports point one way, no file is long, and libraries are imported where they are used."""
+"""Check the layout of the code: packages, the direction of imports, the length of files, and where libraries are imported."""
 
 from __future__ import annotations
 
@@ -14,53 +14,83 @@ import graphlib
 import pytest
 
 PLUGINS = Path(__file__).parents[3] / "plugins"
+UTILS = PLUGINS / "module_utils"
 FILES = sorted(PLUGINS.rglob("*.py"))
 DOCUMENTATION = {"DOCUMENTATION", "EXAMPLES", "RETURN"}
+ALLOWED: dict[str, set[str]] = {
+    "_runtime": set(),
+    "_model": set(),
+    "_store": {"_model", "_runtime"},
+    "_redis": {"_store", "_model", "_runtime"},
+    "_service": {"_model", "_runtime", "signer"},
+    "_keeper": {"_store", "_service", "_model", "_runtime"},
+    "_plugin": {"_keeper", "_store", "_redis", "_service", "_model", "_runtime", "signer"},
+}
+"""The packages, and which others each may import: plugin -> keeper -> store | service -> model."""
 LIBRARIES = {
-    "requests": {"_connections", "_transport"},
-    "urllib3": {"_connections", "_transport"},
-    "redis": {"_redis_client", "_redis_errors"},
-    "cryptography": {"_seal"},
-    "alibabacloud_credentials": {"_provider_chain"},
-    "multiprocessing": {"_crew", "_shared"},
+    "requests": {"_service"},
+    "urllib3": {"_service"},
+    "redis": {"_redis"},
+    "cryptography": {"_store"},
+    "alibabacloud_credentials": {"_plugin"},
+    "multiprocessing": {"_keeper", "_runtime"},
 }
 
 
+def package_of(path: Path) -> str:
+    """Return the package of a file of ``module_utils``; ``signer`` is one of its own."""
+    return path.stem if path.parent == UTILS else path.parent.name
+
+
 def imports_of(path: Path) -> t.Iterator[str]:
-    """Yield what a file imports, inside of functions and for type hints too: of this collection the file's name alone."""
+    """Yield the dotted names that a file imports, also in functions and for type hints; ours relative to ``plugins``."""
+    here = path.relative_to(PLUGINS).parent.parts
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            module = node.module or ""
-            own = node.level or module.startswith("ansible_collections.wuying")
-            if own and module.rpartition(".")[2] in ("", "module_utils"):
-                yield from (alias.name for alias in node.names)
-            else:
-                yield module.rpartition(".")[2] if own else module
+            module = (node.module or "").replace("ansible_collections.wuying.workspace.plugins.", "")
+            if node.level:
+                module = ".".join((*here[: len(here) + 1 - node.level], module)).strip(".")
+            yield module
+            yield from (f"{module}.{alias.name}" for alias in node.names)
 
 
-def test_imports_point_one_way() -> None:
-    names = {path.stem for path in FILES if path.parent.name == "module_utils"}
-    graph = {
-        path.stem if path.stem in names else str(path): names.intersection(imports_of(path))
-        for path in FILES
-        if path.parent.name != "doc_fragments"
-    }
-    order = list(graphlib.TopologicalSorter(graph).static_order())  # raises CycleError
-    place = {name: order.index(name) for name in names}
-    for below, above in [
-        ("signer", "_service"),
-        ("_service", "_exchange"),
-        ("_store", "_keeper"),
-        ("_exchange", "_keeper"),
-        ("_keeper", "_options"),
-    ]:
-        assert place[below] < place[above]
+def own_imports(path: Path) -> set[Path]:
+    """Return the files of this collection that a file imports."""
+    candidates = (PLUGINS / (name.replace(".", "/") + ".py") for name in imports_of(path))
+    return {candidate for candidate in candidates if candidate.is_file()}
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_no_file_is_longer_than_250_lines_but_for_its_documentation(path: Path) -> None:
+def test_module_utils_holds_the_signer_and_the_packages() -> None:
+    names = {path.name for path in UTILS.iterdir() if path.name != "__pycache__"}
+    assert names == {"signer.py", *ALLOWED}
+
+
+@pytest.mark.parametrize("package", sorted(ALLOWED))
+def test_a_package_imports_only_packages_below_it(package: str) -> None:
+    files = sorted((UTILS / package).glob("*.py"))
+    imported = {package_of(found) for path in files for found in own_imports(path)}
+    assert files
+    assert imported - {package} <= ALLOWED[package]
+
+
+def test_packages_have_at_most_five_levels() -> None:
+    levels: dict[str, int] = {"signer": 1}
+    for package in graphlib.TopologicalSorter(ALLOWED).static_order():
+        levels[package] = 1 + max((levels[below] for below in ALLOWED.get(package, ())), default=0)
+    assert max(levels.values()) <= 5
+
+
+def test_files_do_not_import_each_other_in_a_circle() -> None:
+    graph = {path: own_imports(path) for path in FILES}
+    assert list(graphlib.TopologicalSorter(graph).static_order())  # raises CycleError
+
+
+@pytest.mark.parametrize(
+    "path", FILES, ids=lambda path: str(path.relative_to(PLUGINS).with_suffix(""))
+)
+def test_a_file_has_at_most_250_lines_beside_its_documentation(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     documentation = sum(
         t.cast(int, node.end_lineno) - node.lineno
@@ -72,18 +102,10 @@ def test_no_file_is_longer_than_250_lines_but_for_its_documentation(path: Path) 
 
 
 @pytest.mark.parametrize("library", sorted(LIBRARIES))
-def test_a_library_is_imported_where_it_is_used_only(library: str) -> None:
+def test_a_library_is_imported_by_one_package_only(library: str) -> None:
     importing = {
-        path.stem
+        package_of(path)
         for path in FILES
         if any(name.partition(".")[0] == library for name in imports_of(path))
     }
     assert importing == LIBRARIES[library]
-
-
-def test_private_files_say_so() -> None:
-    private = [path for path in FILES if path.parent.name == "module_utils" and path.stem[0] == "_"]
-    assert len(private) > 30
-    assert [
-        path.name for path in private if "**PRIVATE**" not in path.read_text(encoding="utf-8")
-    ] == []

@@ -20,12 +20,15 @@ try:
 except ImportError:  # a Python that is none of the controller's
     pytest.skip("lookups run on the controller only", allow_module_level=True)
 
-from ansible_collections.wuying.workspace.plugins.module_utils import _attempt, _directory_store
-from ansible_collections.wuying.workspace.plugins.module_utils._directory_store import (
+from ansible_collections.wuying.workspace.plugins.module_utils._model import note as _attempt
+from ansible_collections.wuying.workspace.plugins.module_utils._model.record import Record, succeed
+from ansible_collections.wuying.workspace.plugins.module_utils._model.session import Session
+from ansible_collections.wuying.workspace.plugins.module_utils._store import (
+    directory as _directory_store,
+)
+from ansible_collections.wuying.workspace.plugins.module_utils._store.directory import (
     DirectoryStore,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._record import Record, succeed
-from ansible_collections.wuying.workspace.plugins.module_utils._session import Session
 
 __all__ = [
     "IDENTITY",
@@ -38,7 +41,7 @@ __all__ = [
 ]
 
 NAME = "wuying.workspace.wuying_login_token"
-ROOT = Path(_directory_store.__file__).parents[5]
+ROOT = Path(_directory_store.__file__).parents[6]
 IDENTITY = {
     "region_id": "cn-hangzhou",
     "client_id": "f4a0dc8e-1702-4728-9a60-95b27a35c0de",

@@ -14,12 +14,15 @@ import typing as t
 
 import pytest
 
-from ansible_collections.wuying.workspace.plugins.module_utils import _attempt
-from ansible_collections.wuying.workspace.plugins.module_utils._directory_store import (
+from ansible_collections.wuying.workspace.plugins.module_utils._model import note as _attempt
+from ansible_collections.wuying.workspace.plugins.module_utils._model.record import succeed
+from ansible_collections.wuying.workspace.plugins.module_utils._model.session import (
+    Session,
+    fingerprint,
+)
+from ansible_collections.wuying.workspace.plugins.module_utils._store.directory import (
     DirectoryStore,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._record import succeed
-from ansible_collections.wuying.workspace.plugins.module_utils._session import Session, fingerprint
 from ansible_collections.wuying.workspace.tests.unit.plugins.lookup.lookup_house import (
     IDENTITY,
     trust_as_template,
@@ -93,12 +96,12 @@ def test_one_term_that_fails_fails_the_lookup_and_stops_no_other(house):
 def test_a_token_that_could_not_be_kept_is_lost_where_another_term_fails(
     house, warnings, monkeypatch
 ):
-    errors = importlib.import_module(f"{UTILS}._errors")
+    errors = importlib.import_module(f"{UTILS}._model.exceptions")
 
     def keep(_slot, _record):
         raise errors.StoreError("The disk is gone.")
 
-    files = importlib.import_module(f"{UTILS}._directory_store")._File
+    files = importlib.import_module(f"{UTILS}._store.directory")._File
     monkeypatch.setattr(files, "keep", keep)
     alice = {"end_user_id": "alice", "login_token": house.emulator.issue()}
     assert "NoLoginToken" in house.failure_of(alice, "nobody")

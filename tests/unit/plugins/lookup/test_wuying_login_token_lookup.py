@@ -10,7 +10,7 @@ import importlib
 
 import pytest
 
-from ansible_collections.wuying.workspace.plugins.module_utils._session import fingerprint
+from ansible_collections.wuying.workspace.plugins.module_utils._model.session import fingerprint
 
 # Where there is no controller this skips.
 from ansible_collections.wuying.workspace.tests.unit.plugins.lookup.lookup_house import (
@@ -152,12 +152,12 @@ def test_a_stale_token_that_cannot_be_exchanged_now_is_served_with_a_warning(hou
 
 def test_a_token_that_cannot_be_kept_is_returned_with_a_warning(house, warnings, monkeypatch):
     utils = f"{PACKAGE}.wuying.workspace.plugins.module_utils"
-    errors = importlib.import_module(f"{utils}._errors")
+    errors = importlib.import_module(f"{utils}._model.exceptions")
 
     def keep(_slot, _record):
         raise errors.StoreError("The disk is gone.")
 
-    files = importlib.import_module(f"{utils}._directory_store")._File
+    files = importlib.import_module(f"{utils}._store.directory")._File
     monkeypatch.setattr(files, "keep", keep)
     (token,) = house.look_up("alice", login_token=house.emulator.issue())
     assert house.emulator.journal()["entries"][0]["issued"] == fingerprint(token)[:12]

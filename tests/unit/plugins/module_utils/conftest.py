@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.wuying.workspace.plugins.module_utils._directory_store import (
+from ansible_collections.wuying.workspace.plugins.module_utils._store.directory import (
     DirectoryStore,
 )
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.fleet import Fleet

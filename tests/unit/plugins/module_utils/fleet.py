@@ -11,19 +11,19 @@ import dataclasses
 import time
 import typing as t
 
-from ansible_collections.wuying.workspace.plugins.module_utils._errors import WuyingError
-from ansible_collections.wuying.workspace.plugins.module_utils._fleet import (
+from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision import Ask, Outcome
+from ansible_collections.wuying.workspace.plugins.module_utils._keeper.fleet import (
     Report,
     keep_all,
     read_asked,
     read_stored,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._keeper import Keeper
-from ansible_collections.wuying.workspace.plugins.module_utils._promise import Ask, Outcome
-from ansible_collections.wuying.workspace.plugins.module_utils._record import Record, succeed
-from ansible_collections.wuying.workspace.plugins.module_utils._service import Service
-from ansible_collections.wuying.workspace.plugins.module_utils._session import Session
-from ansible_collections.wuying.workspace.plugins.module_utils._store import Store
+from ansible_collections.wuying.workspace.plugins.module_utils._keeper.keeper import Keeper
+from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import WuyingError
+from ansible_collections.wuying.workspace.plugins.module_utils._model.record import Record, succeed
+from ansible_collections.wuying.workspace.plugins.module_utils._model.session import Session
+from ansible_collections.wuying.workspace.plugins.module_utils._service.client import Service
+from ansible_collections.wuying.workspace.plugins.module_utils._store.base import Store
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.house import (
     put,
     session_at,

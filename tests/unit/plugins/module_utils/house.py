@@ -15,14 +15,17 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.wuying.workspace.plugins.module_utils import _attempt
-from ansible_collections.wuying.workspace.plugins.module_utils._keeper import Keeper
-from ansible_collections.wuying.workspace.plugins.module_utils._pages import Pages, Value
-from ansible_collections.wuying.workspace.plugins.module_utils._promise import Ask, Outcome
-from ansible_collections.wuying.workspace.plugins.module_utils._record import Record, succeed
-from ansible_collections.wuying.workspace.plugins.module_utils._service import Service
-from ansible_collections.wuying.workspace.plugins.module_utils._session import Session
-from ansible_collections.wuying.workspace.plugins.module_utils._store import Kept, Store
+from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision import Ask, Outcome
+from ansible_collections.wuying.workspace.plugins.module_utils._keeper.keeper import Keeper
+from ansible_collections.wuying.workspace.plugins.module_utils._model import note as _attempt
+from ansible_collections.wuying.workspace.plugins.module_utils._model.record import Record, succeed
+from ansible_collections.wuying.workspace.plugins.module_utils._model.session import Session
+from ansible_collections.wuying.workspace.plugins.module_utils._service.client import Service
+from ansible_collections.wuying.workspace.plugins.module_utils._store.base import Kept, Store
+from ansible_collections.wuying.workspace.plugins.module_utils._store.two_slot_file import (
+    Pages,
+    Value,
+)
 
 if t.TYPE_CHECKING:
     from ansible_collections.wuying.workspace.tests.unit.conftest import Emulator

@@ -9,12 +9,15 @@ from __future__ import annotations
 import contextlib
 import typing as t
 
-from ansible_collections.wuying.workspace.plugins.module_utils._attempt import Attempt, load_attempt
-from ansible_collections.wuying.workspace.plugins.module_utils._record import Record
-from ansible_collections.wuying.workspace.plugins.module_utils._store import Kept, Slot, Store
+from ansible_collections.wuying.workspace.plugins.module_utils._model.note import (
+    Attempt,
+    load_attempt,
+)
+from ansible_collections.wuying.workspace.plugins.module_utils._model.record import Record
+from ansible_collections.wuying.workspace.plugins.module_utils._store.base import Kept, Slot, Store
 
 if t.TYPE_CHECKING:
-    from ansible_collections.wuying.workspace.plugins.module_utils._seal import Seal
+    from ansible_collections.wuying.workspace.plugins.module_utils._store.encryption import Seal
 
 
 class MemoryStore(Store):

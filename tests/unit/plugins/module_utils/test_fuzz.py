@@ -20,33 +20,47 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.wuying.workspace.plugins.module_utils import _connections
-from ansible_collections.wuying.workspace.plugins.module_utils._answer import Answer, read_answer
-from ansible_collections.wuying.workspace.plugins.module_utils._argument_spec import (
-    IDENTITY,
-    argument_spec,
-)
-from ansible_collections.wuying.workspace.plugins.module_utils._attempt import begin, load_attempt
-from ansible_collections.wuying.workspace.plugins.module_utils._errors import (
+from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision import Ask, Outcome
+from ansible_collections.wuying.workspace.plugins.module_utils._keeper.keeper import Keeper
+from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import (
     ServiceError,
     WuyingError,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._fleet_options import (
+from ansible_collections.wuying.workspace.plugins.module_utils._model.note import (
+    begin,
+    load_attempt,
+)
+from ansible_collections.wuying.workspace.plugins.module_utils._model.record import succeed
+from ansible_collections.wuying.workspace.plugins.module_utils._model.session import is_token
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin.argument_spec import (
+    IDENTITY,
+    argument_spec,
+)
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin.fleet_options import (
     read_asks,
     read_filters,
     read_selection,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._keeper import Keeper
-from ansible_collections.wuying.workspace.plugins.module_utils._options import open_keeper, read_ask
-from ansible_collections.wuying.workspace.plugins.module_utils._promise import Ask, Outcome
-from ansible_collections.wuying.workspace.plugins.module_utils._record import succeed
-from ansible_collections.wuying.workspace.plugins.module_utils._redis_address import parse_address
-from ansible_collections.wuying.workspace.plugins.module_utils._result import compare, describe
-from ansible_collections.wuying.workspace.plugins.module_utils._seal import Seal
-from ansible_collections.wuying.workspace.plugins.module_utils._service import Service
-from ansible_collections.wuying.workspace.plugins.module_utils._session import is_token
-from ansible_collections.wuying.workspace.plugins.module_utils._store import ENVELOPE
-from ansible_collections.wuying.workspace.plugins.module_utils._transport import Reply
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin.options import (
+    open_keeper,
+    read_ask,
+)
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin.result import (
+    compare,
+    describe,
+)
+from ansible_collections.wuying.workspace.plugins.module_utils._redis.address import parse_address
+from ansible_collections.wuying.workspace.plugins.module_utils._service import (
+    connections as _connections,
+)
+from ansible_collections.wuying.workspace.plugins.module_utils._service.client import Service
+from ansible_collections.wuying.workspace.plugins.module_utils._service.response import (
+    Answer,
+    read_answer,
+)
+from ansible_collections.wuying.workspace.plugins.module_utils._service.transport import Reply
+from ansible_collections.wuying.workspace.plugins.module_utils._store.base import ENVELOPE
+from ansible_collections.wuying.workspace.plugins.module_utils._store.encryption import Seal
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.house import session_at
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.memory_store import (
     MemoryStore,

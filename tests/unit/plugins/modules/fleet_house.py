@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from ansible.module_utils import basic
 
-from ansible_collections.wuying.workspace.plugins.module_utils._directory_store import (
+from ansible_collections.wuying.workspace.plugins.module_utils._store.directory import (
     DirectoryStore,
 )
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.fleet import Fleet
@@ -53,7 +53,7 @@ class House(Fleet):
 
     def seal(self, *keys: str) -> None:
         """Have this fleet keep its records under certain keys."""
-        from ansible_collections.wuying.workspace.plugins.module_utils._seal import Seal
+        from ansible_collections.wuying.workspace.plugins.module_utils._store.encryption import Seal
 
         self.store = DirectoryStore(str(self.path), Seal(keys))
 

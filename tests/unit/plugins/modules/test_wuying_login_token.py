@@ -22,12 +22,16 @@ from pathlib import Path
 import pytest
 from ansible.module_utils import basic
 
-from ansible_collections.wuying.workspace.plugins.module_utils import _attempt, _seal
-from ansible_collections.wuying.workspace.plugins.module_utils._directory_store import (
+from ansible_collections.wuying.workspace.plugins.module_utils._model import note as _attempt
+from ansible_collections.wuying.workspace.plugins.module_utils._model.record import Record, succeed
+from ansible_collections.wuying.workspace.plugins.module_utils._model.session import (
+    Session,
+    fingerprint,
+)
+from ansible_collections.wuying.workspace.plugins.module_utils._store import encryption as _seal
+from ansible_collections.wuying.workspace.plugins.module_utils._store.directory import (
     DirectoryStore,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._record import Record, succeed
-from ansible_collections.wuying.workspace.plugins.module_utils._session import Session, fingerprint
 from ansible_collections.wuying.workspace.plugins.modules import wuying_login_token
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.redis_server import (
     RedisServers,

@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from ansible_collections.wuying.workspace.plugins.module_utils._json_line import dump_line
+from ansible_collections.wuying.workspace.plugins.module_utils._model.encoding import dump_line
 from ansible_collections.wuying.workspace.plugins.modules import wuying_login_token_info
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.fleet import (
     CURRENT,

@@ -16,8 +16,8 @@ import typing as t
 
 import pytest
 
-from ansible_collections.wuying.workspace.plugins.module_utils._json_line import dump_line
-from ansible_collections.wuying.workspace.plugins.module_utils._session import fingerprint
+from ansible_collections.wuying.workspace.plugins.module_utils._model.encoding import dump_line
+from ansible_collections.wuying.workspace.plugins.module_utils._model.session import fingerprint
 from ansible_collections.wuying.workspace.plugins.modules import wuying_login_tokens
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.fleet import (
     CURRENT,

@@ -1,0 +1,89 @@
+# Copyright (c) 2026 The wuying.workspace authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The table of the promise: what is asked, what is held, and what follows from it. Values only, no I/O."""
+
+from __future__ import annotations
+
+import typing as t
+
+from .._model.exceptions import LoginRequired, WuyingError
+from .._model.record import CURRENT, ENDED, Record
+from .._model.session import Session
+from .._store.base import Kept
+
+OUTCOME_UNKNOWN = "OutcomeUnknown"
+NOTHING_KEPT = "NoLoginToken"
+ANSWER_LOST = "an earlier exchange of the session's login token was cut short, the answer is lost, and the service refuses the token now."
+_REFUSED = "the service refused its login token."
+LOGIN_VARIABLE = "WUYING_LOGIN_TOKEN"
+LOG_IN = "The user must log in again; pass the new token as login_token."
+
+
+class Ask(t.NamedTuple):
+    """What a caller wants of a session. ``validity`` and ``refresh_before`` are in seconds."""
+
+    session: Session
+    login_token: str | None = None
+    force: bool = False
+    validity: float = 900
+    refresh_before: float = 300
+
+
+class Outcome(t.NamedTuple):
+    """What came of it: the record before and after; ``not_kept`` says why only the caller has the new token."""
+
+    changed: bool
+    before: Record | None = None
+    record: Record | None = None
+    not_kept: WuyingError | None = None
+
+    def without_past(self) -> Outcome:
+        """Return the outcome without the fingerprints that the records remember: a report of it is much smaller."""
+        before, record = (each and each.without_past() for each in (self.before, self.record))
+        return self._replace(before=before, record=record)
+
+
+class Plan(t.NamedTuple):
+    """The token to exchange, or None to serve the record; ``login`` where the token begins the session anew."""
+
+    token: str | None = None
+    login: bool = False
+
+
+def decide(ask: Ask, kept: Kept, now: float, place: str) -> Plan:
+    """Return what the promise has us do with what is kept in a store, called ``place``.
+
+    Raises :class:`LoginRequired` where no token is left to try.
+    """
+    record = kept.record
+    if ask.login_token is not None and is_login(ask.login_token, record):
+        return Plan(ask.login_token, login=True)
+    if record is None:
+        raise LoginRequired(
+            f"Nothing is kept in the store {place} of the session of {ask.session.end_user_id} on {ask.session.client_id} "
+            f"at {ask.session.endpoint}: pass login_token once to start it; if it was started already, check that "
+            "identity, endpoint, store and user are the same.",
+            code=NOTHING_KEPT,
+        )
+    if not ask.force:
+        state = record.state(now, ask.refresh_before)
+        if state == ENDED:
+            raise _ended(record)
+        if state == CURRENT and not kept.doubts(record.login_token):
+            return Plan()
+    return Plan(record.login_token)
+
+
+def is_login(token: str, record: Record | None) -> bool:
+    """Say whether a token that is passed in begins the session, for the record does not know it."""
+    return record is None or not record.knows(token)
+
+
+def _ended(record: Record) -> LoginRequired:
+    unknown = record.ended == OUTCOME_UNKNOWN
+    return LoginRequired(
+        f"The session has ended: {ANSWER_LOST if unknown else _REFUSED} {LOG_IN}",
+        code=OUTCOME_UNKNOWN if unknown else None,
+    )

@@ -1,0 +1,36 @@
+# Copyright (c) 2026 The wuying.workspace authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""How records, notes and envelopes are written: each one JSON object on a line."""
+
+from __future__ import annotations
+
+import json
+import typing as t
+
+FORMAT = 1
+"""The version of what records and notes have in them."""
+
+
+class DamagedRecord(Exception):
+    """What is stored is no record of this session. The message says why and quotes nothing of it."""
+
+
+canonical_json = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
+
+
+def dump_line(value: t.Mapping[str, t.Any]) -> bytes:
+    """Write a value as one line of canonical JSON, in ASCII."""
+    return canonical_json(value).encode("ascii") + b"\n"
+
+
+def load_object(data: bytes) -> dict[str, t.Any]:
+    """Read a JSON object. Raises :class:`DamagedRecord`."""
+    try:
+        value = json.loads(data.decode("utf-8"))
+    except (ValueError, RecursionError):
+        raise DamagedRecord("it is not JSON") from None
+    if not isinstance(value, dict):
+        raise DamagedRecord("it is not a JSON object")
+    return value

@@ -1,0 +1,71 @@
+# Copyright (c) 2026 The wuying.workspace authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A session: who it is, and the tokens that it is given. Values only, no I/O."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import sys
+import typing as t
+
+from .encoding import canonical_json
+
+TOKEN_LENGTH = 8192
+
+
+def fingerprint(token: str) -> str:
+    """Return the SHA-256 of a token in hex: what is kept and shown in a token's place."""
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def is_token(value: object) -> bool:
+    """Say whether a value has the shape of a login token: ASCII without white space, of bounded length."""
+    return (
+        isinstance(value, str)
+        and 0 < len(value) <= TOKEN_LENGTH
+        and value.isascii()
+        and value.isprintable()
+        and " " not in value
+    )
+
+
+class Session(t.NamedTuple):
+    """One end user on one client at one endpoint."""
+
+    endpoint: str
+    region_id: str
+    office_site_id: str
+    end_user_id: str
+    client_id: str
+    directory_id: str | None = None
+    session_id: str | None = None
+
+    def identity(self) -> dict[str, str]:
+        """Return what names the session, without the optional parts that are not given."""
+        return {name: value for name, value in self._asdict().items() if value is not None}
+
+    @property
+    def key(self) -> str:
+        """The SHA-256, in hex, of the identity as canonical JSON."""
+        return _key(self)
+
+
+@functools.lru_cache(maxsize=256)
+def _key(session: Session) -> str:
+    return fingerprint(canonical_json(session.identity()))
+
+
+def load_session(identity: object) -> Session | None:
+    """Read what :meth:`Session.identity` gave, None where it has not the shape of one."""
+    if not isinstance(identity, dict) or not all(
+        isinstance(part, str) for part in identity.values()
+    ):
+        return None
+    try:
+        # Interned, since the sessions of a fleet have most parts of their identities in common.
+        return Session(**{name: sys.intern(value) for name, value in identity.items()})
+    except TypeError:
+        return None

@@ -1,0 +1,81 @@
+# Copyright (c) 2026 The wuying.workspace authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The options that modules share, as Ansible wants them declared. The lookup declares the same in its documentation."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible.module_utils.basic import env_fallback
+
+Spec = t.Dict[str, t.Dict[str, t.Any]]
+
+_SESSION_SPEC: Spec = {
+    "region_id": {"type": "str", "required": True},
+    "client_id": {"type": "str", "required": True},
+    "office_site_id": {"type": "str", "required": True},
+    "end_user_id": {"type": "str", "required": True},
+    "directory_id": {"type": "str"},
+    "session_id": {"type": "str"},
+    "endpoint": {"type": "str"},
+    "validity": {"type": "int", "default": 900},
+    "refresh_before": {"type": "int", "default": 300},
+}
+_STORE_SPEC: Spec = {
+    "store": {"type": "str", "fallback": (env_fallback, ["WUYING_TOKEN_STORE"])},
+    "store_username": {
+        "type": "str",
+        "fallback": (env_fallback, ["WUYING_TOKEN_STORE_USERNAME"]),
+    },
+    "store_password": {
+        "type": "str",
+        "no_log": True,
+        "fallback": (env_fallback, ["WUYING_TOKEN_STORE_PASSWORD"]),
+    },
+    "store_ca_path": {"type": "path"},
+    "store_key": {
+        "type": "list",
+        "elements": "str",
+        "no_log": True,
+        "fallback": (env_fallback, ["WUYING_TOKEN_STORE_KEY"]),
+    },
+}
+SERVICE_SPEC: Spec = {
+    "auth_method": {
+        "type": "str",
+        "default": "access_key",
+        "choices": ["access_key", "provider_chain", "anonymous"],
+    },
+    "access_key_id": {"type": "str"},
+    "access_key_secret": {"type": "str", "no_log": True},
+    "security_token": {"type": "str", "no_log": True},
+    "signature_version": {"type": "str", "default": "v3", "choices": ["v3", "v1"]},
+    "timeout": {"type": "float", "default": 10.0},
+    "retries": {"type": "int", "default": 3},
+    "deadline": {"type": "float", "default": 60.0},
+    "validate_certs": {"type": "bool", "default": True},
+    "ca_path": {"type": "path"},
+    "proxy": {"type": "str"},
+}
+IDENTITY = (
+    "region_id",
+    "client_id",
+    "office_site_id",
+    "end_user_id",
+    "directory_id",
+    "session_id",
+    "endpoint",
+)
+"""The options that name a session."""
+
+
+def argument_spec(*, one_session: bool = True) -> Spec:
+    """Return the argument spec of the options that all modules share; only with ``one_session`` they must name one."""
+    specs = (_SESSION_SPEC, _STORE_SPEC, SERVICE_SPEC)
+    spec = {name: dict(option) for each in specs for name, option in each.items()}
+    if not one_session:
+        for option in spec.values():
+            option.pop("required", None)
+    return spec

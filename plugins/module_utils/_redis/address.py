@@ -1,0 +1,128 @@
+# Copyright (c) 2026 The wuying.workspace authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The address of a Redis server, cluster, or group that Sentinels watch. No I/O, and no package is needed for it."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import typing as t
+
+from .._model.exceptions import OptionError
+
+Host = t.Tuple[str, int]
+
+SERVER, SOCKET, CLUSTER, SENTINEL = "server", "socket", "cluster", "sentinel"
+_PORT = 6379
+_SENTINEL_PORT = 26379
+_SCHEMES = {
+    "redis": (SERVER, False),
+    "rediss": (SERVER, True),
+    "unix": (SOCKET, False),
+    "redis+cluster": (CLUSTER, False),
+    "rediss+cluster": (CLUSTER, True),
+    "redis+sentinel": (SENTINEL, False),
+    "rediss+sentinel": (SENTINEL, True),
+}
+_HOST = re.compile(
+    r"(?P<name>[A-Za-z0-9._-]{1,253}|\[(?P<ipv6>[0-9A-Fa-f:.]+)\])(?::(?P<port>[0-9]{1,5}))?"
+)
+_DATABASE = re.compile(r"[0-9]{1,5}")
+_SERVICE = re.compile(r"[A-Za-z0-9._-]+")
+
+
+class Address(t.NamedTuple):
+    """Where Redis is. ``hosts`` are the server, the nodes that know the cluster, or the Sentinels; ``service`` is what these call it."""
+
+    kind: str
+    tls: bool = False
+    hosts: tuple[Host, ...] = ()
+    path: str | None = None
+    service: str | None = None
+    db: int = 0
+
+    def __str__(self) -> str:
+        """Return what to call it in a message."""
+        if self.path is not None:
+            return self.path
+        hosts = ", ".join(
+            f"[{name}]:{port}" if ":" in name else f"{name}:{port}" for name, port in self.hosts
+        )
+        return hosts if self.service is None else f"{self.service} of {hosts}"
+
+
+def parse_address(text: str) -> Address:
+    """Read an address. Raises :class:`OptionError`, which does not repeat it: there may be a password in it."""
+    scheme, _separator, rest = text.partition("://")
+    if scheme not in _SCHEMES:
+        raise OptionError(
+            "store must be the absolute path of a directory, the address of a Redis server (redis://, rediss://, "
+            "unix://, redis+cluster://, redis+sentinel://), or 'none'."
+        )
+    if "@" in rest:
+        raise OptionError(
+            "store must have no user name or password in it: use store_username and store_password."
+        )
+    if "?" in rest or "#" in rest:
+        raise OptionError("store must have no query and no fragment in it.")
+    kind, tls = _SCHEMES[scheme]
+    if kind == SOCKET:
+        return _parse_socket(rest)
+    names, _slash, path = rest.partition("/")
+    if kind == SENTINEL:
+        return _parse_sentinel(names, path, tls)
+    hosts = tuple(_parse_host(name, _PORT) for name in names.split(","))
+    if kind == CLUSTER:
+        if path not in ("", "0"):
+            raise OptionError("store must name no database of a Redis cluster, which has only one.")
+        return Address(kind, tls, hosts)
+    if len(hosts) > 1:
+        raise OptionError(
+            "store must name a single Redis server, or use redis+cluster:// or redis+sentinel://."
+        )
+    return Address(kind, tls, hosts, db=_parse_database(path))
+
+
+def _parse_socket(path: str) -> Address:
+    if not path.startswith("/") or not path.isprintable():
+        raise OptionError("store must have the absolute path of a socket after unix://.")
+    return Address(SOCKET, path=path)
+
+
+def _parse_sentinel(names: str, path: str, tls: bool) -> Address:
+    service, _slash, database = path.partition("/")
+    if not _SERVICE.fullmatch(service):
+        raise OptionError(
+            "store must name the Sentinels and what they call the server: redis+sentinel://HOST:PORT,HOST:PORT/SERVICE."
+        )
+    hosts = tuple(_parse_host(name, _SENTINEL_PORT) for name in names.split(","))
+    return Address(SENTINEL, tls, hosts, service=service, db=_parse_database(database))
+
+
+def _parse_host(text: str, port: int) -> Host:
+    match = _HOST.fullmatch(text)
+    if match is None:
+        raise OptionError(
+            "store must name a Redis server as HOST or HOST:PORT, an IPv6 address in brackets."
+        )
+    name = match["name"]
+    if match["ipv6"] is not None:
+        try:
+            name = str(ipaddress.IPv6Address(match["ipv6"]))
+        except ValueError:
+            raise OptionError("store must have an IPv6 address in its brackets.") from None
+    if match["port"] is not None:
+        port = int(match["port"])
+    if not 0 < port < 65536:
+        raise OptionError("store must have a port from 1 to 65535.")
+    return name, port
+
+
+def _parse_database(text: str) -> int:
+    if text and not _DATABASE.fullmatch(text):
+        raise OptionError(
+            "store must have the number of a database, or nothing, after the Redis server."
+        )
+    return int(text or 0)

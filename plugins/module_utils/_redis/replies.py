@@ -1,0 +1,33 @@
+# Copyright (c) 2026 The wuying.workspace authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The shapes of what Redis answers: what has another one is by something else. Only files of the Redis store import this file."""
+
+from __future__ import annotations
+
+import typing as t
+
+
+class OddAnswer(Exception):
+    """No Redis server answers so to what it was asked."""
+
+
+def fields_of(answer: object, count: int) -> list[bytes | None]:
+    """Return so many fields of a hash, None for each that it has not. Raises :class:`OddAnswer`."""
+    if not isinstance(answer, list) or len(answer) != count:
+        raise OddAnswer
+    if not all(field is None or isinstance(field, bytes) for field in answer):
+        raise OddAnswer
+    return answer
+
+
+def names_of(answers: t.Iterable[object]) -> set[bytes]:
+    """Return the names of keys, of which the library makes one series. Raises :class:`OddAnswer`."""
+    try:
+        names = set(answers)
+    except (TypeError, ValueError):  # the library's, which takes the answers apart
+        raise OddAnswer from None
+    if all(isinstance(name, bytes) for name in names):
+        return t.cast(t.Set[bytes], names)
+    raise OddAnswer

@@ -1,0 +1,233 @@
+# Copyright (c) 2026 The wuying.workspace authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Records in Redis: shared by many hosts, locked by leases, and guarded against writers that come too late."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import random
+import re
+import time
+import typing as t
+
+from .._model.exceptions import LOCKED, LockTimeout, StoreError
+from .._model.record import Record
+from .._model.session import fingerprint
+from .._runtime.signals import signal_waits
+from .._store.base import Kept, Slot, Store
+from . import lease as leases
+from . import scripts
+from .batch import read_fields, read_hash, read_names
+from .connection import Link
+from .failures import FULL, READ_ONLY, UNAVAILABLE
+from .replication import Health
+
+if t.TYPE_CHECKING:
+    from .._model.note import Attempt
+    from .._store.encryption import Seal
+    from .address import Address
+
+LIFETIME = 30 * 86400.0
+"""For how many seconds a record is kept after its token has expired, and what was set aside or noted."""
+GONE = 86400.0
+"""For how many seconds it is remembered that a session was forgotten: longer than any task has for its exchange."""
+_RECORD = re.compile(rb"wuying\.workspace:\{([0-9a-f]{64})\}")
+_FIELDS = ("record", "note")
+_CHUNK = 500
+_FIRST_PAUSE = 0.04
+_LONGEST_PAUSE = 0.15
+
+
+class RedisStore(Store):
+    """Keeps each session in a hash that is named after the session's key: ``record``, its ``mark``, ``note`` and ``attempt``.
+
+    ``mark`` is the fingerprint of the record's token. Beside the hash, ``:lock`` names the holder of the lock, as long as its lease
+    runs, and ``:gone`` tells writers that are late that the session was forgotten.
+    """
+
+    def __init__(
+        self,
+        address: Address,
+        *,
+        username: str | None,
+        password: str | None,
+        ca_path: str | None,
+        deadline: float,
+        seal: Seal | None = None,
+    ) -> None:
+        super().__init__(str(address), seal)
+        self._link = Link(
+            address, username=username, password=password, ca_path=ca_path, deadline=deadline
+        )
+        self._health = Health(self._link, self.warnings.append)
+        self._leases = leases.Leases(self._renew)
+
+    def read(self, key: str) -> Kept:
+        return self._load(key, *read_hash(self._link, scripts.name(key), *_FIELDS))
+
+    def read_many(self, keys: t.Iterable[str]) -> t.Iterator[Kept | StoreError]:
+        waiting = iter(keys)
+        for chunk in iter(lambda: list(itertools.islice(waiting, _CHUNK)), []):
+            names = [scripts.name(key) for key in chunk]
+            for key, found in zip(chunk, read_fields(self._link, names, *_FIELDS)):
+                try:
+                    if isinstance(found, Exception):
+                        raise self._link.explain(found)
+                    yield self._load(key, *found)
+                except StoreError as error:
+                    yield error
+
+    def keys(self) -> t.Iterator[str]:
+        # All of them before the first, so that none comes twice, and a lost connection does no harm.
+        for name in read_names(self._link, scripts.PREFIX):
+            match = _RECORD.fullmatch(name)
+            if match:
+                yield match[1].decode("ascii")
+
+    @contextlib.contextmanager
+    def lock(self, key: str, deadline: float) -> t.Iterator[Slot]:
+        held = _Held(self, self._link, self._health, key, deadline)
+        held.wait()
+        with self._leases.renewed(key, held.owner):
+            try:
+                self._health.look(scripts.name(key))
+                yield held
+            finally:
+                held.release()
+
+    def close(self) -> None:
+        self._leases.close()
+        self._link.close()
+
+    def _renew(self, key: str, owner: str) -> None:
+        self._link.call(
+            scripts.call(key, scripts.RENEW, owner, _milliseconds(leases.LEASE)), retries=0
+        )
+
+    def _load(self, key: str, data: bytes | None, note: bytes | None) -> Kept:
+        if note is None:
+            return self.load_kept(data, None, key)
+        from .._model.note import load_attempt  # here, since hardly any reader meets a note
+
+        return self.load_kept(data, load_attempt(note), key)
+
+
+class _Held(Slot):
+    """A session's hash under its lock."""
+
+    def __init__(
+        self, store: RedisStore, link: Link, health: Health, key: str, deadline: float
+    ) -> None:
+        self.owner = os.urandom(16).hex()
+        self._store = store
+        self._link = link
+        self._health = health
+        self._key = key
+        self._deadline = deadline
+        self._found: tuple[bytes | None, bytes | None] | None = None
+        self._mark: bytes | str = ""
+        self._gone: bytes | str = ""
+        self._attempt = ""
+
+    def wait(self) -> None:
+        """Take the lock, as soon as it is free."""
+        pause = _FIRST_PAUSE
+        while True:
+            taken, *found = (
+                self._run(scripts.TAKE, self.owner, _milliseconds(leases.LEASE)) + [None] * 4
+            )
+            if taken:
+                self._found = (found[0], found[1])
+                self._mark, self._gone = found[2] or "", found[3] or ""
+                return
+            remaining = self._deadline - time.monotonic()
+            if remaining <= 0 or signal_waits():
+                raise LockTimeout(LOCKED)
+            time.sleep(min(remaining, pause * random.uniform(0.5, 1.5)))  # noqa: S311
+            pause = min(1.2 * pause, _LONGEST_PAUSE)
+
+    def release(self) -> None:
+        """Give the lock back; where that cannot be told, its lease runs out."""
+        with contextlib.suppress(StoreError):
+            self._run(scripts.RELEASE, self.owner)
+
+    def read(self) -> Kept:
+        if self._found is None:
+            return self._store.read(self._key)
+        return self._store._load(self._key, *self._found)
+
+    def set_aside(self) -> str:
+        aside = f"{scripts.name(self._key)}:damaged-{time.time_ns()}"
+        self._write(scripts.SET_ASIDE, self.owner, _milliseconds(LIFETIME), third=aside)
+        self._mark = ""
+        return aside
+
+    def begin(self, attempt: Attempt) -> None:
+        self._attempt = attempt.id
+        self._write(
+            scripts.BEGIN,
+            self.owner,
+            self._mark,
+            attempt.dump(),
+            attempt.id,
+            _milliseconds(LIFETIME),
+        )
+
+    def keep(self, record: Record) -> None:
+        mark = fingerprint(record.login_token)
+        lifetime = _milliseconds(max(record.expires_at - time.time(), 0) + LIFETIME)
+        data = self._store.dump_record(record)
+        self._insist(scripts.KEEP, self._gone, self._mark, mark, data, lifetime, self._attempt)
+        self._mark = mark
+        self._health.wait_for_replica(scripts.name(self._key), lifetime)
+
+    def fail(self, attempt: Attempt) -> None:
+        self._write(scripts.FAIL, attempt.dump(), attempt.id, even_if_full=True)
+
+    def reseal(self, record: Record) -> None:
+        self._write(scripts.RESEAL, self.owner, self._mark, self._store.dump_record(record))
+
+    def forget(self) -> bool:
+        gone = os.urandom(16).hex()
+        there = self._write(
+            scripts.FORGET, self.owner, gone, _milliseconds(GONE), even_if_full=True
+        )
+        self._mark, self._gone = "", f"{gone}{there}"
+        return bool(there)
+
+    def _insist(self, script: str, *arguments: t.Any) -> None:
+        """Write until the deadline what a token was spent for: a server may come back, or another take its place."""
+        while True:
+            try:
+                self._write(script, *arguments, even_if_full=True)
+                return
+            except StoreError as error:
+                passing = error.code in (UNAVAILABLE, READ_ONLY, FULL)
+                late = time.monotonic() + _LONGEST_PAUSE >= self._deadline
+                if not passing or late or signal_waits():
+                    raise
+            time.sleep(_LONGEST_PAUSE)
+
+    def _write(
+        self, script: str, *arguments: t.Any, third: str | None = None, even_if_full: bool = False
+    ) -> t.Any:
+        try:
+            answer = self._run(script, *arguments, third=third)
+        except StoreError as error:
+            if not even_if_full or error.code != FULL:
+                raise
+            answer = self._run(script, *arguments, third=third, even_if_full=True)
+        self._found = None
+        scripts.raise_refusal(answer)
+        return answer
+
+    def _run(self, script: str, *arguments: t.Any, **settings: t.Any) -> t.Any:
+        return self._link.call(scripts.call(self._key, script, *arguments, **settings))
+
+
+def _milliseconds(seconds: float) -> int:
+    return int(seconds * 1000)

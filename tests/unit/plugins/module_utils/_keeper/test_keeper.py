@@ -1,0 +1,701 @@
+# Copyright (c) 2026 The wuying.workspace authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The promise of the keeper, row by row, over a real store and a real emulator."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision import Ask, Outcome
+from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import (
+    LockTimeout,
+    LoginRequired,
+    OptionError,
+    ServiceError,
+    StoreError,
+    WuyingError,
+)
+from ansible_collections.wuying.workspace.plugins.module_utils._model.note import begin
+from ansible_collections.wuying.workspace.plugins.module_utils._model.session import fingerprint
+from ansible_collections.wuying.workspace.plugins.module_utils._store.base import Kept, NoStore
+from ansible_collections.wuying.workspace.plugins.module_utils._store.directory import (
+    DirectoryStore,
+)
+from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.house import (
+    House,
+    file_of,
+    leave_note,
+    put,
+    read_file,
+    write_file,
+)
+
+# No record
+
+
+def test_nothing_kept_and_nothing_passed_is_an_error_that_asks_for_a_token(house: House) -> None:
+    with pytest.raises(LoginRequired, match="pass login_token once") as caught:
+        house.ask()
+    assert caught.value.code == "NoLoginToken"
+    assert house.requests() == 0
+
+
+def test_nothing_kept_and_a_token_passed_exchanges_it_and_keeps_the_answer(house: House) -> None:
+    token = house.emulator.issue()
+    outcome = house.ask(token)
+    assert outcome.changed
+    assert outcome.record is not None
+    assert outcome.record.login_token != token
+    assert house.kept().record == outcome.record
+    assert house.emulator.journal()["entries"][0]["used"] == fingerprint(token)[:12]
+
+
+# A current record
+
+
+@pytest.mark.parametrize("known", ["nothing", "the record's token", "a used-up token"])
+def test_a_current_record_is_served_without_a_request(house: House, known: str) -> None:
+    record = house.have("current")
+    passed = {"nothing": None, "the record's token": record.login_token}.get(known, "v1first")
+    outcome = house.ask(passed)
+    assert outcome == (False, record, record, None)
+    assert house.requests() == 0
+
+
+def test_a_current_record_is_served_without_a_lock(house: House, store_path: Path) -> None:
+    record = house.have("current")
+    with house.store.lock(house.session.key, time.monotonic() + 10):
+        assert house.ask().record == record
+
+
+# A stale record
+
+
+@pytest.mark.parametrize("passed", [None, "v1first"])
+def test_a_stale_record_has_its_own_token_exchanged(house: House, passed: str | None) -> None:
+    record = house.have("stale")
+    outcome = house.ask(passed)
+    assert outcome.changed
+    assert house.kept().record == outcome.record != record
+    entries = house.emulator.journal()["entries"]
+    assert [entry["used"] for entry in entries] == [fingerprint(record.login_token)[:12]]
+
+
+def test_a_stale_record_is_served_with_a_warning_at_a_transient_fault(house: House) -> None:
+    record = house.have("stale")
+    house.emulator.fault("status", status=503, code="ServiceUnavailable")
+    outcome = house.ask()
+    assert outcome == (False, record, record, None)
+    assert "could not be exchanged" in house.warnings[0]
+    assert "ServiceUnavailable" in house.warnings[0]
+
+
+def test_a_stale_record_that_is_refused_fails_and_is_ended(house: House) -> None:
+    record = house.have("stale")
+    house.emulator.fault("error", code="InvalidLoginToken", status=400)
+    with pytest.raises(LoginRequired, match="must log in again") as caught:
+        house.ask()
+    assert caught.value.code == "InvalidLoginToken"
+    assert caught.value.http_status == 400
+    assert house.kept().record == record.as_ended("InvalidLoginToken")
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "advice"),
+    [
+        ("SignatureDoesNotMatch", 400, "access key"),
+        ("Forbidden.RAM", 403, "ecd:RefreshLoginToken"),
+        ("InvalidAction.NotFound", 404, "endpoint"),
+    ],
+)
+def test_a_stale_record_fails_at_a_fault_of_credentials_permission_or_endpoint(
+    house: House, code: str, status: int, advice: str
+) -> None:
+    record = house.have("stale")
+    house.emulator.fault("error", code=code, status=status)
+    with pytest.raises(ServiceError, match=advice) as caught:
+        house.ask()
+    assert (caught.value.code, caught.value.retryable) == (code, False)
+    assert house.kept().record == record
+
+
+# An expired record
+
+
+def test_an_expired_record_has_its_token_exchanged(house: House) -> None:
+    record = house.have("expired")
+    outcome = house.ask()
+    assert outcome.changed
+    assert outcome.before == record
+
+
+def test_an_expired_record_fails_retryably_at_a_transient_fault(house: House) -> None:
+    house.have("expired")
+    house.emulator.fault("throttle", retry_after=None)
+    with pytest.raises(WuyingError) as caught:
+        house.ask()
+    assert caught.value.retryable
+    assert not house.warnings
+
+
+def test_an_expired_record_that_is_refused_fails_for_the_user_to_log_in_again(
+    house: House,
+) -> None:
+    house.have("expired")
+    house.emulator.fault("error", code="InvalidLoginToken", status=400)
+    with pytest.raises(LoginRequired, match="must log in again"):
+        house.ask()
+
+
+# An ended record
+
+
+@pytest.mark.parametrize("passed", [None, "v1first"])
+def test_an_ended_record_fails_at_once(house: House, passed: str | None) -> None:
+    house.have("ended")
+    with pytest.raises(LoginRequired, match="must log in again") as caught:
+        house.ask(passed)
+    assert caught.value.code == "SessionEnded"
+    assert house.requests() == 0
+
+
+# A token that the record does not know
+
+
+@pytest.mark.parametrize("state", ["current", "stale", "expired", "ended"])
+def test_an_unknown_token_is_exchanged_at_once_and_joins_the_lineage(
+    house: House, state: str
+) -> None:
+    record = house.have(state)
+    token = house.emulator.issue()
+    outcome = house.ask(token)
+    assert outcome.changed
+    assert outcome.record is not None
+    assert outcome.record.knows(token)
+    assert outcome.record.knows(record.login_token)
+    assert outcome.record.ended is None
+    assert house.requests() == 1
+    assert not house.ask(token).changed
+
+
+@pytest.mark.parametrize("code", ["InvalidLoginToken", "ServiceUnavailable", "Forbidden.RAM"])
+def test_an_unknown_token_that_fails_leaves_the_record_as_it_was(house: House, code: str) -> None:
+    record = house.have("current")
+    house.emulator.fault("error", code=code, status=400)
+    with pytest.raises(WuyingError):
+        house.ask(house.emulator.issue())
+    assert house.kept().record == record
+    assert house.ask().record == record
+
+
+# Force
+
+
+@pytest.mark.parametrize("state", ["current", "stale", "expired", "ended"])
+@pytest.mark.parametrize("passed", [None, "v1first"])
+def test_force_exchanges_the_records_token_whatever_its_state(
+    house: House, state: str, passed: str | None
+) -> None:
+    record = house.have(state)
+    assert house.ask(passed, force=True).changed
+    entries = house.emulator.journal()["entries"]
+    assert [entry["used"] for entry in entries] == [fingerprint(record.login_token)[:12]]
+
+
+def test_force_with_an_unknown_token_exchanges_that_token(house: House) -> None:
+    house.have("current")
+    token = house.emulator.issue()
+    assert house.ask(token, force=True).changed
+    assert house.emulator.journal()["entries"][0]["used"] == fingerprint(token)[:12]
+
+
+def test_force_fails_at_a_transient_fault_and_leaves_the_record(house: House) -> None:
+    record = house.have("current")
+    house.emulator.fault("throttle", retry_after=None)
+    with pytest.raises(WuyingError):
+        house.ask(force=True)
+    assert house.kept().record == record
+
+
+# Absent
+
+
+def test_absent_forgets_the_record_and_sends_nothing(house: House) -> None:
+    house.have("current")
+    assert house.keeper().forget(house.session.key).changed
+    assert house.kept().record is None
+    assert not house.keeper().forget(house.session.key).changed
+    assert house.requests() == 0
+
+
+def test_absent_creates_nothing_where_there_is_nothing(house: House, store_path: Path) -> None:
+    assert not house.keeper().forget(house.session.key).changed
+    assert not store_path.exists()
+
+
+# No store
+
+
+def test_without_a_store_each_task_exchanges_the_token_it_is_given(house: House) -> None:
+    house.store = NoStore()
+    token = house.emulator.issue()
+    first, second = house.ask(token), house.ask(token)
+    assert first.changed
+    assert second.changed
+    assert house.requests() == 2
+
+
+def test_without_a_store_a_token_is_required(house: House) -> None:
+    house.store = NoStore()
+    with pytest.raises(LoginRequired, match="login_token"):
+        house.ask()
+
+
+# Check mode
+
+
+@pytest.mark.parametrize(
+    ("state", "changed", "shown"),
+    [("current", False, True), ("stale", True, True), ("expired", True, False)],
+)
+def test_check_mode_predicts_and_shows_the_token_only_where_it_lives(
+    house: House, state: str, changed: bool, shown: bool
+) -> None:
+    record = house.have(state)
+    outcome = house.predict()
+    assert outcome.changed is changed
+    assert outcome.record == (record if shown else None)
+    assert house.requests() == 0
+    assert house.kept().record == record
+
+
+def test_check_mode_predicts_the_exchange_of_an_unknown_token(house: House) -> None:
+    house.have("current")
+    assert house.predict(house.emulator.issue()) == (True, house.kept().record, None, None)
+
+
+def test_check_mode_fails_where_the_task_would(house: House) -> None:
+    with pytest.raises(LoginRequired):
+        house.predict()
+    house.have("ended")
+    with pytest.raises(LoginRequired):
+        house.predict()
+
+
+def test_check_mode_creates_nothing(house: House, store_path: Path) -> None:
+    assert house.predict("v1first").changed
+    assert not house.keeper().forget(house.session.key, check=True).changed
+    assert not store_path.exists()
+
+
+def test_check_mode_leaves_a_damaged_record_where_it_is(house: House, store_path: Path) -> None:
+    house.have("current")
+    path = file_of(store_path, house.session)
+    path.write_text("{")
+    assert house.predict("v1first").changed
+    assert path.read_text() == "{"
+    assert "would be set aside" in house.warnings[0]
+
+
+# Below the table: expiry
+
+
+def test_a_token_expires_a_validity_after_the_time_before_the_request(house: House) -> None:
+    before = time.time()
+    house.emulator.fault("drip", interval=0.002, carried_out=True)
+    record = house.ask(house.emulator.issue(), validity=1000).record
+    assert record is not None
+    assert record.expires_at == record.obtained_at + 1000
+    assert before <= record.obtained_at <= before + 0.25
+    assert time.time() > before + 0.3
+
+
+def test_another_validity_does_not_change_a_record(house: House) -> None:
+    record = house.have("current")
+    assert house.ask(validity=28800).record == record
+
+
+def test_refresh_before_counts_as_at_most_half_of_the_lifetime(house: House) -> None:
+    house.have("current")
+    assert not house.ask(refresh_before=100000).changed
+    house.have("stale")
+    assert house.ask(refresh_before=100000).changed
+
+
+def test_a_record_from_the_future_is_stale(house: House) -> None:
+    record = house.have("current")
+    keeper = house.keeper()
+    keeper._clock = lambda: record.obtained_at - 59
+    assert not keeper.ensure(Ask(house.session), house.warnings.append).changed
+    keeper._clock = lambda: record.obtained_at - 61
+    assert keeper.ensure(Ask(house.session), house.warnings.append).changed
+
+
+# Below the table: one exchange at a time, its outcome shared
+
+
+def _together(house: House, count: int, **options: t.Any) -> list[t.Any]:
+    """Have many threads ask at once; return what each got."""
+    barrier = threading.Barrier(count)
+    results: list[t.Any] = []
+
+    def ask() -> None:
+        keeper = house.keeper(retries=1)
+        barrier.wait()
+        try:
+            results.append(keeper.ensure(Ask(house.session, **options), house.warnings.append))
+        except WuyingError as error:
+            results.append(error)
+
+    threads = [threading.Thread(target=ask) for _turn in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    return results
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_many_who_ask_at_once_share_one_exchange(house: House, force: bool) -> None:
+    house.have("current" if force else "stale")
+    house.emulator.fault("drip", interval=0.003, carried_out=True)
+    outcomes = _together(house, 16, force=force)
+    assert house.emulator.journal()["exchanges"] == 1
+    assert len({outcome.record.login_token for outcome in outcomes}) == 1
+    assert sum(outcome.changed for outcome in outcomes) == 1
+
+
+def test_many_who_pass_the_same_new_token_share_one_exchange(house: House) -> None:
+    token = house.emulator.issue()
+    house.emulator.fault("drip", interval=0.003, carried_out=True)
+    outcomes = _together(house, 16, login_token=token)
+    assert house.emulator.journal()["exchanges"] == 1
+    assert sum(outcome.changed for outcome in outcomes) == 1
+
+
+def test_many_who_ask_a_failing_service_share_one_tasks_retries(house: House) -> None:
+    house.have("expired")
+    house.emulator.fault("status", status=503, code="ServiceUnavailable", count=None)
+    outcomes = _together(house, 16)
+    assert house.requests() <= 2
+    assert [outcome.code for outcome in outcomes] == ["ServiceUnavailable"] * 16
+
+
+def test_who_waited_to_force_an_ended_session_shares_the_refusal(house: House) -> None:
+    record = house.have("ended")
+    seen = house.kept().seen()
+    house.emulator.fault("error", code="InvalidLoginToken", status=400, count=None)
+    ask = Ask(house.session, force=True)
+    with pytest.raises(WuyingError, match="must log in again"):
+        house.ask(force=True)
+    with pytest.raises(WuyingError, match="must log in again") as caught:
+        house.keeper().renew(ask, seen, house.warnings.append)
+    assert caught.value.code == "InvalidLoginToken"
+    assert house.requests() == 1
+    assert house.kept().record == record
+    with pytest.raises(LoginRequired) as ended:
+        house.ask()
+    assert ended.value.code == "SessionEnded"
+    assert house.requests() == 1
+
+
+def test_who_asks_after_a_failure_has_a_try_of_its_own(house: House) -> None:
+    house.have("expired")
+    house.emulator.fault("status", status=503, code="ServiceUnavailable")
+    with pytest.raises(WuyingError):
+        house.ask()
+    assert house.ask().changed
+
+
+def test_who_goes_another_way_does_not_share_a_failure(house: House) -> None:
+    house.have("expired")
+    seen = house.kept()
+    house.emulator.fault("error", code="Forbidden.RAM", status=403)
+    with pytest.raises(WuyingError):
+        house.ask()
+    keeper = house.keeper(way="other credentials")
+    with house.store.lock(house.session.key, time.monotonic() + 10) as slot:
+        assert keeper._renew_locked(Ask(house.session), seen.seen(), slot, print).changed
+
+
+def test_who_waits_longer_than_the_deadline_is_served_a_living_token(house: House) -> None:
+    record = house.have("stale")
+    with house.store.lock(house.session.key, time.monotonic() + 10):
+        outcome = house.keeper(seconds=0.2).ensure(Ask(house.session), house.warnings.append)
+    assert outcome.record == record
+    assert "deadline" in house.warnings[0]
+
+
+def test_who_waits_longer_than_the_deadline_for_no_living_token_fails(house: House) -> None:
+    house.have("expired")
+    with house.store.lock(house.session.key, time.monotonic() + 10):
+        with pytest.raises(WuyingError) as caught:
+            house.keeper(seconds=0.2).ensure(Ask(house.session), house.warnings.append)
+    assert (caught.value.code, caught.value.retryable) == ("DeadlineExceeded", True)
+
+
+def test_who_waited_in_vain_is_served_what_is_kept_by_then(house: House, store_path: Path) -> None:
+    older = house.have("stale")
+    newer = older._replace(login_token="v1newer")
+    reads: list[Kept] = []
+
+    class Slow(DirectoryStore):
+        def read(self, key: str) -> Kept:
+            reads.append(super().read(key))
+            if len(reads) == 1:
+                put(DirectoryStore(str(store_path)), newer)
+            return reads[-1]
+
+        def lock(self, key: str, deadline: float) -> t.NoReturn:
+            raise LockTimeout("It took too long.")
+
+    house.store = Slow(str(store_path))
+    assert house.keeper().ensure(Ask(house.session), house.warnings.append).record == newer
+
+
+def test_who_finds_a_note_needs_no_credentials_before_an_exchange_is_due(house: House) -> None:
+    record = house.have("current")
+    with house.store.lock(house.session.key, time.monotonic() + 10) as slot:
+        slot.begin(begin(None, record.login_token, "a test"))
+        keeper = house.keeper()
+        keeper._connect = _no_credentials
+        results: list[Outcome] = []
+        thread = threading.Thread(
+            target=lambda: results.append(keeper.ensure(Ask(house.session), house.warnings.append))
+        )
+        thread.start()
+        time.sleep(0.1)
+        slot.keep(record)
+    thread.join(20)
+    assert results == [Outcome(False, record, record)]
+
+
+def _no_credentials() -> t.NoReturn:
+    raise OptionError("There are no credentials.")
+
+
+# Below the table: the note
+
+
+def test_the_note_is_there_while_the_request_is_on_its_way_and_gone_afterwards(
+    house: House,
+) -> None:
+    record = house.have("stale")
+    house.emulator.fault("drip", interval=0.003, carried_out=True)
+    thread = threading.Thread(target=house.ask)
+    thread.start()
+    end = time.monotonic() + 20
+    while not house.kept().doubts(record.login_token):
+        assert time.monotonic() < end
+    thread.join(20)
+    assert house.kept().attempt is None
+
+
+def test_a_note_whose_writer_is_gone_has_a_current_token_exchanged_again(house: House) -> None:
+    record = house.have("current")
+    leave_note(house.store, house.session, record.login_token)
+    assert house.ask().changed
+    assert house.requests() == 1
+
+
+def test_a_note_whose_writer_is_gone_and_a_refusal_say_that_the_outcome_is_unknown(
+    house: House,
+) -> None:
+    record = house.have("current")
+    leave_note(house.store, house.session, record.login_token)
+    house.emulator.fault("error", code="InvalidLoginToken", status=400)
+    for _turn in range(2):
+        with pytest.raises(LoginRequired, match="log in again") as caught:
+            house.ask()
+        assert caught.value.code == "OutcomeUnknown"
+    assert house.requests() == 1
+
+
+def test_a_note_about_a_passed_token_says_the_same_and_spares_the_record(house: House) -> None:
+    record = house.have("current")
+    token = house.emulator.issue()
+    leave_note(house.store, house.session, token)
+    assert house.ask().record == record
+    house.emulator.fault("error", code="InvalidLoginToken", status=400)
+    with pytest.raises(LoginRequired) as caught:
+        house.ask(token)
+    assert caught.value.code == "OutcomeUnknown"
+    assert house.ask().record == record
+
+
+def test_doubt_about_the_records_token_outlives_the_failure_of_another_token(
+    house: House,
+) -> None:
+    record = house.have("current")
+    leave_note(house.store, house.session, record.login_token)
+    house.emulator.fault("error", code="InvalidLoginToken", status=400)
+    with pytest.raises(LoginRequired):
+        house.ask(house.emulator.issue())
+    assert house.ask().changed
+
+
+def test_a_note_of_many_doubts_doubts_every_token(house: House) -> None:
+    record = house.have("current")
+    for number in range(20):
+        leave_note(house.store, house.session, f"v1{number}")
+        assert house.kept().doubts("v10")
+    assert house.kept().doubts(record.login_token)
+
+
+def test_an_answer_that_never_came_leaves_the_outcome_unknown(rotating_house: House) -> None:
+    house = rotating_house
+    house.have("expired")
+    house.emulator.fault("reset", carried_out=True)
+    with pytest.raises(WuyingError) as lost:
+        house.ask()
+    assert (lost.value.code, lost.value.retryable) == ("ConnectionLost", True)
+    with pytest.raises(LoginRequired) as caught:
+        house.ask()
+    assert caught.value.code == "OutcomeUnknown"
+
+
+def test_a_retry_that_is_refused_after_a_lost_answer_says_that_the_outcome_is_unknown(
+    rotating_house: House,
+) -> None:
+    house = rotating_house
+    house.have("stale")
+    house.emulator.fault("reset", carried_out=True)
+    with pytest.raises(LoginRequired) as caught:
+        house.ask(retries=1)
+    assert caught.value.code == "OutcomeUnknown"
+
+
+def test_a_service_that_does_not_rotate_recovers_from_a_lost_answer(house: House) -> None:
+    house.have("expired")
+    house.emulator.fault("reset", carried_out=True)
+    with pytest.raises(WuyingError):
+        house.ask()
+    assert house.ask().changed
+
+
+# Below the table: durable before told
+
+
+def test_a_store_that_cannot_reserve_space_costs_no_token(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(StoreError, match="No space left"):
+        house.ask(house.emulator.issue())
+    assert house.requests() == 0
+    assert house.kept() == Kept()
+
+
+def test_a_token_that_cannot_be_kept_is_handed_out(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = house.have("stale")
+
+    pwrite = os.pwrite
+
+    def only_notes(file: int, data: bytes, offset: int) -> int:
+        if b'"note":' in data:
+            return pwrite(file, data, offset)
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "pwrite", only_notes)
+    outcome = house.ask()
+    assert outcome.record is not None
+    assert outcome.record.login_token != record.login_token
+    assert outcome.not_kept is not None
+    assert outcome.not_kept.code == "NotKept"
+    monkeypatch.undo()
+    assert house.kept().record == record
+    assert house.kept().doubts(record.login_token)
+
+
+# Below the table: endpoints, lineage
+
+
+def test_a_token_is_never_sent_to_another_endpoint(
+    house: House, start_emulator: t.Callable[..., t.Any]
+) -> None:
+    house.have("stale")
+    other = start_emulator()
+    house.session = house.session._replace(endpoint=other.url)
+    with pytest.raises(LoginRequired, match="Nothing is kept"):
+        house.ask()
+    assert other.journal()["requests"] == 0
+
+
+def test_a_playbook_that_passes_its_first_token_keeps_working_after_hundreds_of_exchanges(
+    house: House,
+) -> None:
+    mine, other = house.emulator.issue(), house.emulator.issue()
+    house.ask(mine)
+    house.ask(other)
+    for _turn in range(70):
+        house.ask(force=True)
+    record = house.kept().record
+    assert record is not None
+    assert fingerprint(mine) not in record.lineage
+    assert not house.ask(mine).changed
+    assert not house.ask(other).changed
+
+
+def test_the_lineage_is_bounded(house: House) -> None:
+    for _turn in range(18):
+        house.ask(house.emulator.issue())
+    for _turn in range(60):
+        house.ask(force=True)
+    record = house.kept().record
+    assert record is not None
+    assert len(record.lineage) == 64
+    assert len(record.passed) == 16
+
+
+# A damaged record
+
+
+@pytest.mark.parametrize(
+    "damage", [b"{", b"\xff\xfe", b"[]", b'{"format":1}', b'{"format":"1"}', b"[" * 100000]
+)
+def test_a_damaged_record_is_set_aside_and_counts_as_absent(
+    house: House, store_path: Path, damage: bytes
+) -> None:
+    house.have("current")
+    path = file_of(store_path, house.session)
+    path.write_bytes(damage)
+    with pytest.raises(LoginRequired, match="Nothing is kept"):
+        house.ask()
+    aside = list(store_path.glob("*.damaged-*"))
+    assert [file.read_bytes() for file in aside] == [damage]
+    assert str(aside[0]) in house.warnings[0]
+    assert house.ask(house.emulator.issue()).changed
+
+
+def test_another_sessions_record_is_set_aside(house: House, store_path: Path) -> None:
+    house.have("current")
+    mine = house.session
+    house.session = mine._replace(end_user_id="bob")
+    os.link(file_of(store_path, mine), file_of(store_path, house.session))
+    with pytest.raises(LoginRequired):
+        house.ask()
+    assert "belongs to another session" in house.warnings[0]
+
+
+def test_a_record_of_a_newer_format_is_an_error_and_stays(house: House, store_path: Path) -> None:
+    house.have("current")
+    path = file_of(store_path, house.session)
+    write_file(path, read_file(path).record.replace(b'"format":1', b'"format":2'))
+    with pytest.raises(StoreError, match="newer") as caught:
+        house.ask("v1other")
+    assert caught.value.code == "NewerFormat"
+    assert b'"format":2' in path.read_bytes()
+    assert house.requests() == 0

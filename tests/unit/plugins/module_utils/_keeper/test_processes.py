@@ -1,0 +1,377 @@
+# Copyright (c) 2026 The wuying.workspace authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The promise under many processes, and under processes that die."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import random
+import signal
+import time
+import typing as t
+from pathlib import Path
+from unittest import mock
+
+import pytest
+
+from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision import Ask
+from ansible_collections.wuying.workspace.plugins.module_utils._keeper.keeper import Keeper
+from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import (
+    LoginRequired,
+    WuyingError,
+)
+from ansible_collections.wuying.workspace.plugins.module_utils._model.record import Record
+from ansible_collections.wuying.workspace.plugins.module_utils._model.session import (
+    Session,
+    fingerprint,
+)
+from ansible_collections.wuying.workspace.plugins.module_utils._service.client import Service
+from ansible_collections.wuying.workspace.plugins.module_utils._service.response import Answer
+from ansible_collections.wuying.workspace.plugins.module_utils._store import two_slot_file as _pages
+from ansible_collections.wuying.workspace.plugins.module_utils._store.base import Kept, Slot
+from ansible_collections.wuying.workspace.plugins.module_utils._store.directory import (
+    DirectoryStore,
+)
+from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.house import (
+    House,
+)
+
+PROCESSES = 64
+FORK = multiprocessing.get_context("fork")
+
+
+class GatheringStore(DirectoryStore):
+    """A directory where nobody who has looked goes on before all have."""
+
+    def __init__(self, path: str, all_have_looked: t.Any) -> None:
+        super().__init__(path)
+        self._all_have_looked = all_have_looked
+
+    def read(self, key: str) -> Kept:
+        kept = super().read(key)
+        self._all_have_looked.wait(60)
+        return kept
+
+
+def ask_in_processes(house: House) -> list[tuple[str, str]]:
+    """Have 64 processes ask at the same instant; return what each got: a token, or an error's code."""
+    all_have_looked = FORK.Barrier(PROCESSES)
+    results: t.Any = FORK.Queue()
+
+    def ask() -> None:
+        house.store = GatheringStore(house.store.place, all_have_looked)
+        try:
+            outcome = house.keeper(retries=1).ensure(Ask(house.session), house.warnings.append)
+        except WuyingError as error:
+            results.put(("error", error.code))
+        else:
+            results.put(("token", outcome.record.login_token if outcome.record else ""))
+
+    processes = [FORK.Process(target=ask) for _turn in range(PROCESSES)]
+    for process in processes:
+        process.start()
+    got = [results.get(timeout=60) for _process in processes]
+    for process in processes:
+        process.join(60)
+    return got
+
+
+def test_64_processes_that_ask_for_one_stale_session_send_one_exchange(
+    rotating_house: House,
+) -> None:
+    rotating_house.have("stale")
+    got = ask_in_processes(rotating_house)
+    journal = rotating_house.emulator.journal()
+    assert (journal["requests"], journal["exchanges"]) == (1, 1)
+    record = rotating_house.kept().record
+    assert record is not None
+    assert got == [("token", record.login_token)] * PROCESSES
+
+
+def test_64_processes_that_ask_a_failing_service_send_one_tasks_retries(house: House) -> None:
+    house.have("expired")
+    house.emulator.fault("status", status=503, code="ServiceUnavailable", count=None)
+    assert ask_in_processes(house) == [("error", "ServiceUnavailable")] * PROCESSES
+    assert house.requests() <= 2
+
+
+class RecordingStore(DirectoryStore):
+    """A directory that remembers which tokens this process has kept."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.tokens: list[str] = []
+
+    @contextlib.contextmanager
+    def lock(self, key: str, deadline: float) -> t.Iterator[Slot]:
+        with super().lock(key, deadline) as slot:
+            keep = slot.keep
+
+            def keep_and_remember(record: Record) -> None:
+                keep(record)
+                self.tokens.append(record.login_token)
+
+            with mock.patch.object(slot, "keep", keep_and_remember):
+                yield slot
+
+
+class Span(t.NamedTuple):
+    """From when to when, by the clock of the host, a session's token was at the service."""
+
+    end_user_id: str
+    began: float
+    ended: float
+
+
+class RecordingService(Service):
+    """A service that remembers when this process has used it."""
+
+    spans: list[Span]
+
+    def exchange(self, session: Session, login_token: str, deadline: float) -> Answer:
+        began = time.monotonic()
+        try:
+            return super().exchange(session, login_token, deadline)
+        finally:
+            self.spans.append(Span(session.end_user_id, began, time.monotonic()))
+
+
+class Race(t.NamedTuple):
+    """What a process did in a race: the tokens that it was told and those that it kept, its errors, its exchanges."""
+
+    told: list[str]
+    kept: list[str]
+    errors: list[str]
+    spans: list[Span]
+
+
+RACERS = 8
+RACE_SECONDS = 2.0
+USERS = ("alice", "bob", "carol")
+ACTS = ("ask", "ask", "force", "force", "log in", "forget", "predict")
+
+
+def race(path: str, sessions: list[Session], logins: list[tuple[Session, str]], seed: int) -> Race:
+    """Ask, force, log in, forget and look, all mixed, for some seconds."""
+    store, chance = RecordingStore(path), random.Random(seed)
+    told: list[str] = []
+    errors: list[str] = []
+    end = time.monotonic() + RACE_SECONDS
+    service = RecordingService(None, timeout=20, retries=0)
+    service.spans = []
+    with service:
+        keeper = Keeper(store, lambda: service, way="", deadline=end + 40)
+        while time.monotonic() < end:
+            ask, act = Ask(chance.choice(sessions)), chance.choice(ACTS)
+            if act == "log in" and logins:
+                ask = Ask(*logins.pop())
+            kept = store.read(ask.session.key)
+            try:
+                if act == "forget":
+                    keeper.forget(ask.session.key)
+                    continue
+                if act == "predict":
+                    outcome = keeper.predict(ask, kept, errors.append)
+                else:
+                    outcome = keeper.ensure(ask._replace(force=act == "force"), errors.append)
+            except WuyingError as error:
+                errors.append(error.code)
+                continue
+            if outcome.not_kept is not None:
+                errors.append(outcome.not_kept.code)
+            elif outcome.record is not None:
+                told.append(outcome.record.login_token)
+        return Race(told, store.tokens, errors, service.spans)
+
+
+def test_processes_that_ask_force_log_in_and_forget_at_once_lose_and_mix_up_nothing(
+    rotating_house: House, store_path: Path
+) -> None:
+    house = rotating_house
+    sessions = [house.session._replace(end_user_id=name) for name in USERS]
+    identities = [session.identity() for session in sessions * RACERS * 2]
+    for identity in identities:
+        del identity["endpoint"]
+    issued = [
+        entry["login_token"] for entry in house.emulator.control("POST", "tokens", identities)
+    ]
+    logins = list(zip(sessions * RACERS * 2, issued))
+    house.emulator.fault("drip", interval=0, count=None)
+    results: t.Any = FORK.Queue()
+
+    def run(number: int) -> None:
+        try:
+            results.put(race(str(store_path), sessions, logins[number::RACERS], number))
+        except Exception as error:  # a traceback would be lost in the process
+            results.put(Race([], [], [repr(error)], []))
+
+    processes = [FORK.Process(target=run, args=(number,)) for number in range(RACERS)]
+    for process in processes:
+        process.start()
+    races = [results.get(timeout=60) for _process in processes]
+    for process in processes:
+        process.join(60)
+    # Nothing fails but to ask for a session that somebody has just forgotten.
+    assert {said for each in races for said in each.errors} <= {"NoLoginToken"}
+    kept = {token for each in races for token in each.kept}
+    told = {token for each in races for token in each.told}
+    assert told and told <= kept
+    # Nobody sent a token that was used up, and whatever the service gave was kept.
+    entries = house.emulator.journal()["entries"]
+    assert all(entry["exchanged"] and entry["status"] == 200 for entry in entries)
+    assert {entry["issued"] for entry in entries} == {fingerprint(token)[:12] for token in kept}
+    for session in sessions:
+        name = session.end_user_id
+        spans = sorted(span for each in races for span in each.spans if span.end_user_id == name)
+        assert len(spans) == sum(entry["end_user_id"] == name for entry in entries) > 1
+        assert all(one.ended <= other.began for one, other in zip(spans, spans[1:]))
+        found = house.store.read(session.key)
+        assert (found.damage, found.attempt) == (None, None)
+        assert found.record is None or found.record.login_token in kept
+        with house.store.lock(session.key, time.monotonic()) as slot:
+            assert slot.read() == found
+
+
+def run_and_die(
+    house: House, monkeypatch: pytest.MonkeyPatch, call: str, number: int, written: float
+) -> None:
+    """Ask in a process that is killed in a call, the first or the second of its name, with a part of its data written."""
+    module = os if hasattr(os, call) else _pages
+    real = getattr(module, call)
+    calls: list[object] = []
+
+    def die(file: int, *arguments: t.Any) -> t.Any:
+        calls.append(None)
+        if len(calls) < number:
+            return real(file, *arguments)
+        if arguments:
+            data, offset = arguments
+            real(file, data[: int(len(data) * written)], offset)
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, call, die)
+        process = FORK.Process(target=house.ask)
+        process.start()
+        process.join(60)
+    assert process.exitcode == -signal.SIGKILL
+
+
+# How much of the record was written when the process was killed: the answer is there, and not yet kept.
+TORN = [0, 0.3, 0.9]
+
+
+@pytest.mark.parametrize("written", TORN)
+def test_after_a_kill_before_the_answer_is_kept_the_next_task_says_that_the_outcome_is_unknown(
+    rotating_house: House, monkeypatch: pytest.MonkeyPatch, written: float
+) -> None:
+    record = rotating_house.have("stale")
+    run_and_die(rotating_house, monkeypatch, "pwrite", 2, written)
+    assert rotating_house.kept().record == record
+    with pytest.raises(LoginRequired, match="log in again") as caught:
+        rotating_house.ask()
+    assert caught.value.code == "OutcomeUnknown"
+    assert rotating_house.ask(rotating_house.emulator.issue()).changed
+
+
+@pytest.mark.parametrize("written", TORN)
+def test_after_the_same_kill_a_service_that_does_not_rotate_recovers_by_itself(
+    house: House, monkeypatch: pytest.MonkeyPatch, written: float
+) -> None:
+    record = house.have("stale")
+    run_and_die(house, monkeypatch, "pwrite", 2, written)
+    assert house.kept().record == record
+    assert house.ask().changed
+    assert house.kept().attempt is None
+
+
+def test_after_a_kill_when_the_answer_is_written_it_is_kept(
+    rotating_house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = rotating_house.have("stale")
+    run_and_die(rotating_house, monkeypatch, "_sync", 2, 0)
+    outcome = rotating_house.ask()
+    assert not outcome.changed
+    assert outcome.record != record
+    assert rotating_house.ask(force=True).changed
+
+
+@pytest.mark.parametrize("written", TORN)
+def test_after_a_kill_before_the_note_nothing_was_sent_and_nothing_is_doubted(
+    rotating_house: House, monkeypatch: pytest.MonkeyPatch, written: float
+) -> None:
+    record = rotating_house.have("current")
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            House,
+            "ask",
+            lambda house: house.keeper().ensure(
+                Ask(house.session, force=True), house.warnings.append
+            ),
+        )
+        run_and_die(rotating_house, monkeypatch, "pwrite", 1, written)
+    assert rotating_house.requests() == 0
+    assert rotating_house.ask() == (False, record, record, None)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM])
+def test_a_signal_waits_until_the_answer_is_kept(house: House, number: signal.Signals) -> None:
+    house.have("stale")
+    house.emulator.fault("drip", interval=0.005, carried_out=True)
+    process = FORK.Process(target=_ask_as_a_program, args=(house,))
+    process.start()
+    end = time.monotonic() + 20
+    while house.kept().attempt is None:
+        assert time.monotonic() < end
+    assert process.pid is not None
+    os.kill(process.pid, number)
+    process.join(30)
+    assert process.exitcode == (1 if number == signal.SIGINT else -number)
+    kept = house.kept()
+    assert kept.attempt is None
+    assert kept.record is not None
+    assert kept.record.state(time.time(), 300) == "current"
+
+
+def test_a_signal_ends_the_retries(house: House) -> None:
+    house.have("stale")
+    house.emulator.fault("throttle", retry_after=20000, count=None)
+    process = FORK.Process(target=_ask_as_a_program, args=(house,), kwargs={"retries": 5})
+    process.start()
+    end = time.monotonic() + 20
+    while not house.requests():
+        assert time.monotonic() < end
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGTERM)
+    process.join(10)
+    assert process.exitcode == -signal.SIGTERM
+    assert house.requests() == 1
+
+
+def _ask_as_a_program(house: House, retries: int = 0) -> None:
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGALRM):
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    house.keeper(seconds=60, retries=retries).ensure(Ask(house.session), house.warnings.append)
+
+
+def test_a_lock_is_gone_with_its_holder(house: House) -> None:
+    house.have("stale")
+    held = FORK.Event()
+
+    def hold() -> None:
+        with house.store.lock(house.session.key, time.monotonic() + 10):
+            held.set()
+            time.sleep(60)
+
+    process = FORK.Process(target=hold)
+    process.start()
+    assert held.wait(20)
+    process.kill()
+    process.join(20)
+    assert house.ask().changed

@@ -1,0 +1,299 @@
+# Copyright (c) 2026 The wuying.workspace authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A set of credentials has one origin, and is looked for only once it is needed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+import traceback
+import types
+import typing as t
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+
+from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import (
+    MissingLibraryError,
+    OptionError,
+    ServiceError,
+    WuyingError,
+)
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin import (
+    credentials as _credentials,
+)
+
+ID, SECRET, TOKEN = "LTAI5tExample", "sesame-secret", "sesame-security-token"
+OPTION_NAMES = {"access_key_id": ID, "access_key_secret": SECRET, "security_token": TOKEN}
+VARIABLES = {
+    "ALIBABA_CLOUD_ACCESS_KEY_ID": "LTAI5tFromEnvironment",
+    "ALIBABA_CLOUD_ACCESS_KEY_SECRET": "sesame-secret-of-environment",
+    "ALIBABA_CLOUD_SECURITY_TOKEN": "sesame-security-token-of-environment",
+}
+
+
+def find(seconds=30.0, **options):
+    """Find credentials as an exchange does."""
+    options = {"auth_method": "access_key", **options}
+    return _credentials.from_options(options.get)(time.monotonic() + seconds)
+
+
+def failure_of(kind, *arguments, **options):
+    """Return how credentials are not found, having seen that the error shows no secret."""
+    with pytest.raises(kind) as caught:
+        find(*arguments, **options)
+    shown = "".join(traceback.format_exception(kind, caught.value, None))
+    assert "sesame" not in shown + str(caught.value.as_result())
+    return caught.value
+
+
+@pytest.fixture(name="environment")
+def fixture_environment(monkeypatch):
+    """Set all three variables of the official tools."""
+    for name, value in VARIABLES.items():
+        monkeypatch.setenv(name, value)
+
+
+def test_options_give_credentials():
+    found = find(access_key_id=ID, access_key_secret=SECRET)
+    assert found == (ID, SECRET, None)
+
+
+def test_options_give_temporary_credentials():
+    assert find(**OPTION_NAMES) == (ID, SECRET, TOKEN)
+
+
+def test_without_options_the_environment_gives_credentials(environment):
+    assert find() == tuple(VARIABLES.values())
+
+
+def test_empty_options_count_as_none(environment):
+    found = find(access_key_id="", access_key_secret="", security_token="")
+    assert found == tuple(VARIABLES.values())
+
+
+def test_an_empty_security_token_counts_as_none(environment, monkeypatch):
+    monkeypatch.setenv("ALIBABA_CLOUD_SECURITY_TOKEN", "")
+    assert find()[2] is None
+
+
+def test_a_security_token_of_the_environment_never_joins_a_key_of_options(environment):
+    assert find(access_key_id=ID, access_key_secret=SECRET) == (ID, SECRET, None)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["access_key_id"],
+        ["access_key_secret"],
+        ["security_token"],
+        ["access_key_id", "security_token"],
+        ["access_key_secret", "security_token"],
+    ],
+    ids="+".join,
+)
+def test_half_a_set_of_options_is_an_error_that_the_environment_does_not_complete(
+    environment, given
+):
+    options = {"auth_method": "access_key", **{name: OPTION_NAMES[name] for name in given}}
+    with pytest.raises(OptionError, match="half a set") as caught:
+        _credentials.from_options(options.get)  # at once, not when an exchange is due
+    assert "access_key_id and access_key_secret" in caught.value.message
+    assert "sesame" not in caught.value.message
+
+
+@pytest.mark.parametrize("missing", ["ACCESS_KEY_ID", "ACCESS_KEY_SECRET"])
+def test_half_a_set_of_variables_is_an_error_once_credentials_are_needed(
+    environment, monkeypatch, missing
+):
+    monkeypatch.delenv(f"ALIBABA_CLOUD_{missing}")
+    _credentials.from_options({"auth_method": "access_key"}.get)
+    error = failure_of(OptionError)
+    assert error.code == "MissingCredentials"
+    assert f"ALIBABA_CLOUD_{missing}" in error.message
+
+
+def test_no_credentials_at_all_are_an_error_once_they_are_needed():
+    _credentials.from_options({"auth_method": "access_key"}.get)
+    error = failure_of(OptionError)
+    assert (error.code, error.retryable) == ("MissingCredentials", False)
+    assert "access_key_id" in error.message
+    assert "ALIBABA_CLOUD_ACCESS_KEY_ID" in error.message
+
+
+@pytest.mark.parametrize("name", OPTION_NAMES)
+@pytest.mark.parametrize(
+    "flaw", ["sesame\n", " sesame", "ses ame", "sesame\r\nX-Header: x", "sésame", "sesame\0"]
+)
+def test_what_cannot_be_a_part_of_credentials_is_an_error(name, flaw):
+    error = failure_of(OptionError, **{**OPTION_NAMES, name: flaw})
+    assert error.code == "InvalidOption"
+
+
+def test_anonymous_needs_no_credentials_and_ignores_all(environment):
+    assert find(auth_method="anonymous", **OPTION_NAMES) is None
+
+
+# The provider chain of Alibaba Cloud's own package
+
+
+@pytest.fixture(name="provide")
+def fixture_provide(monkeypatch):
+    """Return a function that puts a package in place whose client runs a function."""
+
+    def provide(get_credential):
+        package: t.Any = types.ModuleType("alibabacloud_credentials")
+        client: t.Any = types.ModuleType("alibabacloud_credentials.client")
+        client.Client = lambda: types.SimpleNamespace(get_credential=get_credential)
+        package.client = client
+        monkeypatch.setitem(sys.modules, "alibabacloud_credentials", package)
+        monkeypatch.setitem(sys.modules, "alibabacloud_credentials.client", client)
+
+    return provide
+
+
+def found_by_chain(access_key_id=ID, access_key_secret=SECRET, security_token=TOKEN):
+    """Return what the package's client returns."""
+    return types.SimpleNamespace(
+        access_key_id=access_key_id,
+        access_key_secret=access_key_secret,
+        security_token=security_token,
+    )
+
+
+@pytest.mark.parametrize("token", [TOKEN, None, ""])
+def test_the_provider_chain_gives_credentials(provide, environment, token):
+    provide(lambda: found_by_chain(security_token=token))
+    found = find(auth_method="provider_chain")
+    assert found[:2] == (ID, SECRET)
+    assert (found[2] or None) == (token or None)
+
+
+def test_options_and_environment_never_join_what_the_chain_gives(provide, environment):
+    provide(lambda: found_by_chain(security_token=None))
+    found = find(auth_method="provider_chain", **OPTION_NAMES)
+    assert not found[2]
+
+
+def test_the_chain_is_not_asked_before_credentials_are_needed(provide):
+    asked: list[bool] = []
+
+    def get_credential() -> t.Any:
+        asked.append(True)
+        return found_by_chain()
+
+    provide(get_credential)
+    finder = _credentials.from_options({"auth_method": "provider_chain"}.get)
+    assert asked == []
+    finder(time.monotonic() + 30)
+    assert asked == [True]
+
+
+@pytest.mark.parametrize(
+    "found",
+    [None, found_by_chain(access_key_id=None), found_by_chain(access_key_secret="")],
+    ids=["nothing", "no ID", "no secret"],
+)
+def test_a_chain_that_finds_nothing_is_an_error(provide, found):
+    provide(lambda: found)
+    error = failure_of(ServiceError, auth_method="provider_chain")
+    assert (error.code, error.sent) == ("MissingCredentials", False)
+    assert "provider chain" in error.message
+
+
+@pytest.mark.parametrize("kind", [ValueError, OSError, RuntimeError, KeyError])
+def test_a_chain_that_fails_is_an_error_that_repeats_nothing_of_it(provide, kind):
+    def fail():
+        raise kind("https://sts.example.com/?Signature=sesame&AccessKeySecret=sesame")
+
+    provide(fail)
+    error = failure_of(ServiceError, auth_method="provider_chain")
+    assert error.code == "MissingCredentials"
+    assert error.__cause__ is None and error.__context__ is None
+
+
+class CredentialsUri(BaseHTTPRequestHandler):
+    """Gives out credentials as one of the chain's sources does."""
+
+    def do_GET(self):
+        """Answer, and repeat the security token in a header."""
+        fields = {"AccessKeyId": ID, "AccessKeySecret": SECRET, "SecurityToken": TOKEN}
+        fields.update(Code="Success", Expiration="2099-01-01T00:00:00Z")
+        body = json.dumps(fields).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Repeated", TOKEN)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_arguments):
+        """Log nothing."""
+
+
+ASK_THE_CHAIN = """
+import logging, time
+logging.basicConfig(level=logging.DEBUG)
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin import credentials as _credentials
+find = _credentials.from_options({"auth_method": "provider_chain"}.get)
+print(*map(len, find(time.monotonic() + 30)))
+"""
+
+
+def test_what_the_package_prints_of_its_requests_is_dropped(tmp_path):
+    pytest.importorskip("alibabacloud_credentials")
+    with HTTPServer(("127.0.0.1", 0), CredentialsUri) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        variables = {
+            **{name: os.environ[name] for name in os.environ if "ALIBABA" not in name},
+            "ALIBABA_CLOUD_CREDENTIALS_URI": f"http://127.0.0.1:{server.server_port}/?sign={TOKEN}",
+            "ALIBABA_CLOUD_ECS_METADATA_DISABLED": "true",
+            "DEBUG": "sdk",
+            "HOME": str(tmp_path),
+            "NO_PROXY": "127.0.0.1",
+            "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+        }
+        done = subprocess.run(
+            [sys.executable, "-c", ASK_THE_CHAIN],
+            env=variables,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        server.shutdown()
+    assert done.stdout.split() == [str(len(part)) for part in (ID, SECRET, TOKEN)], done.stderr
+    assert TOKEN not in done.stdout + done.stderr
+
+
+def test_a_chain_that_hangs_is_given_up_at_the_deadline(provide):
+    never = threading.Event()
+    provide(lambda: never.wait(60))
+    begun = time.monotonic()
+    error = failure_of(ServiceError, 0.1, auth_method="provider_chain")
+    never.set()
+    assert 0.1 <= time.monotonic() - begun < 15
+    assert not error.sent
+
+
+def test_malformed_credentials_of_the_chain_are_an_error(provide):
+    provide(lambda: found_by_chain(access_key_secret="sesame\n"))
+    failure_of(WuyingError, auth_method="provider_chain")
+
+
+def test_without_the_package_the_error_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "alibabacloud_credentials", None)
+    error = failure_of(MissingLibraryError, auth_method="provider_chain")
+    assert "alibabacloud-credentials" in error.message
+    assert error.code == "MissingLibrary"
+
+
+@pytest.mark.parametrize("method", ["access_key", "anonymous"])
+def test_the_package_is_not_imported_by_other_methods(monkeypatch, environment, method):
+    monkeypatch.setitem(sys.modules, "alibabacloud_credentials", None)
+    find(auth_method=method)

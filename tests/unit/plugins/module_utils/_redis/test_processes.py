@@ -1,0 +1,375 @@
+# Copyright (c) 2026 The wuying.workspace authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The promise over Redis: many processes on many hosts, clocks that differ, and holders that are stopped or die."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import multiprocessing
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+import typing as t
+import warnings
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision import Ask, Outcome
+from ansible_collections.wuying.workspace.plugins.module_utils._keeper.fleet import (
+    keep_all,
+    read_asked,
+)
+from ansible_collections.wuying.workspace.plugins.module_utils._keeper.keeper import Keeper
+from ansible_collections.wuying.workspace.plugins.module_utils._model import note as _attempt
+from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import StoreError
+from ansible_collections.wuying.workspace.plugins.module_utils._model.record import succeed
+from ansible_collections.wuying.workspace.plugins.module_utils._model.session import Session
+from ansible_collections.wuying.workspace.plugins.module_utils._redis import lease as _redis_leases
+from ansible_collections.wuying.workspace.plugins.module_utils._redis.address import parse_address
+from ansible_collections.wuying.workspace.plugins.module_utils._redis.store import RedisStore
+from ansible_collections.wuying.workspace.plugins.module_utils._service.client import Service
+from ansible_collections.wuying.workspace.plugins.module_utils._store.base import Kept
+from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.house import (
+    House,
+    put,
+    session_at,
+)
+from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.redis_server import (
+    RedisServers,
+    require_redis,
+)
+
+if t.TYPE_CHECKING:
+    from ansible_collections.wuying.workspace.tests.unit.conftest import Emulator
+
+FORK = multiprocessing.get_context("fork")
+SESSIONS, THREADS = 500, 16
+CLOCKS = (0, 10, 20, 30)
+"""By how many seconds the clock of each process is off."""
+
+
+@pytest.fixture
+def servers(tmp_path: Path) -> t.Iterator[RedisServers]:
+    """Return what starts servers."""
+    require_redis()
+    started = RedisServers(tmp_path)
+    yield started
+    started.stop()
+
+
+def open_at(address: str, seconds: float = 90) -> RedisStore:
+    """Open a store."""
+    return RedisStore(
+        parse_address(address),
+        username=None,
+        password=None,
+        ca_path=None,
+        deadline=time.monotonic() + seconds,
+    )
+
+
+def _get(results: t.Any) -> t.Any:
+    end = time.monotonic() + 30
+    while results.empty():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    return results.get()
+
+
+@pytest.fixture
+def house_over_redis(
+    servers: RedisServers, start_emulator: t.Callable[..., Emulator]
+) -> t.Iterator[House]:
+    """Return a house whose service lets an exchanged token die at once."""
+    emulator = start_emulator("--rotate")
+    store = open_at(servers().address)
+    yield House(store, emulator, session_at(emulator.url))
+    store.close()
+
+
+def test_32_processes_that_ask_for_one_stale_session_send_one_exchange(
+    house_over_redis: House,
+) -> None:
+    house_over_redis.have("stale")
+    results: t.Any = FORK.Queue()
+
+    def ask() -> None:
+        results.put(house_over_redis.ask().record)
+
+    processes = [FORK.Process(target=ask) for _turn in range(32)]
+    for process in processes:
+        process.start()
+    got = [results.get(timeout=60) for _process in processes]
+    for process in processes:
+        process.join(60)
+    assert got == [house_over_redis.kept().record] * 32
+    journal = house_over_redis.emulator.journal()
+    assert (journal["requests"], journal["exchanges"]) == (1, 1)
+
+
+def test_a_holder_that_was_stopped_past_its_lease_cannot_overwrite_what_came_after(
+    servers: RedisServers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_redis_leases, "LEASE", 0.5)
+    address = servers().address
+    session = session_at("https://ecd.cn-hangzhou.aliyuncs.com")
+    old, newer, late = (
+        succeed(None, session, "v1first", f"v1{name}", time.time(), 900, None)
+        for name in ("old", "newer", "late")
+    )
+    results: t.Any = FORK.SimpleQueue()
+    store = open_at(address)
+    put(store, old)
+    store.close()
+
+    def hold() -> None:
+        mine = open_at(address)
+        try:
+            with mine.lock(session.key, time.monotonic() + 30) as slot:
+                slot.begin(_attempt.begin(None, old.login_token, "a test"))
+                results.put("begun")
+                os.kill(os.getpid(), signal.SIGSTOP)
+                slot.keep(late)
+        except StoreError as error:
+            results.put(error.code)
+        mine.close()
+
+    process = FORK.Process(target=hold)
+    process.start()
+    assert process.pid is not None
+    try:
+        assert _get(results) == "begun"
+        os.waitpid(process.pid, os.WUNTRACED)
+        put(store, newer)
+    finally:
+        os.kill(process.pid, signal.SIGCONT)
+    assert _get(results) == "NewerRecord"
+    process.join(20)
+    assert store.read(session.key) == Kept(newer)
+    store.close()
+
+
+def test_a_lock_is_free_once_its_dead_holders_lease_is_over(
+    house_over_redis: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_redis_leases, "LEASE", 0.5)
+    house_over_redis.have("stale")
+    held = FORK.Event()
+
+    def hold() -> None:
+        with house_over_redis.store.lock(house_over_redis.session.key, time.monotonic() + 10):
+            held.set()
+            time.sleep(60)
+
+    process = FORK.Process(target=hold)
+    process.start()
+    assert held.wait(20)
+    time.sleep(1)  # The lease is renewed as long as its holder lives.
+    process.kill()
+    process.join(20)
+    assert house_over_redis.ask().changed
+
+
+def test_who_dies_between_answer_and_keeping_leaves_its_note(
+    house_over_redis: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_redis_leases, "LEASE", 0.5)
+    record = house_over_redis.have("stale")
+
+    def ask_and_die() -> None:
+        from ansible_collections.wuying.workspace.plugins.module_utils._redis import (
+            store as _redis_store,
+        )
+
+        _redis_store._Held.keep = lambda *_any: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore
+        house_over_redis.ask()
+
+    process = FORK.Process(target=ask_and_die)
+    process.start()
+    process.join(30)
+    kept = house_over_redis.kept()
+    assert kept.record == record and kept.doubts(record.login_token)
+
+
+class Network:
+    """Hosts of a kind: namespaces on a bridge, from which the emulator is reached on loopback as from here."""
+
+    def __init__(self, hosts: int, port: int) -> None:
+        """Make them. ``port`` is the emulator's."""
+        mark = f"{os.getpid() % 46656:x}"
+        self._bridge = f"wyb{mark}"
+        self.hosts = [f"wy{mark}n{number}" for number in range(hosts)]
+        self._prefix = f"10.213.{os.getpid() % 256}"
+        self.address = f"{self._prefix}.1"
+        self._forwarders: list[t.Any] = []
+        try:
+            self._make(port)
+        except BaseException:
+            self.remove()
+            raise
+
+    def enter(self, host: str) -> None:
+        """Have this thread move to a host."""
+        with open(f"/var/run/netns/{host}", "rb") as namespace:
+            if ctypes.CDLL(None, use_errno=True).setns(namespace.fileno(), 0x40000000):
+                raise OSError(ctypes.get_errno(), "setns")
+
+    def remove(self) -> None:
+        """Take everything away again."""
+        for forwarder in self._forwarders:
+            forwarder.kill()
+            forwarder.join(10)
+        for host in self.hosts:
+            _ip("netns", "del", host, check=False)
+        _ip("link", "del", self._bridge, check=False)
+
+    def _make(self, port: int) -> None:
+        _ip("link", "add", self._bridge, "type", "bridge")
+        _ip("addr", "add", f"{self.address}/24", "dev", self._bridge)
+        _ip("link", "set", self._bridge, "up")
+        for number, host in enumerate(self.hosts):
+            _ip("netns", "add", host)
+            outside = f"{host}v"
+            _ip("link", "add", outside, "type", "veth", "peer", "name", "eth0", "netns", host)
+            _ip("link", "set", outside, "master", self._bridge, "up")
+            _ip("-n", host, "addr", "add", f"{self._prefix}.{number + 2}/24", "dev", "eth0")
+            for device in ("eth0", "lo"):
+                _ip("-n", host, "link", "set", device, "up")
+            ready = FORK.Event()
+            forwarder = FORK.Process(target=self._forward, args=(host, port, ready), daemon=True)
+            forwarder.start()
+            self._forwarders.append(forwarder)
+            assert ready.wait(20)
+
+    def _forward(self, host: str, port: int, ready: t.Any) -> None:
+        """Listen on the host's loopback, and pass what comes to our own: a socket stays in the namespace it was made in."""
+        listener: list[socket.socket] = []
+
+        def listen() -> None:
+            self.enter(host)
+            listener.append(socket.create_server(("127.0.0.1", port), backlog=64))
+
+        thread = threading.Thread(target=listen)
+        thread.start()
+        thread.join(10)
+        ready.set()
+        while True:
+            near, _peer = listener[0].accept()
+            far = socket.create_connection(("127.0.0.1", port))
+            for pair in ((near, far), (far, near)):
+                threading.Thread(target=_pump, args=pair, daemon=True).start()
+
+
+def _pump(source: socket.socket, target: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        for data in iter(lambda: source.recv(65536), b""):
+            target.sendall(data)
+        target.shutdown(socket.SHUT_WR)
+
+
+def _ip(*arguments: str, check: bool = True) -> None:
+    subprocess.run(["ip", *arguments], check=check, capture_output=True, timeout=20)
+
+
+@pytest.fixture
+def emulator_of_many(start_emulator: t.Callable[..., Emulator]) -> Emulator:
+    """Return an emulator where an exchanged token dies at once."""
+    return start_emulator("--rotate")
+
+
+@pytest.fixture
+def network(emulator_of_many: Emulator) -> t.Iterator[Network | None]:
+    """Return three more hosts, None (and a warning) where this one cannot have any."""
+    made: Network | None = None
+    try:
+        if not shutil.which("ip"):
+            raise OSError("no ip")
+        made = Network(3, int(emulator_of_many.url.rpartition(":")[2]))
+    except (OSError, subprocess.SubprocessError):
+        warnings.warn(
+            "no network namespaces can be made here: all processes run on one host", stacklevel=1
+        )
+    yield made
+    if made is not None:
+        made.remove()
+
+
+def test_500_stale_sessions_that_4_processes_of_16_threads_ask_for_are_exchanged_once_each(
+    servers: RedisServers, emulator_of_many: Emulator, network: Network | None
+) -> None:
+    emulator = emulator_of_many
+    here = "127.0.0.1" if network is None else network.address
+    server = servers("--protected-mode", "no", host=here)
+    sessions = [
+        session_at(emulator.url)._replace(end_user_id=f"user{number}") for number in range(SESSIONS)
+    ]
+    _log_in(emulator, sessions, server.address)
+    start, results = FORK.Event(), FORK.Queue()
+    hosts = [None, *(network.hosts if network else [None] * 3)]
+    processes = [
+        FORK.Process(
+            target=_keep_all, args=(network, host, server.address, sessions, ahead, start, results)
+        )
+        for host, ahead in zip(hosts, CLOCKS)
+    ]
+    for process in processes:
+        process.start()
+    start.set()
+    got = [results.get(timeout=120) for _process in processes]
+    for process in processes:
+        process.join(30)
+    assert [len(tokens) for tokens in got] == [SESSIONS] * 4
+    assert got[1:] == got[:1] * 3
+    journal = emulator.journal()
+    assert (journal["requests"], journal["exchanges"]) == (SESSIONS, SESSIONS)
+
+
+def _log_in(emulator: Emulator, sessions: list[Session], address: str) -> None:
+    identities = [
+        {name: value for name, value in session.identity().items() if name != "endpoint"}
+        for session in sessions
+    ]
+    store = open_at(address)
+    now = time.time()
+    for session, issued in zip(sessions, emulator.control("POST", "tokens", identities)):
+        put(store, succeed(None, session, "v1first", issued["login_token"], now - 800, 900, None))
+    assert store.warnings == []
+    store.close()
+
+
+def _keep_all(
+    network: Network | None,
+    host: str | None,
+    address: str,
+    sessions: list[Session],
+    ahead: float,
+    start: t.Any,
+    results: t.Any,
+) -> None:
+    if network is not None and host is not None:
+        network.enter(host)
+
+    def clock() -> float:
+        return time.time() + ahead
+
+    store = open_at(address)
+    with Service(None, retries=0, timeout=60, connections=THREADS, clock=clock) as service:
+        keeper = Keeper(store, lambda: service, way="", deadline=time.monotonic() + 90, clock=clock)
+        start.wait(60)
+        asks = [Ask(session) for session in sessions]
+        tokens: dict[str, str] = {}
+        for report in keep_all(keeper, read_asked(store, asks), max_parallel=THREADS):
+            if isinstance(report.result, Outcome) and report.result.record is not None:
+                tokens[report.key] = report.result.record.login_token
+            else:
+                print(report)
+    store.close()
+    results.put(tokens)

@@ -1,0 +1,1061 @@
+# Copyright (c) 2026 The wuying.workspace authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The Redis store over real servers: what it keeps, whom it locks out, whom it refuses, and what it survives."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import socket
+import threading
+import time
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.wuying.workspace.plugins.module_utils._model import note as _attempt
+from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import (
+    LockTimeout,
+    ServiceError,
+    StoreError,
+)
+from ansible_collections.wuying.workspace.plugins.module_utils._model.record import Record, succeed
+from ansible_collections.wuying.workspace.plugins.module_utils._model.session import (
+    TOKEN_LENGTH,
+    Session,
+)
+from ansible_collections.wuying.workspace.plugins.module_utils._redis import (
+    connection as _redis_client,
+)
+from ansible_collections.wuying.workspace.plugins.module_utils._redis import lease as _redis_leases
+from ansible_collections.wuying.workspace.plugins.module_utils._redis.address import parse_address
+from ansible_collections.wuying.workspace.plugins.module_utils._redis.store import RedisStore
+from ansible_collections.wuying.workspace.plugins.module_utils._store.base import Kept
+from ansible_collections.wuying.workspace.plugins.module_utils._store.encryption import Seal
+from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.house import (
+    leave_note,
+    put,
+    session_at,
+)
+from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.redis_server import (
+    Certificates,
+    RedisServer,
+    RedisServers,
+    make_certificates,
+    require_redis,
+)
+
+SESSION = session_at("https://ecd.cn-hangzhou.aliyuncs.com")
+NAME = f"wuying.workspace:{{{SESSION.key}}}"
+DAY = 86400
+
+
+def soon(seconds: float = 10) -> float:
+    """Return a deadline."""
+    return time.monotonic() + seconds
+
+
+def record_of(session: Session = SESSION, token: str = "v1second") -> Record:
+    """Return a fresh record."""
+    return succeed(None, session, "v1first", token, time.time(), 900, None)
+
+
+def note_of(token: str = "v1first") -> _attempt.Attempt:
+    """Return the note of an exchange."""
+    return _attempt.begin(None, token, "a test")
+
+
+@pytest.fixture
+def servers(tmp_path: Path) -> t.Iterator[RedisServers]:
+    """Return what starts servers."""
+    require_redis()
+    started = RedisServers(tmp_path)
+    yield started
+    started.stop()
+
+
+@pytest.fixture
+def server(servers: RedisServers) -> RedisServer:
+    """Return a server."""
+    return servers()
+
+
+Open = t.Callable[..., RedisStore]
+
+
+@pytest.fixture
+def open_store() -> t.Iterator[Open]:
+    """Return a function that opens a store on an address."""
+    opened: list[RedisStore] = []
+
+    def open_at(address: str, seconds: float = 30, **options: t.Any) -> RedisStore:
+        settings = {"username": None, "password": None, "ca_path": None, "deadline": soon(seconds)}
+        opened.append(RedisStore(parse_address(address), **{**settings, **options}))
+        return opened[-1]
+
+    yield open_at
+    for store in opened:
+        store.close()
+
+
+@pytest.fixture
+def store(server: RedisServer, open_store: Open) -> RedisStore:
+    """Return a store on a server of its own."""
+    return open_store(server.address)
+
+
+def what_is_kept_is_read_again(store: RedisStore, session: Session) -> None:
+    record = record_of(session)
+    put(store, record)
+    assert store.read(session.key) == Kept(record)
+    with store.lock(session.key, soon()) as slot:
+        assert slot.read() == Kept(record)
+
+
+def the_largest_record_is_kept(store: RedisStore, session: Session) -> None:
+    record = record_of(session, "x" * TOKEN_LENGTH)
+    record = record._replace(lineage=("f" * 64,) * 64, passed=("f" * 64,) * 16)
+    put(store, record)
+    assert store.read(session.key).record == record
+
+
+def nothing_is_there_before(store: RedisStore, session: Session) -> None:
+    assert store.read(session.key) == Kept()
+    with store.lock(session.key, soon()) as slot:
+        assert slot.read() == Kept()
+        assert not slot.forget()
+
+
+def a_note_stands_until_the_answer_is_kept(store: RedisStore, session: Session) -> None:
+    put(store, record_of(session))
+    leave_note(store, session, "v1second")
+    kept = store.read(session.key)
+    assert kept.record is not None and kept.doubts("v1second") and not kept.doubts("v1third")
+    put(store, record_of(session, "v1third"))
+    assert store.read(session.key) == Kept(store.read(session.key).record)
+
+
+def a_failure_is_noted(store: RedisStore, session: Session) -> None:
+    put(store, record_of(session))
+    attempt = note_of("v1second")
+    failed = attempt.failed(ServiceError("It failed.", code="Throttling"), unknown=False)
+    with store.lock(session.key, soon()) as slot:
+        slot.begin(attempt)
+        slot.fail(failed)
+        assert slot.read().attempt == failed
+    assert store.read(session.key) == Kept(store.read(session.key).record, failed)
+
+
+def an_ended_record_is_written_over_the_same_token(store: RedisStore, session: Session) -> None:
+    record = record_of(session)
+    put(store, record)
+    put(store, record.as_ended("InvalidLoginToken"))
+    assert store.read(session.key) == Kept(record.as_ended("InvalidLoginToken"))
+
+
+def what_is_forgotten_is_gone_and_may_start_again(store: RedisStore, session: Session) -> None:
+    put(store, record_of(session))
+    leave_note(store, session, "v1second")
+    with store.lock(session.key, soon()) as slot:
+        assert slot.forget()
+        assert slot.read() == Kept()
+    assert store.read(session.key) == Kept()
+    assert session.key not in set(store.keys())
+    put(store, record_of(session))
+    assert store.read(session.key).record is not None
+
+
+def a_second_holder_waits_for_the_first(store: RedisStore, session: Session) -> None:
+    order: list[str] = []
+
+    def hold() -> None:
+        with store.lock(session.key, soon()):
+            order.append("second")
+
+    with store.lock(session.key, soon()):
+        thread = threading.Thread(target=hold)
+        thread.start()
+        time.sleep(0.2)
+        order.append("first")
+    thread.join(10)
+    assert order == ["first", "second"]
+
+
+def waiting_ends_at_the_deadline(store: RedisStore, session: Session) -> None:
+    with store.lock(session.key, soon()):
+        start = time.monotonic()
+        with pytest.raises(LockTimeout, match="Another task is still exchanging"):
+            with store.lock(session.key, soon(0.2)):
+                pass
+        assert 0.2 <= time.monotonic() - start < 5
+
+
+def many_are_read_in_their_order(store: RedisStore, session: Session) -> None:
+    sessions = [session._replace(client_id=f"c{number}") for number in range(12)]
+    for each in sessions[::2]:
+        put(store, record_of(each))
+    keys = [each.key for each in sessions]
+    found = [t.cast(Kept, kept).record for kept in store.read_many(iter(keys * 60))]
+    expected = [each if position % 2 == 0 else None for position, each in enumerate(sessions)]
+    assert [record and record.session for record in found] == expected * 60
+    assert set(keys[::2]) <= set(store.keys())
+    assert not set(keys[1::2]) & set(store.keys())
+
+
+BASICS = (
+    what_is_kept_is_read_again,
+    the_largest_record_is_kept,
+    nothing_is_there_before,
+    a_note_stands_until_the_answer_is_kept,
+    a_failure_is_noted,
+    an_ended_record_is_written_over_the_same_token,
+    what_is_forgotten_is_gone_and_may_start_again,
+    a_second_holder_waits_for_the_first,
+    waiting_ends_at_the_deadline,
+    many_are_read_in_their_order,
+)
+
+
+@pytest.mark.parametrize("behaviour", BASICS)
+def test_on_a_server(store: RedisStore, behaviour: t.Callable[[RedisStore, Session], None]) -> None:
+    behaviour(store, SESSION)
+    assert store.warnings == []
+
+
+def test_on_a_cluster(servers: RedisServers, open_store: Open) -> None:
+    nodes = servers.cluster()
+    store = open_store(f"redis+cluster://127.0.0.1:1,127.0.0.1:{nodes[1].port}")
+    for number, behaviour in enumerate(BASICS):
+        behaviour(store, SESSION._replace(end_user_id=f"user {number}"))
+    assert all(node.client().dbsize() for node in nodes)
+    assert store.warnings == []
+    with pytest.raises(StoreError, match=r"is part of a cluster: use redis\+cluster://") as caught:
+        names = [SESSION._replace(end_user_id=f"{number}").key for number in range(64)]
+        for kept in open_store(nodes[0].address).read_many(names):
+            if isinstance(kept, StoreError):
+                raise kept
+    assert not caught.value.retryable
+
+
+def test_a_single_server_is_told_from_a_cluster(server: RedisServer, open_store: Open) -> None:
+    store = open_store(f"redis+cluster://127.0.0.1:{server.port}", seconds=1)
+    fails(store, "StoreUnavailable", "is no cluster: use redis://")
+
+
+def test_what_is_wrong_with_a_cluster_is_no_single_session_s_failure(
+    servers: RedisServers, open_store: Open
+) -> None:
+    nodes = servers.cluster()
+    store = open_store(f"redis+cluster://127.0.0.1:{nodes[0].port}", seconds=1)
+    keys = [SESSION._replace(end_user_id=f"user {number}").key for number in range(6)]
+    assert list(store.read_many(keys)) == [Kept()] * len(keys)
+    for node in nodes:
+        node.client().cluster("DELSLOTS", 0)
+    end = soon()
+    while any(node.client().cluster("info")["cluster_state"] == "ok" for node in nodes):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    with pytest.raises(StoreError, match="has not all its nodes at work") as caught:
+        list(store.read_many(keys))
+    assert (caught.value.code, caught.value.retryable) == ("StoreUnavailable", True)
+
+
+def names_of(count: int) -> list[str]:
+    """Return the keys of sessions that any cluster has on all its nodes."""
+    return [SESSION._replace(end_user_id=f"user {number}").key for number in range(count)]
+
+
+def node_of(nodes: list[RedisServer], key: str) -> RedisServer:
+    """Return which node of a cluster holds a session."""
+    with require_redis().RedisCluster("127.0.0.1", nodes[0].port) as client:
+        port = client.get_node_from_key(f"wuying.workspace:{{{key}}}").port
+    return next(node for node in nodes if node.port == port)
+
+
+def test_a_node_of_a_cluster_that_hangs_is_an_error_in_time(
+    servers: RedisServers, open_store: Open
+) -> None:
+    nodes = servers.cluster()
+    keys = names_of(60)
+    hanging = node_of(nodes, keys[1])
+
+    def lock(store: RedisStore) -> None:
+        with store.lock(keys[1], soon(2)):
+            pass
+
+    actions: list[t.Callable[[RedisStore], object]] = [
+        lambda store: list(store.read_many(keys)),
+        lambda store: list(store.keys()),
+        lambda store: store.read(keys[1]),
+        lock,
+    ]
+    ended = []
+
+    def end(store: RedisStore, action: t.Callable[[RedisStore], object]) -> None:
+        with pytest.raises(StoreError, match="did not answer in time|not all its nodes") as caught:
+            action(store)
+        ended.append((time.monotonic() - store._link._deadline - store._link.timeout, caught.value))
+
+    stores = [open_store(nodes[0].address.replace(":", "+cluster:", 1), 2) for _each in actions]
+    for store in stores:
+        assert list(store.read_many(keys)) == [Kept()] * len(keys)
+    threads = [threading.Thread(target=end, args=each) for each in zip(stores, actions)]
+    hanging.pause()
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+    finally:
+        hanging.go_on()
+    assert len(ended) == len(actions)
+    assert max(late for late, _error in ended) < 1
+    assert {(error.code, error.retryable) for _late, error in ended} == {("StoreUnavailable", True)}
+
+
+def test_a_slot_that_no_node_of_a_cluster_serves_is_no_single_session_s_failure(
+    servers: RedisServers, open_store: Open
+) -> None:
+    nodes = servers.cluster()
+    keys = names_of(6)
+    store = open_store(nodes[0].address.replace(":", "+cluster:", 1), seconds=1)
+    assert list(store.read_many(keys)) == [Kept()] * len(keys)
+    slot = nodes[0].client().cluster("keyslot", f"wuying.workspace:{{{keys[1]}}}")
+    for node in nodes:
+        node.client().config_set("cluster-require-full-coverage", "no")
+        node.client().cluster("delslots", slot)
+    with pytest.raises(StoreError, match="has not all its nodes at work") as caught:
+        list(store.read_many(keys))
+    assert (caught.value.code, caught.value.retryable) == ("StoreUnavailable", True)
+
+
+def test_many_are_read_while_their_slots_move_within_a_cluster(
+    servers: RedisServers, open_store: Open
+) -> None:
+    nodes = servers.cluster()
+    store = open_store(nodes[0].address.replace(":", "+cluster:", 1))
+    sessions = [SESSION._replace(end_user_id=f"user {number}") for number in range(12)]
+    for session in sessions:
+        put(store, record_of(session))
+    expected = [Kept(store.read(session.key).record) for session in sessions]
+
+    def found() -> list[Kept | StoreError]:
+        return list(store.read_many(session.key for session in sessions))
+
+    source = node_of(nodes, sessions[0].key)
+    target = next(node for node in nodes if node is not source)
+    names = [
+        f"wuying.workspace:{{{session.key}}}"
+        for session in sessions
+        if node_of(nodes, session.key) is source
+    ]
+    there, here = (node.client().cluster("myid") for node in (target, source))
+    for name in names:
+        slot = source.client().cluster("keyslot", name)
+        target.client().cluster("setslot", slot, "importing", here)
+        source.client().cluster("setslot", slot, "migrating", there)
+        source.client().migrate("127.0.0.1", target.port, [name], 0, 5000)
+    assert found() == expected
+    for name in names:
+        for node in (target, source):
+            slot = node.client().cluster("keyslot", name)
+            node.client().cluster("setslot", slot, "node", there)
+    assert len(names) > 1
+    assert found() == expected
+
+
+def test_many_are_read_from_the_replica_that_took_a_lost_node_s_place(
+    servers: RedisServers, open_store: Open
+) -> None:
+    nodes = servers.cluster()
+    keys = names_of(30)
+    lost = node_of(nodes, keys[1])
+    known = next(node for node in nodes if node is not lost)
+    replica = servers("--cluster-enabled", "yes", "--cluster-node-timeout", "2000")
+    replica.client().cluster("meet", "127.0.0.1", known.port)
+    primary = lost.client().cluster("myid").decode("ascii")
+    until(lambda: primary in str(replica.client().cluster("nodes")))
+    replica.client().cluster("replicate", primary)
+    until(lambda: replica.client().info("replication")["master_link_status"] == "up")
+    store = open_store(known.address.replace(":", "+cluster:", 1))
+    assert list(store.read_many(keys)) == [Kept()] * len(keys)
+    lost.kill()
+    replica.client().cluster("failover", "takeover")
+    until(lambda: node_of([known, replica, *nodes], keys[1]) is replica)
+    assert list(store.read_many(keys)) == [Kept()] * len(keys)
+
+
+def until(condition: t.Callable[[], object]) -> None:
+    """Wait for what comes to be."""
+    end = soon(20)
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_through_a_sentinel(servers: RedisServers, open_store: Open) -> None:
+    primary = servers("--requirepass", "secret")
+    sentinel = servers("--sentinel")
+    with require_redis().Redis(port=sentinel.port) as client:
+        client.execute_command("SENTINEL", "MONITOR", "mine", "127.0.0.1", primary.port, 1)
+        client.execute_command("SENTINEL", "SET", "mine", "auth-pass", "secret")
+    sentinels = f"redis+sentinel://127.0.0.1:1,127.0.0.1:{sentinel.port}"
+    store = open_store(f"{sentinels}/mine", password="secret")
+    what_is_kept_is_read_again(store, SESSION)
+    fails(open_store(f"{sentinels}/other", seconds=1), "StoreUnavailable", "Sentinels know")
+
+
+def test_over_a_socket(server: RedisServer, open_store: Open) -> None:
+    what_is_kept_is_read_again(open_store(f"unix://{server.socket}"), SESSION)
+
+
+@pytest.fixture
+def certificates(tmp_path: Path) -> t.Callable[..., Certificates]:
+    """Return what makes certificates."""
+    pytest.importorskip("cryptography")
+    return lambda name, *hosts: make_certificates(tmp_path, name, *hosts)
+
+
+def test_over_tls_with_a_ca_of_ones_own(
+    servers: RedisServers, open_store: Open, certificates: t.Callable[..., Certificates]
+) -> None:
+    mine, other = certificates("mine", "127.0.0.1"), certificates("other", "127.0.0.1")
+    elsewhere = certificates("elsewhere", "192.0.2.1")
+    server = servers(*mine.options(), tls=True)
+    address = f"rediss://127.0.0.1:{server.port}"
+    what_is_kept_is_read_again(open_store(address, ca_path=str(mine.ca)), SESSION)
+    what_is_kept_is_read_again(
+        open_store(address, ca_path=str(mine.folder)), SESSION._replace(end_user_id="bob")
+    )
+    for ca_path in (str(other.ca), None):
+        fails(
+            open_store(address, ca_path=ca_path),
+            "TlsFailed",
+            "check store, store_ca_path and its certificate",
+            retryable=False,
+        )
+    misplaced = servers(*elsewhere.options(), tls=True)
+    store = open_store(f"rediss://127.0.0.1:{misplaced.port}", ca_path=str(elsewhere.ca))
+    fails(store, "TlsFailed", "could not be verified")
+
+
+def test_tls_to_a_server_that_speaks_none_is_an_error(
+    server: RedisServer, open_store: Open
+) -> None:
+    store = open_store(server.address.replace("redis:", "rediss:"), seconds=1)
+    with pytest.raises(StoreError) as caught:
+        store.read(SESSION.key)
+    assert caught.value.code in ("TlsFailed", "StoreUnavailable")
+
+
+def test_in_another_database(server: RedisServer, open_store: Open) -> None:
+    what_is_kept_is_read_again(open_store(f"{server.address}/3"), SESSION)
+    assert server.client(db=3).exists(NAME)
+    assert not server.client().dbsize()
+
+
+def test_keys_are_named_after_the_sessions_key_and_die_by_themselves(
+    server: RedisServer, store: RedisStore
+) -> None:
+    put(store, record_of())
+    leave_note(store, SESSION._replace(end_user_id="bob"), "v1")
+    client = server.client()
+    names = {name.decode() for name in client.scan_iter()}
+    assert names == {NAME, NAME.replace(SESSION.key, SESSION._replace(end_user_id="bob").key)}
+    assert 30 * DAY < client.ttl(NAME) <= 30 * DAY + 900
+    assert 0 < min(client.ttl(name) for name in names) <= 30 * DAY
+    with store.lock(SESSION.key, soon()) as slot:
+        assert 29 < client.pttl(f"{NAME}:lock") / 1000 <= 30
+        slot.forget()
+    assert set(client.keys(f"{NAME}*")) == {f"{NAME}:gone".encode()}
+    assert 30 < client.ttl(f"{NAME}:gone") <= DAY
+
+
+def test_a_long_expired_record_is_kept_all_the_same(store: RedisStore) -> None:
+    record = record_of()._replace(obtained_at=1000.0, expires_at=1900.0)
+    put(store, record)
+    assert store.read(SESSION.key).record == record
+
+
+def test_reading_writes_nothing(server: RedisServer, store: RedisStore) -> None:
+    assert store.read(SESSION.key) == Kept()
+    assert list(store.read_many([SESSION.key])) == [Kept()]
+    assert list(store.keys()) == []
+    assert server.client().info("stats")["total_commands_processed"] < 20
+    assert not server.client().dbsize()
+
+
+def test_a_damaged_record_is_set_aside_and_its_note_stays(
+    server: RedisServer, store: RedisStore
+) -> None:
+    put(store, record_of())
+    leave_note(store, SESSION, "v1second")
+    client = server.client()
+    client.hset(NAME, "record", b"{}")
+    assert store.read(SESSION.key).damage
+    with store.lock(SESSION.key, soon()) as slot:
+        kept = slot.read()
+        place = slot.set_aside()
+        assert slot.read() == Kept(None, kept.attempt)
+        slot.begin(_attempt.begin(kept.attempt, "v1third", ""))
+        slot.keep(record_of(token="v1fourth"))
+    assert place.startswith(f"{NAME}:damaged-")
+    assert client.hget(place, "record") == b"{}"
+    assert 0 < client.ttl(place) <= 30 * DAY + 900
+    assert store.read(SESSION.key) == Kept(store.read(SESSION.key).record)
+    assert list(store.keys()) == [SESSION.key]
+
+
+def test_what_is_wrong_with_one_record_is_returned_in_its_place(
+    server: RedisServer, store: RedisStore
+) -> None:
+    put(store, record_of())
+    newer = SESSION._replace(end_user_id="newer")
+    other = SESSION._replace(end_user_id="other")
+    client = server.client()
+    client.hset(NAME.replace(SESSION.key, newer.key), "record", b'{"format":99}')
+    client.set(NAME.replace(SESSION.key, other.key), "a text")
+    first, second, third = store.read_many([newer.key, other.key, SESSION.key])
+    assert isinstance(first, StoreError) and first.code == "NewerFormat"
+    assert isinstance(second, StoreError) and "holds something else" in second.message
+    assert isinstance(third, Kept) and third.record is not None
+
+
+def test_no_token_can_be_read_in_what_is_sealed(server: RedisServer, open_store: Open) -> None:
+    pytest.importorskip("cryptography")
+    from cryptography.fernet import Fernet
+
+    first, second = Fernet.generate_key().decode(), Fernet.generate_key().decode()
+    store = open_store(server.address, seal=Seal([first]))
+    record = record_of(token="v1" + "Plain" * 20)
+    put(store, record)
+    leave_note(store, SESSION, record.login_token)
+    client = server.client()
+    everything = b"".join(
+        client.dump(name) + b"".join(client.hgetall(name).values()) for name in client.scan_iter()
+    )
+    assert b"Plain" not in everything and b"alice" not in everything
+    assert (
+        b"Plain" not in (server.folder / "appendonlydir" / "appendonly.aof.1.incr.aof").read_bytes()
+    )
+    assert store.read(SESSION.key).record == record
+    with pytest.raises(StoreError, match="store_key"):
+        open_store(server.address).read(SESSION.key)
+    rekeyed = open_store(server.address, seal=Seal([second, first]))
+    assert rekeyed.read(SESSION.key).outdated
+    with rekeyed.lock(SESSION.key, soon()) as slot:
+        slot.reseal(record)
+    assert rekeyed.read(SESSION.key).doubts(record.login_token)
+    assert not rekeyed.read(SESSION.key).outdated
+    assert client.ttl(NAME) > 30 * DAY
+
+
+def test_the_lock_is_one_holders_among_threads_of_several_stores(
+    server: RedisServer, open_store: Open
+) -> None:
+    stores = [open_store(server.address) for _store in range(4)]
+    inside: list[int] = []
+    most: list[int] = []
+
+    def work(store: RedisStore) -> None:
+        for _turn in range(3):
+            with store.lock(SESSION.key, soon(30)):
+                inside.append(1)
+                most.append(len(inside))
+                time.sleep(0.002)
+                inside.pop()
+
+    threads = [threading.Thread(target=work, args=(store,)) for store in stores * 4]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert most == [1] * 48
+
+
+def test_a_living_holder_keeps_its_lock_past_the_lease(
+    store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_redis_leases, "LEASE", 0.6)
+    with store.lock(SESSION.key, soon()) as slot:
+        time.sleep(1.5)
+        with pytest.raises(LockTimeout), store.lock(SESSION.key, soon(0.1)):
+            pass
+        slot.begin(note_of())
+        slot.keep(record_of())
+
+
+@pytest.fixture
+def lapse(server: RedisServer) -> t.Callable[[], None]:
+    """Return what has the lease of the session's lock run out, as it does when its holder stands still."""
+    client = server.client()
+
+    def run_out() -> None:
+        assert client.pexpire(f"{NAME}:lock", 1)
+        while client.exists(f"{NAME}:lock"):
+            time.sleep(0.001)
+
+    return run_out
+
+
+def test_who_lost_the_lock_does_not_begin(store: RedisStore, lapse: t.Callable[[], None]) -> None:
+    with store.lock(SESSION.key, soon()) as slot:
+        lapse()
+        with pytest.raises(StoreError, match="lock of the session was lost") as caught:
+            slot.begin(note_of())
+    assert caught.value.code == "LockLost" and caught.value.retryable
+    assert store.read(SESSION.key) == Kept()
+
+
+def test_who_holds_the_lock_while_a_late_writer_keeps_does_not_begin(
+    store: RedisStore, lapse: t.Callable[[], None]
+) -> None:
+    put(store, record_of(token="v1old"))
+    with store.lock(SESSION.key, soon()) as slot:
+        slot.begin(note_of("v1old"))
+        lapse()
+        with store.lock(SESSION.key, soon()) as second:
+            slot.keep(record_of(token="v1new"))
+            with pytest.raises(StoreError, match="newer login token") as caught:
+                second.begin(note_of("v1old"))
+    assert caught.value.code == "NewerRecord" and caught.value.retryable
+    assert store.read(SESSION.key) == Kept(store.read(SESSION.key).record)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_who_comes_too_late_does_not_overwrite_a_newer_record(
+    store: RedisStore, lapse: t.Callable[[], None], known: bool
+) -> None:
+    if known:
+        put(store, record_of(token="v1old"))
+    newer = record_of(token="v1newer")
+    with store.lock(SESSION.key, soon()) as slot:
+        slot.begin(note_of("v1old"))
+        lapse()
+        put(store, newer)
+        with pytest.raises(StoreError, match="newer login token of the session was kept") as caught:
+            slot.keep(record_of(token="v1late"))
+        slot.fail(note_of("v1old"))
+    assert caught.value.code == "NewerRecord"
+    assert store.read(SESSION.key) == Kept(newer)
+
+
+def test_who_lost_only_the_lock_keeps_its_record(
+    store: RedisStore, lapse: t.Callable[[], None]
+) -> None:
+    put(store, record_of(token="v1old"))
+    record = record_of(token="v1new")
+    with store.lock(SESSION.key, soon()) as slot:
+        slot.begin(note_of("v1old"))
+        lapse()
+        with store.lock(SESSION.key, soon()):
+            slot.keep(record)
+    assert store.read(SESSION.key) == Kept(record)
+
+
+def test_who_finds_the_old_record_lost_keeps_its_own(
+    server: RedisServer, store: RedisStore
+) -> None:
+    put(store, record_of(token="v1old"))
+    record = record_of(token="v1new")
+    with store.lock(SESSION.key, soon()) as slot:
+        slot.begin(note_of("v1old"))
+        server.client().flushall()
+        slot.keep(record)
+    assert store.read(SESSION.key) == Kept(record)
+
+
+def test_keeping_ones_own_record_again_is_no_error(store: RedisStore) -> None:
+    record = record_of(token="v1new")
+    with store.lock(SESSION.key, soon()) as slot:
+        slot.begin(note_of())
+        slot.keep(record)
+        slot._mark = ""  # type: ignore[attr-defined]
+        slot.keep(record)
+    assert store.read(SESSION.key) == Kept(record)
+
+
+def test_a_forgotten_session_refuses_who_is_late_and_takes_who_starts_it_again(
+    store: RedisStore, lapse: t.Callable[[], None]
+) -> None:
+    put(store, record_of(token="v1old"))
+    with store.lock(SESSION.key, soon()) as slot:
+        slot.begin(note_of("v1old"))
+        lapse()
+        with store.lock(SESSION.key, soon()) as other:
+            assert other.forget()
+        with pytest.raises(StoreError, match="forgotten meanwhile") as caught:
+            slot.keep(record_of(token="v1late"))
+    assert caught.value.code == "SessionForgotten"
+    assert store.read(SESSION.key) == Kept()
+    put(store, record_of(token="v1again"))
+    assert store.read(SESSION.key).record is not None
+
+
+def test_no_further_lease_is_renewed_once_the_store_is_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_redis_leases, "LEASE", 0.03)
+    renewing, renewed = threading.Event(), []
+
+    def renew(key: str, _owner: str) -> None:
+        renewed.append(key)
+        renewing.set()
+        assert leases._stop.wait(10)
+
+    leases = _redis_leases.Leases(renew)
+    with leases.renewed("first", "me"), leases.renewed("second", "me too"):
+        assert renewing.wait(10)
+        leases.close()
+    assert len(renewed) == 1
+
+
+def test_nothing_outlives_closing(server: RedisServer, store: RedisStore) -> None:
+    before = threading.active_count()
+    put(store, record_of())
+    assert threading.active_count() == before + 1
+    store.close()
+    assert threading.active_count() == before
+    end = soon(5)
+    while server.client().info("clients")["connected_clients"] > 1:
+        assert time.monotonic() < end
+    put(store, record_of(token="v1third"))
+
+
+def fails(store: RedisStore, code: str, reason: str, *, retryable: bool | None = None) -> None:
+    """See a store fail in the same way wherever it can."""
+    for action in (
+        lambda: store.read(SESSION.key),
+        lambda: list(store.keys()),
+        lambda: put(store, record_of()),
+    ):
+        with pytest.raises(StoreError, match=reason) as caught:
+            action()
+        assert caught.value.code == code
+        assert "secret" not in caught.value.message
+        assert caught.value.__cause__ is None and caught.value.__context__ is None
+        if retryable is not None:
+            assert caught.value.retryable == retryable
+
+
+@pytest.mark.parametrize("password", [None, "", "wrong secret"])
+def test_a_server_that_refuses_the_password_is_an_error(
+    servers: RedisServers, open_store: Open, password: str | None
+) -> None:
+    store = open_store(servers("--requirepass", "secret").address, password=password)
+    fails(store, "StoreAccessDenied", "check store_username and store_password", retryable=False)
+
+
+def test_a_password_that_nobody_asked_for_is_an_error(
+    server: RedisServer, open_store: Open
+) -> None:
+    fails(open_store(server.address, password="secret"), "StoreAccessDenied", "store_password")
+
+
+GUIDE = Path(__file__).parents[5] / "docs/docsite/rst/guide_redis.rst"
+RIGHTS = re.findall(r"^ +user ansible on >PASSWORD (.+)", GUIDE.read_text(encoding="utf-8"), re.M)[
+    0
+]
+"""What the guide names."""
+
+
+@pytest.mark.parametrize("kind", ["server", "cluster"])
+def test_a_user_with_the_least_rights_can_do_everything(
+    servers: RedisServers, open_store: Open, kind: str
+) -> None:
+    nodes = servers.cluster() if kind == "cluster" else [servers()]
+    rights = RIGHTS.split() + (["+cluster|slots", "+command"] if kind == "cluster" else [])
+    for node in nodes:
+        node.client().execute_command("ACL", "SETUSER", "ansible", "on", ">secret", *rights)
+        node.client().execute_command("ACL", "SETUSER", "default", "off")
+    address = nodes[0].address.replace("redis:", "redis+cluster:" if len(nodes) > 1 else "redis:")
+    store = open_store(address, username="ansible", password="secret")
+    for number, behaviour in enumerate(BASICS):
+        behaviour(store, SESSION._replace(end_user_id=f"user {number}"))
+    assert store.warnings == []
+
+
+def test_a_user_who_lacks_a_right_is_an_error(server: RedisServer, open_store: Open) -> None:
+    for name, rights in (
+        ("few", "~wuying.workspace:* +eval +scan +hmget"),
+        ("none", ""),
+        ("other", "~x:* +@all"),
+    ):
+        server.client().execute_command("ACL", "SETUSER", name, "on", ">secret", *rights.split())
+        store = open_store(server.address, username=name, password="secret")
+        with pytest.raises(StoreError, match="refuses this user a command") as caught:
+            put(store, record_of())
+        assert (caught.value.code, caught.value.retryable) == ("StoreAccessDenied", False)
+
+
+def test_who_lacks_a_right_that_keeping_needs_is_refused_before_the_token_is_spent(
+    server: RedisServer, open_store: Open
+) -> None:
+    refused = []
+    for right in RIGHTS.split():
+        client = server.client()
+        client.flushall()
+        rights = [each for each in RIGHTS.split() if each != right]
+        client.execute_command("ACL", "SETUSER", right, "on", ">secret", *rights)
+        store = open_store(server.address, username=right, password="secret")
+        with contextlib.suppress(StoreError), store.lock(SESSION.key, soon()) as slot:
+            refused.append(right)
+            slot.begin(note_of())
+            refused.pop()
+            slot.keep(record_of())
+            assert client.hget(NAME, "record") and not client.hget(NAME, "note")
+            refused.append("")
+    assert {"+hset", "+hget", "+hdel", "+pexpire"} <= set(refused)
+    assert {"+rename", "+wait", "+info", "+scan"}.isdisjoint(refused)
+    assert len(refused) == len([each for each in RIGHTS.split() if each not in NEEDED_TO_LOCK])
+
+
+NEEDED_TO_LOCK = {"~wuying.workspace:*", "+eval", "+get", "+set", "+hmget"}
+
+
+def test_a_read_only_replica_is_read_and_not_written(
+    servers: RedisServers, open_store: Open
+) -> None:
+    primary = servers("--repl-diskless-sync-delay", "0")
+    put(open_store(primary.address), record_of())
+    replica = servers("--replicaof", "127.0.0.1", str(primary.port))
+    store = open_store(replica.address)
+    until(lambda: store.read(SESSION.key).record)
+    with pytest.raises(StoreError, match="is a read-only replica") as caught:
+        put(store, record_of())
+    assert caught.value.code == "StoreReadOnly"
+
+
+def test_a_replica_has_the_record_before_it_is_told_and_its_silence_is_warned_of_once(
+    servers: RedisServers, open_store: Open
+) -> None:
+    primary = servers("--repl-diskless-sync-delay", "0")
+    replica = servers("--replicaof", "127.0.0.1", str(primary.port))
+    client = primary.client()
+    # A link that is up is not known to the primary yet: a replica says so once a second.
+    until(lambda: client.set("written", 1) and client.wait(1, 1000))
+    store = open_store(primary.address)
+    for number in range(20):
+        put(store, record_of(token=f"v1{number}"))
+        assert f"v1{number}".encode() in replica.client().hget(NAME, "record")
+    assert store.warnings == []
+    replica.pause()
+    put(store, record_of(token="v1unseen"))
+    put(store, record_of(token="v1unseen2"))
+    replica.go_on()
+    (warning,) = store.warnings
+    assert "No replica of the Redis server" in warning
+    assert store.read(SESSION.key).record is not None
+
+
+def test_a_full_server_refuses_before_a_token_is_spent_and_keeps_what_was_paid_for(
+    server: RedisServer, store: RedisStore
+) -> None:
+    put(store, record_of())
+    client = server.client()
+    with store.lock(SESSION.key, soon()) as slot:
+        slot.begin(note_of("v1second"))
+        client.config_set("maxmemory", "1mb")
+        slot.keep(record_of(token="v1third"))
+    assert t.cast(Record, store.read(SESSION.key).record).login_token == "v1third"
+    with pytest.raises(StoreError, match="no memory left") as caught:
+        put(store, record_of(token="v1fourth"))
+    assert caught.value.code == "StoreFull"
+
+
+def test_a_server_that_cannot_save_refuses_before_a_token_is_spent(
+    servers: RedisServers, open_store: Open
+) -> None:
+    server = servers("--save", "3600 1000000")
+    store = open_store(server.address)
+    put(store, record_of())
+    (server.folder / "dump.rdb").mkdir()  # Nothing can be saved in its place.
+    client = server.client()
+    client.bgsave()
+    end = soon(20)
+    while client.info("persistence")["rdb_last_bgsave_status"] == "ok":
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    with pytest.raises(StoreError, match="cannot save to its disk") as caught:
+        put(store, record_of(token="v1third"))
+    assert (caught.value.code, caught.value.retryable) == ("StoreUnavailable", False)
+    assert t.cast(Record, store.read(SESSION.key).record).login_token == "v1second"
+
+
+def test_a_server_without_a_command_of_the_store_is_an_error(
+    servers: RedisServers, open_store: Open
+) -> None:
+    store = open_store(servers("--rename-command", "EVAL", "").address)
+    assert store.read(SESSION.key) == Kept()
+    with pytest.raises(StoreError, match="refuses a command of the store") as caught:
+        put(store, record_of())
+    assert (caught.value.code, caught.value.retryable) == ("StoreUnavailable", False)
+
+
+def test_settings_that_may_lose_tokens_are_warned_of_once(
+    servers: RedisServers, open_store: Open
+) -> None:
+    server = servers(
+        "--appendonly", "no", "--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru"
+    )
+    store = open_store(server.address)
+    store.read(SESSION.key)
+    assert store.warnings == []
+    put(store, record_of())
+    put(store, record_of())
+    first, second = store.warnings
+    assert "writes nothing to a disk" in first and "set appendonly to yes" in first
+    assert "maxmemory-policy allkeys-lru" in second
+    server.client().config_set("save", "60 1")
+    server.client().config_set("maxmemory", "0")
+    store = open_store(server.address)
+    put(store, record_of())
+    assert store.warnings == []
+
+
+def test_a_server_that_starts_again_before_the_deadline_gets_the_record(
+    server: RedisServer, store: RedisStore
+) -> None:
+    record = record_of(token="v1new")
+    with store.lock(SESSION.key, soon(20)) as slot:
+        slot.begin(note_of())
+        server.kill()
+        timer = threading.Timer(0.8, server.start)
+        timer.start()
+        slot.keep(record)
+    timer.join(10)
+    assert store.read(SESSION.key) == Kept(record)
+
+
+def test_a_server_that_stays_away_is_an_error_at_the_deadline(
+    server: RedisServer, open_store: Open
+) -> None:
+    store = open_store(server.address, seconds=1.5)
+    start = time.monotonic()
+    with store.lock(SESSION.key, soon(1.5)) as slot:
+        slot.begin(note_of())
+        server.kill()
+        with pytest.raises(StoreError, match="cannot be reached") as caught:
+            slot.keep(record_of())
+    assert 1 < time.monotonic() - start < 4
+    assert (caught.value.code, caught.value.retryable) == ("StoreUnavailable", True)
+    fails(store, "StoreUnavailable", "cannot be reached", retryable=True)
+
+
+def test_a_server_that_hangs_is_an_error_in_time(server: RedisServer, open_store: Open) -> None:
+    store = open_store(server.address, seconds=1)
+    server.pause()
+    start = time.monotonic()
+    with pytest.raises(StoreError, match="did not answer in time") as caught:
+        store.read(SESSION.key)
+    server.go_on()
+    assert time.monotonic() - start < 3
+    assert caught.value.retryable
+
+
+def test_without_the_package_the_error_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_redis_client, "REDIS_IMPORT_ERROR", "No module named redis")
+    with pytest.raises(StoreError, match="redis") as caught:
+        RedisStore(
+            parse_address("redis://h"), username=None, password=None, ca_path=None, deadline=soon()
+        )
+    assert caught.value.code == "MissingLibrary"
+
+
+def test_a_name_that_no_host_has_is_an_error_in_time(
+    server: RedisServer, open_store: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store("redis://no-such-host.invalid", seconds=1)
+    fails(store, "StoreUnavailable", "cannot be reached", retryable=True)
+    resolve = socket.getaddrinfo
+
+    def hang(host: str, *arguments: t.Any, **options: t.Any) -> t.Any:
+        if host == "slow.invalid":
+            time.sleep(20)
+        return resolve(host, *arguments, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    start = time.monotonic()
+    fails(open_store("redis://slow.invalid", seconds=1), "StoreUnavailable", "cannot be reached")
+    assert time.monotonic() - start < 5
+
+
+def test_every_command_may_be_repeated_after_its_reply_was_lost(
+    server: RedisServer, store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = _redis_client.Link._try
+
+    def run_twice(link: t.Any, work: t.Any) -> t.Any:
+        run(link, work)
+        return run(link, work)
+
+    monkeypatch.setattr(_redis_client.Link, "_try", run_twice)
+    for number, behaviour in enumerate(BASICS):
+        behaviour(store, SESSION._replace(end_user_id=f"user {number}"))
+    put(store, record_of())
+    server.client().hset(NAME, "record", b"{}")
+    with store.lock(SESSION.key, soon()) as slot:
+        slot.set_aside()
+        slot.begin(note_of())
+        slot.keep(record_of(token="v1new"))
+        slot.reseal(record_of(token="v1new"))
+    assert len(server.client().keys(f"{NAME}:damaged-*")) == 1
+    assert not server.client().exists(f"{NAME}:lock")
+
+
+def test_a_forked_process_does_not_renew_what_its_parent_holds(
+    store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with store.lock(SESSION.key, soon()):
+        monkeypatch.setattr(os, "getpid", lambda: -1)
+        with store.lock(SESSION._replace(end_user_id="bob").key, soon()):
+            assert len(store._leases._held) == 1
+
+
+def test_a_user_name_without_a_password_is_an_error(server: RedisServer, open_store: Open) -> None:
+    fails(open_store(server.address, username="ansible"), "StoreAccessDenied", "store_password")
+
+
+def test_a_server_that_misses_its_replicas_refuses_before_a_token_is_spent(
+    server: RedisServer, open_store: Open
+) -> None:
+    store = open_store(server.address, seconds=1)
+    put(store, record_of())
+    server.client().config_set("min-replicas-to-write", 1)
+    with pytest.raises(StoreError, match="has not all its nodes at work") as caught:
+        put(store, record_of())
+    assert (caught.value.code, caught.value.retryable) == ("StoreUnavailable", True)
+    assert store.read(SESSION.key).record is not None
+
+
+def test_a_failover_that_is_over_before_the_deadline_does_no_harm(
+    server: RedisServer, store: RedisStore
+) -> None:
+    record = record_of(token="v1new")
+    client = server.client()
+    with store.lock(SESSION.key, soon(20)) as slot:
+        slot.begin(note_of())
+        client.replicaof("127.0.0.1", 1)
+        timer = threading.Timer(0.5, client.replicaof, ("NO", "ONE"))
+        timer.start()
+        slot.keep(record)
+    timer.join(10)
+    assert store.read(SESSION.key) == Kept(record)
+
+
+def test_whatever_the_library_raises_a_token_in_hand_is_not_dropped(
+    store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fall_over(*_arguments: t.Any) -> t.NoReturn:
+        raise AttributeError("v1secret")
+
+    with store.lock(SESSION.key, soon(1)) as slot:
+        slot.begin(note_of())
+        monkeypatch.setattr(require_redis().Redis, "eval", fall_over)
+        with pytest.raises(StoreError) as caught:
+            slot.keep(record_of())
+    assert caught.value.code == "StoreUnavailable" and "secret" not in caught.value.message

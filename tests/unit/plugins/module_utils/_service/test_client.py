@@ -1,0 +1,563 @@
+# Copyright (c) 2026 The wuying.workspace authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""An exchange is signed, sent, tried again where that makes sense, and over by its deadline."""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import traceback
+import typing as t
+from pathlib import Path
+from urllib.parse import parse_qs, quote, quote_plus
+
+import pytest
+from ansible.module_utils.basic import missing_required_lib
+
+from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import (
+    ServiceError,
+)
+from ansible_collections.wuying.workspace.plugins.module_utils._model.session import Session
+from ansible_collections.wuying.workspace.plugins.module_utils._runtime.signals import signals_held
+from ansible_collections.wuying.workspace.plugins.module_utils._service import client as _service
+from ansible_collections.wuying.workspace.plugins.module_utils._service import (
+    transport as _transport,
+)
+from ansible_collections.wuying.workspace.plugins.module_utils._service.client import Service
+from ansible_collections.wuying.workspace.plugins.module_utils._service.response import Answer
+from ansible_collections.wuying.workspace.plugins.module_utils.signer import (
+    Credentials,
+    SignedRequest,
+)
+
+ROOT = Path(_service.__file__).parents[6]
+IDENTITY = {
+    "region_id": "cn-hangzhou",
+    "client_id": "f4a0dc8e-1702-4728-9a60-95b27a35c0de",
+    "office_site_id": "cn-hangzhou+dir-2381910001",
+    "end_user_id": "alice",
+}
+PATIENCE = 15
+"""How many seconds a test may take where the code under test would take less than one."""
+
+# name of a fault, its parameters, the code that it ends with
+TRANSIENT = [
+    ("refuse", {}, "ConnectionLost"),
+    ("reset", {}, "ConnectionLost"),
+    ("non_json", {}, "InvalidResponse"),
+    ("oversized", {}, "InvalidResponse"),
+    ("wrong_type", {}, "InvalidResponse"),
+    ("status", {"status": 500}, "ServiceUnavailable"),
+    ("status", {"status": 503}, "ServiceUnavailable"),
+    ("throttle", {}, "Throttling.User"),
+    ("throttle", {"status": 400, "code": "Throttling.Api"}, "Throttling.Api"),
+    ("code", {}, "InternalError"),
+    ("error", {"code": "SignatureNonceUsed"}, "SignatureNonceUsed"),
+    ("error", {"code": "ServiceUnavailable", "status": 503}, "ServiceUnavailable"),
+]
+PERMANENT = [
+    ("redirect", {}, "InvalidResponse"),
+    ("status", {"status": 403}, "InvalidResponse"),
+    ("error", {"code": "MissingEndUserId"}, "MissingEndUserId"),
+    ("error", {"code": "InvalidParameter"}, "InvalidParameter"),
+    ("error", {"code": "SignatureDoesNotMatch", "status": 403}, "SignatureDoesNotMatch"),
+    ("error", {"code": "InvalidSecurityToken.Expired"}, "InvalidSecurityToken.Expired"),
+    ("error", {"code": "NoPermission", "status": 403}, "NoPermission"),
+    ("error", {"code": "InvalidAction.NotFound", "status": 404}, "InvalidAction.NotFound"),
+    ("error", {"code": "InvalidLoginToken"}, "InvalidLoginToken"),
+]
+EVERY_FAULT = [
+    *TRANSIENT,
+    *PERMANENT,
+    ("stall", {"seconds": 30}, "Timeout"),
+    ("truncate", {}, None),
+    ("error", {"code": "InvalidTimeStamp.Expired"}, "InvalidTimeStamp.Expired"),
+]
+
+
+def name_fault(value: t.Any) -> str:
+    """Return a short name for a fault or its parameters."""
+    return "-".join(map(str, value.values())) if isinstance(value, dict) else str(value)
+
+
+@pytest.fixture(autouse=True)
+def _no_long_waits(monkeypatch):
+    """Have attempts follow each other quickly."""
+    monkeypatch.setattr(_service, "BACKOFF", 0.001)
+
+
+@pytest.fixture(name="requests_sent")
+def fixture_requests_sent(monkeypatch):
+    """Return a list of the signed requests that are sent from now on."""
+    sent: list[SignedRequest] = []
+    send = _transport.Transport.post
+
+    def post(transport, endpoint, request, seconds):
+        sent.append(request)
+        return send(transport, endpoint, request, seconds)
+
+    monkeypatch.setattr(_transport.Transport, "post", post)
+    return sent
+
+
+def key_of(emulator: t.Any) -> Credentials:
+    """Return the access key of an emulator."""
+    return Credentials(emulator.access_key_id, emulator.access_key_secret)
+
+
+def session_at(endpoint: str, **identity: str) -> Session:
+    """Return the session whose tokens an emulator issues."""
+    return Session(endpoint=endpoint, **{**IDENTITY, **identity})
+
+
+def exchange(
+    emulator: t.Any,
+    token: str | None = None,
+    *,
+    seconds: float = PATIENCE,
+    credentials: Credentials | None = None,
+    clock: t.Callable[[], float] = time.time,
+    **settings: t.Any,
+) -> Answer:
+    """Exchange a token with a service of its own."""
+    key = credentials or key_of(emulator)
+    token = token or emulator.issue()
+    settings = {"timeout": 5, "retries": 0, **settings}
+    with Service(key, clock=clock, **settings) as service:
+        return service.exchange(session_at(emulator.url), token, time.monotonic() + seconds)
+
+
+def failure_of(emulator: t.Any, *arguments: t.Any, **settings: t.Any) -> ServiceError:
+    """Return how an exchange fails."""
+    with pytest.raises(ServiceError) as caught:
+        exchange(emulator, *arguments, **settings)
+    return caught.value
+
+
+def count(emulator: t.Any) -> int:
+    """Return how many requests an emulator has seen."""
+    return int(emulator.journal()["requests"])
+
+
+def nonces(requests: list[SignedRequest]) -> list[str]:
+    """Return the nonces of V3 requests."""
+    return [request.headers["x-acs-signature-nonce"] for request in requests]
+
+
+def dates(requests: list[SignedRequest]) -> list[str]:
+    """Return the time stamps of V3 requests."""
+    return [request.headers["x-acs-date"] for request in requests]
+
+
+# What is sent
+
+
+@pytest.mark.parametrize("version", ["v1", "v3"])
+def test_a_signed_exchange_brings_the_next_token(emulator, version):
+    token = emulator.issue()
+    answer = exchange(emulator, token, signature_version=version)
+    assert answer.login_token not in ("", token)
+    entry = emulator.journal()["entries"][0]
+    assert (entry["signature"], entry["exchanged"]) == (version, True)
+    assert entry["request_id"] == answer.request_id
+
+
+@pytest.mark.parametrize("version", ["v1", "v3"])
+def test_temporary_credentials_sign_with_their_security_token(emulator, version):
+    credentials = Credentials(**emulator.sts)
+    assert exchange(emulator, credentials=credentials, signature_version=version).login_token
+    assert emulator.journal()["entries"][0]["signature"] == version
+
+
+@pytest.mark.parametrize("version", ["v1", "v3"])
+def test_without_credentials_the_request_is_anonymous(emulator, version):
+    with Service(None, signature_version=version) as service:
+        session, end = session_at(emulator.url), time.monotonic() + PATIENCE
+        assert service.exchange(session, emulator.issue(), end).login_token
+    assert emulator.journal()["entries"][0]["signature"] == "anonymous"
+
+
+@pytest.mark.parametrize("version", ["v1", "v3"])
+def test_the_whole_identity_is_sent_in_the_query(emulator, requests_sent, version):
+    identity = {"end_user_id": "爱 & co", "directory_id": "dir+1/2", "session_id": "s=1"}
+    token = emulator.issue(**identity)
+    with Service(key_of(emulator), signature_version=version) as service:
+        session = session_at(emulator.url, **identity)
+        assert service.exchange(session, token, time.monotonic() + PATIENCE).login_token
+    sent = {name: value for name, (value,) in parse_qs(requests_sent[0].query).items()}
+    assert {
+        "RegionId": "cn-hangzhou",
+        "ClientId": IDENTITY["client_id"],
+        "OfficeSiteId": IDENTITY["office_site_id"],
+        "EndUserId": "爱 & co",
+        "DirectoryId": "dir+1/2",
+        "SessionId": "s=1",
+        "LoginToken": token,
+    }.items() <= sent.items()
+    assert requests_sent[0].body == b""
+
+
+def test_optional_parameters_that_are_not_given_are_not_sent(emulator, requests_sent):
+    exchange(emulator)
+    assert set(parse_qs(requests_sent[0].query)) == {
+        "RegionId",
+        "ClientId",
+        "OfficeSiteId",
+        "EndUserId",
+        "LoginToken",
+    }
+
+
+def test_the_time_of_an_answer_is_the_time_just_before_it_was_asked_for(emulator):
+    before = time.time()
+    sent_at = exchange(emulator).sent_at
+    assert before <= sent_at <= emulator.journal()["entries"][0]["at"]
+
+
+def test_over_tls_a_token_goes_to_whom_the_ca_vouches_for(start_emulator):
+    emulator = start_emulator("--tls")
+    error = failure_of(emulator, "v1unknown", ca_path=emulator.ca_path)
+    assert (error.code, error.refused) == ("InvalidLoginToken", True)
+    assert failure_of(emulator, "v1unknown").code == "TlsFailed"
+
+
+def test_threads_share_a_service(emulator):
+    answers: list[str] = []
+    tokens = [emulator.issue() for _number in range(12)]
+    end = time.monotonic() + PATIENCE
+    with Service(key_of(emulator), connections=4) as service:
+
+        def work(token: str) -> None:
+            answers.append(service.exchange(session_at(emulator.url), token, end).login_token)
+
+        threads = [threading.Thread(target=work, args=(token,)) for token in tokens]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(PATIENCE)
+    assert len(set(answers)) == len(tokens)
+    assert emulator.journal()["exchanges"] == len(tokens)
+
+
+# Trying again
+
+
+@pytest.mark.parametrize(("fault", "parameters", "code"), TRANSIENT, ids=name_fault)
+def test_a_transient_fault_is_tried_again(emulator, fault, parameters, code):
+    emulator.fault(fault, **parameters)
+    assert exchange(emulator, retries=1).login_token
+    assert count(emulator) == 2
+
+
+@pytest.mark.parametrize(("fault", "parameters", "code"), TRANSIENT, ids=name_fault)
+def test_a_fault_that_stays_ends_after_the_further_attempts(emulator, fault, parameters, code):
+    emulator.fault(fault, count=None, **parameters)
+    error = failure_of(emulator, retries=2)
+    assert (error.code, error.retryable, error.refused) == (code, True, False)
+    assert count(emulator) == 3
+
+
+@pytest.mark.parametrize(("fault", "parameters", "code"), PERMANENT, ids=name_fault)
+def test_a_permanent_fault_is_not_tried_again(emulator, fault, parameters, code):
+    emulator.fault(fault, **parameters)
+    error = failure_of(emulator, retries=3)
+    assert (error.code, error.retryable) == (code, False)
+    assert count(emulator) == 1
+
+
+def test_without_retries_there_is_one_attempt(emulator):
+    emulator.fault("throttle")
+    assert failure_of(emulator, retries=0).code == "Throttling.User"
+    assert count(emulator) == 1
+
+
+def test_a_timeout_is_one_of_an_attempt(emulator):
+    emulator.fault("stall", seconds=30)
+    assert exchange(emulator, retries=1, timeout=0.3).login_token
+    assert count(emulator) == 2
+
+
+def test_each_attempt_has_a_nonce_and_a_time_stamp_of_its_own(emulator, requests_sent):
+    emulator.fault("status", count=3)
+    ticks = itertools.count(int(time.time()))
+    exchange(emulator, retries=3, clock=lambda: next(ticks))
+    assert len(requests_sent) == 4
+    assert len(set(nonces(requests_sent))) == 4
+    assert len(set(dates(requests_sent))) == 4
+
+
+def test_further_attempts_send_the_same_token_and_parameters(emulator, requests_sent):
+    emulator.fault("reset", count=2)
+    exchange(emulator, retries=2)
+    assert len({request.query for request in requests_sent}) == 1
+
+
+def test_whatever_may_have_been_carried_out_is_remembered(emulator):
+    emulator.fault("reset")
+    emulator.fault("error", code="InvalidLoginToken")
+    error = failure_of(emulator, retries=1)
+    assert (error.code, error.refused, error.sent) == ("InvalidLoginToken", True, True)
+
+
+def test_a_refusal_at_once_leaves_nothing_open(emulator):
+    error = failure_of(emulator, "v1unknown")
+    assert (error.code, error.refused, error.sent) == ("InvalidLoginToken", True, False)
+
+
+def test_a_refused_connection_leaves_nothing_open(start_emulator):
+    emulator = start_emulator()
+    emulator.stop()
+    error = failure_of(emulator, "v1", retries=2)
+    assert (error.code, error.sent, error.retryable) == ("ConnectionFailed", False, True)
+
+
+@pytest.mark.parametrize(("attempt", "longest"), [(0, 0.5), (1, 1), (3, 4), (5, 16), (99, 16)])
+def test_the_wait_doubles_up_to_a_limit_on_top_of_what_is_wished(monkeypatch, attempt, longest):
+    monkeypatch.setattr(_service, "BACKOFF", 0.5)
+    waits = [_service._backoff(attempt, 2.0) for _time in range(300)]
+    assert min(waits) >= 2.0
+    assert max(waits) <= 2.0 + longest
+    assert max(waits) - min(waits) > longest / 2
+
+
+def test_the_wish_of_the_service_is_honoured(emulator):
+    emulator.fault("throttle", retry_after=400)
+    assert exchange(emulator, retries=1).login_token
+    first, second = emulator.journal()["entries"]
+    assert 0.4 <= second["at"] - first["at"] < PATIENCE
+
+
+def test_a_wish_beyond_the_deadline_fails_at_once(emulator):
+    emulator.fault("throttle", retry_after=60000)
+    begun = time.monotonic()
+    error = failure_of(emulator, retries=3, seconds=30)
+    assert time.monotonic() - begun < PATIENCE
+    assert (error.code, error.retryable) == ("Throttling.User", True)
+    assert count(emulator) == 1
+
+
+# The clock
+
+
+@pytest.mark.parametrize("version", ["v1", "v3"])
+@pytest.mark.parametrize("seconds", [-7200, 7200])
+def test_a_clock_that_is_off_is_corrected_by_the_service_s(emulator, seconds, version):
+    emulator.fault("skew", seconds=seconds)
+    before = time.time()
+    answer = exchange(emulator, signature_version=version)
+    assert count(emulator) == 2
+    assert before <= answer.sent_at <= time.time()
+
+
+def test_a_correction_lasts_for_the_next_exchange(emulator):
+    emulator.fault("skew", seconds=7200)
+    end = time.monotonic() + PATIENCE
+    with Service(key_of(emulator)) as service:
+        for _time in range(2):
+            service.exchange(session_at(emulator.url), emulator.issue(), end)
+    assert count(emulator) == 3
+
+
+def test_the_clock_of_one_endpoint_says_nothing_of_another(emulator, start_emulator):
+    emulator.fault("skew", seconds=7200)
+    other = start_emulator()
+    end = time.monotonic() + PATIENCE
+    with Service(None) as service:
+        service._credentials = key_of(emulator)
+        service.exchange(session_at(emulator.url), emulator.issue(), end)
+        service._credentials = key_of(other)
+        service.exchange(session_at(other.url), other.issue(), end)
+    assert (count(emulator), count(other)) == (2, 1)
+
+
+def test_the_clock_is_corrected_only_once(emulator):
+    emulator.fault("error", code="InvalidTimeStamp.Expired", count=None)
+    error = failure_of(emulator, retries=3)
+    assert (error.code, error.retryable) == ("InvalidTimeStamp.Expired", False)
+    assert count(emulator) == 2
+
+
+# The deadline
+
+
+def test_when_the_deadline_is_over_nothing_is_sent(emulator):
+    error = failure_of(emulator, seconds=-1)
+    assert (error.code, error.retryable, error.sent) == ("DeadlineExceeded", True, False)
+    assert count(emulator) == 0
+
+
+def test_an_attempt_ends_at_the_deadline_where_that_is_nearer_than_its_timeout(
+    emulator, monkeypatch
+):
+    monkeypatch.setattr(_service, "LEAST_TIME", 0.01)
+    emulator.fault("stall", seconds=60)
+    begun = time.monotonic()
+    error = failure_of(emulator, seconds=0.3, timeout=30, retries=3)
+    assert time.monotonic() - begun < PATIENCE
+    assert (error.code, error.sent) == ("Timeout", True)
+
+
+def test_attempts_end_at_the_deadline(emulator, monkeypatch):
+    monkeypatch.setattr(_service, "BACKOFF", 0.2)
+    monkeypatch.setattr(_service, "LEAST_TIME", 0.01)
+    emulator.fault("status", count=None)
+    begun = time.monotonic()
+    error = failure_of(emulator, seconds=0.5, retries=100)
+    assert time.monotonic() - begun < PATIENCE
+    assert error.code == "ServiceUnavailable"
+
+
+@pytest.mark.parametrize(("seconds", "timeout"), [(0.9, 60), (0.45, 5)])
+def test_an_attempt_that_might_be_cut_off_is_not_begun(emulator, seconds, timeout):
+    error = failure_of(emulator, seconds=seconds, timeout=timeout, retries=3)
+    assert (error.code, error.retryable, error.sent) == ("DeadlineExceeded", True, False)
+    assert count(emulator) == 0
+
+
+def test_no_further_attempt_begins_that_might_be_cut_off(emulator):
+    emulator.fault("throttle", retry_after=3000, count=None)
+    begun = time.monotonic()
+    error = failure_of(emulator, seconds=3.5, timeout=60, retries=3)
+    assert time.monotonic() - begun < 3
+    assert (error.code, error.retryable) == ("Throttling.User", True)
+    assert count(emulator) == 1
+
+
+def test_a_signal_that_waits_ends_the_attempts(emulator, monkeypatch):
+    monkeypatch.setattr(_service, "BACKOFF", 60)
+    monkeypatch.setattr(_service, "BACKOFF_LIMIT", 60)
+    emulator.fault("status", count=None)
+    received, errors, token = [], [], emulator.issue()
+    handler = signal.signal(signal.SIGTERM, lambda number, _frame: received.append(number))
+    timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGTERM))
+    begun = time.monotonic()
+    try:
+        timer.start()
+        with signals_held():
+            errors.append(failure_of(emulator, token, retries=100, seconds=300))
+    finally:
+        timer.join()
+        signal.signal(signal.SIGTERM, handler)
+    assert time.monotonic() - begun < 2 * PATIENCE
+    assert errors[0].code == "ServiceUnavailable"
+    assert received == [signal.SIGTERM]
+
+
+# What others see
+
+
+def forms_of(secret: str) -> set[str]:
+    """Return a secret as it is, percent-encoded and as base64."""
+    encoded = {base64.b64encode(secret.encode()).decode().rstrip("=")}
+    return {secret, quote(secret), quote(secret, safe=""), quote_plus(secret)} | encoded
+
+
+def assert_hidden(shown: str, secrets: t.Iterable[str]) -> None:
+    """Fail where one of the secrets can be read."""
+    for secret in secrets:
+        assert not any(form in shown for form in forms_of(secret))
+
+
+@pytest.mark.parametrize("version", ["v1", "v3"])
+@pytest.mark.parametrize(("fault", "parameters", "code"), EVERY_FAULT, ids=name_fault)
+def test_no_failure_shows_a_secret_to_anybody(
+    emulator, requests_sent, caplog, capfd, version, fault, parameters, code
+):
+    caplog.set_level(logging.DEBUG)
+    token, credentials = emulator.issue(), Credentials(**emulator.sts)
+    if fault == "error":
+        parameters = {**parameters, "message": f"{token} {credentials.access_key_secret}"}
+    emulator.fault(fault, count=None, **parameters)
+    error = failure_of(
+        emulator, token, credentials=credentials, retries=1, timeout=1, signature_version=version
+    )
+    assert code in (None, error.code)
+    secrets = [token, credentials.access_key_secret, str(credentials.security_token)]
+    for request in requests_sent:
+        query = {name: value for name, (value,) in parse_qs(request.query).items()}
+        secrets += [request.query, query.get("Signature") or signature_v3(request)]
+        secrets += [query.get("SignatureNonce") or nonces([request])[0]]
+    printed = capfd.readouterr()
+    shown = "".join(traceback.format_exception(type(error), error, None))
+    assert_hidden(f"{shown} {error.as_result()} {error!r} {vars(error)}", secrets)
+    assert_hidden(caplog.text + printed.out + printed.err, secrets)
+
+
+def signature_v3(request: SignedRequest) -> str:
+    """Return the signature of a V3 request."""
+    return request.headers["authorization"].rpartition("Signature=")[2]
+
+
+@pytest.mark.parametrize("version", ["v1", "v3"])
+def test_the_string_that_the_service_repeats_is_not_shown(emulator, version):
+    token = emulator.issue()
+    wrong = Credentials(emulator.access_key_id, "wrong")
+    error = failure_of(emulator, token, credentials=wrong, signature_version=version)
+    assert error.code == "SignatureDoesNotMatch"
+    assert_hidden(f"{error.message} {error.as_result()}", [token, "string to sign"])
+
+
+def test_a_successful_exchange_shows_nothing(emulator, caplog, capfd):
+    caplog.set_level(logging.DEBUG)
+    token = emulator.issue()
+    answer = exchange(emulator, token)
+    printed = capfd.readouterr()
+    assert_hidden(caplog.text + printed.out + printed.err, [token, answer.login_token])
+    assert_hidden(f"{answer!r} {answer}", [answer.login_token])
+
+
+# The library
+
+
+def run_python(code: str) -> str:
+    """Run Python code in a process of its own and return what it prints."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+PACKAGE = "ansible_collections.wuying.workspace.plugins.module_utils"
+
+
+def test_without_requests_the_error_says_what_to_install():
+    printed = run_python(
+        f"""
+import sys
+sys.modules["requests"] = None
+from {PACKAGE}._model.exceptions import MissingLibraryError
+from {PACKAGE}._service.client import Service
+try:
+    Service(None)
+except MissingLibraryError as error:
+    print(error.message, error.sent, error.retryable, error.code)
+"""
+    )
+    usual = missing_required_lib("requests").partition(" on ")[0]
+    assert usual and printed.startswith(usual)
+    assert printed.rstrip().endswith("False False MissingLibrary")
+
+
+def test_who_only_serves_records_loads_no_http_library():
+    loaded = run_python(
+        f"import sys, {PACKAGE}._plugin.options, {PACKAGE}._plugin.result; print(*sorted(sys.modules))"
+    ).split()
+    assert f"{PACKAGE}._keeper.keeper" in loaded
+    not_loaded = {"requests", "urllib3", "http.client", f"{PACKAGE}._service.client"}
+    assert not not_loaded & set(loaded)

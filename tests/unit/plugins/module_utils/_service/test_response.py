@@ -1,0 +1,312 @@
+# Copyright (c) 2026 The wuying.workspace authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Answers are read by the service's error table; nothing but code and ID is shown."""
+
+from __future__ import annotations
+
+import json
+import typing as t
+
+import pytest
+
+from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import ServiceError
+from ansible_collections.wuying.workspace.plugins.module_utils._service.response import (
+    Answer,
+    read_answer,
+)
+from ansible_collections.wuying.workspace.plugins.module_utils._service.transport import Reply
+
+ENDPOINT = "https://ecd.cn-hangzhou.aliyuncs.com"
+REQUEST_ID = "1CBAFFAB-B697-4049-A9B1-67E1FC5F0000"
+SPENT = "v18101ac6a9e69c66b04a163031680463660b4b216cd758f34b60b9ad6a7c7f7334b83dd8f75eef4209"
+NEXT = "v1c27bab6c205b2fdfac93be59a3aefa4b09b4c5f4af8ba4ddb5d4a2c1a7"
+DATE = "Tue, 14 Nov 2023 22:13:20 GMT"
+DATE_SECONDS = 1700000000
+
+CREDENTIALS = "access key"
+PERMISSION = "ecd:RefreshLoginToken"
+REQUEST = "options that name the session"
+PLACE = "region_id and endpoint"
+LATER = "try again later"
+# (code, HTTP status): (what the advice names, retryable, sent, refused)
+TABLE = {
+    ("MissingParameter", 400): (REQUEST, False, False, False),
+    ("MissingEndUserId", 400): (REQUEST, False, False, False),
+    ("InvalidParameter", 400): (REQUEST, False, False, False),
+    ("InvalidRegionId.NotFound", 404): (REQUEST, False, False, False),
+    ("InvalidAccessKeyId.NotFound", 404): (CREDENTIALS, False, False, False),
+    ("InvalidAccessKeyId.NotFound", 400): (CREDENTIALS, False, False, False),
+    ("InvalidAccessKeyId.Inactive", 400): (CREDENTIALS, False, False, False),
+    ("IncompleteSignature", 400): (CREDENTIALS, False, False, False),
+    ("SignatureDoesNotMatch", 400): (CREDENTIALS, False, False, False),
+    ("SignatureDoesNotMatch", 403): (CREDENTIALS, False, False, False),
+    ("InvalidSecurityToken.Expired", 400): (CREDENTIALS, False, False, False),
+    ("InvalidSecurityToken.Malformed", 403): (CREDENTIALS, False, False, False),
+    ("InvalidSecurityToken.MismatchWithAccessKey", 400): (CREDENTIALS, False, False, False),
+    ("SignatureNonceUsed", 400): (LATER, True, False, False),
+    ("InvalidTimeStamp.Expired", 400): ("clock", False, False, False),
+    ("Forbidden.RAM", 403): (PERMISSION, False, False, False),
+    ("NoPermission", 403): (PERMISSION, False, False, False),
+    ("Throttling", 400): (LATER, True, False, False),
+    ("Throttling", 429): (LATER, True, False, False),
+    ("Throttling.User", 429): (LATER, True, False, False),
+    ("Throttling.Api", 400): (LATER, True, False, False),
+    ("ServiceUnavailable", 503): (LATER, True, True, False),
+    ("ServiceUnavailable", 500): (LATER, True, True, False),
+    ("InternalError", 500): (LATER, True, True, False),
+    ("InternalError", 200): (LATER, True, True, False),
+    ("SomethingElse", 500): (LATER, True, True, False),
+    ("InvalidAction.NotFound", 404): (PLACE, False, False, False),
+    ("InvalidApi.NotFound", 404): (PLACE, False, False, False),
+    ("InvalidProduct.NotFound", 404): (PLACE, False, False, False),
+    ("InvalidLoginToken", 400): ("refused the login token", False, False, True),
+    ("InvalidLoginToken.Expired", 403): ("refused the login token", False, False, True),
+    ("LoginTokenExpired", 400): ("refused the login token", False, False, True),
+    ("SomethingElse", 400): ("refused the login token", False, False, True),
+}
+
+
+def reply(status: int = 200, headers: dict[str, str] | None = None, **fields: t.Any) -> Reply:
+    """Return an answer of JSON."""
+    return Reply(status, headers or {}, json.dumps(fields).encode("utf-8"))
+
+
+def read(answer: Reply, spent: str = SPENT) -> Answer:
+    """Read an answer."""
+    return read_answer(answer, ENDPOINT, [spent], 1234.5)
+
+
+def failure_of(answer: Reply, spent: str = SPENT) -> ServiceError:
+    """Return the error that an answer means."""
+    with pytest.raises(ServiceError) as caught:
+        read(answer, spent)
+    return caught.value
+
+
+def test_a_token_in_the_answer_is_the_next_one():
+    answer = read(reply(LoginToken=NEXT, RequestId=REQUEST_ID))
+    assert (answer.login_token, answer.request_id, answer.sent_at) == (NEXT, REQUEST_ID, 1234.5)
+
+
+def test_names_in_lower_case_are_read_too():
+    answer = read(reply(loginToken=NEXT, requestId=REQUEST_ID))
+    assert (answer.login_token, answer.request_id) == (NEXT, REQUEST_ID)
+    assert failure_of(reply(400, code="Throttling")).code == "Throttling"
+
+
+def test_an_answer_does_not_show_its_token():
+    answer = read(reply(LoginToken=NEXT))
+    assert NEXT not in f"{answer!r}{answer}{[answer]}"
+
+
+@pytest.mark.parametrize(("code", "status"), TABLE)
+def test_each_code_is_treated_as_the_table_says(code, status):
+    advice, retryable, sent, refused = TABLE[code, status]
+    error = failure_of(reply(status, Code=code, RequestId=REQUEST_ID, Message=SPENT))
+    assert advice in error.message
+    assert code in error.message
+    assert (error.retryable, error.sent, error.refused) == (retryable, sent, refused)
+    assert (error.code, error.http_status, error.request_id) == (code, status, REQUEST_ID)
+
+
+@pytest.mark.parametrize(("code", "status"), TABLE)
+def test_no_error_shows_the_message_of_the_service(code, status):
+    error = failure_of(reply(status, Code=code, Message=f"signed: {SPENT}", Recommend=SPENT))
+    assert SPENT not in f"{error!r} {error} {error.as_result()}"
+
+
+def test_a_code_without_a_token_is_a_failure_whatever_the_status():
+    assert failure_of(reply(200, Code="Forbidden.RAM")).code == "Forbidden.RAM"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "",
+        "throttling",
+        "Throttling; see https://example.com/",
+        "Throttling\n",
+        "<b>Throttling</b>",
+        f"Invalid.{SPENT}",
+        "X" * 200,
+        "Invalid.A.B.C.D",
+        SPENT,
+    ],
+)
+def test_a_code_without_the_shape_of_one_is_not_shown(code):
+    error = failure_of(reply(400, Code=code))
+    assert (error.code, error.refused) == ("InvalidResponse", False)
+    assert not code or code not in error.message
+
+
+@pytest.mark.parametrize("status", [200, 302, 405, 408, 413, 429, 431])
+def test_a_code_that_nobody_knows_refuses_no_token_where_the_status_speaks_of_something_else(
+    status,
+):
+    error = failure_of(reply(status, Code="SomethingElse"))
+    assert not error.refused
+    assert error.sent == (status == 200)
+    assert error.retryable == (status in (200, 408, 429))
+
+
+def test_a_token_that_is_missing_is_no_refusal():
+    assert not failure_of(reply(400, Code="MissingLoginToken")).refused
+
+
+def test_a_request_id_that_is_the_token_is_not_shown():
+    token = "1CBAFFAB-B697-4049-A9B1-67E1FC5F0000"
+    answer = read_answer(reply(200, LoginToken="v1next", RequestId=token), ENDPOINT, [token], 0.0)
+    assert answer.request_id is None
+
+
+@pytest.mark.parametrize("spent", ["SesameOpen", "TheTokenSesameOpenItIs"])
+def test_a_code_that_is_a_part_of_the_token_is_not_shown(spent):
+    error = failure_of(reply(400, Code="SesameOpen"), spent)
+    assert "SesameOpen" not in f"{error.message} {error.as_result()}"
+
+
+SECURITY_TOKEN = "CAISabc29635b13022205797fe1b226"
+
+
+@pytest.mark.parametrize("secret", [SPENT, NEXT, SECURITY_TOKEN])
+@pytest.mark.parametrize("size", [15, 31])
+def test_no_piece_of_a_secret_is_shown_whatever_is_put_between(secret, size):
+    piece = secret[-size:]
+    code = f"Ab.X{piece[:9]}.{piece[9:].capitalize()}"
+    answer = reply(400, LoginToken=NEXT, Code=code, RequestId=REQUEST_ID)
+    with pytest.raises(ServiceError) as caught:
+        read_answer(answer, ENDPOINT, [SPENT, SECURITY_TOKEN], 0.0)
+    shown = f"{caught.value!r} {caught.value} {caught.value.as_result()}"
+    assert code not in shown
+    assert caught.value.code == "InvalidResponse"
+
+
+def test_a_request_id_made_of_a_token_is_not_shown():
+    token = "v1" + "0123456789abcdef" * 8
+    request_id = "23456789-abcd-ef01-2345-6789ABCDEF01"
+    answer = reply(200, LoginToken=NEXT, RequestId=request_id)
+    assert read_answer(answer, ENDPOINT, ["v1other"], 0.0).request_id == request_id
+    assert read_answer(answer, ENDPOINT, ["v1other", token], 0.0).request_id is None
+    answer = reply(200, LoginToken=token, RequestId=request_id)
+    assert read_answer(answer, ENDPOINT, ["v1other"], 0.0).request_id is None
+
+
+@pytest.mark.parametrize("request_id", [None, 7, "", "no-uuid", SPENT, REQUEST_ID + "\n", ["x"]])
+def test_a_request_id_without_the_shape_of_one_is_not_shown(request_id):
+    assert read(reply(LoginToken=NEXT, RequestId=request_id)).request_id is None
+    assert failure_of(reply(400, Code="Throttling", RequestId=request_id)).request_id is None
+
+
+@pytest.mark.parametrize(
+    "token",
+    [None, 42, True, "", " ", "two words", "line\nbreak", "nul\0", ["v1"], {"v": 1}, "v" * 1000000],
+    ids=lambda token: repr(token)[:20],
+)
+def test_what_has_not_the_shape_of_a_token_is_not_taken_for_one(token):
+    error = failure_of(reply(LoginToken=token, RequestId=REQUEST_ID))
+    assert (error.code, error.retryable, error.sent) == ("InvalidResponse", True, True)
+    assert error.request_id == REQUEST_ID
+    assert not error.refused
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<html>hello</html>",
+        b"{",
+        b'{"LoginToken": "v1',
+        b"null",
+        b"42",
+        b'"v1token"',
+        b'["LoginToken"]',
+        b"\xff\xfe\x00",
+        b"[" * 200000,
+        b'{"a":' * 200000,
+        b'{"LoginToken": NaN}',
+    ],
+    ids=lambda body: repr(body[:12]),
+)
+def test_a_body_that_is_no_json_object_is_an_answer_without_a_token(body):
+    error = failure_of(Reply(200, {}, body))
+    assert (error.code, error.retryable, error.sent) == ("InvalidResponse", True, True)
+
+
+def test_a_token_counts_with_status_200_only():
+    error = failure_of(reply(500, LoginToken=NEXT))
+    assert (error.code, error.retryable, error.sent) == ("ServiceUnavailable", True, True)
+    assert NEXT not in error.message
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504, 599])
+def test_a_status_of_the_500s_is_transient_and_may_have_been_carried_out(status):
+    error = failure_of(Reply(status, {}, b"<html>"))
+    assert (error.code, error.retryable, error.sent) == ("ServiceUnavailable", True, True)
+    assert error.http_status == status
+
+
+@pytest.mark.parametrize("status", [408, 429])
+def test_a_status_that_asks_for_patience_is_throttling(status):
+    error = failure_of(Reply(status, {"retry-after": "7"}, b""))
+    assert (error.code, error.retryable, error.sent) == ("Throttling", True, False)
+    assert error.wait == 7
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_a_permanent_error(status):
+    location = f"https://example.com/?token={SPENT}"
+    error = failure_of(Reply(status, {"location": location}, b""))
+    assert (error.retryable, error.sent, error.refused) == (False, False, False)
+    assert "redirects" in error.message
+    assert "example.com" not in error.message
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 407, 418])
+def test_a_refusal_without_a_code_is_not_the_service_s_and_ends_no_session(status):
+    error = failure_of(Reply(status, {}, b"<html>Access denied</html>"))
+    assert (error.code, error.retryable, error.refused) == ("InvalidResponse", False, False)
+    assert ENDPOINT in error.message
+
+
+@pytest.mark.parametrize(
+    ("headers", "wait"),
+    [
+        ({}, 0),
+        ({"x-acs-retry-after": "1500"}, 1.5),
+        ({"x-acs-retry-after": "0"}, 0),
+        ({"retry-after": "3"}, 3),
+        ({"x-acs-retry-after": "1500", "retry-after": "9"}, 1.5),
+        ({"x-acs-retry-after": "soon", "retry-after": "9"}, 9),
+        ({"retry-after": "Tue, 14 Nov 2023 22:13:50 GMT", "date": DATE}, 30),
+        ({"retry-after": "Tue, 14 Nov 2023 22:13:10 GMT", "date": DATE}, 0),
+        ({"retry-after": "-5"}, 0),
+        ({"retry-after": "1e3"}, 0),
+        ({"retry-after": "nan"}, 0),
+        ({"retry-after": "inf"}, 0),
+        ({"retry-after": "9" * 400}, 0),
+        ({"retry-after": "\N{ARABIC-INDIC DIGIT ONE}"}, 0),
+        ({"retry-after": "Tue, 99 Nov 2023 22:13:10 GMT", "date": DATE}, 0),
+        ({"retry-after": "999999999999"}, 86400),
+        ({"x-acs-retry-after": "999999999999"}, 86400),
+    ],
+)
+@pytest.mark.parametrize(("status", "code"), [(429, "Throttling"), (503, "ServiceUnavailable")])
+def test_the_wish_of_the_service_is_read_in_either_header(status, code, headers, wait):
+    assert failure_of(reply(status, headers, Code=code)).wait == wait
+
+
+def test_the_time_of_the_service_comes_from_its_date_header():
+    error = failure_of(reply(400, {"date": DATE}, Code="InvalidTimeStamp.Expired"))
+    assert error.server_time == DATE_SECONDS
+
+
+@pytest.mark.parametrize("date", ["", "yesterday", "Tue, 99 Nov 2023 22:13:20 GMT"])
+def test_without_a_readable_date_the_clock_is_not_corrected(date):
+    error = failure_of(reply(400, {"date": date}, Code="InvalidTimeStamp.Expired"))
+    assert error.server_time is None
+
+
+def test_other_errors_do_not_touch_the_clock():
+    assert failure_of(reply(400, {"date": DATE}, Code="Throttling")).server_time is None

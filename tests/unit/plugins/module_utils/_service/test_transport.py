@@ -1,0 +1,716 @@
+# Copyright (c) 2026 The wuying.workspace authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A request goes to one place, for a bounded time, and shows nothing of itself to anybody else."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import gzip
+import http.client
+import logging
+import socket
+import threading
+import time
+import traceback
+import typing as t
+from urllib.parse import quote, quote_plus
+
+import pytest
+
+from ansible_collections.wuying.workspace.plugins.module_utils._model.endpoint import host_of
+from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import ServiceError
+from ansible_collections.wuying.workspace.plugins.module_utils._service import (
+    transport as _transport,
+)
+from ansible_collections.wuying.workspace.plugins.module_utils._service.transport import (
+    BODY_LIMIT,
+    Reply,
+    Transport,
+)
+from ansible_collections.wuying.workspace.plugins.module_utils.signer import (
+    Credentials,
+    SignedRequest,
+    sign_v1,
+    sign_v3,
+)
+from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.faulty_server import (
+    closed_port,
+    dripping,
+    flooding,
+    headers_of,
+    keeping_alive,
+    make_certificate,
+    read_head,
+    resetting,
+    response,
+    silent,
+    wires,
+)
+
+ELSEWHERE = "https://ecd.cn-hangzhou.aliyuncs.com"
+KEY = Credentials("LTAI5tExample", "the/secret+of=the key", "the+security/token==")
+TOKEN = "v1+the/login=token&18101ac6a9e69c66b04a16303168046"
+NONCE = "8f14e45fceea167a5a36dedd4bea2543"
+GOOD = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Some: Thing\r\n\r\n{}"
+PATIENCE = 15
+"""How many seconds a test may take where the code under test would take less than one."""
+
+
+def sign(endpoint: str, credentials: Credentials | None = KEY) -> SignedRequest:
+    """Return a signed request of an exchange."""
+    call = ("RefreshLoginToken", "2020-10-02", {"LoginToken": TOKEN, "EndUserId": "alice"})
+    return sign_v3(*call, credentials, 1700000000, NONCE, host=host_of(endpoint))
+
+
+def open_transport(**settings: t.Any) -> Transport:
+    """Return a transport with the usual settings, less those that are passed."""
+    usual = {"proxy": None, "validate_certs": True, "ca_path": None, "connections": 2}
+    return Transport(**{**usual, **settings})
+
+
+def post(endpoint: str, seconds: float = PATIENCE, **settings: t.Any) -> Reply:
+    """Send one request over a transport of its own."""
+    transport = open_transport(**settings)
+    try:
+        return transport.post(endpoint, sign(endpoint), seconds)
+    finally:
+        transport.close()
+
+
+def failure_of(endpoint: str, seconds: float = PATIENCE, **settings: t.Any) -> ServiceError:
+    """Return how a request fails, having seen that the error hides what it must."""
+    begun = time.monotonic()
+    with pytest.raises(ServiceError) as caught:
+        post(endpoint, seconds, **settings)
+    assert time.monotonic() - begun < seconds + PATIENCE
+    error = caught.value
+    assert_hidden(
+        "".join(traceback.format_exception(type(error), error, None)), str(error.as_result())
+    )
+    assert endpoint in error.message
+    return error
+
+
+def assert_hidden(*texts: str) -> None:
+    """Fail where a text has the token, a secret, the signature, the nonce or the query in it."""
+    signed = sign(ELSEWHERE)
+    secrets = [TOKEN, KEY.access_key_secret, str(KEY.security_token), NONCE, signed.query]
+    for secret in secrets:
+        encoded = base64.b64encode(secret.encode()).decode()
+        forms = [secret, quote(secret), quote(secret, safe=""), quote_plus(secret), encoded]
+        for text in texts:
+            assert not any(form in text for form in forms)
+    for text in texts:
+        assert "Signature=" not in text
+
+
+class Recorder(logging.Handler):
+    """Keeps what is logged."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.DEBUG)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a line."""
+        self.lines.append(self.format(record))
+
+
+@pytest.fixture(autouse=True)
+def log(capfd):
+    """Return what is logged, having seen for each test that nothing secret is logged or printed."""
+    root, recorder = logging.getLogger(), Recorder()
+    level = root.level
+    root.addHandler(recorder)
+    root.setLevel(logging.DEBUG)
+    yield recorder.lines
+    root.removeHandler(recorder)
+    root.setLevel(level)
+    printed = capfd.readouterr()
+    assert_hidden(*recorder.lines, printed.out, printed.err)
+    assert "Traceback" not in printed.err
+
+
+@pytest.fixture(name="start_wire")
+def fixture_start_wire():
+    """Return a function that starts a server of scripted bytes."""
+    with wires() as start:
+        yield start
+
+
+@pytest.fixture(name="certified", scope="module")
+def fixture_certified(tmp_path_factory):
+    """Return a certificate for 127.0.0.1 and how to serve with it."""
+    return make_certificate(tmp_path_factory.mktemp("certified"), "127.0.0.1")
+
+
+@pytest.fixture(name="misnamed", scope="module")
+def fixture_misnamed(tmp_path_factory):
+    """Return a certificate for another name and how to serve with it."""
+    return make_certificate(tmp_path_factory.mktemp("misnamed"), "ecd.cn-hangzhou.aliyuncs.com")
+
+
+def test_status_headers_and_body_of_the_answer_are_returned(start_wire):
+    reply = post(start_wire(GOOD).url)
+    assert (reply.status, reply.body) == (200, b"{}")
+    assert reply.headers["x-some"] == "Thing"
+
+
+def test_the_request_is_sent_as_it_was_signed(start_wire):
+    wire = start_wire(GOOD)
+    post(wire.url)
+    signed = sign(wire.url)
+    assert wire.heads[0].startswith(f"POST /?{signed.query} HTTP/1.1\r\n")
+    sent = headers_of(wire.heads[0])
+    assert {name: sent[name] for name in signed.headers} == signed.headers
+
+
+def test_a_body_is_sent_as_it_was_signed(start_wire):
+    received = []
+
+    def answer(connection: socket.socket) -> None:
+        received.append(connection.recv(100))
+        connection.sendall(GOOD)
+
+    wire = start_wire(answer)
+    transport = open_transport()
+    form = {"SessionId": "s 1"}
+    transport.post(wire.url, sign_v1("A", "V", {}, KEY, 0, NONCE, form=form), PATIENCE)
+    transport.close()
+    assert received == [b"SessionId=s%201"]
+    assert headers_of(wire.heads[0])["content-type"] == "application/x-www-form-urlencoded"
+
+
+def test_the_answer_is_asked_for_as_plain_json(start_wire):
+    wire = start_wire(GOOD)
+    post(wire.url)
+    headers = headers_of(wire.heads[0])
+    assert (headers["accept"], headers["accept-encoding"]) == ("application/json", "identity")
+
+
+def test_no_cookie_is_ever_sent_back(start_wire):
+    def answer(connection: socket.socket) -> None:
+        connection.sendall(response("200 OK", "Set-Cookie: tracking=1; Path=/", body=b"{}"))
+
+    wire = start_wire(answer)
+    transport = open_transport()
+    for _time in range(2):
+        transport.post(wire.url, sign(wire.url), PATIENCE)
+    transport.close()
+    assert len(wire.heads) == 2
+    assert "cookie" not in headers_of(wire.heads[1])
+
+
+def test_a_connection_is_kept_for_the_next_request(start_wire):
+    wire = start_wire(keeping_alive(GOOD))
+    transport = open_transport()
+    for _time in range(3):
+        transport.post(wire.url, sign(wire.url), PATIENCE)
+    transport.close()
+    assert (len(wire.heads), wire.connections) == (3, 1)
+
+
+def test_a_connection_that_the_other_side_closed_is_replaced(start_wire):
+    wire = start_wire(GOOD)
+    transport = open_transport()
+    for _time in range(3):
+        assert transport.post(wire.url, sign(wire.url), PATIENCE).status == 200
+        time.sleep(0.05)
+    transport.close()
+    assert wire.connections == 3
+
+
+def test_a_closed_transport_has_no_connection_left(start_wire):
+    ended = threading.Event()
+
+    def answer(connection: socket.socket) -> None:
+        connection.sendall(GOOD)
+        if not connection.recv(1):
+            ended.set()
+
+    wire = start_wire(answer)
+    transport = open_transport()
+    transport.post(wire.url, sign(wire.url), PATIENCE)
+    assert not ended.is_set()
+    transport.close()
+    assert ended.wait(PATIENCE)
+
+
+def test_an_address_that_does_not_answer_is_followed_by_the_next(start_wire, monkeypatch):
+    wire = start_wire(GOOD)
+    addresses = ["127.0.0.3", "127.0.0.1"]
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (name, wire.port)) for name in addresses]
+    real = socket.getaddrinfo
+
+    def look_up(host, *args, **kwargs):
+        return found if host == "localhost" else real(host, *args, **kwargs)
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    assert post(f"http://localhost:{wire.port}").status == 200
+
+
+# What goes wrong before anything is sent
+
+
+def test_a_refused_connection_sent_nothing_and_may_be_tried_again():
+    error = failure_of(f"http://127.0.0.1:{closed_port()}")
+    assert (error.code, error.retryable, error.sent) == ("ConnectionFailed", True, False)
+    assert not error.refused
+
+
+def test_a_name_that_does_not_resolve_sent_nothing_and_may_be_tried_again():
+    error = failure_of("https://no-such-host.invalid", 20)
+    assert error.code in ("NameNotResolved", "Timeout")  # where nobody answers name look-ups
+    assert (error.retryable, error.sent) == (True, False)
+
+
+def test_a_look_up_that_fails_is_told_apart(monkeypatch):
+    def look_up(*_args, **_kwargs):
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    error = failure_of(ELSEWHERE)
+    assert (error.code, error.retryable, error.sent) == ("NameNotResolved", True, False)
+
+
+def test_a_name_that_cannot_be_encoded_does_not_resolve():
+    error = failure_of(f"https://{'a' * 64}.invalid")
+    assert (error.code, error.sent) == ("NameNotResolved", False)
+
+
+def test_a_look_up_that_hangs_ends_in_time(monkeypatch):
+    never = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_kwargs: never.wait(60))
+    error = failure_of(ELSEWHERE, 0.2)
+    never.set()
+    assert (error.retryable, error.sent) == (True, False)
+
+
+def test_a_host_that_does_not_take_the_connection_ends_in_time():
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _time in range(4):  # fill the queue of those who wait to be accepted
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(listener.getsockname())
+        error = failure_of(f"http://127.0.0.1:{listener.getsockname()[1]}", 0.3)
+    assert error.code in ("ConnectionFailed", "Timeout")
+    assert (error.retryable, error.sent) == (True, False)
+
+
+# What goes wrong afterwards
+
+
+def test_a_reset_after_the_request_leaves_open_what_became_of_it(start_wire):
+    error = failure_of(start_wire(resetting).url)
+    assert (error.code, error.retryable, error.sent) == ("ConnectionLost", True, True)
+
+
+def test_a_connection_that_closes_without_an_answer_leaves_open_what_became_of_it(start_wire):
+    error = failure_of(start_wire(b"").url)
+    assert (error.code, error.retryable, error.sent) == ("ConnectionLost", True, True)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        silent,
+        dripping(b""),
+        dripping(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nfffff\r\n"),
+    ],
+    ids=["silence", "status", "chunk"],
+)
+def test_an_answer_that_takes_too_long_is_cut_off(start_wire, answer):
+    begun = time.monotonic()
+    error = failure_of(start_wire(answer).url, 0.3)
+    assert 0.3 <= time.monotonic() - begun < PATIENCE
+    assert (error.code, error.retryable, error.sent) == ("Timeout", True, True)
+
+
+@pytest.mark.parametrize("length", ["X-Slow: ", "Content-Length: 1000000\r\n\r\n", "\r\n"])
+@pytest.mark.parametrize("interim", ["", "HTTP/1.1 100 Continue\r\n\r\n"])
+def test_however_an_answer_drips_it_ends_in_time(start_wire, interim, length):
+    answer = dripping(f"{interim}HTTP/1.1 200 OK\r\n{length}".encode())
+    begun = time.monotonic()
+    with contextlib.suppress(ServiceError):
+        post(start_wire(answer).url, 0.3)
+    assert 0.3 <= time.monotonic() - begun < PATIENCE
+
+
+def test_an_answer_that_was_read_whole_counts_though_its_time_is_over_since(
+    start_wire, monkeypatch
+):
+    read = _transport._read_body
+
+    def read_and_dawdle(stream: t.Any) -> bytes:
+        body = read(stream)
+        time.sleep(0.8)
+        return body
+
+    monkeypatch.setattr(_transport, "_read_body", read_and_dawdle)
+    assert post(start_wire(GOOD).url, 0.4).status == 200
+
+
+INTERIM = [b"100 Continue\r\n\r\n", b"102 Processing\r\n\r\n", b"103 Early\r\nLink: </>\r\n\r\n"]
+
+
+@pytest.mark.parametrize("interim", INTERIM, ids=lambda interim: interim[:3].decode())
+def test_the_answer_after_an_interim_one_is_read(start_wire, interim):
+    reply = post(start_wire(b"HTTP/1.1 " + interim + b"HTTP/1.1 " + interim + GOOD).url)
+    assert (reply.status, reply.body, reply.headers["x-some"]) == (200, b"{}", "Thing")
+
+
+@pytest.mark.parametrize("interim", INTERIM, ids=lambda interim: interim[:3].decode())
+def test_interim_answers_without_end_are_cut_off(start_wire, interim):
+    def answer(connection: socket.socket) -> None:
+        while True:
+            connection.sendall(b"HTTP/1.1 " + interim)
+            time.sleep(0.01)
+
+    error = failure_of(start_wire(answer).url, 0.3)
+    assert (error.code, error.sent) == ("Timeout", True)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{}",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n{}\r\n0\r\n\r\n",
+        b"HTTP/1.1 2",
+        b"SSH-2.0-OpenSSH_9.6\r\n",
+        b"HTTP/1.1 abc OK\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX-Long: " + b"x" * 100000 + b"\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"X-Many: x\r\n" * 1000 + b"\r\n",
+        b"\x00\x01\x02\x03" * 50,
+    ],
+    ids=lambda answer: repr(answer[:60]),
+)
+def test_an_answer_that_is_cut_short_or_garbled_is_no_answer(start_wire, answer):
+    error = failure_of(start_wire(answer).url)
+    assert (error.code, error.retryable, error.sent) == ("ConnectionLost", True, True)
+
+
+def test_of_a_body_longer_than_it_says_only_the_stated_length_counts(start_wire):
+    reply = post(start_wire(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}{}{}").url)
+    assert reply.body == b"{}"
+
+
+def test_a_body_of_the_greatest_length_is_read_whole(start_wire):
+    reply = post(start_wire(response("200 OK", body=b"x" * BODY_LIMIT)).url)
+    assert len(reply.body) == BODY_LIMIT
+
+
+def test_of_a_body_without_end_one_byte_more_than_the_greatest_length_is_read(start_wire):
+    reply = post(start_wire(flooding(b"HTTP/1.1 200 OK\r\n\r\n")).url)
+    assert len(reply.body) == BODY_LIMIT + 1
+
+
+def test_of_a_chunk_without_end_no_more_is_read_than_of_any_other_answer(start_wire):
+    taken = []
+
+    def answer(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n")
+        for _time in range(64):
+            connection.sendall(b"x" * 1024 * 1024)
+            taken.append(1)
+
+    error = failure_of(start_wire(answer).url)
+    assert (error.code, error.retryable, error.sent) == ("ConnectionLost", True, True)
+    assert len(taken) < 32
+
+
+def test_a_compressed_body_is_not_unpacked(start_wire):
+    packed = gzip.compress(b"{}" * 1000000)
+    reply = post(start_wire(response("200 OK", "Content-Encoding: gzip", body=packed)).url)
+    assert reply.body == packed
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_not_followed_and_sends_the_token_nowhere(start_wire, status):
+    target = start_wire(GOOD)
+    wire = start_wire(response(f"{status} Moved", f"Location: {target.url}/?token"))
+    assert post(wire.url).status == status
+    assert len(wire.heads) == 1
+    assert (target.heads, target.connections) == ([], 0)
+
+
+# TLS
+
+
+def test_a_certificate_is_verified_with_the_ca_that_is_given(start_wire, certified):
+    ca_path, context = certified
+    wire = start_wire(GOOD, context)
+    assert post(wire.url, ca_path=ca_path).status == 200
+
+
+def test_the_ca_may_come_from_the_environment(start_wire, certified, monkeypatch):
+    ca_path, context = certified
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", ca_path)
+    assert post(start_wire(GOOD, context).url).status == 200
+
+
+def test_a_certificate_that_nobody_vouches_for_is_refused_before_anything_is_sent(
+    start_wire, certified
+):
+    wire = start_wire(GOOD, certified[1])
+    error = failure_of(wire.url)
+    assert (error.code, error.retryable, error.sent) == ("TlsFailed", False, False)
+    assert wire.heads == []
+
+
+def test_a_certificate_for_another_name_is_refused_before_anything_is_sent(start_wire, misnamed):
+    ca_path, context = misnamed
+    wire = start_wire(GOOD, context)
+    error = failure_of(wire.url, ca_path=ca_path)
+    assert (error.code, error.retryable, error.sent) == ("TlsFailed", False, False)
+    assert wire.heads == []
+
+
+def test_without_validation_any_certificate_will_do(start_wire, misnamed, monkeypatch):
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", misnamed[0])
+    assert post(start_wire(GOOD, misnamed[1]).url, validate_certs=False).status == 200
+
+
+def raw_server(stack: contextlib.ExitStack, behave: t.Callable[[socket.socket], None]) -> int:
+    """Have a server behave to one connection, without reading a request; return its port."""
+    listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            connection = listener.accept()[0]
+            with connection:
+                behave(connection)
+
+    threading.Thread(target=serve, daemon=True).start()
+    return int(listener.getsockname()[1])
+
+
+def test_plain_text_where_tls_is_spoken_sent_nothing():
+    def behave(connection: socket.socket) -> None:
+        connection.sendall(GOOD)
+        connection.recv(1000)
+
+    with contextlib.ExitStack() as stack:
+        error = failure_of(f"https://127.0.0.1:{raw_server(stack, behave)}")
+    assert (error.code, error.retryable, error.sent) == ("TlsFailed", False, False)
+
+
+def test_a_reset_of_the_handshake_sent_nothing():
+    def behave(connection: socket.socket) -> None:
+        connection.recv(10)
+        resetting(connection)
+
+    with contextlib.ExitStack() as stack:
+        error = failure_of(f"https://127.0.0.1:{raw_server(stack, behave)}")
+    assert (error.retryable, error.sent) == (True, False)
+
+
+def test_a_handshake_that_the_other_side_gives_up_may_be_tried_again():
+    def behave(connection: socket.socket) -> None:
+        connection.recv(100_000)  # all of it: what is left unread would make a reset of the end
+
+    with contextlib.ExitStack() as stack:
+        error = failure_of(f"https://127.0.0.1:{raw_server(stack, behave)}")
+    assert (error.code, error.retryable, error.sent) == ("TlsFailed", True, False)
+
+
+@pytest.mark.parametrize("start", [b"", b"\x16\x03\x03\x40\x00"], ids=["silence", "drip"])
+def test_a_handshake_that_takes_too_long_is_cut_off(start):
+    def behave(connection: socket.socket) -> None:
+        connection.sendall(start)
+        while True:
+            time.sleep(0.02)
+            connection.sendall(start[:1])
+
+    with contextlib.ExitStack() as stack:
+        error = failure_of(f"https://127.0.0.1:{raw_server(stack, behave)}", 0.3)
+    assert (error.code, error.retryable, error.sent) == ("Timeout", True, False)
+
+
+# Proxies and other things that the environment has
+
+
+def test_a_proxy_that_is_not_there_sent_nothing():
+    error = failure_of(ELSEWHERE, proxy=f"http://127.0.0.1:{closed_port()}")
+    assert (error.code, error.retryable, error.sent) == ("ProxyFailed", True, False)
+
+
+@pytest.mark.parametrize(
+    "status", ["403 Forbidden", "407 Proxy Authentication Required", "502 Bad"]
+)
+def test_a_proxy_that_refuses_sent_nothing_and_saw_no_token(start_wire, status):
+    wire = start_wire(response(status))
+    error = failure_of(ELSEWHERE, proxy=wire.url)
+    assert (error.code, error.retryable, error.sent) == ("ProxyFailed", True, False)
+    assert wire.heads[0].startswith("CONNECT ecd.cn-hangzhou.aliyuncs.com:443 ")
+    assert_hidden(wire.heads[0])
+
+
+def test_a_proxy_that_says_nothing_is_given_up_in_time(start_wire):
+    error = failure_of(ELSEWHERE, 0.3, proxy=start_wire(silent).url)
+    assert (error.code, error.retryable, error.sent) == ("Timeout", True, False)
+
+
+def test_a_proxy_that_drips_is_given_up_in_time(start_wire):
+    wire = start_wire(dripping(b"HTTP/1.1 200 OK\r\nX-Slow: "))
+    error = failure_of(ELSEWHERE, 0.3, proxy=wire.url)
+    assert (error.code, error.retryable, error.sent) == ("Timeout", True, False)
+
+
+def test_through_a_proxy_the_endpoint_itself_is_verified_and_read(start_wire, misnamed):
+    ca_path, context = misnamed  # the certificate of ELSEWHERE
+    inside = []
+
+    def answer(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        with context.wrap_socket(connection, server_side=True) as tunnel:
+            inside.append(read_head(tunnel))
+            tunnel.sendall(GOOD)
+
+    wire = start_wire(answer)
+    assert post(ELSEWHERE, proxy=wire.url, ca_path=ca_path).body == b"{}"
+    assert_hidden(wire.heads[0])
+    assert TOKEN in inside[0] or quote(TOKEN, safe="") in inside[0]
+
+
+def test_a_proxy_cannot_pass_itself_off_as_the_endpoint(start_wire, certified):
+    ca_path, context = certified
+    inside = []
+
+    def answer(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        with context.wrap_socket(connection, server_side=True) as tunnel:
+            inside.append(read_head(tunnel))
+
+    error = failure_of(ELSEWHERE, proxy=start_wire(answer).url, ca_path=ca_path)
+    assert (error.code, error.sent) == ("TlsFailed", False)
+    assert not any(inside)
+
+
+@pytest.mark.parametrize("name", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"])
+def test_a_proxy_of_the_environment_counts(start_wire, monkeypatch, name):
+    wire = start_wire(response("403 Forbidden"))
+    monkeypatch.setenv(name, wire.url)
+    assert failure_of(ELSEWHERE).code == "ProxyFailed"
+    assert len(wire.heads) == 1
+
+
+@pytest.mark.parametrize("scheme", ["socks4", "socks5", "SOCKS5H"])
+def test_a_socks_proxy_of_the_environment_is_refused_by_name(start_wire, monkeypatch, scheme):
+    wire = start_wire(GOOD)
+    monkeypatch.setenv("HTTPS_PROXY", f"{scheme}://127.0.0.1:{wire.port}")
+    with pytest.raises(ServiceError, match="SOCKS proxies are not supported") as caught:
+        post(ELSEWHERE)
+    error = caught.value
+    assert (error.code, error.retryable, error.sent) == ("ProxyFailed", False, False)
+    assert wire.connections == 0
+
+
+def test_the_option_comes_before_the_environment(start_wire, monkeypatch):
+    given, other = start_wire(response("403 Forbidden")), start_wire(response("403 Forbidden"))
+    monkeypatch.setenv("HTTPS_PROXY", other.url)
+    failure_of(ELSEWHERE, proxy=given.url)
+    assert (len(given.heads), len(other.heads)) == (1, 0)
+
+
+def test_no_proxy_of_the_environment_is_used_where_it_is_excepted(start_wire, monkeypatch):
+    wire = start_wire(response("403 Forbidden"))
+    monkeypatch.setenv("HTTPS_PROXY", wire.url)
+    monkeypatch.setenv("NO_PROXY", "aliyuncs.com")
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_kwargs: [])
+    assert failure_of(ELSEWHERE).code == "NameNotResolved"
+    assert wire.connections == 0
+
+
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "ALL_PROXY"])
+def test_loopback_is_never_reached_by_a_proxy_of_the_environment(start_wire, monkeypatch, name):
+    proxy, wire = start_wire(GOOD), start_wire(GOOD)
+    monkeypatch.setenv(name, proxy.url)
+    assert post(wire.url).status == 200
+    assert (proxy.connections, wire.connections) == (0, 1)
+
+
+def test_loopback_is_never_reached_by_the_proxy_of_the_option(start_wire):
+    proxy, wire = start_wire(GOOD), start_wire(GOOD)
+    assert post(wire.url, proxy=proxy.url).status == 200
+    assert (proxy.connections, wire.connections) == (0, 1)
+
+
+def test_a_connection_that_no_request_answers_for_leads_nowhere(start_wire):
+    wire = start_wire(GOOD)
+    with contextlib.closing(open_transport()) as transport, pytest.raises(RuntimeError):
+        transport._session.post(wire.url)
+    assert wire.connections == 0
+
+
+@pytest.mark.parametrize("place", ["HOME", "NETRC"])
+def test_a_netrc_is_never_read(start_wire, monkeypatch, tmp_path, place):
+    netrc = tmp_path / ".netrc"
+    netrc.write_text("machine 127.0.0.1 login alice password sesame\n", encoding="utf-8")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    if place == "NETRC":
+        monkeypatch.setenv("NETRC", str(netrc))
+    wire = start_wire(GOOD)
+    for request in (sign(wire.url, None), sign(wire.url)):
+        transport = open_transport()
+        transport.post(wire.url, request, PATIENCE)
+        transport.close()
+    assert "authorization" not in headers_of(wire.heads[0])
+    assert headers_of(wire.heads[1])["authorization"].startswith("ACS3-HMAC-SHA256 ")
+
+
+# What others see
+
+
+def test_what_somebody_else_logs_with_the_library_is_kept(start_wire, log):
+    post(start_wire(GOOD).url)
+    logging.getLogger("urllib3.connectionpool").debug("somebody else's request")
+    assert log[-1:] == ["somebody else's request"]
+
+
+def test_debug_output_of_the_standard_library_stays_off(start_wire, monkeypatch, capfd):
+    monkeypatch.setattr(http.client.HTTPConnection, "debuglevel", 1)
+    post(start_wire(GOOD).url)
+    printed = capfd.readouterr()
+    assert printed.out + printed.err == ""
+
+
+def test_threads_share_a_transport_and_one_that_expires_disturbs_no_other(start_wire):
+    def answer(connection: socket.socket) -> None:
+        time.sleep(0.3)
+        connection.sendall(GOOD)
+
+    slow, stuck = start_wire(answer), start_wire(silent)
+    transport = open_transport(connections=8)
+    outcomes: list[int | str] = []
+
+    def ask(url: str, seconds: float) -> None:
+        try:
+            outcomes.append(transport.post(url, sign(url), seconds).status)
+        except ServiceError as error:
+            outcomes.append(error.code)
+
+    calls = [(slow.url, PATIENCE)] * 6 + [(stuck.url, 0.1)] * 2
+    threads = [threading.Thread(target=ask, args=call) for call in calls]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
+    transport.close()
+    assert sorted(map(str, outcomes)) == ["200"] * 6 + ["Timeout"] * 2
+
+
+def test_an_attempt_that_ended_cuts_nothing_off_later(start_wire):
+    wire = start_wire(keeping_alive(GOOD))
+    transport = open_transport()
+    transport.post(wire.url, sign(wire.url), 0.2)
+    time.sleep(0.4)
+    assert transport.post(wire.url, sign(wire.url), PATIENCE).status == 200
+    transport.close()
+    assert wire.connections == 1

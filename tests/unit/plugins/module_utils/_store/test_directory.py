@@ -1,0 +1,458 @@
+# Copyright (c) 2026 The wuying.workspace authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The directory store: whose it is, what it refuses, and what it survives."""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+import time
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.wuying.workspace.plugins.module_utils._model import note as _attempt
+from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import (
+    LockTimeout,
+    StoreError,
+)
+from ansible_collections.wuying.workspace.plugins.module_utils._model.record import Record, succeed
+from ansible_collections.wuying.workspace.plugins.module_utils._model.session import (
+    TOKEN_LENGTH,
+    Session,
+)
+from ansible_collections.wuying.workspace.plugins.module_utils._store import two_slot_file as _pages
+from ansible_collections.wuying.workspace.plugins.module_utils._store.base import Kept
+from ansible_collections.wuying.workspace.plugins.module_utils._store.directory import (
+    DirectoryStore,
+)
+from ansible_collections.wuying.workspace.plugins.module_utils._store.two_slot_file import ROOM
+from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.house import (
+    file_of,
+    leave_note,
+    put,
+    session_at,
+    write_file,
+)
+
+SESSION = session_at("https://ecd.cn-hangzhou.aliyuncs.com")
+RECORD = succeed(None, SESSION, "v1first", "v1second", 1000.0, 900, None)
+
+
+@pytest.fixture
+def store(store_path: Path) -> DirectoryStore:
+    """Return a store whose folder is not there yet."""
+    return DirectoryStore(str(store_path))
+
+
+def soon(seconds: float = 10) -> float:
+    """Return a deadline."""
+    return time.monotonic() + seconds
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077, 0o777])
+def test_the_folder_is_0700_and_its_files_are_0600_whatever_the_umask(
+    store: DirectoryStore, store_path: Path, umask: int
+) -> None:
+    before = os.umask(umask)
+    try:
+        put(store, RECORD)
+        leave_note(store, SESSION, "v1second")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(store_path.stat().st_mode) == 0o700
+    files = {path.suffix: stat.S_IMODE(path.stat().st_mode) for path in store_path.iterdir()}
+    assert files == {".record": 0o600, ".lock": 0o600}
+
+
+def test_files_are_named_after_the_sessions_key_and_nothing_of_the_session(
+    store: DirectoryStore, store_path: Path
+) -> None:
+    put(store, RECORD)
+    assert sorted(path.name for path in store_path.iterdir()) == [
+        f"{SESSION.key}.lock",
+        f"{SESSION.key}.record",
+    ]
+    assert len(SESSION.key) == 64
+    assert set(SESSION.key) <= set("0123456789abcdef")
+
+
+def test_what_is_kept_is_read_again(store: DirectoryStore) -> None:
+    put(store, RECORD)
+    assert store.read(SESSION.key) == Kept(RECORD)
+
+
+def test_reading_creates_nothing(store: DirectoryStore, store_path: Path) -> None:
+    assert store.read(SESSION.key) == Kept()
+    assert not store_path.exists()
+
+
+def test_missing_parents_are_made(tmp_path: Path) -> None:
+    put(DirectoryStore(str(tmp_path / "a" / "b" / "store")), RECORD)
+    assert (tmp_path / "a" / "b" / "store" / f"{SESSION.key}.record").exists()
+
+
+@pytest.fixture(name="come_second")
+def fixture_come_second(monkeypatch: pytest.MonkeyPatch) -> t.Callable[[int], None]:
+    """Return a function that has somebody else be faster to make a folder, with some mode."""
+    make = os.mkdir
+
+    def come_second(mode: int) -> None:
+        def make_twice(path: str, own_mode: int) -> None:
+            make(path)
+            os.chmod(path, mode)
+            make(path, own_mode)
+
+        monkeypatch.setattr(os, "mkdir", make_twice)
+
+    return come_second
+
+
+def test_a_folder_that_somebody_else_was_faster_to_make_is_used(
+    store: DirectoryStore, come_second: t.Callable[[int], None]
+) -> None:
+    come_second(0o700)
+    put(store, RECORD)
+    assert store.read(SESSION.key).record == RECORD
+
+
+def test_a_folder_that_somebody_else_was_faster_to_open_to_all_is_refused(
+    store: DirectoryStore, come_second: t.Callable[[int], None]
+) -> None:
+    come_second(0o777)
+    _is_refused(store, "is open to other users")
+
+
+@pytest.mark.parametrize("mode", [0o750, 0o705, 0o777, 0o720, 0o702])
+def test_a_folder_that_others_have_access_to_is_refused(
+    store: DirectoryStore, store_path: Path, mode: int
+) -> None:
+    store_path.mkdir()
+    store_path.chmod(mode)
+    _is_refused(store, "is open to other users")
+
+
+@pytest.mark.parametrize("suffix", ["record", "lock"])
+@pytest.mark.parametrize("mode", [0o640, 0o602])
+def test_a_file_that_others_have_access_to_is_refused(
+    store: DirectoryStore, store_path: Path, suffix: str, mode: int
+) -> None:
+    put(store, RECORD)
+    leave_note(store, SESSION, "v1second")
+    (store_path / f"{SESSION.key}.{suffix}").chmod(mode)
+    with pytest.raises(StoreError, match="is open to other users") as caught:
+        with store.lock(SESSION.key, soon()) as slot:
+            slot.read()
+    assert caught.value.code == "StoreUnsafe"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+@pytest.mark.parametrize("what", ["folder", "record", "lock"])
+def test_what_belongs_to_another_user_is_refused(
+    store: DirectoryStore, store_path: Path, what: str
+) -> None:
+    put(store, RECORD)
+    leave_note(store, SESSION, "v1second")
+    os.chown(store_path if what == "folder" else store_path / f"{SESSION.key}.{what}", 12345, -1)
+    with pytest.raises(StoreError, match="belongs to another user") as caught:
+        with store.lock(SESSION.key, soon()) as slot:
+            slot.read()
+    assert caught.value.code == "StoreUnsafe"
+
+
+def test_a_symbolic_link_in_place_of_the_folder_is_refused(
+    store: DirectoryStore, store_path: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "elsewhere").mkdir(mode=0o700)
+    store_path.symlink_to(tmp_path / "elsewhere")
+    _is_refused(store, "not a plain directory")
+
+
+def test_a_file_in_place_of_the_folder_is_refused(store: DirectoryStore, store_path: Path) -> None:
+    store_path.touch(mode=0o600)
+    _is_refused(store, "not a plain directory")
+
+
+@pytest.mark.parametrize("suffix", ["record", "lock"])
+@pytest.mark.parametrize("kind", ["symbolic link", "FIFO", "folder"])
+def test_what_is_no_plain_file_is_refused_without_waiting(
+    store: DirectoryStore, store_path: Path, tmp_path: Path, suffix: str, kind: str
+) -> None:
+    store_path.mkdir(mode=0o700)
+    path = store_path / f"{SESSION.key}.{suffix}"
+    if kind == "symbolic link":
+        (tmp_path / "elsewhere").touch(mode=0o600)
+        path.symlink_to(tmp_path / "elsewhere")
+    elif kind == "FIFO":
+        os.mkfifo(path, 0o600)
+    else:
+        path.mkdir(mode=0o700)
+    with pytest.raises(StoreError, match="not a plain directory or file") as caught:
+        with store.lock(SESSION.key, soon()) as slot:
+            slot.read()
+            slot.begin(_attempt.begin(None, "v1second", ""))
+    assert caught.value.code == "StoreUnsafe"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_folder_is_an_error(store: DirectoryStore, store_path: Path) -> None:
+    store_path.mkdir(mode=0o500)
+    _is_refused(store, "Permission denied")
+
+
+def test_a_folder_that_cannot_be_made_is_an_error() -> None:
+    _is_refused(DirectoryStore("/proc/1/no/such/store"), "cannot be used")
+
+
+def test_a_second_holder_waits_for_the_first(store: DirectoryStore) -> None:
+    order: list[str] = []
+
+    def hold() -> None:
+        with store.lock(SESSION.key, soon()):
+            order.append("second")
+
+    with store.lock(SESSION.key, soon()):
+        thread = threading.Thread(target=hold)
+        thread.start()
+        time.sleep(0.1)
+        order.append("first")
+    thread.join(10)
+    assert order == ["first", "second"]
+
+
+def test_waiting_ends_at_the_deadline(store: DirectoryStore) -> None:
+    with store.lock(SESSION.key, soon()):
+        start = time.monotonic()
+        with pytest.raises(LockTimeout), store.lock(SESSION.key, soon(0.2)):
+            pass
+        assert 0.2 <= time.monotonic() - start < 5
+
+
+def test_sessions_do_not_wait_for_each_other(store: DirectoryStore) -> None:
+    other = SESSION._replace(end_user_id="bob")
+    with store.lock(SESSION.key, soon()), store.lock(other.key, soon(0.1)):
+        pass
+
+
+def test_the_lock_file_stays(store: DirectoryStore, store_path: Path) -> None:
+    lock = store_path / f"{SESSION.key}.lock"
+    put(store, RECORD)
+    inode = lock.stat().st_ino
+    with store.lock(SESSION.key, soon()) as slot:
+        assert slot.forget()
+    put(store, RECORD)
+    assert lock.stat().st_ino == inode
+
+
+def test_who_waited_for_a_lock_that_was_removed_holds_the_new_one(
+    store: DirectoryStore, store_path: Path
+) -> None:
+    held, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with store.lock(SESSION.key, soon()):
+            held.set()
+            done.wait(10)
+
+    with store.lock(SESSION.key, soon()):
+        thread = threading.Thread(target=hold)
+        thread.start()
+        time.sleep(0.1)
+        (store_path / f"{SESSION.key}.lock").unlink()
+    assert held.wait(10)
+    try:
+        with pytest.raises(LockTimeout), store.lock(SESSION.key, soon(0.1)):
+            pass
+    finally:
+        done.set()
+        thread.join(10)
+
+
+def test_space_is_reserved_before_the_note(store: DirectoryStore, store_path: Path) -> None:
+    leave_note(store, SESSION, "v1second")
+    assert file_of(store_path, SESSION).stat().st_blocks * 512 >= 2 * ROOM
+
+
+def test_an_exchange_needs_no_space_that_the_one_before_has_not_taken(
+    store: DirectoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(store, RECORD)
+
+    def full(*_arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    newer = RECORD._replace(login_token="v1" + "x" * 1000)
+    put(store, newer)
+    assert store.read(SESSION.key) == Kept(newer)
+
+
+def test_a_new_session_that_finds_no_space_leaves_nothing(
+    store: DirectoryStore, store_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(StoreError, match="No space left"):
+        leave_note(store, SESSION, "v1second")
+    assert [path.suffix for path in store_path.iterdir()] == [".lock"]
+
+
+def test_the_largest_record_is_kept_and_read_again(store: DirectoryStore) -> None:
+    record = _largest_record()
+    put(store, record)
+    assert store.read(record.session.key).record == record
+    leave_note(store, record.session, "v1second")
+    assert store.read(record.session.key).record == record
+    assert store.read(record.session.key).doubts("v1second")
+
+
+def test_a_record_is_on_the_disk_step_by_step_before_it_is_told(
+    store: DirectoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[str] = []
+
+    def traced(module: t.Any, name: str) -> None:
+        call = getattr(module, name)
+
+        def run(*arguments: object, **keywords: object) -> object:
+            is_folder = stat.S_ISDIR(os.fstat(t.cast(int, arguments[0])).st_mode)
+            steps.append(f"{name} of the folder" if is_folder else name)
+            return call(*arguments, **keywords)
+
+        monkeypatch.setattr(module, name, run)
+
+    for module, name in ((os, "posix_fallocate"), (os, "pwrite"), (_pages, "_sync"), (os, "fsync")):
+        traced(module, name)
+    with store.lock(SESSION.key, soon()) as slot:
+        slot.begin(_attempt.begin(None, "v1first", ""))
+        assert steps == ["posix_fallocate"] * 2 + ["pwrite", "_sync", "fsync of the folder"]
+        steps.clear()
+        slot.keep(RECORD)
+        assert steps == ["pwrite", "_sync"]
+    steps.clear()
+    put(store, RECORD)
+    assert steps == ["pwrite", "_sync"] * 2
+
+
+def test_a_note_is_read_while_the_record_stays(store: DirectoryStore) -> None:
+    put(store, RECORD)
+    leave_note(store, SESSION, "v1second")
+    kept = store.read(SESSION.key)
+    assert kept.record == RECORD
+    assert kept.doubts("v1second")
+    assert not kept.doubts("v1third")
+
+
+def test_a_file_without_a_note_is_none(store: DirectoryStore, store_path: Path) -> None:
+    put(store, RECORD)
+    file_of(store_path, SESSION).write_bytes(b"")
+    assert store.read(SESSION.key) == Kept()
+
+
+@pytest.mark.parametrize("content", [RECORD.dump(), RECORD.dump()[:20], b"{}", b"\xff"])
+def test_a_note_that_cannot_be_read_doubts_every_token(
+    store: DirectoryStore, store_path: Path, content: bytes
+) -> None:
+    put(store, RECORD)
+    write_file(file_of(store_path, SESSION), RECORD.dump(), content)
+    assert store.read(SESSION.key).doubts("v1second")
+    assert store.read(SESSION.key).record == RECORD
+
+
+def test_where_neither_page_is_whole_every_token_is_doubted(
+    store: DirectoryStore, store_path: Path
+) -> None:
+    put(store, RECORD)
+    file = file_of(store_path, SESSION)
+    file.write_bytes(file.read_bytes().replace(b'"', b"'"))
+    kept = store.read(SESSION.key)
+    assert (kept.record, kept.damage) == (None, "neither of its pages is whole")
+    assert kept.doubts("v1second")
+
+
+def test_a_record_whose_file_was_removed_meanwhile_is_kept_all_the_same(
+    store: DirectoryStore, store_path: Path
+) -> None:
+    put(store, RECORD)
+    newer = RECORD._replace(login_token="v1third")
+    with store.lock(SESSION.key, soon()) as slot:
+        slot.begin(_attempt.begin(slot.read().attempt, "v1second", ""))
+        file_of(store_path, SESSION).unlink()
+        slot.keep(newer)
+    assert store.read(SESSION.key) == Kept(newer)
+
+
+def test_readers_see_the_old_record_or_the_new_one_and_nothing_else(
+    store: DirectoryStore,
+) -> None:
+    records = [RECORD._replace(login_token=f"v1{n}" * 500) for n in range(50)]
+    put(store, records[0])
+    done = threading.Event()
+    seen = set()
+
+    def read() -> None:
+        while not done.is_set():
+            kept = store.read(SESSION.key)
+            assert kept.damage is None
+            seen.add(kept.record and kept.record.login_token)
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    for record in records:
+        put(store, record)
+    done.set()
+    thread.join(20)
+    assert seen <= {record.login_token for record in records}
+
+
+def test_who_reads_while_exchanges_end_sees_a_record_whole(
+    store: DirectoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(store, RECORD)
+    newer = RECORD._replace(login_token="v1third")
+    pread = os.pread
+    reads: list[int] = []
+
+    def read_slowly(file: int, size: int, offset: int) -> bytes:
+        data = pread(file, size, offset)
+        reads.append(offset)
+        if len(reads) == 1:
+            put(store, newer)
+        return data
+
+    monkeypatch.setattr(os, "pread", read_slowly)
+    kept = store.read(SESSION.key)
+    assert kept.damage is None
+    assert kept.record == newer or kept.doubts("v1third")
+
+
+def test_a_descriptor_is_never_left_open(store: DirectoryStore, store_path: Path) -> None:
+    put(store, RECORD)
+    before = len(os.listdir("/proc/self/fd"))
+    for _turn in range(5):
+        store.read(SESSION.key)
+        put(store, RECORD)
+        leave_note(store, SESSION, "v1second")
+    file_of(store_path, SESSION).chmod(0o640)
+    for _turn in range(5):
+        with pytest.raises(StoreError):
+            store.read(SESSION.key)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def _is_refused(store: DirectoryStore, reason: str) -> None:
+    with pytest.raises(StoreError, match=reason), store.lock(SESSION.key, soon()):
+        pass
+
+
+def _largest_record() -> Record:
+    field = "😀" * 256
+    session = Session("https://" + "a" * 253, "r" * 256, *[field] * 5)
+    record = succeed(None, session, "v1", "x" * TOKEN_LENGTH, 1000.0, 900, "r" * 64)
+    return record._replace(lineage=("f" * 64,) * 64, passed=("f" * 64,) * 16)

@@ -1,0 +1,623 @@
+# Copyright (c) 2026 The wuying.workspace authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Records that are encrypted at rest: readable with their keys, and with nothing else."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import errno
+import functools
+import hashlib
+import itertools
+import json
+import multiprocessing
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+import typing as t
+import urllib.parse
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.wuying.workspace.plugins.module_utils._model import note as _attempt
+from ansible_collections.wuying.workspace.plugins.module_utils._model.encoding import (
+    DamagedRecord,
+    dump_line,
+)
+from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import (
+    OptionError,
+    StoreError,
+)
+from ansible_collections.wuying.workspace.plugins.module_utils._model.record import Record, succeed
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin.store_options import (
+    open_store,
+)
+from ansible_collections.wuying.workspace.plugins.module_utils._store import encryption as _seal
+from ansible_collections.wuying.workspace.plugins.module_utils._store.base import Store
+from ansible_collections.wuying.workspace.plugins.module_utils._store.directory import (
+    DirectoryStore,
+)
+from ansible_collections.wuying.workspace.plugins.module_utils._store.encryption import Seal
+from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.house import (
+    House,
+    file_of,
+    leave_note,
+    put,
+    read_file,
+    session_at,
+    write_file,
+)
+from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.redis_server import (
+    RedisServers,
+    require_redis,
+)
+
+if t.TYPE_CHECKING:
+    from ansible_collections.wuying.workspace.tests.unit.conftest import Emulator
+
+pytest.importorskip("cryptography", reason="the Python package cryptography is not installed")
+
+FORK = multiprocessing.get_context("fork")
+PATH = [str(Path(str(_seal.__file__)).parents[6]), *sys.path]
+SESSION = session_at("https://ecd.cn-hangzhou.aliyuncs.com")
+TOKEN = "v1/Sesame+open=" + "0123456789abcdef" * 4 + "****"
+"""It looks another way in base64 and percent-encoded."""
+
+
+def new_key() -> str:
+    """Return a key for ``store_key``."""
+    from cryptography.fernet import Fernet
+
+    return str(Fernet.generate_key().decode("ascii"))
+
+
+def record_of(token: str = TOKEN) -> Record:
+    """Return a fresh record."""
+    return succeed(None, SESSION, "v1first", token, time.time(), 900, "a-request")
+
+
+def forms(token: str) -> set[bytes]:
+    """Return how a token can be read: as it is, percent-encoded, and in base64, wherever in the data it stands."""
+    found = {token.encode(), urllib.parse.quote(token, safe="").encode()}
+    for before in range(3):
+        whole = base64.b64encode(b"x" * before + token.encode())
+        inner = whole[4 if before else 0 : -4]
+        found |= {inner, inner.translate(bytes.maketrans(b"+/", b"-_"))}
+    return found
+
+
+@pytest.fixture(name="store_with")
+def fixture_store_with(store_path: Path) -> t.Callable[..., DirectoryStore]:
+    """Return a function that opens the directory store with certain keys."""
+    return lambda *keys: DirectoryStore(str(store_path), Seal(keys) if keys else None)
+
+
+@pytest.fixture(name="file")
+def fixture_file(store_path: Path) -> Path:
+    """Return the file of the record."""
+    return file_of(store_path, SESSION)
+
+
+def failure_of(store: Store) -> str:
+    """Return the code of the error with which a record cannot be read."""
+    with pytest.raises(StoreError) as caught:
+        store.read(SESSION.key)
+    assert "store_key" in caught.value.message
+    assert not caught.value.retryable
+    return caught.value.code
+
+
+# Closed and opened
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"{}\n", record_of().dump(), bytes(range(256)) * 300],
+    ids=["nothing", "little", "record", "much"],
+)
+def test_what_was_closed_is_opened_as_it_was(data: bytes) -> None:
+    seal = Seal([new_key()])
+    assert seal.open(seal.close(data)) == data
+
+
+def test_a_record_comes_back_as_it_was(store_with: t.Callable[..., DirectoryStore]) -> None:
+    store, record = store_with(new_key()), record_of()
+    put(store, record)
+    kept = store.read(SESSION.key)
+    assert (kept.record, kept.outdated, kept.damage) == (record, False, None)
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_a_page_that_cannot_be_read_is_an_error(
+    store_with: t.Callable[..., DirectoryStore], monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    store = store_with(new_key())
+    put(store, record_of())
+    pread, reads = os.pread, itertools.count(1)
+
+    def fail_once(file: int, size: int, offset: int) -> bytes:
+        if next(reads) == number:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return pread(file, size, offset)
+
+    monkeypatch.setattr(os, "pread", fail_once)
+    with pytest.raises(StoreError, match=os.strerror(errno.EIO)):
+        store.read(SESSION.key)
+    assert next(reads) == number + 1
+
+
+def test_the_same_record_never_looks_the_same() -> None:
+    seal = Seal([new_key()])
+    assert seal.close(b"x") != seal.close(b"x")
+
+
+def test_the_first_key_encrypts_and_all_of_them_decrypt(
+    store_with: t.Callable[..., DirectoryStore],
+) -> None:
+    first, second, third = new_key(), new_key(), new_key()
+    record = record_of()
+    put(store_with(first, second), record)
+    assert store_with(first).read(SESSION.key).record == record
+    assert failure_of(store_with(second)) == "WrongStoreKey"
+    for keys in [(third, first), (second, third, first)]:
+        kept = store_with(*keys).read(SESSION.key)
+        assert kept.record == record
+        assert kept.outdated
+
+
+def test_white_space_around_a_key_makes_no_other_key_of_it() -> None:
+    key = new_key()
+    assert Seal([f" {key}\n"]).open(Seal([key]).close(b"x")) == b"x"
+    assert Seal([key]).is_first(Seal([f"{key}\n"]).close(b"x"))
+
+
+# What can be read without the key
+
+
+@pytest.mark.parametrize("instant", ["kept", "noted", "failed", "resealed", "damaged"])
+def test_no_token_can_be_read_in_any_file_of_the_store(
+    store_with: t.Callable[..., DirectoryStore], store_path: Path, file: Path, instant: str
+) -> None:
+    old, new = new_key(), new_key()
+    store = store_with(old)
+    put(store, record_of())
+    if instant in ("noted", "failed"):
+        leave_note(store, SESSION, TOKEN)
+    if instant == "failed":
+        with store.lock(SESSION.key, time.monotonic() + 10) as slot:
+            attempt = t.cast(t.Any, slot.read().attempt)
+            slot.begin(attempt)
+            slot.fail(attempt.failed(StoreError("It failed."), unknown=True))
+    if instant == "resealed":
+        with store_with(new, old).lock(SESSION.key, time.monotonic() + 10) as slot:
+            slot.reseal(t.cast(Record, slot.read().record))
+    if instant == "damaged":
+        file.write_bytes(file.read_bytes()[:-20])
+        with store.lock(SESSION.key, time.monotonic() + 10) as slot:
+            slot.set_aside()
+    everything = b"".join(path.name.encode() + path.read_bytes() for path in store_path.iterdir())
+    assert len(everything) > 100
+    for shape in (*forms(TOKEN), b"alice", b"a-request", SESSION.client_id.encode()):
+        assert shape not in everything
+    # What is sealed is base64 itself: nor is the token beneath that.
+    for path in store_path.iterdir():
+        with contextlib.suppress(ValueError, KeyError, UnicodeDecodeError):
+            sealed = json.loads(path.read_bytes())["sealed"]
+            assert not any(form in base64.urlsafe_b64decode(sealed) for form in forms(TOKEN))
+
+
+def test_in_the_clear_the_same_search_finds_the_token(
+    store_with: t.Callable[..., DirectoryStore], file: Path
+) -> None:
+    put(store_with(), record_of())
+    assert any(form in file.read_bytes() for form in forms(TOKEN))
+    for before in range(3):
+        encoded = base64.urlsafe_b64encode(b"x" * before + file.read_bytes())
+        assert any(form in encoded for form in forms(TOKEN))
+
+
+def test_the_name_of_a_key_in_the_envelope_does_not_give_the_key_away(
+    store_with: t.Callable[..., DirectoryStore], file: Path
+) -> None:
+    key = new_key()
+    put(store_with(key), record_of())
+    envelope = json.loads(read_file(file).record)
+    raw = base64.urlsafe_b64decode(key)
+    assert set(envelope) == {"envelope", "key", "sealed"}
+    assert len(envelope["key"]) == 16
+    assert envelope["key"] not in (key, raw.hex(), key.lower())
+    for part in (key, raw):
+        plain = hashlib.sha256(part.encode() if isinstance(part, str) else part).hexdigest()
+        assert envelope["key"] not in plain
+    data = file.read_bytes()
+    assert key.encode() not in data
+    assert raw not in data
+    assert raw.hex().encode() not in data
+
+
+# Without the right key
+
+
+@pytest.mark.parametrize("keys", ["another", "none"])
+def test_a_record_whose_key_is_not_at_hand_is_an_error_and_stays_as_it_is(
+    store_with: t.Callable[..., DirectoryStore], store_path: Path, file: Path, keys: str
+) -> None:
+    put(store_with(new_key()), record_of())
+    before = {path.name: path.read_bytes() for path in store_path.iterdir()}
+    store = store_with(*([new_key()] if keys == "another" else []))
+    assert failure_of(store) == "WrongStoreKey"
+    with store.lock(SESSION.key, time.monotonic() + 10) as slot:
+        with pytest.raises(StoreError):
+            slot.read()
+    assert {path.name: path.read_bytes() for path in store_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("keys", ["another", "none"])
+def test_not_even_a_new_login_or_force_overwrites_a_record_whose_key_is_not_at_hand(
+    emulator: Emulator,
+    store_with: t.Callable[..., DirectoryStore],
+    store_path: Path,
+    keys: str,
+) -> None:
+    session = session_at(emulator.url)
+    house = House(store_with(new_key()), emulator, session)
+    house.have("stale")
+    before = file_of(store_path, session).read_bytes()
+    house.store = store_with(*([new_key()] if keys == "another" else []))
+    for ask in ({}, {"force": True}, {"login_token": emulator.issue()}):
+        with pytest.raises(StoreError) as caught:
+            house.ask(**ask)
+        assert caught.value.code == "WrongStoreKey"
+    assert house.requests() == 0
+    assert file_of(store_path, session).read_bytes() == before
+
+
+# Damage
+
+
+def tampered(envelope: dict[str, t.Any]) -> dict[str, dict[str, t.Any]]:
+    """Return envelopes that somebody changed."""
+    sealed = envelope["sealed"]
+    flipped = "A" if sealed[60] != "A" else "B"
+    return {
+        "a character": {**envelope, "sealed": sealed[:60] + flipped + sealed[61:]},
+        "its end": {**envelope, "sealed": sealed[:-8]},
+        "all of it": {**envelope, "sealed": ""},
+        "no text": {**envelope, "sealed": 7},
+        "no ASCII": {**envelope, "sealed": "é" * 200},
+        "a surrogate": {**envelope, "sealed": "\ud800"},
+        "no key": {**envelope, "key": None},
+        "a list as key": {**envelope, "key": []},
+        "no version": {**envelope, "envelope": "one"},
+    }
+
+
+CHANGES = list(tampered({"sealed": "x" * 80}))
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_an_envelope_that_was_changed_is_damaged_and_set_aside(
+    emulator: Emulator,
+    store_with: t.Callable[..., DirectoryStore],
+    store_path: Path,
+    change: str,
+) -> None:
+    session = session_at(emulator.url)
+    house = House(store_with(new_key()), emulator, session)
+    record = house.have("current")
+    path = file_of(store_path, session)
+    write_file(path, dump_line(tampered(json.loads(read_file(path).record))[change]))
+    data = path.read_bytes()
+    kept = house.kept()
+    assert kept.record is None
+    assert kept.damage
+    assert record.login_token not in kept.damage
+    outcome = house.ask(emulator.issue())
+    assert outcome.changed
+    assert "set aside" in house.warnings[0]
+    assert [aside.read_bytes() for aside in store_path.glob("*.damaged-*")] == [data]
+    assert house.kept().record == outcome.record
+
+
+def test_a_record_of_another_session_is_damaged_though_its_key_is_right(
+    store_with: t.Callable[..., DirectoryStore], store_path: Path, file: Path
+) -> None:
+    store = store_with(new_key())
+    put(store, record_of())
+    other = SESSION._replace(end_user_id="bob")
+    write_file(file_of(store_path, other), read_file(file).record)
+    assert store.read(other.key).damage == "it belongs to another session"
+
+
+def test_an_envelope_of_a_newer_format_is_an_error_and_stays_as_it_is(
+    store_with: t.Callable[..., DirectoryStore], file: Path
+) -> None:
+    store = store_with(new_key())
+    put(store, record_of())
+    write_file(file, dump_line({**json.loads(read_file(file).record), "envelope": 2}))
+    data = file.read_bytes()
+    with pytest.raises(StoreError) as caught:
+        store.read(SESSION.key)
+    assert caught.value.code == "NewerFormat"
+    assert file.read_bytes() == data
+
+
+def test_what_is_in_an_envelope_and_no_record_is_damaged() -> None:
+    seal = Seal([new_key()])
+    with pytest.raises(DamagedRecord):
+        Seal([new_key()]).open(b'{"envelope":')
+    store = DirectoryStore("/nowhere", seal)
+    assert store.load_kept(seal.close(b"no JSON"), None, SESSION.key).damage == "it is not JSON"
+
+
+# From the clear to keys, and from one key to the next
+
+
+def test_a_record_in_the_clear_is_read_and_encrypted_at_the_next_exchange(
+    emulator: Emulator, store_with: t.Callable[..., DirectoryStore], store_path: Path
+) -> None:
+    session, key = session_at(emulator.url), new_key()
+    house = House(store_with(), emulator, session)
+    record = house.have("current")
+    house.store = store_with(key)
+    assert house.ask().record == record
+    assert house.kept().outdated
+    path = file_of(store_path, session)
+    assert record.login_token.encode() in path.read_bytes()
+    new = house.ask(force=True).record
+    assert new is not None
+    assert not house.kept().outdated
+    for token in (record.login_token, new.login_token):
+        assert token.encode() not in path.read_bytes()
+    assert read_file(path).record.startswith(b'{"envelope":')
+
+
+def test_a_refused_record_is_encrypted_too(
+    emulator: Emulator, store_with: t.Callable[..., DirectoryStore]
+) -> None:
+    house = House(store_with(), emulator, session_at(emulator.url))
+    house.have("expired")
+    house.store = store_with(new_key())
+    emulator.fault("error", code="InvalidLoginToken", status=400)
+    with pytest.raises(Exception, match="log in again"):
+        house.ask()
+    kept = house.kept()
+    assert kept.record is not None and kept.record.ended
+    assert not kept.outdated
+
+
+def test_a_record_is_written_anew_under_the_first_key_and_its_note_stays(
+    store_with: t.Callable[..., DirectoryStore],
+) -> None:
+    old, new, record = new_key(), new_key(), record_of()
+    put(store_with(old), record)
+    leave_note(store_with(old), SESSION, TOKEN)
+    store = store_with(new, old)
+    with store.lock(SESSION.key, time.monotonic() + 10) as slot:
+        slot.reseal(record)
+    kept = store_with(new).read(SESSION.key)
+    assert kept.record == record
+    assert kept.doubts(TOKEN)
+
+
+def test_a_record_that_cannot_be_written_anew_stays_as_it_was(
+    store_with: t.Callable[..., DirectoryStore], store_path: Path, file: Path
+) -> None:
+    old, new = new_key(), new_key()
+    put(store_with(old), record_of())
+    before = file.read_bytes()
+    store = store_with(new, old)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with store.lock(SESSION.key, time.monotonic() + 10) as slot:
+        record = t.cast(Record, slot.read().record)
+        # As on a full disk, a part is written and then no more; no privilege helps.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+        try:
+            with pytest.raises(StoreError) as caught:
+                slot.reseal(record)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert caught.value.code == "StoreUnavailable"
+    assert file.read_bytes() == before
+    assert sorted(path.suffix for path in store_path.iterdir()) == [".lock", ".record"]
+
+
+def fail_at_write(number: int, written: float, fail: t.Callable[[], object]) -> None:
+    """Have this process fail in a write of that number, when a part of it is written."""
+    pwrite, numbers = os.pwrite, []
+
+    def write(file: int, data: t.Any, offset: int) -> int:
+        numbers.append(number)
+        if len(numbers) < number:
+            return pwrite(file, data, offset)
+        pwrite(file, data[: int(len(data) * written)], offset)
+        fail()
+        raise OSError(5, "Input/output error")
+
+    os.pwrite = t.cast(t.Any, write)
+
+
+@pytest.mark.parametrize("written", [0, 0.01, 0.05])
+@pytest.mark.parametrize("how", ["killed", "I/O error"])
+@pytest.mark.parametrize("act", ["rekey", "exchange"])
+@pytest.mark.parametrize("protection", ["none", "the old key"])
+def test_what_stays_behind_when_a_record_is_put_under_the_first_key_is_found_and_replaced(
+    store_with: t.Callable[..., DirectoryStore],
+    file: Path,
+    protection: str,
+    act: str,
+    how: str,
+    written: float,
+) -> None:
+    old, new, record = new_key(), new_key(), record_of()
+    put(store_with(old) if protection == "the old key" else store_with(), record)
+    remains = read_file(file).record[-500:] if protection == "the old key" else TOKEN.encode()
+    store, current = store_with(new, old), record
+    if act == "exchange":
+        current = succeed(record, SESSION, TOKEN, "v1next", time.time(), 900, None)
+
+    def put_under_the_first_key() -> None:
+        kill = functools.partial(os.kill, os.getpid(), signal.SIGKILL)
+        fail_at_write(
+            2 if act == "rekey" else 3, written, kill if how == "killed" else lambda: None
+        )
+        with contextlib.suppress(StoreError), store.lock(
+            SESSION.key, time.monotonic() + 10
+        ) as slot:
+            assert slot.read().record == record
+            if act == "rekey":
+                slot.reseal(record)
+            else:
+                slot.begin(_attempt.begin(None, TOKEN, "a test"))
+                slot.keep(current)
+
+    process = FORK.Process(target=put_under_the_first_key)
+    process.start()
+    process.join(20)
+    assert process.exitcode == (-signal.SIGKILL if how == "killed" else 0)
+    assert read_file(file).record.startswith(b'{"envelope":')
+    assert remains in file.read_bytes()
+    stopped = file.read_bytes()
+    for mend in ("rekey", "exchange"):
+        file.write_bytes(stopped)
+        keeper = House(store, t.cast(t.Any, None), SESSION).keeper()
+        kept = store.read(SESSION.key)
+        assert (kept.record, kept.outdated) == (current, True)
+        if mend == "rekey":
+            assert keeper.reseal(SESSION.key)
+        else:
+            with store.lock(SESSION.key, time.monotonic() + 10) as slot:
+                assert slot.read() == kept
+                slot.begin(_attempt.begin(None, current.login_token, "a test"))
+                slot.keep(current)
+        assert remains not in file.read_bytes()
+        assert store_with(new).read(SESSION.key).record == current
+        assert not keeper.reseal(SESSION.key)
+
+
+@pytest.mark.parametrize("key", [True, False], ids=["a key", "no key"])
+def test_what_happens_to_a_record_under_the_first_key_makes_it_none_to_be_written_anew(
+    store_with: t.Callable[..., DirectoryStore], key: bool
+) -> None:
+    store, record = store_with(*[new_key()] * key), record_of()
+    for _turn in range(2):
+        put(store, record)
+        assert not store.read(SESSION.key).outdated
+    leave_note(store, SESSION, TOKEN)
+    assert not store.read(SESSION.key).outdated
+    with store.lock(SESSION.key, time.monotonic() + 10) as slot:
+        slot.reseal(record)
+    assert not store.read(SESSION.key).outdated
+
+
+# Redis
+
+
+def test_no_token_can_be_read_in_redis(tmp_path: Path) -> None:
+    require_redis()
+    servers = RedisServers(tmp_path)
+    server, key = servers(), new_key()
+    options = {"store": server.address, "store_key": [key]}
+    try:
+        with contextlib.closing(open_store(options.get, time.monotonic() + 20)) as store:
+            record = record_of()
+            put(store, record)
+            leave_note(store, SESSION, TOKEN)
+            assert store.read(SESSION.key).record == record
+            client = server.client()
+            everything = b"".join(
+                name + client.dump(name) + b"".join(client.hgetall(name).values())
+                for name in client.scan_iter()
+            )
+        everything += b"".join(
+            path.read_bytes() for path in server.folder.rglob("*") if path.is_file()
+        )
+        for other in (None, [new_key()]):
+            with contextlib.closing(
+                open_store({**options, "store_key": other}.get, time.monotonic() + 20)
+            ) as store:
+                assert failure_of(store) == "WrongStoreKey"
+    finally:
+        servers.stop()
+    assert len(everything) > 500
+    assert not any(form in everything for form in (*forms(TOKEN), b"alice"))
+
+
+# The option
+
+
+def seal_of(value: t.Any, store_path: Path) -> Store:
+    """Return the store that a value of ``store_key`` opens."""
+    return open_store({"store": str(store_path), "store_key": value}.get, time.monotonic() + 10)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "sesame",
+        "sesame" * 20,
+        "sésame",
+        ["sesame"],
+        base64.urlsafe_b64encode(b"sesame" * 5).decode(),
+        "",
+        [""],
+        [None],
+        [7],
+    ],
+)
+def test_a_malformed_key_is_an_error_that_does_not_show_it(store_path: Path, value: t.Any) -> None:
+    with pytest.raises(OptionError, match="store_key") as caught:
+        seal_of(value, store_path)
+    for secret in ("sesame", "sésame", "c2VzYW1l"):
+        assert secret not in caught.value.message
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__ or caught.value.__context__ is None
+
+
+def test_a_key_goes_as_a_text_and_as_a_list(store_path: Path) -> None:
+    key = new_key()
+    put(seal_of(key, store_path), record_of())
+    for value in (key, [key], [new_key(), key]):
+        assert seal_of(value, store_path).read(SESSION.key).record is not None
+
+
+@pytest.mark.parametrize("value", [None, []])
+def test_without_a_key_records_are_in_the_clear_and_no_cryptography_is_imported(
+    store_path: Path, value: t.Any
+) -> None:
+    script = f"""
+import sys, time
+sys.path[:0] = {PATH!r}
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin.store_options import open_store
+open_store({{"store": {str(store_path)!r}, "store_key": {value!r}}}.get, time.monotonic() + 10).read("0" * 64)
+assert not [name for name in sys.modules if name.startswith("cryptography")]
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=30)
+
+
+def test_without_the_package_the_error_says_what_to_install(store_path: Path) -> None:
+    script = f"""
+import sys, time
+sys.path[:0] = {PATH!r}
+sys.modules["cryptography"] = None
+from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import StoreError
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin.store_options import open_store
+try:
+    open_store({{"store": {str(store_path)!r}, "store_key": [{new_key()!r}]}}.get, time.monotonic() + 10)
+except StoreError as error:
+    print(error.code, error.message)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], check=True, timeout=30, stdout=subprocess.PIPE
+    )
+    said = done.stdout.decode()
+    assert said.startswith("MissingLibrary")
+    assert "cryptography" in said
+    assert not store_path.exists()

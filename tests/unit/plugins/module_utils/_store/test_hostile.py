@@ -1,0 +1,445 @@
+# Copyright (c) 2026 The wuying.workspace authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Surroundings that somebody has prepared: each is refused in a sentence or set aside with a warning, and no token goes astray."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import tempfile
+import threading
+import time
+import typing as t
+import zlib
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision import Ask
+from ansible_collections.wuying.workspace.plugins.module_utils._keeper.fleet import (
+    keep_all,
+    read_stored,
+)
+from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import (
+    OptionError,
+    StoreError,
+    WuyingError,
+)
+from ansible_collections.wuying.workspace.plugins.module_utils._model.note import begin
+from ansible_collections.wuying.workspace.plugins.module_utils._model.record import Record
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin.store_options import (
+    open_store,
+)
+from ansible_collections.wuying.workspace.plugins.module_utils._store.base import Kept
+from ansible_collections.wuying.workspace.plugins.module_utils._store.directory import (
+    DirectoryStore,
+)
+from ansible_collections.wuying.workspace.plugins.module_utils._store.two_slot_file import PAGE
+from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.house import (
+    House,
+    file_of,
+    put,
+    read_file,
+    write_file,
+)
+
+only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
+
+
+def file_with(number: bytes, record: bytes, note: bytes = b"") -> bytes:
+    """Return a page as a hand might write it, with a checksum that is right."""
+    data = number + b"\n" + record.rstrip() + b"\n" + note + b"\n"
+    return b"%08x %d\n%s" % (zlib.crc32(data), len(data), data)
+
+
+def says_nothing_of(record: Record, *texts: str) -> None:
+    """See that no text has a part of a record's token."""
+    assert not [text for text in texts if record.login_token[:16] in text]
+
+
+def survives(house: House, record: Record) -> None:
+    """See that an ask is served, sets a damaged record aside with a warning, or fails in a sentence."""
+    messages = house.warnings
+    try:
+        house.predict()
+        house.ask()
+    except WuyingError as error:
+        messages.append(error.message)
+    says_nothing_of(record, *messages)
+    outcome = house.ask(house.emulator.issue(), force=True)
+    assert outcome.changed
+    assert house.kept().record == outcome.record
+    assert house.kept().attempt is None
+
+
+# Files that were edited by hand
+
+
+@pytest.mark.parametrize(
+    "length",
+    [0, 1, 8, 9, 12, 13, 14, 15, 100, 500, PAGE - 1, PAGE, PAGE + 1, PAGE + 20, PAGE + 400],
+)
+def test_a_file_that_was_cut_off_is_set_aside_or_its_other_page_counts(
+    house: House, store_path: Path, length: int
+) -> None:
+    record = house.have("current")
+    file = file_of(store_path, house.session)
+    os.truncate(file, length)
+    survives(house, record)
+    aside = list(store_path.glob("*.damaged-*"))
+    assert len(aside) == len([text for text in house.warnings if "was set aside" in text])
+    assert {stat.S_IMODE(path.stat().st_mode) for path in store_path.iterdir()} == {0o600}
+
+
+EDITS: dict[str, t.Callable[[bytes], bytes]] = {
+    "binary": lambda data: bytes(range(256)) * 512,
+    "zeros": lambda data: bytes(len(data)),
+    "the newest page damaged": lambda data: b"x" + data[1:],
+    "the older page damaged": lambda data: data[:PAGE] + b"x" + data[PAGE + 1 :],
+    "both damaged": lambda data: data.replace(b'"', b"'"),
+    "the newest page twice": lambda data: data[:PAGE] + data[:PAGE],
+    "the older page twice": lambda data: data[PAGE:].ljust(PAGE, b"\0") + data[PAGE:],
+    "pages exchanged": lambda data: data[PAGE:].ljust(PAGE, b"\0") + data[:PAGE],
+    "windows newlines": lambda data: data.replace(b"\n", b"\r\n"),
+    "a text": lambda data: b"please do not edit\n",
+    "no newline": lambda data: b"0" * 2 * PAGE,
+    "a length of a thousand digits": lambda data: b"00000000 " + b"9" * 1000 + b"\n",
+    "a length below zero": lambda data: b"00000000 -1\n" + data,
+    "more pages": lambda data: data.ljust(2 * PAGE, b"\0") + b"\xff" * PAGE,
+}
+
+
+@pytest.mark.parametrize("edit", sorted(EDITS))
+def test_a_file_that_was_edited_loses_no_later_token(
+    house: House, store_path: Path, edit: str
+) -> None:
+    record = house.have("current")
+    file = file_of(store_path, house.session)
+    file.write_bytes(EDITS[edit](file.read_bytes()))
+    survives(house, record)
+
+
+@pytest.mark.parametrize(
+    "number",
+    [0, -2, 2, 10**17, 10**18 - 2, 2**63, 2**64, 10**100, 10**4000],
+    ids=["0", "-2", "2", "10^17", "10^18-2", "2^63", "2^64", "10^100", "10^4000"],
+)
+def test_a_page_with_an_odd_number_loses_no_later_token(
+    house: House, store_path: Path, number: int
+) -> None:
+    record = house.have("current")
+    digits = b"1" + b"0" * 4000 if number == 10**4000 else b"%d" % number
+    page = file_with(digits, record.dump())
+    file = file_of(store_path, house.session)
+    file.write_bytes(page.ljust(PAGE, b"\0") + page)
+    if number == 10**18 - 2:
+        for _turn in range(2):
+            with pytest.raises(StoreError, match="too large"):
+                house.ask(force=True)
+        assert house.requests() == 0
+        assert house.kept().record == record
+    else:
+        survives(house, record)
+
+
+def test_a_file_of_gigabytes_is_read_as_fast_as_any(house: House, store_path: Path) -> None:
+    record = house.have("stale")
+    os.truncate(file_of(store_path, house.session), 1 << 42)
+    begun = time.monotonic()
+    survives(house, record)
+    assert time.monotonic() - begun < 10
+
+
+FIELDS: dict[str, dict[str, t.Any]] = {
+    "times that are no numbers": {"obtained_at": float("nan"), "expires_at": float("nan")},
+    "no number as the end": {"expires_at": float("nan")},
+    "no end": {"expires_at": float("inf")},
+    "no beginning": {"obtained_at": float("-inf")},
+    "a time of a thousand digits": {"expires_at": 10**1000},
+    "the far future": {"obtained_at": 4e9, "expires_at": 4e9 + 900},
+    "the end of time": {"expires_at": 253402300799},
+    "the beginning of time": {"obtained_at": 0, "expires_at": 1},
+    "an end before its beginning": {"obtained_at": 5, "expires_at": 1},
+    "times below zero": {"obtained_at": -5, "expires_at": -1},
+    "format 0": {"format": 0},
+    "format -1": {"format": -1},
+    "no format": {"format": None},
+    "a text as format": {"format": "1"},
+    "a token that is none": {"login_token": "two words"},
+    "a token with a newline": {"login_token": "v1x\n"},
+    "no token": {"login_token": ""},
+    "a token of bytes": {"login_token": ["v1"]},
+    "a lineage of numbers": {"lineage": [1, 2]},
+    "a lineage of lists": {"lineage": [["x"]]},
+    "a lineage that is none": {"lineage": None},
+    "another field": {"sesame": 1},
+    "itself": {"self": 1},
+    "format 1000": {"format": 1000},
+    "a format of a thousand digits": {"format": 10**1000},
+    "a session that is a list": {"session": []},
+    "a session with more": {"session": {"sesame": "x"}},
+    "an end that is no text": {"ended": 7},
+    "a request id that is no text": {"request_id": {}},
+}
+
+
+@pytest.mark.parametrize("name", sorted(FIELDS))
+def test_a_record_whose_fields_were_edited_is_set_aside_or_renewed(
+    house: House, store_path: Path, name: str
+) -> None:
+    record = house.have("current")
+    fields = {**json.loads(record.dump()), **FIELDS[name]}
+    file = file_of(store_path, house.session)
+    write_file(file, json.dumps(fields).encode())
+    survives(house, record)
+
+
+@pytest.mark.parametrize("version", [2, 999])
+def test_a_record_of_a_newer_format_is_refused_and_stays(
+    house: House, store_path: Path, version: int
+) -> None:
+    record = house.have("current")
+    data = json.dumps({**json.loads(record.dump()), "format": version}).encode()
+    file = file_of(store_path, house.session)
+    write_file(file, data)
+    for asked in ({}, {"force": True}, {"login_token": house.emulator.issue()}):
+        with pytest.raises(StoreError, match="newer than this version") as caught:
+            house.ask(**asked)
+        assert caught.value.code == "NewerFormat"
+        assert len(caught.value.message) < 300
+    assert house.requests() == 0
+    assert read_file(file).record == data
+
+
+NOTES = {
+    "binary": b"\xff\xfe",
+    "nested": b"[" * 50000,
+    "a failure that is a text": b'{"note": 1, "id": "", "fingerprint": "", "way": "", "doubted": [], "failure": "x"}',
+    "a failure of another shape": b'{"note": 1, "id": "", "fingerprint": "", "way": "", "doubted": [], "failure": {"sesame": 1}}',
+    "numbers": b'{"note": 1, "id": 1, "fingerprint": NaN, "way": -1, "doubted": [Infinity], "failure": null}',
+    "another field": b'{"note": 1, "doubted": [], "sesame": 1}',
+    "a newer format": b'{"note": 2}',
+}
+
+
+@pytest.mark.parametrize("name", sorted(NOTES))
+def test_a_note_that_was_edited_has_the_token_exchanged(
+    house: House, store_path: Path, name: str
+) -> None:
+    record = house.have("stale")
+    write_file(file_of(store_path, house.session), record.dump(), NOTES[name])
+    assert house.ask().changed
+    assert house.kept().attempt is None
+    says_nothing_of(record, *house.warnings)
+
+
+def test_the_record_of_another_session_is_never_served(house: House, store_path: Path) -> None:
+    mallory = house.session._replace(end_user_id="mallory")
+    record = house.have("current")
+    put(house.store, record._replace(session=mallory, login_token="v1mallory"))
+    os.replace(file_of(store_path, mallory), file_of(store_path, house.session))
+    with pytest.raises(WuyingError, match="pass login_token once"):
+        house.ask()
+    assert house.requests() == 0
+    assert "belongs to another session" in house.warnings[0]
+    says_nothing_of(record, *house.warnings)
+
+
+# Records that point elsewhere
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "http://192.0.2.1",
+        "https://ecd.cn-hangzhou.aliyuncs.com@192.0.2.1",
+        "https://user:sesame@192.0.2.1",
+        "https://192.0.2.1/path",
+        "https://192.0.2.1?x=",
+        "https://192.0.2.1#",
+        "https://192.0.2.1\\@ecd.cn-hangzhou.aliyuncs.com",
+        "https://192.0.2.1\r\nHost: ecd.cn-hangzhou.aliyuncs.com",
+        "HTTPS://192.0.2.1",
+        "https://192.0.2.1:443",
+        "file:///etc/passwd",
+        "//192.0.2.1",
+        "",
+        "\ud800",
+    ],
+    ids=ascii,
+)
+def test_a_record_that_sends_its_token_where_no_option_could_is_set_aside(
+    house: House, store_path: Path, endpoint: str
+) -> None:
+    record = house.have("stale")
+    session = house.session._replace(endpoint=endpoint)
+    write_file(file_of(store_path, session), record._replace(session=session).dump())
+    reports = keep_all(house.keeper(), read_stored(house.store, Ask), max_parallel=2)
+    ends = {report.key: report.result for report in reports}
+    refused = ends[session.key]
+    assert isinstance(refused, WuyingError)
+    assert "damaged" in refused.message
+    says_nothing_of(record, refused.message)
+    assert not isinstance(ends[house.session.key], WuyingError)
+    assert house.requests() == 1
+
+
+# Where records are kept
+
+
+def ask_at_home() -> None:
+    """Take the lock of a session in the store that a user has who names none."""
+    options = {"store": None, "store_key": None, "deadline": 60.0}
+    store = open_store(options.get, time.monotonic() + 10)
+    with store.lock("0" * 64, time.monotonic() + 1):
+        pass
+    store.close()
+
+
+@pytest.mark.parametrize("name", ["HOME", "XDG_STATE_HOME"])
+@pytest.mark.parametrize(
+    "value",
+    ["new\nline", "escape\x1b[2J", "\udcff", "\u202eevil"],
+    ids=["newline", "escape", "bytes", "direction"],
+)
+def test_a_state_folder_of_an_odd_name_is_refused_and_not_shown(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, str(tmp_path / value))
+    with pytest.raises(OptionError, match="^store must be given") as caught:
+        ask_at_home()
+    assert caught.value.message.isprintable()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["HOME", "XDG_STATE_HOME"])
+def test_a_state_folder_that_is_a_file_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv(name, str(tmp_path / "file"))
+    with pytest.raises(StoreError, match="cannot be used|not a plain directory"):
+        ask_at_home()
+
+
+@pytest.mark.parametrize("name", ["TMPDIR", "TEMP", "TMP", "PWD"])
+def test_folders_for_files_of_a_moment_do_not_count(
+    house: House, store_path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "everybody").mkdir(mode=0o777)
+    monkeypatch.setenv(name, str(tmp_path / "everybody"))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    house.have("stale")
+    assert house.ask().changed
+    assert list((tmp_path / "everybody").iterdir()) == []
+    assert len(list(store_path.iterdir())) == 2
+
+
+def test_parents_that_are_made_are_private_whatever_the_umask(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "a" / "b"))
+    before = os.umask(0)
+    try:
+        ask_at_home()
+    finally:
+        os.umask(before)
+    made = [path for path in tmp_path.rglob("*") if path.is_dir()]
+    assert len(made) == 4
+    assert {stat.S_IMODE(path.stat().st_mode) for path in made} == {0o700}
+
+
+@only_root
+def test_a_folder_of_another_user_is_refused_whoever_may_enter_it(
+    house: House, store_path: Path
+) -> None:
+    """What root may do counts no more than what others may do to root."""
+    record = house.have("stale")
+    os.chown(store_path, 65534, -1)
+    with pytest.raises(StoreError, match="belongs to another user") as caught:
+        DirectoryStore(str(store_path)).read(house.session.key)
+    with pytest.raises(StoreError, match="belongs to another user"):
+        house.ask()
+    says_nothing_of(record, caught.value.message)
+    assert house.requests() == 0
+
+
+# What is swapped between check and use
+
+
+@pytest.mark.parametrize("what", ["record", "lock"])
+def test_a_file_that_is_swapped_for_a_link_is_followed_by_nobody(
+    house: House, store_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    record = house.have("stale")
+    target = tmp_path / "target"
+    target.write_bytes(b"precious")
+    target.chmod(0o600)
+    file = store_path / f"{house.session.key}.{what}"
+    real = os.open
+
+    def swap(path: t.Any, *arguments: t.Any, **keywords: t.Any) -> int:
+        if str(path).endswith(f".{what}") and not file.is_symlink():
+            file.unlink()
+            file.symlink_to(target)
+        return real(path, *arguments, **keywords)
+
+    monkeypatch.setattr(os, "open", swap)
+    with pytest.raises(StoreError, match="not a plain directory or file") as caught:
+        house.ask()
+    says_nothing_of(record, caught.value.message)
+    assert target.read_bytes() == b"precious"
+    assert house.requests() == 0
+
+
+def test_files_that_a_thread_swaps_all_the_time_lead_nowhere(
+    house: House, store_path: Path, tmp_path: Path
+) -> None:
+    record = house.have("current")
+    target = tmp_path / "target"
+    target.write_bytes(b"precious")
+    file = file_of(store_path, house.session)
+    good, link = store_path / "good", store_path / "link"
+    file.rename(good)
+    link.symlink_to(target)
+    done = threading.Event()
+
+    def swap() -> None:
+        while not done.is_set():
+            for source in (link, good):
+                spare = store_path / "spare"
+                os.link(source, spare, follow_symlinks=False)
+                os.replace(spare, file)
+
+    thread = threading.Thread(target=swap)
+    thread.start()
+    codes = set()
+    try:
+        for _turn in range(300):
+            try:
+                assert house.store.read(house.session.key) in (Kept(), Kept(record))
+            except StoreError as error:
+                codes.add(error.code)
+    finally:
+        done.set()
+        thread.join(20)
+    assert codes <= {"StoreUnsafe"}
+    assert target.read_bytes() == b"precious"
+
+
+def test_a_folder_that_is_swapped_for_that_of_another_is_never_written_to(
+    house: House, store_path: Path, tmp_path: Path
+) -> None:
+    house.have("stale")
+    theirs = tmp_path / "theirs"
+    theirs.mkdir(mode=0o700)
+    with house.store.lock(house.session.key, time.monotonic() + 10) as slot:
+        store_path.rename(tmp_path / "ours")
+        store_path.symlink_to(theirs)
+        slot.begin(begin(None, "v1second", ""))
+    assert list(theirs.iterdir()) == []
+    with pytest.raises(StoreError, match="not a plain directory"):
+        DirectoryStore(str(store_path)).read(house.session.key)

@@ -1,0 +1,302 @@
+# Copyright (c) 2026 The wuying.workspace authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The two pages of a file: a write that ends anywhere leaves the value from before it or the one from after it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import typing as t
+import zlib
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.wuying.workspace.plugins.module_utils._store import two_slot_file as _pages
+from ansible_collections.wuying.workspace.plugins.module_utils._store.two_slot_file import (
+    GROWTH,
+    PAGE,
+    ROOM,
+    Pages,
+    Value,
+)
+
+EMPTY = Value()
+
+
+@pytest.fixture(name="path")
+def fixture_path(tmp_path: Path) -> Path:
+    """Return an empty file."""
+    path = tmp_path / "file"
+    path.touch()
+    return path
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> t.Iterator[Pages]:
+    """Open a file's pages."""
+    file = os.open(path, os.O_RDWR)
+    try:
+        yield Pages(file)
+    finally:
+        os.close(file)
+
+
+def value_of(path: Path) -> Value | None:
+    """Read a file anew."""
+    with opened(path) as pages:
+        return pages.value
+
+
+def numbered(number: int, length: int = 10) -> Value:
+    """Return one value of many."""
+    return Value(b"record %d " % number + b"r" * length, b"note %d" % number)
+
+
+def test_a_file_that_was_never_written_has_an_empty_value(path: Path) -> None:
+    assert value_of(path) == EMPTY
+    with opened(path) as pages:
+        pages.reserve()
+    assert value_of(path) == EMPTY
+
+
+@pytest.mark.parametrize(
+    "value",
+    [EMPTY, Value(b"record"), Value(note=b"note"), Value(b"record", b"note"), Value(b"\0" * 9)],
+    ids=["nothing", "record", "note", "both", "zeros"],
+)
+def test_what_was_written_last_is_read(path: Path, value: Value) -> None:
+    with opened(path) as pages:
+        for number in range(5):
+            pages.write(numbered(number))
+        pages.write(value)
+        assert pages.value == value
+    assert value_of(path) == value
+
+
+@pytest.mark.parametrize("length", [1, ROOM - 100, ROOM, ROOM + 1, PAGE - 100])
+def test_a_value_may_fill_a_page(path: Path, length: int) -> None:
+    with opened(path) as pages:
+        for number in range(3):
+            pages.write(numbered(number, length))
+            assert value_of(path) == numbered(number, length)
+
+
+def test_a_value_that_does_not_fit_is_an_error_and_changes_nothing(path: Path) -> None:
+    with opened(path) as pages:
+        pages.write(numbered(1))
+        before = path.read_bytes()
+        with pytest.raises(OSError, match="too large"):
+            pages.write(Value(b"r" * PAGE))
+        assert pages.value == numbered(1)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("how", ["from the beginning", "to the end", "blocks", "bytes"])
+def test_a_torn_write_leaves_the_value_from_before_or_the_one_from_after(
+    path: Path, monkeypatch: pytest.MonkeyPatch, how: str, seed: int
+) -> None:
+    chance = random.Random(seed)
+    with opened(path) as pages:
+        for number in range(chance.randint(1, 3)):
+            pages.write(numbered(number, chance.randint(0, 9000)))
+        before, after = pages.value, numbered(99, chance.randint(0, 9000))
+        pwrite = os.pwrite
+
+        def torn(file: int, data: bytes, offset: int) -> t.NoReturn:
+            there = os.pread(file, len(data), offset).ljust(len(data), b"\0")
+            pwrite(file, mixed(there, data, how, chance), offset)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(os, "pwrite", torn)
+        with pytest.raises(KeyboardInterrupt):
+            pages.write(after)
+    assert value_of(path) in (before, after)
+
+
+def mixed(old: bytes, new: bytes, how: str, chance: random.Random) -> bytes:
+    """Return what lies on a disk when a write ends in the middle."""
+    middle = chance.randint(0, len(new))
+    if how == "from the beginning":
+        return new[:middle] + old[middle:]
+    if how == "to the end":
+        return old[:middle] + new[middle:]
+    size = 512 if how == "blocks" else 1
+    return b"".join(
+        chance.choice((old, new))[start : start + size] for start in range(0, len(new), size)
+    )
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("how", ["from the beginning", "to the end", "blocks", "bytes"])
+def test_a_file_whose_first_write_is_torn_was_never_written(
+    path: Path, how: str, seed: int
+) -> None:
+    with opened(path) as pages:
+        pages.reserve()
+        pages.write(numbered(1, 3000))
+        data = path.read_bytes()[PAGE:]
+    torn = mixed(bytes(len(data)), data, how, random.Random(seed))
+    path.write_bytes(bytes(PAGE) + torn)
+    assert value_of(path) in (EMPTY, numbered(1, 3000))
+    with opened(path) as pages:
+        pages.write(numbered(2))
+    assert value_of(path) == numbered(2)
+
+
+@pytest.mark.parametrize(
+    "number",
+    [b"-1", b"+1", b" 1", b"1_1", b"", b"x", b"1" * 19, b"1" * 5000, "١".encode()],
+    ids=["negative", "sign", "space", "underscore", "none", "letter", "large", "huge", "Arabic"],
+)
+def test_a_page_whose_number_no_writer_wrote_is_not_whole(path: Path, number: bytes) -> None:
+    data = number + b"\nrecord\nnote\n"
+    page = b"%08x %d\n%s" % (zlib.crc32(data), len(data), data)
+    path.write_bytes(page.ljust(PAGE, b"\0") + page)
+    assert value_of(path) is None
+
+
+def test_a_number_that_ends_the_counting_is_an_error_before_a_write(path: Path) -> None:
+    data = b"%d\nrecord\nnote\n" % (10**18 - 1)
+    page = b"%08x %d\n%s" % (zlib.crc32(data), len(data), data)
+    path.write_bytes(bytes(PAGE) + page)
+    with opened(path) as pages, pytest.raises(OSError, match="too large"):
+        pages.reserve()
+    assert value_of(path) == (b"record", b"note")
+
+
+def test_space_that_something_else_in_the_file_takes_does_not_count(path: Path) -> None:
+    with path.open("rb+") as file:
+        file.seek(3 * PAGE)
+        file.write(b"x" * 4 * PAGE)
+    before = path.stat().st_blocks
+    with opened(path) as pages:
+        pages.reserve()
+    assert (path.stat().st_blocks - before) * 512 >= 2 * ROOM
+
+
+def test_after_a_torn_write_the_next_one_counts(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(path) as pages:
+        pages.write(numbered(1))
+
+        def torn(file: int, data: bytes, offset: int) -> int:
+            monkeypatch.undo()
+            os.pwrite(file, data[:20], offset)
+            raise OSError(5, "Input/output error")
+
+        monkeypatch.setattr(os, "pwrite", torn)
+        with pytest.raises(OSError, match="Input/output"):
+            pages.write(numbered(2))
+        assert pages.value == numbered(1)
+        pages.write(numbered(3))
+    assert value_of(path) == numbered(3)
+
+
+def test_a_page_in_the_place_of_the_other_does_not_count(path: Path) -> None:
+    with opened(path) as pages:
+        pages.write(numbered(1))
+        pages.write(numbered(2))
+    data = path.read_bytes()
+    path.write_bytes(data[PAGE:].ljust(PAGE, b"\0") + data[:PAGE])
+    assert value_of(path) is None
+
+
+@pytest.mark.parametrize("damage", [b"{", b"\xff" * 10, b"\n" * 10, b"00000000 0\n", b"x" * 200000])
+def test_what_nobody_wrote_is_no_value(path: Path, damage: bytes) -> None:
+    path.write_bytes(damage)
+    assert value_of(path) is None
+
+
+def test_what_was_longer_leaves_nothing_behind(path: Path) -> None:
+    with opened(path) as pages:
+        for _page in range(2):
+            pages.write(Value(b"secret" * 500))
+        for _page in range(2):
+            pages.write(Value(b"short"))
+    assert b"secret" not in path.read_bytes()
+
+
+def test_what_was_longer_and_torn_leaves_nothing_behind(path: Path) -> None:
+    with opened(path) as pages:
+        for _page in range(2):
+            pages.write(Value(b"secret" * 500))
+    with path.open("rb+") as file:
+        file.write(b"torn")
+    for _page in range(2):
+        with opened(path) as pages:
+            pages.write(Value(b"short"))
+    assert b"secret" not in path.read_bytes()
+
+
+def holds(path: Path, pages: Pages, value: Value, older: Value | None) -> None:
+    """See what both pages hold, for who wrote them and for who reads them anew."""
+    with opened(path) as again:
+        for each in (pages, again):
+            assert each.value == value
+            assert each.older == older
+
+
+def test_what_the_other_page_still_holds_is_known(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pwrite = os.pwrite
+
+    def torn(file: int, data: bytes, offset: int) -> t.NoReturn:
+        pwrite(file, data[:9], offset)
+        raise KeyboardInterrupt
+
+    with opened(path) as pages:
+        holds(path, pages, EMPTY, EMPTY)
+        pages.reserve()
+        pages.write(numbered(1))
+        holds(path, pages, numbered(1), EMPTY)
+        pages.write(numbered(2))
+        holds(path, pages, numbered(2), numbered(1))
+        monkeypatch.setattr(os, "pwrite", torn)
+        with pytest.raises(KeyboardInterrupt):
+            pages.write(numbered(3))
+        holds(path, pages, numbered(2), None)
+
+
+def test_space_that_was_reserved_is_enough_for_two_writes(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(path) as pages:
+        pages.write(numbered(1, 5000))
+        pages.reserve()
+        before = path.stat().st_blocks
+        for number in (2, 3):
+            pages.write(numbered(number, 5000 + GROWTH - 100))
+        assert path.stat().st_blocks == before
+        monkeypatch.delattr(os, "posix_fallocate")
+        pages.reserve()
+        assert path.stat().st_blocks > before
+
+
+def test_without_a_call_that_allocates_zeros_are_written(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(os, "posix_fallocate")
+    with opened(path) as pages:
+        pages.reserve()
+        assert pages.value == EMPTY
+        assert path.stat().st_blocks * 512 >= 2 * ROOM
+        pages.write(numbered(1))
+        pages.reserve()
+    assert value_of(path) == numbered(1)
+
+
+def test_a_write_is_on_the_disk_before_it_is_told(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[bytes] = []
+    monkeypatch.setattr(_pages, "_sync", lambda _file: synced.append(path.read_bytes()))
+    with opened(path) as pages:
+        pages.write(numbered(1))
+    assert [b"record 1" in data for data in synced] == [True]
