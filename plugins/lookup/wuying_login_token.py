@@ -127,7 +127,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._keeper.fleet imp
     MAX_PARALLEL,
     Report,
     keep_all,
-    read_asked,
+    read_requested,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import (
     LoginRequired,
@@ -135,19 +135,15 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions
     WuyingError,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._model.record import Record
-from ansible_collections.wuying.workspace.plugins.module_utils._plugin import (
-    credentials as _credentials,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin import credentials
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.argument_spec import IDENTITY
-from ansible_collections.wuying.workspace.plugins.module_utils._plugin.options import (
-    open_keeper,
-    read_ask,
-    with_own,
-)
-from ansible_collections.wuying.workspace.plugins.module_utils._plugin.result import mask
-from ansible_collections.wuying.workspace.plugins.module_utils._plugin.store_options import (
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin.option_values import (
     GetOption,
+    overridden_by,
 )
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin.options import read_request
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin.result import mask
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin.wiring import open_keeper
 
 _TERM_KEYS = (*IDENTITY, "login_token")
 
@@ -188,11 +184,11 @@ class LookupModule(LookupBase):
             )
         if get_option("store") == "none":
             raise OptionError("store must not be 'none': a lookup is evaluated again and again.")
-        asks = [read_ask(_with_term(get_option, term)) for term in flat]
+        requests = [read_request(_with_term(get_option, term)) for term in flat]
         check = bool(variables.get("ansible_check_mode", False))
-        connections = min(len(asks), MAX_PARALLEL)
+        connections = min(len(requests), MAX_PARALLEL)
         with open_keeper(get_option, display.warning, connections=connections) as keeper:
-            reports = sorted(keep_all(keeper, read_asked(keeper.store, asks), check=check))
+            reports = sorted(keep_all(keeper, read_requested(keeper.store, requests), check=check))
         return _tokens(reports)
 
     def _read_options(self, variables: dict[str, t.Any], kwargs: dict[str, t.Any]) -> GetOption:
@@ -217,10 +213,10 @@ class LookupModule(LookupBase):
                 _check(name, option, value)
         self.set_options(var_options=rendered, direct=kwargs)
         # A set of credentials comes from one place: where a keyword gives a part of it, variables give none.
-        direct = any(kwargs.get(name) is not None for name in _credentials.OPTIONS)
+        direct = any(kwargs.get(name) is not None for name in credentials.OPTIONS)
 
         def get_option(name: str) -> t.Any:
-            if direct and name in _credentials.OPTIONS and name not in kwargs:
+            if direct and name in credentials.OPTIONS and name not in kwargs:
                 return None
             return self.get_option(name)
 
@@ -269,13 +265,13 @@ def _is_number(value: t.Any) -> bool:
 def _with_term(get_option: GetOption, term: t.Any) -> GetOption:
     """Return the options of one session: what its term says, else what the lookup was given."""
     if isinstance(term, str):
-        return with_own(get_option, {"end_user_id": term})
+        return overridden_by(get_option, {"end_user_id": term})
     if not isinstance(term, Mapping):
         raise OptionError("A term must be an end_user_id or a dictionary that has one.")
     for key in term:
         if key not in _TERM_KEYS:
             raise OptionError(f"A term has a key that is none of these: {', '.join(_TERM_KEYS)}.")
-    return with_own(get_option, term)
+    return overridden_by(get_option, term)
 
 
 def _tokens(reports: list[Report]) -> list[str]:
@@ -297,10 +293,10 @@ def _tokens(reports: list[Report]) -> list[str]:
         for warning in report.warnings:
             display.warning(f"{name}{warning}")
         outcome = report.result
-        if isinstance(outcome, WuyingError) or outcome.not_kept is None:
+        if isinstance(outcome, WuyingError) or outcome.not_saved is None:
             continue
         if failure is None:
-            display.warning(f"{name}{outcome.not_kept.message}")
+            display.warning(f"{name}{outcome.not_saved.message}")
         else:
             display.warning(
                 f"{name}A new login token was exchanged, could not be kept, and is lost, since the lookup of another session "

@@ -14,9 +14,10 @@ import base64
 import hashlib
 import hmac
 import re
-import time
 import typing as t
 from urllib.parse import quote
+
+from ._model.encoding import format_timestamp
 
 V3_ALGORITHM = "ACS3-HMAC-SHA256"
 
@@ -153,11 +154,6 @@ def v3_signature(
     canonical_request = f"{method}\n/\n{query}\n{lines}\n{';'.join(names)}\n{body_hash}"
     request_hash = hashlib.sha256(canonical_request.encode("utf-8")).hexdigest()
     return _hmac(access_key_secret, f"{V3_ALGORITHM}\n{request_hash}", "sha256").hex()
-
-
-def format_timestamp(timestamp: float) -> str:
-    """Write seconds since 1970 as ``2026-01-31T23:59:59Z``."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(timestamp))
 
 
 def _encode(text: str) -> str:

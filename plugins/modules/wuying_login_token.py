@@ -253,30 +253,20 @@ import time
 from ansible.module_utils.basic import env_fallback
 
 from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision import (
-    LOGIN_VARIABLE,
     Outcome,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import (
-    OptionError,
-    WuyingError,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import OptionError
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.argument_spec import (
+    LOGIN_VARIABLE,
     argument_spec,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._plugin.options import (
-    open_keeper,
-    read_ask,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin.module import Module
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin.options import read_request
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.result import (
-    Module,
     compare,
     describe,
-    fail,
-    uncensor,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._runtime.signals import (
-    signals_told_last,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin.wiring import open_keeper
 
 
 def main() -> None:
@@ -295,11 +285,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    with signals_told_last():
-        try:
-            finish(module, run(module))
-        except WuyingError as error:
-            fail(module, error)
+    module.execute(lambda: finish(module, run(module)))
 
 
 def run(module: Module) -> Outcome:
@@ -307,28 +293,28 @@ def run(module: Module) -> Outcome:
     params = module.params
     if params["store"] == "none" and (params["state"] == "absent" or not params["return_token"]):
         raise OptionError("store=none keeps nothing: it needs state=present and return_token=true.")
-    ask = read_ask(params.__getitem__)
+    request = read_request(params.__getitem__)
     with open_keeper(params.__getitem__, module.warn) as keeper:
-        key = ask.session.key
+        key = request.session.key
         if params["state"] == "absent":
-            return keeper.forget(key, check=module.check_mode)
-        ask = ask._replace(force=params["force"])
+            return keeper.delete(key, check=module.check_mode)
+        request = request._replace(force=params["force"])
         if module.check_mode:
-            return keeper.predict(ask, keeper.store.read(key), module.warn)
-        return keeper.ensure(ask, module.warn)
+            return keeper.predict(request, keeper.store.read(key), module.warn)
+        return keeper.ensure(request, module.warn)
 
 
 def finish(module: Module, outcome: Outcome) -> None:
     """Leave with the result of an outcome."""
     params = module.params
-    return_token = params["return_token"] or outcome.not_kept is not None
+    return_token = params["return_token"] or outcome.not_saved is not None
     result = describe(outcome, time.time(), return_token=return_token)
     result["diff"] = compare(outcome, predicted=module.check_mode and params["state"] == "present")
     if "login_token" in result:
-        uncensor(module, [result["login_token"]])
-    if outcome.not_kept is not None:
-        failure = {**result, **outcome.not_kept.as_result(), "request_id": result["request_id"]}
-        module.fail_json(msg=outcome.not_kept.message, kept=False, **failure)
+        module.uncensor([result["login_token"]])
+    if outcome.not_saved is not None:
+        failure = {**result, **outcome.not_saved.as_result(), "request_id": result["request_id"]}
+        module.fail_json(msg=outcome.not_saved.message, kept=False, **failure)
     module.exit_json(**result)
 
 

@@ -116,7 +116,7 @@ sessions:
       description: For how many seconds the token may still live, at most.
       type: int
       sample: 893
-    in_doubt:
+    outcome_unknown:
       description: Whether an exchange of the token began and its outcome is unknown.
       type: bool
       sample: false
@@ -147,10 +147,12 @@ retryable:
 import time
 import typing as t
 
+from ansible_collections.wuying.workspace.plugins.module_utils._model.encoding import (
+    format_timestamp,
+)
 from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import (
     OptionError,
     StoreError,
-    WuyingError,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._model.record import (
     CURRENT,
@@ -164,16 +166,12 @@ from ansible_collections.wuying.workspace.plugins.module_utils._plugin.argument_
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.fleet_options import (
     read_filters,
 )
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin.module import Module
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.options import (
-    open_store_only,
     read_refresh_before,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._plugin.result import (
-    Module,
-    fail,
-    iso,
-)
-from ansible_collections.wuying.workspace.plugins.module_utils._store.base import Kept
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin.wiring import open_store_only
+from ansible_collections.wuying.workspace.plugins.module_utils._store.base import StoredState
 
 DAMAGED = "damaged"
 
@@ -184,15 +182,7 @@ def main() -> None:
         argument_spec={**argument_spec(one_session=False), "filters": {"type": "dict"}},
         supports_check_mode=True,
     )
-    try:
-        sessions = run(module)
-    except WuyingError as error:
-        fail(module, error)
-    else:
-        counts = dict.fromkeys((CURRENT, STALE, EXPIRED, ENDED, DAMAGED), 0)
-        for session in sessions:
-            counts[session["state"]] += 1
-        module.exit_json(changed=False, sessions=sessions, counts=counts)
+    module.execute(lambda: finish(module, run(module)))
 
 
 def run(module: Module) -> list[dict[str, t.Any]]:
@@ -202,33 +192,41 @@ def run(module: Module) -> list[dict[str, t.Any]]:
         raise OptionError("store=none keeps nothing, so there is nothing to list.")
     matches = read_filters(get_option("filters"))
     refresh_before, now = read_refresh_before(get_option), time.time()
-    found: list[tuple[float, str, Kept]] = []
+    found: list[tuple[float, str, StoredState]] = []
     with open_store_only(get_option) as store:
         keys = list(store.keys())
-        for key, kept in zip(keys, store.read_many(keys)):
-            if isinstance(kept, StoreError):
-                raise kept
-            if kept.damage:
-                found.append((float("inf"), key, kept))
-            elif kept.record is not None and matches(kept.record.session):
-                found.append((kept.record.expires_at, key, kept))
+        for key, stored in zip(keys, store.read_many(keys)):
+            if isinstance(stored, StoreError):
+                raise stored
+            if stored.damage:
+                found.append((float("inf"), key, stored))
+            elif stored.record is not None and matches(stored.record.session):
+                found.append((stored.record.expires_at, key, stored))
     found.sort(key=lambda each: each[:2])
-    return [describe(key, kept, now, refresh_before) for _expiry, key, kept in found]
+    return [describe(key, stored, now, refresh_before) for _expiry, key, stored in found]
 
 
-def describe(key: str, kept: Kept, now: float, refresh_before: float) -> dict[str, t.Any]:
+def finish(module: Module, sessions: list[dict[str, t.Any]]) -> None:
+    """Exit with the sessions and their number by state."""
+    counts = dict.fromkeys((CURRENT, STALE, EXPIRED, ENDED, DAMAGED), 0)
+    for session in sessions:
+        counts[session["state"]] += 1
+    module.exit_json(changed=False, sessions=sessions, counts=counts)
+
+
+def describe(key: str, stored: StoredState, now: float, refresh_before: float) -> dict[str, t.Any]:
     """Return what a store holds of a session, without its token."""
-    record = kept.record
+    record = stored.record
     if record is None:
-        return {"key": key, "state": DAMAGED, "damage": kept.damage}
+        return {"key": key, "state": DAMAGED, "damage": stored.damage}
     return {
         "key": key,
         "session": record.session.identity(),
         "state": record.state(now, refresh_before),
-        "obtained_at": iso(record.obtained_at),
-        "expires_at": iso(record.expires_at),
+        "obtained_at": format_timestamp(record.obtained_at),
+        "expires_at": format_timestamp(record.expires_at),
         "remaining": record.remaining(now),
-        "in_doubt": kept.doubts(record.login_token),
+        "outcome_unknown": stored.may_be_spent(record.login_token),
     }
 
 

@@ -318,34 +318,24 @@ import typing as t
 from ansible_collections.wuying.workspace.plugins.module_utils._keeper.fleet import (
     MAX_PARALLEL,
     keep_all,
-    read_asked,
+    read_requested,
     read_stored,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import (
-    OptionError,
-    WuyingError,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import OptionError
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.argument_spec import (
     argument_spec,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.fleet_options import (
-    read_asks,
+    read_requests,
     read_selection,
     sessions_spec,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.fleet_result import Summary
-from ansible_collections.wuying.workspace.plugins.module_utils._plugin.options import (
-    open_keeper,
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin.module import Module
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin.option_values import (
     read_number,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._plugin.result import (
-    Module,
-    fail,
-    uncensor,
-)
-from ansible_collections.wuying.workspace.plugins.module_utils._runtime.signals import (
-    signals_told_last,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin.wiring import open_keeper
 
 
 def main() -> None:
@@ -367,11 +357,7 @@ def main() -> None:
         mutually_exclusive=[("sessions", "filters")],
         supports_check_mode=True,
     )
-    with signals_told_last():
-        try:
-            finish(module, run(module))
-        except WuyingError as error:
-            fail(module, error)
+    module.execute(lambda: finish(module, run(module)))
 
 
 def run(module: Module) -> Summary:
@@ -381,8 +367,10 @@ def run(module: Module) -> Summary:
     get_option = params.get
     max_parallel = int(read_number(get_option, "max_parallel", 1, 256))
     max_qps = None if params["max_qps"] is None else read_number(get_option, "max_qps", 0.001, 1e6)
-    asks = None if params["sessions"] is None else read_asks(get_option, params["sessions"])
-    if params["store"] == "none" and len({ask.session for ask in asks or ()}) < len(asks or ()):
+    requests = None if params["sessions"] is None else read_requests(get_option, params["sessions"])
+    if params["store"] == "none" and len({request.session for request in requests or ()}) < len(
+        requests or ()
+    ):
         raise OptionError(
             "sessions names a session twice: store=none keeps no token for the second time."
         )
@@ -393,13 +381,13 @@ def run(module: Module) -> Summary:
         store = keeper.store
         for report in keep_all(
             keeper,
-            read_stored(store, select) if asks is None else read_asked(store, asks),
+            read_stored(store, select) if requests is None else read_requested(store, requests),
             max_parallel=max_parallel,
             rekey=params["rekey"],
             check=module.check_mode,
         ):
             summary.add(report, time.time())
-    if asks is None and not summary.counts["total"]:
+    if requests is None and not summary.counts["total"]:
         module.warn(
             "The store has no session to keep current: check store, filters and the user who runs the task."
         )
@@ -420,7 +408,7 @@ def finish(module: Module, summary: Summary) -> None:
     if summary.warning:
         module.warn(summary.warning)
     if summary.tokens:
-        uncensor(module, summary.tokens)
+        module.uncensor(summary.tokens)
     failure = summary.failure(module.params["fail_on"])
     if failure is not None:
         module.fail_json(**failure, **result)

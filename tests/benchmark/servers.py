@@ -29,12 +29,12 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model.session im
     fingerprint,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._redis import (
-    scripts as _redis_scripts,
+    scripts as scripts,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._store import two_slot_file as _pages
+from ansible_collections.wuying.workspace.plugins.module_utils._store import two_slot_file
 from ansible_collections.wuying.workspace.plugins.module_utils._store.two_slot_file import (
-    Pages,
-    Value,
+    SlotValue,
+    TwoSlotFile,
 )
 
 EMULATOR = Path(__file__).resolve().parents[2] / "roles/emulator/files/emulator.py"
@@ -112,16 +112,16 @@ def directory(folder: Path) -> t.Iterator[Stock]:
         for record in records:
             # As the exchanges before leave them: both pages are written, and the lock file stays.
             with _new_file(store / f"{record.session.key}.record") as file:
-                pages = Pages(file)
-                for _page in range(2):
-                    pages.write(Value(record.dump().rstrip()))
-                pages.reserve()
+                slots = TwoSlotFile(file)
+                for _slot in range(2):
+                    slots.write(SlotValue(record.dump().rstrip()))
+                slots.reserve()
             with _new_file(store / f"{record.session.key}.lock"):
                 pass
 
     try:
         # What is put there is synced once, in the end.
-        with mock.patch.object(_pages, "_sync"):
+        with mock.patch.object(two_slot_file, "_sync"):
             yield Stock("directory", str(store), put)
     finally:
         shutil.rmtree(store)
@@ -168,9 +168,9 @@ def redis(folder: Path) -> t.Iterator[Stock]:
     def put(records: list[Record]) -> None:
         pipeline = client.pipeline(transaction=False)
         for record in records:
-            name = _redis_scripts.name(record.session.key)
+            name = scripts.name(record.session.key)
             mark = fingerprint(record.login_token)
-            pipeline.hset(name, mapping={"record": record.dump(), "mark": mark})
+            pipeline.hset(name, mapping={"record": record.dump(), "fingerprint": mark})
             pipeline.expire(name, 30 * 86400)
         pipeline.execute()
 

@@ -11,17 +11,16 @@ import typing as t
 from .._model.exceptions import LoginRequired, WuyingError
 from .._model.record import CURRENT, ENDED, Record
 from .._model.session import Session
-from .._store.base import Kept
+from .._store.base import StoredState
 
 OUTCOME_UNKNOWN = "OutcomeUnknown"
-NOTHING_KEPT = "NoLoginToken"
+NO_RECORD = "NoLoginToken"
 ANSWER_LOST = "an earlier exchange of the session's login token was cut short, the answer is lost, and the service refuses the token now."
 _REFUSED = "the service refused its login token."
-LOGIN_VARIABLE = "WUYING_LOGIN_TOKEN"
 LOG_IN = "The user must log in again; pass the new token as login_token."
 
 
-class Ask(t.NamedTuple):
+class TokenRequest(t.NamedTuple):
     """What a caller wants of a session. ``validity`` and ``refresh_before`` are in seconds."""
 
     session: Session
@@ -37,11 +36,11 @@ class Outcome(t.NamedTuple):
     changed: bool
     before: Record | None = None
     record: Record | None = None
-    not_kept: WuyingError | None = None
+    not_saved: WuyingError | None = None
 
-    def without_past(self) -> Outcome:
+    def without_lineage(self) -> Outcome:
         """Return the outcome without the fingerprints that the records remember: a report of it is much smaller."""
-        before, record = (each and each.without_past() for each in (self.before, self.record))
+        before, record = (each and each.without_lineage() for each in (self.before, self.record))
         return self._replace(before=before, record=record)
 
 
@@ -52,31 +51,31 @@ class Plan(t.NamedTuple):
     login: bool = False
 
 
-def decide(ask: Ask, kept: Kept, now: float, place: str) -> Plan:
-    """Return what the promise has us do with what is kept in a store, called ``place``.
+def decide(request: TokenRequest, stored: StoredState, now: float, store_name: str) -> Plan:
+    """Return what the promise has us do with what is kept in a store, called ``store_name``.
 
     Raises :class:`LoginRequired` where no token is left to try.
     """
-    record = kept.record
-    if ask.login_token is not None and is_login(ask.login_token, record):
-        return Plan(ask.login_token, login=True)
+    record = stored.record
+    if request.login_token is not None and is_new_login(request.login_token, record):
+        return Plan(request.login_token, login=True)
     if record is None:
         raise LoginRequired(
-            f"Nothing is kept in the store {place} of the session of {ask.session.end_user_id} on {ask.session.client_id} "
-            f"at {ask.session.endpoint}: pass login_token once to start it; if it was started already, check that "
+            f"Nothing is kept in the store {store_name} of the session of {request.session.end_user_id} on {request.session.client_id} "
+            f"at {request.session.endpoint}: pass login_token once to start it; if it was started already, check that "
             "identity, endpoint, store and user are the same.",
-            code=NOTHING_KEPT,
+            code=NO_RECORD,
         )
-    if not ask.force:
-        state = record.state(now, ask.refresh_before)
+    if not request.force:
+        state = record.state(now, request.refresh_before)
         if state == ENDED:
             raise _ended(record)
-        if state == CURRENT and not kept.doubts(record.login_token):
+        if state == CURRENT and not stored.may_be_spent(record.login_token):
             return Plan()
     return Plan(record.login_token)
 
 
-def is_login(token: str, record: Record | None) -> bool:
+def is_new_login(token: str, record: Record | None) -> bool:
     """Say whether a token that is passed in begins the session, for the record does not know it."""
     return record is None or not record.knows(token)
 

@@ -12,9 +12,9 @@ import typing as t
 
 from .._model.exceptions import LoginRequired, StoreError, WuyingError
 from .._model.session import Session
-from .._runtime.signals import signal_waits, signals_held
-from .._store.base import Kept, Seen, Store
-from .decision import NOTHING_KEPT, Ask, Outcome
+from .._runtime.signals import hold_signals, signal_pending
+from .._store.base import Snapshot, Store, StoredState
+from .decision import NO_RECORD, Outcome, TokenRequest
 from .keeper import Keeper, Warn
 from .packed import Packed
 from .pool import count_processes, take_turns
@@ -24,7 +24,7 @@ MAX_PARALLEL = 8
 """How many sessions are exchanged at a time where nobody says otherwise."""
 
 T = t.TypeVar("T")
-Reading = t.Tuple[str, t.Optional[Ask], t.Union[Kept, StoreError]]
+Reading = t.Tuple[str, t.Optional[TokenRequest], t.Union[StoredState, StoreError]]
 """A session's key, what is asked of it, and what the store holds of it. Without an ask there is an error."""
 
 
@@ -36,7 +36,7 @@ class Report(t.NamedTuple):
     session: Session | None
     result: Outcome | WuyingError
     warnings: tuple[str, ...] = ()
-    resealed: bool = False
+    rekeyed: bool = False
     store_warnings: tuple[str, ...] = ()
     """What there is to say of the store itself, as far as the process knows that had the session."""
 
@@ -45,33 +45,35 @@ class _Turn(t.NamedTuple):
     """A session whose token is due, or whose record is to be written anew. It is small, since a fleet of them waits at once."""
 
     order: tuple[float, int]
-    ask: Ask
-    seen: Seen
+    request: TokenRequest
+    snapshot: Snapshot
     result: Outcome | WuyingError | None
-    outdated: bool
+    needs_reencryption: bool
 
 
-def read_asked(store: Store, asks: t.Sequence[Ask]) -> t.Iterator[Reading]:
+def read_requested(store: Store, requests: t.Sequence[TokenRequest]) -> t.Iterator[Reading]:
     """Read the sessions that are asked for."""
-    keys = [ask.session.key for ask in asks]
-    return zip(keys, asks, store.read_many(keys))
+    keys = [request.session.key for request in requests]
+    return zip(keys, requests, store.read_many(keys))
 
 
-def read_stored(store: Store, ask_for: t.Callable[[Session], Ask | None]) -> t.Iterator[Reading]:
+def read_stored(
+    store: Store, request_for: t.Callable[[Session], TokenRequest | None]
+) -> t.Iterator[Reading]:
     """Read all sessions that the store has a record of and that ``ask_for`` asks something of.
 
     Nobody knows whose a record is that cannot be read: it comes as an error, whatever is asked for.
     """
     reading, naming = itertools.tee(store.keys())
-    for key, kept in zip(naming, store.read_many(reading)):
-        if isinstance(kept, StoreError):
-            yield key, None, kept
-        elif kept.damage:
-            yield key, None, _damaged(key, kept.damage)
-        elif kept.record is not None:
-            ask = ask_for(kept.record.session)
-            if ask is not None:
-                yield key, ask, kept
+    for key, stored in zip(naming, store.read_many(reading)):
+        if isinstance(stored, StoreError):
+            yield key, None, stored
+        elif stored.damage:
+            yield key, None, _damaged(key, stored.damage)
+        elif stored.record is not None:
+            request = request_for(stored.record.session)
+            if request is not None:
+                yield key, request, stored
 
 
 def keep_all(
@@ -89,29 +91,31 @@ def keep_all(
     others fail as ``Interrupted``.
     """
     turns: list[_Turn] = []
-    for position, (key, ask, kept) in enumerate(readings):
-        if ask is None or isinstance(kept, StoreError):
-            yield Report(position, key, ask and ask.session, t.cast(StoreError, kept))
+    for position, (key, request, stored) in enumerate(readings):
+        if request is None or isinstance(stored, StoreError):
+            yield Report(position, key, request and request.session, t.cast(StoreError, stored))
             continue
         warnings: list[str] = []
-        outdated = rekey and kept.outdated
+        needs_reencryption = rekey and stored.needs_reencryption
         result: Outcome | WuyingError | None
         if check:
-            result = _end_of(keeper.predict, ask, kept, warnings.append)
+            result = _catch(keeper.predict, request, stored, warnings.append)
         else:
-            result = _end_of(keeper.serve, ask, kept)
-        if result is None or (outdated and not check):
-            order = (_expiry(ask, kept) if result is None else math.inf, position)
-            turns.append(_Turn(order, ask, kept.seen(), result, outdated))
+            result = _catch(keeper.return_stored, request, stored)
+        if result is None or (needs_reencryption and not check):
+            order = (_expiry(request, stored) if result is None else math.inf, position)
+            turns.append(_Turn(order, request, stored.snapshot(), result, needs_reencryption))
         else:
-            yield Report(position, key, ask.session, result, tuple(warnings), outdated)
+            yield Report(
+                position, key, request.session, result, tuple(warnings), needs_reencryption
+            )
     turns.sort(key=lambda turn: turn.order)
     processes = count_processes(sum(turn.result is None for turn in turns), max_parallel)
     if processes > 1 and not keeper.prepare_to_fork():
         processes = 1
     waiting: t.Sequence[_Turn] = turns if processes == 1 else Packed(turns)
     turns = []
-    with signals_held():
+    with hold_signals():
         for report in take_turns(
             lambda number: _take_turn(keeper, waiting[number]),
             len(waiting),
@@ -123,7 +127,7 @@ def keep_all(
             yield report
 
 
-def _end_of(function: t.Callable[..., T], *arguments: t.Any) -> T | WuyingError:
+def _catch(function: t.Callable[..., T], *arguments: t.Any) -> T | WuyingError:
     """Return what a function returns or raises, without the memory that a traceback holds.
 
     What nobody foresaw is one session's failure too: others may have the only copies of their tokens.
@@ -142,52 +146,54 @@ def _end_of(function: t.Callable[..., T], *arguments: t.Any) -> T | WuyingError:
     return failure.with_traceback(None)
 
 
-def _expiry(ask: Ask, kept: Kept) -> float:
+def _expiry(request: TokenRequest, stored: StoredState) -> float:
     """Return when the token dies that is to be exchanged; one that was passed in has an unknown age and comes first."""
-    if kept.record is None or (ask.login_token and not kept.record.knows(ask.login_token)):
+    if stored.record is None or (
+        request.login_token and not stored.record.knows(request.login_token)
+    ):
         return 0.0
-    return kept.record.expires_at
+    return stored.record.expires_at
 
 
 def _take_turn(keeper: Keeper, turn: _Turn) -> Report:
     warnings: list[str] = []
-    ask, key, end = turn.ask, turn.ask.session.key, turn.result
+    request, key, end = turn.request, turn.request.session.key, turn.result
     if end is None:
-        end = _end_of(_renew, keeper, ask, turn.seen, warnings.append)
-    resealed = turn.outdated and _reseal(keeper, key, end, warnings.append)
+        end = _catch(_refresh, keeper, request, turn.snapshot, warnings.append)
+    rekeyed = turn.needs_reencryption and _reencrypt(keeper, key, end, warnings.append)
     said = tuple(keeper.store.warnings)
     if isinstance(end, Outcome):
-        end = end.without_past()
-    return Report(turn.order[1], key, ask.session, end, tuple(warnings), resealed, said)
+        end = end.without_lineage()
+    return Report(turn.order[1], key, request.session, end, tuple(warnings), rekeyed, said)
 
 
-def _reseal(keeper: Keeper, key: str, end: Outcome | WuyingError, warn: Warn) -> bool:
+def _reencrypt(keeper: Keeper, key: str, end: Outcome | WuyingError, warn: Warn) -> bool:
     """Write a record anew under the first key, where the session's end did not do so; say whether it was written."""
     if isinstance(end, Outcome) and end.changed:
-        return end.not_kept is None
-    written = _end_of(keeper.reseal, key)
+        return end.not_saved is None
+    written = _catch(keeper.reencrypt, key)
     if isinstance(written, WuyingError):
         warn(f"The record could not be written anew under the first key. {written.message}")
         return False
     return written
 
 
-def _renew(keeper: Keeper, ask: Ask, seen: Seen, warn: Warn) -> Outcome:
-    if signal_waits():
+def _refresh(keeper: Keeper, request: TokenRequest, snapshot: Snapshot, warn: Warn) -> Outcome:
+    if signal_pending():
         raise WuyingError(TOLD_TO_STOP, code="Interrupted", retryable=True)
     try:
-        return keeper.renew(ask, seen, warn)
+        return keeper.refresh(request, snapshot, warn)
     except LoginRequired as error:
-        if error.code == NOTHING_KEPT and ask.login_token is None and seen.record is not None:
+        if error.code == NO_RECORD and request.login_token is None and snapshot.record is not None:
             return Outcome(False)  # It was there when we looked: somebody has forgotten it since.
         raise
 
 
 def _lose_turn(turn: _Turn) -> Report:
     died = "The process that had the session ended before its time, for the want of memory perhaps: run the task again."
-    reason = TOLD_TO_STOP if signal_waits() else died
+    reason = TOLD_TO_STOP if signal_pending() else died
     error = WuyingError(reason, code="Interrupted", retryable=True)
-    return Report(turn.order[1], turn.ask.session.key, turn.ask.session, error)
+    return Report(turn.order[1], turn.request.session.key, turn.request.session, error)
 
 
 def _damaged(key: str, reason: str) -> StoreError:

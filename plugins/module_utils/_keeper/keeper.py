@@ -13,11 +13,11 @@ import typing as t
 from .._model.exceptions import LockTimeout, WuyingError
 from .._model.record import ENDED, EXPIRED, Record
 from .._model.session import fingerprint
-from .._store.base import Kept, Seen, Slot, Store
-from .decision import Ask, Outcome, Plan, decide, is_login
+from .._store.base import LockedSession, Snapshot, Store, StoredState
+from .decision import Outcome, Plan, TokenRequest, decide, is_new_login
 
 if t.TYPE_CHECKING:
-    from .._service.client import Service
+    from .._service.client import ServiceClient
 
 
 Warn = t.Callable[[str], None]
@@ -29,9 +29,9 @@ class Keeper:
     def __init__(
         self,
         store: Store,
-        connect: t.Callable[[], Service],
+        connect: t.Callable[[], ServiceClient],
         *,
-        way: str,
+        scope: str,
         deadline: float,
         clock: t.Callable[[], float] = time.time,
     ) -> None:
@@ -42,7 +42,7 @@ class Keeper:
         """
         self.store = store
         self._connect = connect
-        self._way = fingerprint(way)[:12]
+        self._scope = fingerprint(scope)[:12]
         self._deadline = deadline
         self._clock = clock
 
@@ -52,103 +52,117 @@ class Keeper:
             return self._connect().share_pace()
         return False
 
-    def ensure(self, ask: Ask, warn: Warn) -> Outcome:
+    def ensure(self, request: TokenRequest, warn: Warn) -> Outcome:
         """Return the session's current token, exchanged where that is needed.
 
         Raises :class:`WuyingError`. Where a token was exchanged but not kept, the outcome says so.
         """
-        kept = self.store.read(ask.session.key)
-        return self.serve(ask, kept) or self.renew(ask, kept.seen(), warn)
+        stored = self.store.read(request.session.key)
+        return self.return_stored(request, stored) or self.refresh(request, stored.snapshot(), warn)
 
-    def serve(self, ask: Ask, kept: Kept) -> Outcome | None:
+    def return_stored(self, request: TokenRequest, stored: StoredState) -> Outcome | None:
         """Return the record where that is all to do, None where an exchange is due. Raises :class:`WuyingError`."""
-        if kept.damage or self._decide(ask, kept).token is not None:
+        if stored.damage or self._decide(request, stored).token is not None:
             return None
-        return Outcome(False, kept.record, kept.record)
+        return Outcome(False, stored.record, stored.record)
 
-    def renew(self, ask: Ask, seen: Seen, warn: Warn) -> Outcome:
+    def refresh(self, request: TokenRequest, snapshot: Snapshot, warn: Warn) -> Outcome:
         """Exchange the session's token, unless somebody else has done so since it was ``seen``. Raises :class:`WuyingError`."""
-        if seen.attempt is None:
+        if snapshot.note is None:
             self._connect()  # What is missing for an exchange is said before anything is written.
-        key = ask.session.key
+        key = request.session.key
         try:
             if time.monotonic() >= self._deadline:
                 raise LockTimeout(
                     "The deadline passed before it was the session's turn: try again later, or raise deadline."
                 )
-            with self.store.lock(key, self._deadline) as slot:
-                return self._renew_locked(ask, seen, slot, warn)
+            with self.store.lock(key, self._deadline) as locked:
+                return self._refresh_locked(request, snapshot, locked, warn)
         except LockTimeout as error:
-            return self._serve_or_raise(ask, self.store.read(key), error, warn)
+            return self._return_stored_or_raise(request, self.store.read(key), error, warn)
 
-    def predict(self, ask: Ask, kept: Kept, warn: Warn) -> Outcome:
+    def predict(self, request: TokenRequest, stored: StoredState, warn: Warn) -> Outcome:
         """Say what :meth:`ensure` would do, as far as ``kept`` tells; write nothing, send nothing."""
-        if kept.damage:
-            warn(f"The record of the session is damaged ({kept.damage}) and would be set aside.")
-        plan = self._decide(ask, kept)
+        if stored.damage:
+            warn(f"The record of the session is damaged ({stored.damage}) and would be set aside.")
+        plan = self._decide(request, stored)
         if plan.token is None:
-            return Outcome(False, kept.record, kept.record)
-        lives = kept.record and not plan.login and _lives(kept.record, self._clock())
-        return Outcome(True, kept.record, kept.record if lives else None)
+            return Outcome(False, stored.record, stored.record)
+        lives = stored.record and not plan.login and _lives(stored.record, self._clock())
+        return Outcome(True, stored.record, stored.record if lives else None)
 
-    def forget(self, key: str, *, check: bool = False) -> Outcome:
+    def delete(self, key: str, *, check: bool = False) -> Outcome:
         """Remove what is kept of a session; with ``check``, only say whether there is a record."""
-        kept = self.store.read(key)
-        there = kept.record is not None or kept.damage is not None
-        if not check and (there or kept.attempt):
-            with self.store.lock(key, self._deadline) as slot:
-                there = slot.forget()
-        return Outcome(there, kept.record)
+        stored = self.store.read(key)
+        there = stored.record is not None or stored.damage is not None
+        if not check and (there or stored.note):
+            with self.store.lock(key, self._deadline) as locked:
+                there = locked.delete()
+        return Outcome(there, stored.record)
 
-    def reseal(self, key: str) -> bool:
+    def reencrypt(self, key: str) -> bool:
         """Write a record anew under the first key; say whether it was under another."""
-        with self.store.lock(key, self._deadline) as slot:
-            kept = slot.read()
-            if kept.record is None or not kept.outdated:
+        with self.store.lock(key, self._deadline) as locked:
+            stored = locked.read()
+            if stored.record is None or not stored.needs_reencryption:
                 return False
-            slot.reseal(kept.record)
+            locked.reencrypt(stored.record)
             return True
 
-    def _decide(self, ask: Ask, kept: Kept) -> Plan:
-        return decide(ask, kept, self._clock(), self.store.place)
+    def _decide(self, request: TokenRequest, stored: StoredState) -> Plan:
+        return decide(request, stored, self._clock(), self.store.name)
 
-    def _renew_locked(self, ask: Ask, seen: Seen, slot: Slot, warn: Warn) -> Outcome:
-        kept = slot.read()
-        if kept.damage:
-            place = slot.set_aside()
+    def _refresh_locked(
+        self, request: TokenRequest, snapshot: Snapshot, locked: LockedSession, warn: Warn
+    ) -> Outcome:
+        stored = locked.read()
+        if stored.damage:
+            place = locked.set_aside()
             warn(
-                f"The record of the session is damaged ({kept.damage}); it was set aside as {place}."
+                f"The record of the session is damaged ({stored.damage}); it was set aside as {place}."
             )
-        elif kept.record is not None and hash(kept.record) != seen.record:
+        elif stored.record is not None and hash(stored.record) != snapshot.record:
             # An exchange ended after we asked: its outcome is as new as that of a forced one.
-            ask = ask._replace(force=False)
-        plan = self._decide(ask, kept)
+            request = request._replace(force=False)
+        plan = self._decide(request, stored)
         if plan.token is None:
-            return Outcome(False, kept.record, kept.record)
-        shared = self._shared_failure(plan.token, seen, kept)
+            return Outcome(False, stored.record, stored.record)
+        shared = self._shared_failure(plan.token, snapshot, stored)
         if shared is not None:
-            return self._serve_or_raise(ask, kept, shared, warn)
+            return self._return_stored_or_raise(request, stored, shared, warn)
         service = self._connect()
         # Imported here, so that a task that finds its token current pays for nothing that only an exchange needs.
-        from .refresh import exchange
+        from .refresh import refresh
 
         try:
-            return exchange(ask, plan, kept, slot, service, way=self._way, deadline=self._deadline)
+            return refresh(
+                request, plan, stored, locked, service, scope=self._scope, deadline=self._deadline
+            )
         except WuyingError as error:
-            return self._serve_or_raise(ask, kept, error, warn)
+            return self._return_stored_or_raise(request, stored, error, warn)
 
-    def _shared_failure(self, token: str, seen: Seen, kept: Kept) -> WuyingError | None:
+    def _shared_failure(
+        self, token: str, snapshot: Snapshot, stored: StoredState
+    ) -> WuyingError | None:
         """Return how an exchange of the same token, by the same credentials, failed since we asked."""
-        attempt = kept.attempt
-        if attempt is None or attempt == seen.attempt:
+        note = stored.note
+        if note is None or note == snapshot.note:
             return None
-        same = attempt.fingerprint == fingerprint(token) and attempt.way == self._way
-        return attempt.error() if same else None
+        same = note.fingerprint == fingerprint(token) and note.scope == self._scope
+        return note.error() if same else None
 
-    def _serve_or_raise(self, ask: Ask, kept: Kept, error: WuyingError, warn: Warn) -> Outcome:
-        record, now = kept.record, self._clock()
-        login = ask.login_token is not None and is_login(ask.login_token, record)
-        if not error.retryable or ask.force or login or record is None or not _lives(record, now):
+    def _return_stored_or_raise(
+        self, request: TokenRequest, stored: StoredState, error: WuyingError, warn: Warn
+    ) -> Outcome:
+        record, now = stored.record, self._clock()
+        login = request.login_token is not None and is_new_login(request.login_token, record)
+        if (
+            not error.retryable
+            or request.force
+            or login
+            or record is None
+            or not _lives(record, now)
+        ):
             raise error
         warn(
             "The login token could not be exchanged; the kept one is served as long as it lives "

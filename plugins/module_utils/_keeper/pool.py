@@ -15,7 +15,7 @@ import os
 import typing as t
 
 from .._runtime.shared import Shared
-from .._runtime.signals import signal_waits
+from .._runtime.signals import signal_pending
 
 T = t.TypeVar("T")
 Turn = t.Callable[[int], T]
@@ -42,7 +42,7 @@ class Numbers:
         return self
 
     def __next__(self) -> int:
-        if self.until_signal and signal_waits():
+        if self.until_signal and signal_pending():
             raise StopIteration
         with self._next as numbers:
             number = int(numbers[0])
@@ -143,7 +143,7 @@ def _gather(
                     if not reported[number]:
                         reported[number] = True
                         yield end
-            if signal_waits() and not told:
+            if signal_pending() and not told:
                 told = True
                 for process in working.values():
                     process.terminate()

@@ -10,66 +10,86 @@ import contextlib
 import typing as t
 
 from .._model.exceptions import LoginRequired, ServiceError, StoreError, WuyingError
-from .._model.note import Attempt, begin
-from .._model.record import succeed
-from .._runtime.signals import signals_held
-from .._service.client import Service
-from .._service.response import Answer
-from .._store.base import Kept, Slot
-from .decision import ANSWER_LOST, LOG_IN, LOGIN_VARIABLE, OUTCOME_UNKNOWN, Ask, Outcome, Plan
+from .._model.note import Note, new_note
+from .._model.record import next_record
+from .._runtime.signals import hold_signals
+from .._service.client import ServiceClient
+from .._service.response import RefreshResult
+from .._store.base import LockedSession, StoredState
+from .decision import (
+    ANSWER_LOST,
+    LOG_IN,
+    OUTCOME_UNKNOWN,
+    Outcome,
+    Plan,
+    TokenRequest,
+)
 
 
-def exchange(
-    ask: Ask, plan: Plan, kept: Kept, slot: Slot, service: Service, *, way: str, deadline: float
+def refresh(
+    request: TokenRequest,
+    plan: Plan,
+    stored: StoredState,
+    locked: LockedSession,
+    service: ServiceClient,
+    *,
+    scope: str,
+    deadline: float,
 ) -> Outcome:
     """Exchange the token of ``plan`` and keep the answer in ``slot``, whose lock is held and which holds ``kept``.
 
     Raises :class:`WuyingError`, after it was noted.
     """
     token = t.cast(str, plan.token)
-    attempt = begin(kept.attempt, token, way)
-    with signals_held():
-        slot.begin(attempt)
+    note = new_note(stored.note, token, scope)
+    with hold_signals():
+        locked.write_note(note)
         try:
-            answer = service.exchange(ask.session, token, deadline)
+            answer = service.refresh(request.session, token, deadline)
         except ServiceError as error:
-            failure = _note_failure(error, plan, kept, attempt, slot)
+            failure = _note_failure(error, plan, stored, note, locked)
         else:
-            return _keep(ask, token, answer, kept, slot)
+            return _keep(request, token, answer, stored, locked)
     raise failure
 
 
-def _keep(ask: Ask, token: str, answer: Answer, kept: Kept, slot: Slot) -> Outcome:
-    record = succeed(
-        kept.record,
-        ask.session,
+def _keep(
+    request: TokenRequest,
+    token: str,
+    answer: RefreshResult,
+    stored: StoredState,
+    locked: LockedSession,
+) -> Outcome:
+    record = next_record(
+        stored.record,
+        request.session,
         token,
         answer.login_token,
         answer.sent_at,
-        ask.validity,
+        request.validity,
         answer.request_id,
     )
     try:
-        slot.keep(record)
+        locked.save(record)
     except StoreError as error:
         message = f"A new login token was exchanged but could not be kept: this is the only copy. {error.message}"
-        return Outcome(True, kept.record, record, StoreError(message, code="NotKept"))
-    return Outcome(True, kept.record, record)
+        return Outcome(True, stored.record, record, StoreError(message, code="NotKept"))
+    return Outcome(True, stored.record, record)
 
 
 def _note_failure(
-    error: ServiceError, plan: Plan, kept: Kept, attempt: Attempt, slot: Slot
+    error: ServiceError, plan: Plan, stored: StoredState, note: Note, locked: LockedSession
 ) -> WuyingError:
-    unknown = error.sent or kept.doubts(t.cast(str, plan.token))
+    unknown = error.sent or stored.may_be_spent(t.cast(str, plan.token))
     failure = _refused(error, unknown=unknown, login=plan.login) if error.refused else error
     # The note of the beginning stays where this cannot be written: the outcome is then unknown, which is safe.
     with contextlib.suppress(StoreError):
-        record = kept.record if error.refused and not plan.login else None
+        record = stored.record if error.refused and not plan.login else None
         # A record that ended just so before would not show those who wait that it was tried again: the note does.
         if record is not None and record.ended != failure.code:
-            slot.keep(record.as_ended(failure.code))
+            locked.save(record.ended_with(failure.code))
         else:
-            slot.fail(attempt.failed(failure, unknown=unknown and not error.refused))
+            locked.save_failure(note.failed(failure, unknown=unknown and not error.refused))
     return failure
 
 
@@ -77,8 +97,8 @@ def _refused(error: ServiceError, *, unknown: bool, login: bool) -> LoginRequire
     what = "the login_token that was passed in" if login else "the session's login token"
     reason = ANSWER_LOST if unknown else f"the service refused {what} ({error.code})."
     check = (
-        f" It may have expired, or been exchanged already: check also that it is one of this very session, and that "
-        f"{LOGIN_VARIABLE} in the environment is not another's."
+        " It may have expired, or been exchanged already: check also that it is one of this very session, and that "
+        "WUYING_LOGIN_TOKEN in the environment is not another's."
         if login
         else ""
     )

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import time
 import typing as t
 
 FORMAT = 1
@@ -34,3 +35,8 @@ def load_object(data: bytes) -> dict[str, t.Any]:
     if not isinstance(value, dict):
         raise DamagedRecord("it is not a JSON object")
     return value
+
+
+def format_timestamp(timestamp: float) -> str:
+    """Write seconds since 1970 as ISO 8601 in UTC, such as ``2026-01-31T23:59:59Z``."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(timestamp))

@@ -13,11 +13,11 @@ from .encoding import FORMAT, DamagedRecord, dump_line, load_object
 from .exceptions import WuyingError
 from .session import fingerprint
 
-DOUBTED_LENGTH = 16
+POSSIBLY_SPENT_LENGTH = 16
 """How many tokens a note doubts by name; one more, and it doubts every token."""
 
 
-class Attempt(t.NamedTuple):
+class Note(t.NamedTuple):
     """The note of an exchange: that it began and, once it failed, how. It goes when the answer is kept.
 
     ``fingerprint`` is that of the token that goes in; ``way``, by whose credentials. ``doubted`` has the fingerprints
@@ -26,21 +26,21 @@ class Attempt(t.NamedTuple):
 
     id: str
     fingerprint: str
-    way: str
-    doubted: tuple[str, ...] | None
+    scope: str
+    possibly_spent: tuple[str, ...] | None
     failure: dict[str, t.Any] | None = None
 
-    def doubts(self, token: str) -> bool:
+    def may_be_spent(self, token: str) -> bool:
         """Say whether ``token`` may have been exchanged without its successor being kept."""
-        return self.doubted is None or fingerprint(token) in self.doubted
+        return self.possibly_spent is None or fingerprint(token) in self.possibly_spent
 
-    def failed(self, error: WuyingError, *, unknown: bool) -> Attempt:
+    def failed(self, error: WuyingError, *, unknown: bool) -> Note:
         """Return the note of how the exchange failed, for those who wait for it."""
-        doubted = self.doubted
-        if doubted is not None and not unknown:
-            doubted = tuple(mark for mark in doubted if mark != self.fingerprint)
+        possibly_spent = self.possibly_spent
+        if possibly_spent is not None and not unknown:
+            possibly_spent = tuple(mark for mark in possibly_spent if mark != self.fingerprint)
         failure = {"message": error.message, **error.as_result()}
-        return self._replace(doubted=doubted, failure=failure)
+        return self._replace(possibly_spent=possibly_spent, failure=failure)
 
     def error(self) -> WuyingError | None:
         """Return the failure that is noted, for another caller to share."""
@@ -50,33 +50,35 @@ class Attempt(t.NamedTuple):
         return WuyingError(fields.pop("message"), code=fields.pop("error_code"), **fields)
 
     def dump(self) -> bytes:
-        """Write the note as one line of JSON, for :func:`load_attempt`."""
+        """Write the note as one line of JSON, for :func:`load_note`."""
         return dump_line({"note": FORMAT, **self._asdict()})
 
 
-def begin(previous: Attempt | None, token: str, way: str) -> Attempt:
+def new_note(previous: Note | None, token: str, scope: str) -> Note:
     """Return the note of an exchange of ``token`` that is about to begin; doubts of the ``previous`` one stay."""
     mark = fingerprint(token)
-    doubted: tuple[str, ...] | None = () if previous is None else previous.doubted
-    if doubted is not None and mark not in doubted:
-        doubted = (*doubted, mark) if len(doubted) < DOUBTED_LENGTH else None
-    return Attempt(os.urandom(16).hex(), mark, way, doubted)
+    possibly_spent: tuple[str, ...] | None = () if previous is None else previous.possibly_spent
+    if possibly_spent is not None and mark not in possibly_spent:
+        possibly_spent = (
+            (*possibly_spent, mark) if len(possibly_spent) < POSSIBLY_SPENT_LENGTH else None
+        )
+    return Note(os.urandom(16).hex(), mark, scope, possibly_spent)
 
 
-UNREADABLE = Attempt(id="", fingerprint="", way="", doubted=None)
+UNREADABLE = Note(id="", fingerprint="", scope="", possibly_spent=None)
 
 
-def load_attempt(data: bytes) -> Attempt:
+def load_note(data: bytes) -> Note:
     """Read what :meth:`Attempt.dump` wrote; what cannot be read is a note all the same, one that doubts every token."""
     try:
         fields = load_object(data)
         if fields.pop("note", None) != FORMAT:
             return UNREADABLE
-        attempt = Attempt(**{**fields, "doubted": _as_marks(fields["doubted"])})
-        attempt.error()
+        note = Note(**{**fields, "possibly_spent": _as_marks(fields["possibly_spent"])})
+        note.error()
     except (DamagedRecord, KeyError, TypeError, ValueError):
         return UNREADABLE
-    return attempt
+    return note
 
 
 def _as_marks(value: t.Any) -> tuple[str, ...] | None:

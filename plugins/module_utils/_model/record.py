@@ -68,11 +68,11 @@ class Record(t.NamedTuple):
         """Return the whole seconds that the token may still live: an upper bound."""
         return max(0, math.floor(min(self.expires_at - now, self.expires_at - self.obtained_at)))
 
-    def without_past(self) -> Record:
+    def without_lineage(self) -> Record:
         """Return the record without the fingerprints of the tokens that came before."""
         return self._replace(lineage=(), passed=())
 
-    def as_ended(self, code: str) -> Record:
+    def ended_with(self, code: str) -> Record:
         """Return the record of a token that the service refused with ``code``."""
         return self._replace(ended=code)
 
@@ -81,7 +81,7 @@ class Record(t.NamedTuple):
         return dump_line({"format": FORMAT, **self._asdict(), "session": self.session.identity()})
 
 
-def succeed(
+def next_record(
     previous: Record | None,
     session: Session,
     spent: str,

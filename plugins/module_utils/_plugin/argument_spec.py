@@ -12,6 +12,9 @@ from ansible.module_utils.basic import env_fallback
 
 Spec = t.Dict[str, t.Dict[str, t.Any]]
 
+LOGIN_VARIABLE = "WUYING_LOGIN_TOKEN"
+"""The environment variable of ``login_token``. Only the single module reads it: it must never become another user's token."""
+
 _SESSION_SPEC: Spec = {
     "region_id": {"type": "str", "required": True},
     "client_id": {"type": "str", "required": True},

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import typing as t
 
-from .._keeper.decision import Ask
+from .._keeper.decision import TokenRequest
 from .._model.endpoint import parse_endpoint
 from .._model.exceptions import OptionError
 from .._model.session import Session
 from .argument_spec import IDENTITY, Spec
-from .options import read_ask, read_refresh_before, read_validity, with_own
-from .store_options import GetOption
+from .option_values import GetOption, overridden_by
+from .options import read_refresh_before, read_request, read_validity
 
 MOST_TOKENS = 1000
 """How many login tokens may be passed at once: the time that core takes to hide them grows with the square of their number."""
@@ -27,7 +27,9 @@ def sessions_spec() -> Spec:
     return {"sessions": {"type": "list", "elements": "dict", "options": spec}}
 
 
-def read_asks(get_option: GetOption, sessions: t.Sequence[t.Mapping[str, t.Any]]) -> list[Ask]:
+def read_requests(
+    get_option: GetOption, sessions: t.Sequence[t.Mapping[str, t.Any]]
+) -> list[TokenRequest]:
     """Return what is asked of which sessions, where the other options are the defaults of each. Raises :class:`OptionError`."""
     tokens = sum(bool(session.get("login_token")) for session in sessions)
     if tokens > MOST_TOKENS:
@@ -35,13 +37,13 @@ def read_asks(get_option: GetOption, sessions: t.Sequence[t.Mapping[str, t.Any]]
             f"sessions has {tokens} login tokens, and Ansible takes a time to hide them that grows with the square of their "
             f"number: pass at most {MOST_TOKENS} in a task. Once they are in the store, later tasks need none."
         )
-    asks = []
+    requests = []
     for number, own in enumerate(sessions):
         try:
-            asks.append(read_ask(with_own(get_option, own)))
+            requests.append(read_request(overridden_by(get_option, own)))
         except OptionError as error:
             raise OptionError(f"sessions[{number}]: {error.message}", code=error.code) from None
-    return asks
+    return requests
 
 
 def read_filters(filters: t.Any) -> t.Callable[[Session], bool]:
@@ -65,13 +67,13 @@ def read_filters(filters: t.Any) -> t.Callable[[Session], bool]:
     return matches
 
 
-def read_selection(get_option: GetOption) -> t.Callable[[Session], Ask | None]:
+def read_selection(get_option: GetOption) -> t.Callable[[Session], TokenRequest | None]:
     """Return a function that says what is asked of a session of the store, if anything. Raises :class:`OptionError`."""
     matches = read_filters(get_option("filters"))
     validity, refresh_before = read_validity(get_option), read_refresh_before(get_option)
 
-    def ask_for(session: Session) -> Ask | None:
-        ask = Ask(session, validity=validity, refresh_before=refresh_before)
-        return ask if matches(session) else None
+    def request_for(session: Session) -> TokenRequest | None:
+        request = TokenRequest(session, validity=validity, refresh_before=refresh_before)
+        return request if matches(session) else None
 
-    return ask_for
+    return request_for

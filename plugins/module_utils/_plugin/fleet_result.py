@@ -24,27 +24,27 @@ class Summary:
         self._first: tuple[int, str, WuyingError] | None = None
         self._retryable = True
         self.counts = dict.fromkeys(
-            ("total", "exchanged", "served", "failed", "warned", "rekeyed"), 0
+            ("total", "refreshed", "unchanged", "failed", "warned", "rekeyed"), 0
         )
         self.tokens: list[str] = []
 
     def add(self, report: Report, now: float) -> None:
         """Take in how a session fared, at the time ``now``."""
         result = report.result
-        error = result if isinstance(result, WuyingError) else result.not_kept
+        error = result if isinstance(result, WuyingError) else result.not_saved
         changed = not isinstance(result, WuyingError) and result.changed
         self.counts["total"] += 1
-        self.counts["exchanged"] += changed and error is None
-        self.counts["served"] += error is None and not changed
+        self.counts["refreshed"] += changed and error is None
+        self.counts["unchanged"] += error is None and not changed
         self.counts["failed"] += error is not None
         self.counts["warned"] += bool(report.warnings)
-        self.counts["rekeyed"] += report.resealed
+        self.counts["rekeyed"] += report.rekeyed
         if error is not None:
             name = report.key if report.session is None else report.session.end_user_id
             self._retryable = self._retryable and error.retryable
             if self._first is None or report.position < self._first[0]:
                 self._first = (report.position, name, error)
-        only_copy = not isinstance(result, WuyingError) and result.not_kept is not None
+        only_copy = not isinstance(result, WuyingError) and result.not_saved is not None
         noteworthy = self._results == "failed" and (error is not None or report.warnings)
         if only_copy or noteworthy or self._results == "all":
             entry = self._entry(report, error, now)
@@ -64,7 +64,7 @@ class Summary:
         """Return the result of the task, its sessions in the order in which they were asked for."""
         self._entries.sort(key=_position)
         return {
-            "changed": bool(self.counts["exchanged"] or self.counts["rekeyed"]),
+            "changed": bool(self.counts["refreshed"] or self.counts["rekeyed"]),
             "counts": self.counts,
             "sessions": [entry for _place, entry in self._entries],
         }
@@ -86,7 +86,7 @@ class Summary:
         if isinstance(result, WuyingError):
             entry: dict[str, t.Any] = {"changed": False}
         else:
-            return_token = self._return_token or result.not_kept is not None
+            return_token = self._return_token or result.not_saved is not None
             entry = describe(result, now, return_token=return_token)
         if report.session is None:
             entry["key"] = report.key
@@ -94,7 +94,7 @@ class Summary:
             entry["session"] = report.session.identity()
         entry["failed"] = error is not None
         entry["warnings"] = list(report.warnings)
-        if report.resealed:
+        if report.rekeyed:
             entry["rekeyed"] = True
         if error is not None:
             known = {name: value for name, value in entry.items() if value is not None}

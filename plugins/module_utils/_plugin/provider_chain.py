@@ -12,7 +12,7 @@ import typing as t
 from ansible.module_utils.basic import missing_required_lib
 
 from .._model.exceptions import MissingLibraryError, ServiceError
-from .._runtime.timeouts import call_within
+from .._runtime.timeouts import run_with_timeout
 from .._service.silence import silence
 
 
@@ -22,7 +22,7 @@ def ask_provider_chain(deadline: float) -> tuple[str, str, str | None]:
     Raises :class:`ServiceError`, which says nothing of what the chain says: that may quote a secret or a signed URL.
     """
     try:
-        found = call_within(deadline - time.monotonic(), _ask_provider_chain)
+        found = run_with_timeout(deadline - time.monotonic(), _ask_provider_chain)
     except ImportError:
         raise MissingLibraryError(missing_required_lib("alibabacloud-credentials")) from None
     except Exception as error:

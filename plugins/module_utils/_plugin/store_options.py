@@ -13,32 +13,31 @@ import typing as t
 from .._model.exceptions import OptionError
 from .._store.base import NoStore, Store
 from .._store.directory import DirectoryStore
+from .option_values import GetOption, can_be_encoded, read_ca_path, read_text
 
 if t.TYPE_CHECKING:
     from .._redis.address import Address
-    from .._store.encryption import Seal
-
-GetOption = t.Callable[[str], t.Any]
+    from .._store.encryption import Encryption
 
 
 def open_store(get_option: GetOption, deadline: float) -> Store:
     """Return the store; a Redis store ends all it does at ``deadline`` (of :func:`time.monotonic`). Raises :class:`WuyingError`."""
     place = _read_place(get_option("store"))
-    seal = _open_seal(get_option("store_key"))
+    encryption = _open_encryption(get_option("store_key"))
     if place is None:
         return NoStore()
     if isinstance(place, str):
-        return DirectoryStore(place, seal)
+        return DirectoryStore(place, encryption)
     # Imported here, so that whoever keeps records in files pays for no other way of keeping them.
     from .._redis.store import RedisStore
 
     return RedisStore(
         place,
-        username=_read_login(get_option, "store_username"),
-        password=_read_login(get_option, "store_password"),
+        username=read_text(get_option, "store_username"),
+        password=read_text(get_option, "store_password"),
         ca_path=read_ca_path(get_option, "store_ca_path"),
         deadline=deadline,
-        seal=seal,
+        encryption=encryption,
     )
 
 
@@ -49,7 +48,7 @@ def _read_place(address: t.Any) -> Address | str | None:
     if address == "none":
         return None
     text = str(address)
-    if text.isprintable() and not _can_be_encoded(text, sys.getfilesystemencoding()):
+    if text.isprintable() and not can_be_encoded(text, sys.getfilesystemencoding()):
         raise OptionError(
             "store has characters that this host's locale cannot write: choose another path, or a locale with UTF-8, such as LC_ALL=C.UTF-8."
         )
@@ -65,32 +64,15 @@ def _read_place(address: t.Any) -> Address | str | None:
     return os.path.normpath(path)
 
 
-def _read_login(get_option: GetOption, name: str) -> str | None:
-    value = get_option(name)
-    if value is None:
-        return None
-    if not isinstance(value, str) or not _can_be_encoded(value, "utf-8"):
-        raise OptionError(f"{name} must be a text that UTF-8 can encode.")
-    return value
-
-
-def _can_be_encoded(text: str, encoding: str) -> bool:
-    try:
-        text.encode(encoding)
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _open_seal(value: t.Any) -> Seal | None:
+def _open_encryption(value: t.Any) -> Encryption | None:
     keys = [value] if isinstance(value, str) else value
     if not keys:
         return None
     if not isinstance(keys, list) or not all(isinstance(key, str) and key for key in keys):
         raise OptionError("store_key must be a text or a list of texts, none of them empty.")
-    from .._store.encryption import Seal  # here, since most stores are in the clear
+    from .._store.encryption import Encryption  # here, since most stores are in the clear
 
-    return Seal(keys)
+    return Encryption(keys)
 
 
 def _default_directory() -> str:
@@ -103,13 +85,3 @@ def _default_directory() -> str:
             "store must be given: this user has no home directory to keep records in, or one with an odd name."
         )
     return os.path.join(base, "wuying.workspace", "login_tokens")
-
-
-def read_ca_path(get_option: GetOption, name: str) -> str | None:
-    """Return the path of CA certificates that an option names. Raises :class:`OptionError`."""
-    value = get_option(name)
-    if value is None:
-        return None
-    if not isinstance(value, str) or not (os.path.isfile(value) or os.path.isdir(value)):
-        raise OptionError(f"{name} must be an existing file or directory of CA certificates.")
-    return value

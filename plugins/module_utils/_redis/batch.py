@@ -9,33 +9,35 @@ from __future__ import annotations
 import functools
 import typing as t
 
-from .connection import Link
+from .connection import Connection
 from .failures import is_redirection, is_refusal
-from .replies import fields_of, names_of
+from .replies import check_fields, check_names
 
 _SCAN = 1000
 """How many keys a server looks at for each answer."""
 
 
-def read_names(link: Link, start: str) -> set[bytes]:
+def read_names(connection: Connection, start: str) -> set[bytes]:
     """Return the names of all keys that start so. Raises :class:`StoreError`."""
-    return link.call(lambda client: names_of(client.scan_iter(match=f"{start}*", count=_SCAN)))
+    return connection.call(
+        lambda client: check_names(client.scan_iter(match=f"{start}*", count=_SCAN))
+    )
 
 
-def read_hash(link: Link, name: str, *fields: str) -> list[bytes | None]:
+def read_hash(connection: Connection, name: str, *fields: str) -> list[bytes | None]:
     """Return the fields of a hash. Raises :class:`StoreError`."""
-    return link.call(lambda client: fields_of(client.hmget(name, *fields), len(fields)))
+    return connection.call(lambda client: check_fields(client.hmget(name, *fields), len(fields)))
 
 
-def read_fields(link: Link, names: t.Sequence[str], *fields: str) -> list[t.Any]:
+def read_fields(connection: Connection, names: t.Sequence[str], *fields: str) -> list[t.Any]:
     """Return for each hash its fields, or the error with which its server refuses them. Raises :class:`StoreError`."""
     found: dict[str, t.Any] = {}
-    link.call(functools.partial(_read, link, names, fields, found))
+    connection.call(functools.partial(_read, connection, names, fields, found))
     return [found[name] for name in names]
 
 
 def _read(
-    link: Link,
+    connection: Connection,
     names: t.Sequence[str],
     fields: t.Sequence[str],
     found: dict[str, t.Any],
@@ -51,7 +53,7 @@ def _read(
         found[name] = _ask(client, name, fields)
     batches: dict[str, tuple[t.Any, list[str]]] = {}
     for name in missing[1:]:
-        node, server = link.node(client, name)
+        node, server = connection.node(client, name)
         batches.setdefault(node, (server, []))[1].append(name)
     for server, batch in batches.values():
         pipeline = server.pipeline(transaction=False)
@@ -65,13 +67,13 @@ def _read(
                     # What concerns the connection concerns all of them.
                     raise answer
             else:
-                answer = fields_of(answer, len(fields))
+                answer = check_fields(answer, len(fields))
             found[name] = answer
 
 
 def _ask(client: t.Any, name: str, fields: t.Sequence[str]) -> t.Any:
     try:
-        return fields_of(client.hmget(name, *fields), len(fields))
+        return check_fields(client.hmget(name, *fields), len(fields))
     except Exception as error:
         if not is_refusal(error):
             raise

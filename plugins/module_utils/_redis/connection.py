@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-import random
 import socket
 import threading
 import time
@@ -22,7 +21,7 @@ import typing as t
 from ansible.module_utils.basic import missing_required_lib
 
 from .._model.exceptions import StoreError
-from .._runtime.timeouts import call_within
+from .._runtime.timeouts import Backoff, run_with_timeout
 from .address import CLUSTER, SENTINEL, Address, Host
 from .failures import explain
 
@@ -43,7 +42,7 @@ _LEAST_TIMEOUT, _TIMEOUT = 0.1, 5.0
 _RETRIES, _FIRST_PAUSE, _LONGEST_PAUSE = 4, 0.05, 0.5
 
 
-class Link:
+class Connection:
     """Runs commands on a Redis server, cluster or group; connects when it is first used. Safe to share between threads."""
 
     def __init__(
@@ -74,20 +73,17 @@ class Link:
 
         Raises :class:`StoreError`, which shows nothing of what the library or the server say.
         """
-        pause = _FIRST_PAUSE
+        backoff = Backoff(self._deadline, _FIRST_PAUSE, _LONGEST_PAUSE)
         if self._lost is not None and time.monotonic() >= self._deadline:
             raise self._lost.with_traceback(None)
         while True:
             answer, failure = self._try(work)
             if failure is None:
                 return t.cast(T, answer)
-            late = time.monotonic() + pause >= self._deadline
-            if late or not retries or not failure.retryable:
+            if not retries or not failure.retryable or not backoff.wait():
                 self._lost = failure if failure.retryable else None
                 raise failure
             retries -= 1
-            time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
-            pause = min(2 * pause, _LONGEST_PAUSE)
 
     def explain(self, error: Exception) -> StoreError:
         """Return what an error of the library means."""
@@ -155,7 +151,7 @@ class Link:
         found = []
         for host in self.address.hosts:
             with contextlib.suppress(OSError, UnicodeError):
-                call_within(self.timeout, functools.partial(socket.getaddrinfo, *host))
+                run_with_timeout(self.timeout, functools.partial(socket.getaddrinfo, *host))
                 found.append(host)
         if not found:
             raise OSError

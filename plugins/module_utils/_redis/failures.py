@@ -12,7 +12,7 @@ import typing as t
 
 from .._model.exceptions import StoreError
 from .address import CLUSTER, Address
-from .replies import OddAnswer
+from .replies import UnexpectedReply
 
 try:
     import redis
@@ -72,7 +72,7 @@ def explain(error: Exception, address: Address) -> StoreError:
         what = "is part of a cluster: use redis+cluster:// or rediss+cluster://"
     elif "luster mode is not enabled" in words or "cluster support disabled" in words:
         what = "is no cluster: use redis:// or rediss://"
-    elif is_a(OddAnswer, redis.InvalidResponse):
+    elif is_a(UnexpectedReply, redis.InvalidResponse):
         what = "does not answer as Redis does: check store"
     elif "MISCONF" in words:
         what = "cannot save to its disk and takes no writes: look at its log"

@@ -20,9 +20,9 @@ LEASE = 30.0
 class Leases:
     """Renews the leases that are held: one thread, from the first one until it is closed. Safe to share between threads."""
 
-    def __init__(self, renew: t.Callable[[str, str], None]) -> None:
+    def __init__(self, refresh: t.Callable[[str, str], None]) -> None:
         """Take what renews the lease of a key and its owner. It may raise :class:`StoreError`."""
-        self._renew = renew
+        self._refresh = refresh
         self._guard = threading.Lock()
         self._held: dict[str, str] = {}
         self._process = os.getpid()
@@ -70,4 +70,4 @@ class Leases:
                 if stop.is_set():
                     return
                 with contextlib.suppress(StoreError):
-                    self._renew(key, owner)
+                    self._refresh(key, owner)

@@ -9,25 +9,25 @@ from __future__ import annotations
 import typing as t
 
 
-class OddAnswer(Exception):
+class UnexpectedReply(Exception):
     """No Redis server answers so to what it was asked."""
 
 
-def fields_of(answer: object, count: int) -> list[bytes | None]:
+def check_fields(answer: object, count: int) -> list[bytes | None]:
     """Return so many fields of a hash, None for each that it has not. Raises :class:`OddAnswer`."""
     if not isinstance(answer, list) or len(answer) != count:
-        raise OddAnswer
+        raise UnexpectedReply
     if not all(field is None or isinstance(field, bytes) for field in answer):
-        raise OddAnswer
+        raise UnexpectedReply
     return answer
 
 
-def names_of(answers: t.Iterable[object]) -> set[bytes]:
+def check_names(answers: t.Iterable[object]) -> set[bytes]:
     """Return the names of keys, of which the library makes one series. Raises :class:`OddAnswer`."""
     try:
         names = set(answers)
     except (TypeError, ValueError):  # the library's, which takes the answers apart
-        raise OddAnswer from None
+        raise UnexpectedReply from None
     if all(isinstance(name, bytes) for name in names):
         return t.cast(t.Set[bytes], names)
-    raise OddAnswer
+    raise UnexpectedReply

@@ -12,18 +12,18 @@ from __future__ import annotations
 import typing as t
 
 from .._model.exceptions import StoreError
-from .replies import OddAnswer, fields_of
+from .replies import UnexpectedReply, check_fields
 
 PREFIX = "wuying.workspace:"
 """How the names of all keys begin."""
 
-TAKE = """
+ACQUIRE = """
 -- owner, lease
 local held = redis.call('GET', KEYS[2])
 if held and held ~= ARGV[1] then return {0} end
 redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
-local kept = redis.call('HMGET', KEYS[1], 'record', 'note', 'mark')
-return {1, kept[1], kept[2], kept[3], redis.call('GET', KEYS[3])}
+local stored = redis.call('HMGET', KEYS[1], 'record', 'note', 'fingerprint')
+return {1, stored[1], stored[2], stored[3], redis.call('GET', KEYS[3])}
 """
 
 RENEW = """
@@ -38,40 +38,40 @@ if redis.call('GET', KEYS[2]) == ARGV[1] then redis.call('DEL', KEYS[2]) end
 return 'done'
 """
 
-BEGIN = """
+WRITE_NOTE = """
 -- owner, mark that was read, note, attempt, lifetime
 if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 'lost' end
-local mark = redis.call('HGET', KEYS[1], 'mark')
+local mark = redis.call('HGET', KEYS[1], 'fingerprint')
 if mark and mark ~= ARGV[2] then return 'newer' end
-redis.call('HSET', KEYS[1], 'note', ARGV[3], 'attempt', ARGV[4])
+redis.call('HSET', KEYS[1], 'note', ARGV[3], 'note_id', ARGV[4])
 -- Who lacks a right that keeping needs is refused here, before the token is spent.
 redis.call('HDEL', KEYS[1], '')
 redis.call('PEXPIRE', KEYS[1], math.max(redis.call('PTTL', KEYS[1]), tonumber(ARGV[5])))
 return 'done'
 """
 
-KEEP = """
+SAVE = """
 -- tombstone that was read, mark that was read, its own mark, record, lifetime, attempt
 local gone = redis.call('GET', KEYS[3])
 if gone and gone ~= ARGV[1] then return 'gone' end
-local mark = redis.call('HGET', KEYS[1], 'mark')
+local mark = redis.call('HGET', KEYS[1], 'fingerprint')
 if mark and mark ~= ARGV[2] and mark ~= ARGV[3] then return 'newer' end
-redis.call('HSET', KEYS[1], 'record', ARGV[4], 'mark', ARGV[3])
-if redis.call('HGET', KEYS[1], 'attempt') == ARGV[6] then redis.call('HDEL', KEYS[1], 'note', 'attempt') end
+redis.call('HSET', KEYS[1], 'record', ARGV[4], 'fingerprint', ARGV[3])
+if redis.call('HGET', KEYS[1], 'note_id') == ARGV[6] then redis.call('HDEL', KEYS[1], 'note', 'note_id') end
 redis.call('PEXPIRE', KEYS[1], ARGV[5])
 return 'done'
 """
 
-FAIL = """
+SAVE_FAILURE = """
 -- note, attempt
-if redis.call('HGET', KEYS[1], 'attempt') == ARGV[2] then redis.call('HSET', KEYS[1], 'note', ARGV[1]) end
+if redis.call('HGET', KEYS[1], 'note_id') == ARGV[2] then redis.call('HSET', KEYS[1], 'note', ARGV[1]) end
 return 'done'
 """
 
-RESEAL = """
+REENCRYPT = """
 -- owner, mark that was read, record
 if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 'lost' end
-if redis.call('HGET', KEYS[1], 'mark') ~= ARGV[2] then return 'newer' end
+if redis.call('HGET', KEYS[1], 'fingerprint') ~= ARGV[2] then return 'newer' end
 redis.call('HSET', KEYS[1], 'record', ARGV[3])
 return 'done'
 """
@@ -80,19 +80,19 @@ SET_ASIDE = """
 -- owner, lifetime; KEYS[3] is where to
 if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 'lost' end
 if redis.call('HEXISTS', KEYS[1], 'record') == 0 then return 'done' end
-local note = redis.call('HMGET', KEYS[1], 'note', 'attempt')
+local note = redis.call('HMGET', KEYS[1], 'note', 'note_id')
 -- A full server refuses here, not between the next steps.
 if note[1] then redis.call('HSET', KEYS[1], 'note', note[1]) end
 redis.call('RENAME', KEYS[1], KEYS[3])
 if redis.call('PTTL', KEYS[3]) < 0 then redis.call('PEXPIRE', KEYS[3], ARGV[2]) end
 if note[1] then
-  redis.call('HSET', KEYS[1], 'note', note[1], 'attempt', note[2] or '')
+  redis.call('HSET', KEYS[1], 'note', note[1], 'note_id', note[2] or '')
   redis.call('PEXPIRE', KEYS[1], ARGV[2])
 end
 return 'done'
 """
 
-FORGET = """
+DELETE = """
 -- owner, tombstone, its lifetime
 local gone = redis.call('GET', KEYS[3])
 if gone == ARGV[2] .. '1' then return 1 end
@@ -130,13 +130,13 @@ def call(
 
 def _checked(script: str, answer: t.Any) -> t.Any:
     """Return what a script answers. Raises :class:`OddAnswer`, lest something else than its success passes for it."""
-    if script != TAKE:
+    if script != ACQUIRE:
         if answer not in _ANSWERS[script]:
-            raise OddAnswer
+            raise UnexpectedReply
     elif answer != [0]:
         if not isinstance(answer, list) or answer[:1] != [1]:
-            raise OddAnswer
-        fields_of(answer[1:], 4)
+            raise UnexpectedReply
+        check_fields(answer[1:], 4)
     return answer
 
 
@@ -172,12 +172,12 @@ def _forgotten() -> StoreError:
 _ANSWERS: dict[str, tuple[object, ...]] = {
     RENEW: (b"done",),
     RELEASE: (b"done",),
-    BEGIN: (b"done", b"lost", b"newer"),
-    KEEP: (b"done", b"gone", b"newer"),
-    FAIL: (b"done",),
-    RESEAL: (b"done", b"lost", b"newer"),
+    WRITE_NOTE: (b"done", b"lost", b"newer"),
+    SAVE: (b"done", b"gone", b"newer"),
+    SAVE_FAILURE: (b"done",),
+    REENCRYPT: (b"done", b"lost", b"newer"),
     SET_ASIDE: (b"done", b"lost"),
-    FORGET: (0, 1, b"lost"),
+    DELETE: (0, 1, b"lost"),
 }
 
 _REFUSALS: dict[bytes, t.Callable[[], StoreError]] = {

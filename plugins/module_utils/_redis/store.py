@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-import random
 import re
 import time
 import typing as t
@@ -17,18 +16,19 @@ import typing as t
 from .._model.exceptions import LOCKED, LockTimeout, StoreError
 from .._model.record import Record
 from .._model.session import fingerprint
-from .._runtime.signals import signal_waits
-from .._store.base import Kept, Slot, Store
+from .._runtime.signals import signal_pending
+from .._runtime.timeouts import Backoff
+from .._store.base import LockedSession, Store, StoredState
 from . import lease as leases
 from . import scripts
 from .batch import read_fields, read_hash, read_names
-from .connection import Link
+from .connection import Connection
 from .failures import FULL, READ_ONLY, UNAVAILABLE
-from .replication import Health
+from .replication import Replication
 
 if t.TYPE_CHECKING:
-    from .._model.note import Attempt
-    from .._store.encryption import Seal
+    from .._model.note import Note
+    from .._store.encryption import Encryption
     from .address import Address
 
 LIFETIME = 30 * 86400.0
@@ -57,75 +57,80 @@ class RedisStore(Store):
         password: str | None,
         ca_path: str | None,
         deadline: float,
-        seal: Seal | None = None,
+        encryption: Encryption | None = None,
     ) -> None:
-        super().__init__(str(address), seal)
-        self._link = Link(
+        super().__init__(str(address), encryption)
+        self._connection = Connection(
             address, username=username, password=password, ca_path=ca_path, deadline=deadline
         )
-        self._health = Health(self._link, self.warnings.append)
-        self._leases = leases.Leases(self._renew)
+        self._replication = Replication(self._connection, self.warnings.append)
+        self._leases = leases.Leases(self._refresh)
 
-    def read(self, key: str) -> Kept:
-        return self._load(key, *read_hash(self._link, scripts.name(key), *_FIELDS))
+    def read(self, key: str) -> StoredState:
+        return self._load(key, *read_hash(self._connection, scripts.name(key), *_FIELDS))
 
-    def read_many(self, keys: t.Iterable[str]) -> t.Iterator[Kept | StoreError]:
+    def read_many(self, keys: t.Iterable[str]) -> t.Iterator[StoredState | StoreError]:
         waiting = iter(keys)
         for chunk in iter(lambda: list(itertools.islice(waiting, _CHUNK)), []):
             names = [scripts.name(key) for key in chunk]
-            for key, found in zip(chunk, read_fields(self._link, names, *_FIELDS)):
+            for key, found in zip(chunk, read_fields(self._connection, names, *_FIELDS)):
                 try:
                     if isinstance(found, Exception):
-                        raise self._link.explain(found)
+                        raise self._connection.explain(found)
                     yield self._load(key, *found)
                 except StoreError as error:
                     yield error
 
     def keys(self) -> t.Iterator[str]:
         # All of them before the first, so that none comes twice, and a lost connection does no harm.
-        for name in read_names(self._link, scripts.PREFIX):
+        for name in read_names(self._connection, scripts.PREFIX):
             match = _RECORD.fullmatch(name)
             if match:
                 yield match[1].decode("ascii")
 
     @contextlib.contextmanager
-    def lock(self, key: str, deadline: float) -> t.Iterator[Slot]:
-        held = _Held(self, self._link, self._health, key, deadline)
+    def lock(self, key: str, deadline: float) -> t.Iterator[LockedSession]:
+        held = _LockedHash(self, self._connection, self._replication, key, deadline)
         held.wait()
         with self._leases.renewed(key, held.owner):
             try:
-                self._health.look(scripts.name(key))
+                self._replication.look(scripts.name(key))
                 yield held
             finally:
                 held.release()
 
     def close(self) -> None:
         self._leases.close()
-        self._link.close()
+        self._connection.close()
 
-    def _renew(self, key: str, owner: str) -> None:
-        self._link.call(
+    def _refresh(self, key: str, owner: str) -> None:
+        self._connection.call(
             scripts.call(key, scripts.RENEW, owner, _milliseconds(leases.LEASE)), retries=0
         )
 
-    def _load(self, key: str, data: bytes | None, note: bytes | None) -> Kept:
+    def _load(self, key: str, data: bytes | None, note: bytes | None) -> StoredState:
         if note is None:
-            return self.load_kept(data, None, key)
-        from .._model.note import load_attempt  # here, since hardly any reader meets a note
+            return self.load_state(data, None, key)
+        from .._model.note import load_note  # here, since hardly any reader meets a note
 
-        return self.load_kept(data, load_attempt(note), key)
+        return self.load_state(data, load_note(note), key)
 
 
-class _Held(Slot):
+class _LockedHash(LockedSession):
     """A session's hash under its lock."""
 
     def __init__(
-        self, store: RedisStore, link: Link, health: Health, key: str, deadline: float
+        self,
+        store: RedisStore,
+        connection: Connection,
+        replication: Replication,
+        key: str,
+        deadline: float,
     ) -> None:
         self.owner = os.urandom(16).hex()
         self._store = store
-        self._link = link
-        self._health = health
+        self._connection = connection
+        self._replication = replication
         self._key = key
         self._deadline = deadline
         self._found: tuple[bytes | None, bytes | None] | None = None
@@ -135,27 +140,23 @@ class _Held(Slot):
 
     def wait(self) -> None:
         """Take the lock, as soon as it is free."""
-        pause = _FIRST_PAUSE
+        backoff = Backoff(self._deadline, _FIRST_PAUSE, _LONGEST_PAUSE)
         while True:
-            taken, *found = (
-                self._run(scripts.TAKE, self.owner, _milliseconds(leases.LEASE)) + [None] * 4
-            )
-            if taken:
-                self._found = (found[0], found[1])
-                self._mark, self._gone = found[2] or "", found[3] or ""
+            reply = self._run(scripts.ACQUIRE, self.owner, _milliseconds(leases.LEASE))
+            if reply[0]:
+                _acquired, record, note, mark, gone = reply
+                self._found = (record, note)
+                self._mark, self._gone = mark or "", gone or ""
                 return
-            remaining = self._deadline - time.monotonic()
-            if remaining <= 0 or signal_waits():
+            if signal_pending() or not backoff.wait():
                 raise LockTimeout(LOCKED)
-            time.sleep(min(remaining, pause * random.uniform(0.5, 1.5)))  # noqa: S311
-            pause = min(1.2 * pause, _LONGEST_PAUSE)
 
     def release(self) -> None:
         """Give the lock back; where that cannot be told, its lease runs out."""
         with contextlib.suppress(StoreError):
             self._run(scripts.RELEASE, self.owner)
 
-    def read(self) -> Kept:
+    def read(self) -> StoredState:
         if self._found is None:
             return self._store.read(self._key)
         return self._store._load(self._key, *self._found)
@@ -166,51 +167,50 @@ class _Held(Slot):
         self._mark = ""
         return aside
 
-    def begin(self, attempt: Attempt) -> None:
-        self._attempt = attempt.id
+    def write_note(self, note: Note) -> None:
+        self._attempt = note.id
         self._write(
-            scripts.BEGIN,
+            scripts.WRITE_NOTE,
             self.owner,
             self._mark,
-            attempt.dump(),
-            attempt.id,
+            note.dump(),
+            note.id,
             _milliseconds(LIFETIME),
         )
 
-    def keep(self, record: Record) -> None:
+    def save(self, record: Record) -> None:
         mark = fingerprint(record.login_token)
         lifetime = _milliseconds(max(record.expires_at - time.time(), 0) + LIFETIME)
         data = self._store.dump_record(record)
-        self._insist(scripts.KEEP, self._gone, self._mark, mark, data, lifetime, self._attempt)
+        self._insist(scripts.SAVE, self._gone, self._mark, mark, data, lifetime, self._attempt)
         self._mark = mark
-        self._health.wait_for_replica(scripts.name(self._key), lifetime)
+        self._replication.wait_for_replica(scripts.name(self._key), lifetime)
 
-    def fail(self, attempt: Attempt) -> None:
-        self._write(scripts.FAIL, attempt.dump(), attempt.id, even_if_full=True)
+    def save_failure(self, note: Note) -> None:
+        self._write(scripts.SAVE_FAILURE, note.dump(), note.id, even_if_full=True)
 
-    def reseal(self, record: Record) -> None:
-        self._write(scripts.RESEAL, self.owner, self._mark, self._store.dump_record(record))
+    def reencrypt(self, record: Record) -> None:
+        self._write(scripts.REENCRYPT, self.owner, self._mark, self._store.dump_record(record))
 
-    def forget(self) -> bool:
+    def delete(self) -> bool:
         gone = os.urandom(16).hex()
         there = self._write(
-            scripts.FORGET, self.owner, gone, _milliseconds(GONE), even_if_full=True
+            scripts.DELETE, self.owner, gone, _milliseconds(GONE), even_if_full=True
         )
         self._mark, self._gone = "", f"{gone}{there}"
         return bool(there)
 
     def _insist(self, script: str, *arguments: t.Any) -> None:
         """Write until the deadline what a token was spent for: a server may come back, or another take its place."""
+        backoff = Backoff(self._deadline, _LONGEST_PAUSE, _LONGEST_PAUSE)
         while True:
             try:
                 self._write(script, *arguments, even_if_full=True)
                 return
             except StoreError as error:
-                passing = error.code in (UNAVAILABLE, READ_ONLY, FULL)
-                late = time.monotonic() + _LONGEST_PAUSE >= self._deadline
-                if not passing or late or signal_waits():
+                temporary = error.code in (UNAVAILABLE, READ_ONLY, FULL)
+                if not temporary or signal_pending() or not backoff.wait():
                     raise
-            time.sleep(_LONGEST_PAUSE)
 
     def _write(
         self, script: str, *arguments: t.Any, third: str | None = None, even_if_full: bool = False
@@ -226,7 +226,7 @@ class _Held(Slot):
         return answer
 
     def _run(self, script: str, *arguments: t.Any, **settings: t.Any) -> t.Any:
-        return self._link.call(scripts.call(self._key, script, *arguments, **settings))
+        return self._connection.call(scripts.call(self._key, script, *arguments, **settings))
 
 
 def _milliseconds(seconds: float) -> int:

@@ -24,7 +24,7 @@ _depth = 0
 
 
 @contextlib.contextmanager
-def signals_held() -> t.Iterator[None]:
+def hold_signals() -> t.Iterator[None]:
     """Hold the signals that end a task until the end of the block, then deliver what came; those that are ignored stay so.
 
     Handlers are the main thread's to set: in any other thread the block runs as it is, and the main thread
@@ -37,12 +37,12 @@ def signals_held() -> t.Iterator[None]:
         for number in _HELD:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 _handlers[number] = signal.signal(number, _note)
-    with signals_told_last():
+    with defer_signals():
         yield
 
 
 @contextlib.contextmanager
-def signals_told_last() -> t.Iterator[None]:
+def defer_signals() -> t.Iterator[None]:
     """Have the signals that inner blocks hold be delivered at the end of this one, such as when the result is out."""
     global _depth
     _depth += 1
@@ -54,7 +54,7 @@ def signals_told_last() -> t.Iterator[None]:
             _deliver()
 
 
-def signal_waits() -> bool:
+def signal_pending() -> bool:
     """Say whether a signal came that is held: time to finish."""
     return bool(_received)
 

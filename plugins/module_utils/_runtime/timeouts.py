@@ -2,35 +2,71 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Calls that cannot be cut off, such as a look-up of a name, bounded in time."""
+"""Run a blocking call with a timeout, and wait between attempts until a deadline."""
 
 from __future__ import annotations
 
 import queue
+import random
 import threading
+import time
 import typing as t
+
+from .signals import signal_pending
 
 T = t.TypeVar("T")
 
+_TICK = 0.1
+"""How often, in seconds, a sleep checks for a signal."""
 
-def call_within(seconds: float, function: t.Callable[[], T]) -> T:
-    """Return what ``function`` returns, or raise what it raises; :class:`TimeoutError` after ``seconds``.
 
-    It runs in a thread, which is left behind where the time is over.
+def run_with_timeout(seconds: float, function: t.Callable[[], T]) -> T:
+    """Return or raise what ``function`` does, or raise :class:`TimeoutError` after ``seconds``.
+
+    The function runs in a thread, because a call such as a name lookup cannot be interrupted. After a timeout the thread is abandoned.
     """
-    outcome: queue.Queue[tuple[t.Any, BaseException | None]] = queue.Queue()
+    results: queue.Queue[tuple[t.Any, BaseException | None]] = queue.Queue()
 
     def run() -> None:
         try:
-            outcome.put((function(), None))
-        except BaseException as error:  # it is raised again, in the caller's thread
-            outcome.put((None, error))
+            results.put((function(), None))
+        except BaseException as error:  # raised again in the caller's thread
+            results.put((None, error))
 
     threading.Thread(target=run, daemon=True).start()
     try:
-        value, error = outcome.get(timeout=max(0.0, seconds))
+        value, error = results.get(timeout=max(0.0, seconds))
     except queue.Empty:
         raise TimeoutError from None
     if error is not None:
         raise error
     return t.cast(T, value)
+
+
+class Backoff:
+    """Waits between attempts: each wait has jitter and is twice as long as the one before, up to a limit."""
+
+    def __init__(self, deadline: float, first: float, longest: float) -> None:
+        """Take the deadline (of :func:`time.monotonic`), and the first and the longest wait in seconds."""
+        self._deadline = deadline
+        self._pause = first
+        self._longest = longest
+
+    def wait(self) -> bool:
+        """Wait before the next attempt, at most until the deadline. Return True if there is time left for that attempt."""
+        remaining = self._deadline - time.monotonic()
+        if remaining > 0:
+            time.sleep(min(remaining, self._pause * random.uniform(0.5, 1.5)))  # noqa: S311
+        self._pause = min(2 * self._pause, self._longest)
+        return time.monotonic() < self._deadline
+
+
+def sleep_unless_signalled(seconds: float) -> bool:
+    """Sleep and return True, or return False as soon as a signal is pending."""
+    end = time.monotonic() + seconds
+    while not signal_pending():
+        remaining = end - time.monotonic()
+        if remaining <= 0:
+            return True
+        time.sleep(min(remaining, _TICK))
+    return False

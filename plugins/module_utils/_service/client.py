@@ -19,11 +19,12 @@ from ansible.module_utils.basic import missing_required_lib
 from .._model.endpoint import host_of
 from .._model.exceptions import MissingLibraryError, ServiceError
 from .._model.session import Session
+from .._runtime.timeouts import sleep_unless_signalled
 from ..signer import Credentials, SignedRequest, sign_v1, sign_v3
 from . import transport as _transport
 from .connections import REQUESTS_IMPORT_ERROR
-from .rate_limit import Paces, pause
-from .response import Answer, read_answer
+from .rate_limit import RateLimiters
+from .response import RefreshResult, read_response
 
 ACTION = "RefreshLoginToken"
 API_VERSION = "2020-10-02"
@@ -43,7 +44,7 @@ _PARAMETERS = {
 }
 
 
-class Service:
+class ServiceClient:
     """Exchanges login tokens, over connections that it keeps until it is closed."""
 
     def __init__(
@@ -74,12 +75,12 @@ class Service:
         self._clock = clock
         self._clock_offsets: dict[str, float] = {}
         """By how many seconds the clocks of endpoints are ahead of this one, where they said so."""
-        self._paces = Paces(max_qps)
+        self._paces = RateLimiters(max_qps)
         self._transport = _transport.Transport(
             proxy=proxy, validate_certs=validate_certs, ca_path=ca_path, connections=connections
         )
 
-    def __enter__(self) -> Service:
+    def __enter__(self) -> ServiceClient:
         return self
 
     def __exit__(self, *_exception: object) -> None:
@@ -89,7 +90,7 @@ class Service:
         """Have processes that are forked from now on keep one pace with this one; say whether the system can do that."""
         return self._paces.share()
 
-    def exchange(self, session: Session, login_token: str, deadline: float) -> Answer:
+    def refresh(self, session: Session, login_token: str, deadline: float) -> RefreshResult:
         """Exchange a login token for the next, before ``deadline`` of :func:`time.monotonic`.
 
         Every attempt has a time stamp and a nonce of its own. Raises :class:`ServiceError`; its ``sent`` covers all
@@ -105,7 +106,7 @@ class Service:
         )
         endpoint, pace = session.endpoint, self._paces.of(session.endpoint)
         last_begin = deadline - min(LEAST_TIME, self._timeout / 10)
-        while pace.take_turn(last_begin):
+        while pace.acquire(last_begin):
             try:
                 answer = self._attempt(session, login_token, deadline)
             except ServiceError as error:
@@ -125,17 +126,17 @@ class Service:
                 pace.slow_down(wait)
             if not again or last_begin - time.monotonic() <= wait:
                 break
-            if not failure.busy and not pause(wait):
+            if not failure.busy and not sleep_unless_signalled(wait):
                 break
         raise failure
 
-    def _attempt(self, session: Session, login_token: str, deadline: float) -> Answer:
+    def _attempt(self, session: Session, login_token: str, deadline: float) -> RefreshResult:
         seconds = max(0.001, min(self._timeout, deadline - time.monotonic()))
         sent_at = self._clock()
         offset = self._clock_offsets.get(session.endpoint, 0.0)
         signed = self._sign(session, login_token, sent_at + offset)
         reply = self._transport.post(session.endpoint, signed, seconds)
-        return read_answer(reply, session.endpoint, (login_token, *self._secrets), sent_at)
+        return read_response(reply, session.endpoint, (login_token, *self._secrets), sent_at)
 
     def _sign(self, session: Session, login_token: str, timestamp: float) -> SignedRequest:
         identity = session.identity()

@@ -17,7 +17,7 @@ import traceback
 import typing as t
 
 from .._model.exceptions import ServiceError
-from .request_deadline import Watched, current_request
+from .request_deadline import RequestDeadline, current_request
 
 try:
     import requests
@@ -59,7 +59,7 @@ class _Limited(io.RawIOBase):
         super().close()
 
 
-class _Answer(http.client.HTTPResponse):
+class _BoundedResponse(http.client.HTTPResponse):
     """A final answer of bounded size.
 
     The library reads a chunk of negative length to its end, which may never come, and of interim answers passes over one kind only.
@@ -82,7 +82,7 @@ if REQUESTS_IMPORT_ERROR is None:
         """A connection that obeys its attempt. In the clear it leads to this very host only, whatever its name says."""
 
         debuglevel = 0
-        response_class = _Answer
+        response_class = _BoundedResponse
         _connecting = False
         _line: socket.socket | None = None
         """A second handle of the socket, which stays good under any number of layers of TLS."""
@@ -193,7 +193,7 @@ if REQUESTS_IMPORT_ERROR is None:
             return manager
 
 
-def _sending() -> Watched:
+def _sending() -> RequestDeadline:
     request = current_request()
     if request is None:
         raise RuntimeError("a connection is used outside a request")

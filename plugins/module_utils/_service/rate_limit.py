@@ -11,7 +11,7 @@ import time
 import zlib
 
 from .._runtime.shared import Shared
-from .._runtime.signals import signal_waits
+from .._runtime.timeouts import sleep_unless_signalled
 
 _SLOWER = 2.0
 """By how much a busy service widens the interval between requests."""
@@ -21,8 +21,6 @@ _MEMORY = 0.9
 """How much the average of the intervals owes to the past."""
 _SLOWEST = 0.25
 """The widest interval, in seconds: what the service asks for beyond that it says itself."""
-_TICK = 0.1
-
 _PLACES = 256
 """How many endpoints have a pace of their own; beyond that some share one."""
 
@@ -30,7 +28,7 @@ _INTERVAL, _AVERAGE, _LAST, _HELD_UNTIL = range(4)
 _SIZE = 4
 
 
-class Paces:
+class RateLimiters:
     """The paces of all endpoints. Safe to share between threads, and between processes that are forked after :meth:`share`."""
 
     def __init__(self, max_qps: float | None = None) -> None:
@@ -40,13 +38,13 @@ class Paces:
         self._salt = os.urandom(8)  # so that nobody can choose with whom to share a pace
         self.share = self._state.share
 
-    def of(self, endpoint: str) -> Pace:
+    def of(self, endpoint: str) -> RateLimiter:
         """Return the pace of an endpoint."""
         place = zlib.crc32(self._salt + endpoint.encode()) % _PLACES
-        return Pace(self._state, 1 + _SIZE * place, self._least)
+        return RateLimiter(self._state, 1 + _SIZE * place, self._least)
 
 
-class Pace:
+class RateLimiter:
     """Gives out the turns at which requests may be sent to an endpoint. Times are those of :func:`time.monotonic`."""
 
     def __init__(self, state: Shared, place: int, least: float) -> None:
@@ -57,7 +55,7 @@ class Pace:
             place + number for number in (_INTERVAL, _AVERAGE, _LAST, _HELD_UNTIL)
         )
 
-    def take_turn(self, deadline: float) -> bool:
+    def acquire(self, deadline: float) -> bool:
         """Wait for a turn; say whether to go on, or to give up, for it comes after the deadline or a signal waits."""
         while True:
             with self._state as state:
@@ -75,7 +73,7 @@ class Pace:
                 state[0] = state[self._last] = turn
             if turn <= now:
                 return True
-            if not pause(turn - now):
+            if not sleep_unless_signalled(turn - now):
                 return False
             with self._state as state:
                 if time.monotonic() >= state[self._held_until]:
@@ -94,14 +92,3 @@ class Pace:
         """Give out more turns again: the service has carried out an exchange."""
         with self._state as state:
             state[self._interval] *= _FASTER
-
-
-def pause(seconds: float) -> bool:
-    """Wait; say whether to go on, or to finish because a signal waits."""
-    end = time.monotonic() + seconds
-    while not signal_waits():
-        remaining = end - time.monotonic()
-        if remaining <= 0:
-            return True
-        time.sleep(min(remaining, _TICK))
-    return False

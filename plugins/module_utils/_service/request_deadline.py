@@ -12,13 +12,13 @@ import threading
 import time
 import typing as t
 
-from .._runtime.timeouts import call_within
+from .._runtime.timeouts import run_with_timeout
 
 _WATCH = 0.02
 """How often, in seconds, it is looked whether a request is out of time."""
 
 
-class Watched:
+class RequestDeadline:
     """One request on its way: its target, when it must be over, its socket, and whether any of it has left this host."""
 
     def __init__(self, seconds: float, target: str = "/") -> None:
@@ -81,7 +81,7 @@ class Watched:
 
         addresses: list[str] = []
         with contextlib.suppress(socket.gaierror, UnicodeError):
-            addresses = call_within(self.remaining(), look_up)
+            addresses = run_with_timeout(self.remaining(), look_up)
         self.resolved = bool(addresses)
         return addresses
 
@@ -91,12 +91,12 @@ class Watchdog:
 
     def __init__(self) -> None:
         self._guard = threading.Lock()
-        self._requests: set[Watched] = set()
+        self._requests: set[RequestDeadline] = set()
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
 
     @contextlib.contextmanager
-    def watch(self, request: Watched) -> t.Iterator[None]:
+    def watch(self, request: RequestDeadline) -> t.Iterator[None]:
         """Watch over a request that this thread sends within the block.
 
         Raises :class:`RuntimeError` where there is no thread to be had.
@@ -134,12 +134,12 @@ class Watchdog:
 class _Current(threading.local):
     """The request that this thread sends."""
 
-    request: Watched | None = None
+    request: RequestDeadline | None = None
 
 
 _current = _Current()
 
 
-def current_request() -> Watched | None:
+def current_request() -> RequestDeadline | None:
     """Return the request that this thread sends."""
     return _current.request

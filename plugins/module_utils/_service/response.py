@@ -15,7 +15,7 @@ from .._model.exceptions import ServiceError
 from .._model.session import is_token
 
 if t.TYPE_CHECKING:
-    from .transport import Reply
+    from .transport import Response
 
 _CODE = re.compile(r"[A-Z][A-Za-z]{1,63}(\.[A-Z][A-Za-z0-9]{0,31}){0,3}")
 _REQUEST_ID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
@@ -39,7 +39,7 @@ _HTTP_ITSELF = (405, 406, 407, 408, 411, 413, 414, 415, 426, 429, 431)
 """Statuses that speak of the request's form or of load, and never of a login token."""
 
 
-class Answer(t.NamedTuple):
+class RefreshResult(t.NamedTuple):
     """The next login token, and the instant just before it was asked for, in seconds since 1970 (UTC)."""
 
     login_token: str
@@ -50,7 +50,9 @@ class Answer(t.NamedTuple):
         return "Answer(...)"
 
 
-def read_answer(reply: Reply, endpoint: str, secrets: t.Sequence[str], sent_at: float) -> Answer:
+def read_response(
+    reply: Response, endpoint: str, secrets: t.Sequence[str], sent_at: float
+) -> RefreshResult:
     """Return what an exchange brought. Raises :class:`ServiceError` for everything but a token.
 
     Follows the error table of the service's API reference, and takes a code that is not in it, with a status from 400 to 499,
@@ -60,10 +62,10 @@ def read_answer(reply: Reply, endpoint: str, secrets: t.Sequence[str], sent_at: 
     fields = _fields(reply.body)
     token = fields.get("logintoken")
     hidden = [*secrets, token] if isinstance(token, str) else secrets
-    request_id = _shaped(fields.get("requestid"), _REQUEST_ID, hidden)
+    request_id = _safe_value(fields.get("requestid"), _REQUEST_ID, hidden)
     if reply.status == 200 and is_token(token):
-        return Answer(t.cast(str, token), request_id, sent_at)
-    shown = _shaped(fields.get("code"), _CODE, hidden)
+        return RefreshResult(t.cast(str, token), request_id, sent_at)
+    shown = _safe_value(fields.get("code"), _CODE, hidden)
     if shown is None or 300 <= reply.status < 400:
         error = _unexpected(reply, endpoint)
     else:
@@ -72,14 +74,14 @@ def read_answer(reply: Reply, endpoint: str, secrets: t.Sequence[str], sent_at: 
     raise error
 
 
-def _error(reply: Reply, code: str, endpoint: str) -> ServiceError:
+def _error(reply: Response, code: str, endpoint: str) -> ServiceError:
     if code.startswith(_BUSY):
         return ServiceError(
             f"The service takes no more requests for now ({code}): try again later, or ask less often.",
             code=code,
             retryable=True,
             busy=code.startswith(_THROTTLING),
-            wait=_wish(reply.headers),
+            wait=_retry_after(reply.headers),
         )
     if code.startswith(_UNAVAILABLE) or reply.status >= 500:
         return _unavailable(reply, code)
@@ -108,7 +110,7 @@ def _error(reply: Reply, code: str, endpoint: str) -> ServiceError:
     return ServiceError(advice, code=code)
 
 
-def _unexpected(reply: Reply, endpoint: str) -> ServiceError:
+def _unexpected(reply: Response, endpoint: str) -> ServiceError:
     """Return the error for an answer that has neither a token nor a code that says why."""
     status = reply.status
     if status >= 500:
@@ -119,7 +121,7 @@ def _unexpected(reply: Reply, endpoint: str) -> ServiceError:
             code=_THROTTLING,
             retryable=True,
             busy=True,
-            wait=_wish(reply.headers),
+            wait=_retry_after(reply.headers),
         )
     if status >= 400:
         what = f"answered with HTTP status {status} and no known error code"
@@ -138,13 +140,13 @@ def _unexpected(reply: Reply, endpoint: str) -> ServiceError:
     )
 
 
-def _unavailable(reply: Reply, code: str) -> ServiceError:
+def _unavailable(reply: Response, code: str) -> ServiceError:
     return ServiceError(
         f"The service is not available for now ({code}): try again later.",
         code=code,
         retryable=True,
         sent=True,
-        wait=_wish(reply.headers),
+        wait=_retry_after(reply.headers),
     )
 
 
@@ -158,7 +160,7 @@ def _fields(body: bytes) -> dict[str, t.Any]:
     )
 
 
-def _shaped(value: t.Any, shape: re.Pattern[str], secrets: t.Iterable[str]) -> str | None:
+def _safe_value(value: t.Any, shape: re.Pattern[str], secrets: t.Iterable[str]) -> str | None:
     """Return a value that may be shown: one of the right shape that has nothing in common with secrets."""
     if not isinstance(value, str) or not shape.fullmatch(value):
         return None
@@ -176,7 +178,7 @@ def _letters(text: str) -> str:
     return text.translate(_BETWEEN).lower()
 
 
-def _wish(headers: t.Mapping[str, str]) -> float:
+def _retry_after(headers: t.Mapping[str, str]) -> float:
     """Return for how many seconds the service asks to be left alone: Alibaba Cloud's header first, then the standard's."""
     milliseconds, seconds = headers.get("x-acs-retry-after", ""), headers.get("retry-after", "")
     if _is_number(milliseconds):

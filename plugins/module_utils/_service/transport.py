@@ -18,7 +18,7 @@ from .._model.endpoint import is_loopback
 from .._model.exceptions import ServiceError
 from ..signer import SignedRequest
 from .connections import REQUESTS_IMPORT_ERROR
-from .request_deadline import Watchdog, Watched
+from .request_deadline import RequestDeadline, Watchdog
 from .silence import silence
 
 if REQUESTS_IMPORT_ERROR is None:
@@ -37,7 +37,7 @@ _HEADERS = {
 }
 
 
-class Reply(t.NamedTuple):
+class Response(t.NamedTuple):
     """What the other side answered. Header names are in lower case."""
 
     status: int
@@ -73,12 +73,12 @@ class Transport:
         self._watchdog.close()
         self._session.close()
 
-    def post(self, endpoint: str, request: SignedRequest, seconds: float) -> Reply:
+    def post(self, endpoint: str, request: SignedRequest, seconds: float) -> Response:
         """Send one request and read its answer within ``seconds``, all in all.
 
         Raises :class:`ServiceError`, whose message names the endpoint only: the library's own would show the URL.
         """
-        attempt = Watched(seconds, f"/?{request.query}")
+        attempt = RequestDeadline(seconds, f"/?{request.query}")
         try:
             with self._watchdog.watch(attempt), silence():
                 reply = self._send(endpoint, request, attempt, seconds)
@@ -97,8 +97,8 @@ class Transport:
         raise failure
 
     def _send(
-        self, endpoint: str, request: SignedRequest, attempt: Watched, seconds: float
-    ) -> Reply:
+        self, endpoint: str, request: SignedRequest, attempt: RequestDeadline, seconds: float
+    ) -> Response:
         prepared = requests.PreparedRequest()
         prepared.method, prepared.url = "POST", f"{endpoint}/"
         prepared.body = request.body or None
@@ -113,7 +113,7 @@ class Transport:
         response.enforce_content_length = True  # urllib3 1 does so only where it is told to
         try:
             names = {name.lower(): value for name, value in response.headers.items()}
-            return Reply(response.status, names, _read_body(response))
+            return Response(response.status, names, _read_body(response))
         finally:
             attempt.leave()
             response.close()
@@ -134,7 +134,7 @@ class Transport:
         return {"proxies": {} if direct else settings["proxies"], "verify": authority}
 
 
-def _is_delimited(reply: Reply) -> bool:
+def _is_delimited(reply: Response) -> bool:
     """Say whether an answer that was read to its end is known to be whole: else it may have been cut off."""
     return "content-length" in reply.headers or "transfer-encoding" in reply.headers
 
@@ -150,7 +150,7 @@ def _read_body(stream: t.Any) -> bytes:
     return body
 
 
-def _explain(error: Exception, attempt: Watched, endpoint: str) -> ServiceError:
+def _explain(error: Exception, attempt: RequestDeadline, endpoint: str) -> ServiceError:
     code, retryable = "ConnectionLost", True
     if attempt.is_over():  # what the libraries raise then depends on who notices first
         code, what = "Timeout", "did not answer in time: try again later, or raise timeout"

@@ -15,14 +15,14 @@ from .._model.exceptions import StoreError
 from .._model.record import Record, load_record
 
 if t.TYPE_CHECKING:
-    from .._model.note import Attempt
-    from .encryption import Seal
+    from .._model.note import Note
+    from .encryption import Encryption
 
 ENVELOPE = b'{"envelope":'
 """How an encrypted record begins."""
 
 
-class Kept(t.NamedTuple):
+class StoredState(t.NamedTuple):
     """What a store holds of a session.
 
     ``damage`` says why a record that is there cannot be read; ``outdated``, that another key than the first of ``store_key``, or
@@ -30,31 +30,31 @@ class Kept(t.NamedTuple):
     """
 
     record: Record | None = None
-    attempt: Attempt | None = None
+    note: Note | None = None
     damage: str | None = None
-    outdated: bool = False
+    needs_reencryption: bool = False
 
-    def doubts(self, token: str) -> bool:
+    def may_be_spent(self, token: str) -> bool:
         """Say whether ``token`` may have been exchanged without its successor being kept."""
-        return self.attempt is not None and self.attempt.doubts(token)
+        return self.note is not None and self.note.may_be_spent(token)
 
-    def seen(self) -> Seen:
+    def snapshot(self) -> Snapshot:
         """Return what tells this state from a later one."""
-        return Seen(None if self.record is None else hash(self.record), self.attempt)
+        return Snapshot(None if self.record is None else hash(self.record), self.note)
 
 
-class Seen(t.NamedTuple):
+class Snapshot(t.NamedTuple):
     """What an asker found before it waited: small, since a fleet of sessions waits at once. ``record`` is a hash."""
 
     record: int | None
-    attempt: Attempt | None
+    note: Note | None
 
 
-class Slot(abc.ABC):
+class LockedSession(abc.ABC):
     """One session's place in a store, held under its exclusive lock. All methods raise :class:`StoreError`."""
 
     @abc.abstractmethod
-    def read(self) -> Kept:
+    def read(self) -> StoredState:
         """Return what is held now."""
 
     @abc.abstractmethod
@@ -62,23 +62,23 @@ class Slot(abc.ABC):
         """Move a damaged record out of the way, keep it, and return where."""
 
     @abc.abstractmethod
-    def begin(self, attempt: Attempt) -> None:
+    def write_note(self, note: Note) -> None:
         """Note durably that an exchange begins, and reserve the space of the record that it will bring."""
 
     @abc.abstractmethod
-    def keep(self, record: Record) -> None:
+    def save(self, record: Record) -> None:
         """Put the record in place, durably and at once, and take the note away."""
 
     @abc.abstractmethod
-    def fail(self, attempt: Attempt) -> None:
+    def save_failure(self, note: Note) -> None:
         """Note how the exchange failed; the record stays."""
 
     @abc.abstractmethod
-    def reseal(self, record: Record) -> None:
+    def reencrypt(self, record: Record) -> None:
         """Write the record that was read anew, under the first key; the note stays."""
 
     @abc.abstractmethod
-    def forget(self) -> bool:
+    def delete(self) -> bool:
         """Remove record and note; say whether there was a record."""
 
 
@@ -88,16 +88,16 @@ class Store(abc.ABC):
     Safe to share between threads. All methods raise :class:`StoreError`.
     """
 
-    def __init__(self, place: str, seal: Seal | None = None) -> None:
+    def __init__(self, name: str, encryption: Encryption | None = None) -> None:
         """Take what the store is called in messages, and what encrypts records, None to keep them in the clear."""
-        self.place = place
-        self._seal = seal
-        self.sealed = seal is not None
+        self.name = name
+        self._encryption = encryption
+        self.encrypted = encryption is not None
         self.warnings: list[str] = []
         """What the user should know of the store itself, each once."""
 
     @abc.abstractmethod
-    def read(self, key: str) -> Kept:
+    def read(self, key: str) -> StoredState:
         """Return what is held of a session, without waiting, writing or creating anything."""
 
     @abc.abstractmethod
@@ -105,10 +105,10 @@ class Store(abc.ABC):
         """Return the keys of all sessions that have a record, in no order."""
 
     @abc.abstractmethod
-    def lock(self, key: str, deadline: float) -> t.ContextManager[Slot]:
+    def lock(self, key: str, deadline: float) -> t.ContextManager[LockedSession]:
         """Hold the session's exclusive lock; :class:`LockTimeout` at ``deadline`` (of :func:`time.monotonic`)."""
 
-    def read_many(self, keys: t.Iterable[str]) -> t.Iterator[Kept | StoreError]:
+    def read_many(self, keys: t.Iterable[str]) -> t.Iterator[StoredState | StoreError]:
         """Read many sessions, in their order. What is wrong with a single one is returned in its place."""
         for key in keys:
             try:
@@ -127,68 +127,68 @@ class Store(abc.ABC):
     def dump_record(self, record: Record) -> bytes:
         """Write a record as it is stored."""
         data = record.dump()
-        return data if self._seal is None else self._seal.close(data)
+        return data if self._encryption is None else self._encryption.encrypt(data)
 
-    def load_kept(self, data: bytes | None, attempt: Attempt | None, key: str) -> Kept:
+    def load_state(self, data: bytes | None, note: Note | None, key: str) -> StoredState:
         """Read a record as it is stored, None where there is none."""
         if data is None:
-            return Kept(None, attempt)
+            return StoredState(None, note)
         try:
-            return Kept(
-                load_record(self._unseal(data), key),
-                attempt,
-                outdated=self.is_outdated(data),
+            return StoredState(
+                load_record(self._decrypt(data), key),
+                note,
+                needs_reencryption=self.needs_reencryption_of(data),
             )
         except DamagedRecord as error:
-            return Kept(None, attempt, str(error))
+            return StoredState(None, note, str(error))
 
-    def is_outdated(self, data: bytes) -> bool:
+    def needs_reencryption_of(self, data: bytes) -> bool:
         """Say whether another key than the first protects a record as it is stored, or none where there is a key."""
-        return self._seal is not None and not self._seal.is_first(data)
+        return self._encryption is not None and not self._encryption.is_first(data)
 
-    def _unseal(self, data: bytes) -> bytes:
+    def _decrypt(self, data: bytes) -> bytes:
         if not data.startswith(ENVELOPE):
             return data
-        if self._seal is None:
+        if self._encryption is None:
             raise StoreError(
                 "The record of the session is encrypted: pass the key that it was written with as store_key.",
                 code="WrongStoreKey",
             )
-        return self._seal.open(data)
+        return self._encryption.decrypt(data)
 
 
-class NoStore(Store, Slot):
+class NoStore(Store, LockedSession):
     """Keeps nothing."""
 
     def __init__(self) -> None:
         super().__init__("none")
 
-    def read(self, key: str = "") -> Kept:
-        return Kept()
+    def read(self, key: str = "") -> StoredState:
+        return StoredState()
 
     def keys(self) -> t.Iterator[str]:
         return iter(())
 
     @contextlib.contextmanager
-    def lock(self, key: str, deadline: float) -> t.Iterator[Slot]:
+    def lock(self, key: str, deadline: float) -> t.Iterator[LockedSession]:
         yield self
 
     def set_aside(self) -> str:
         raise StoreError("Nothing is kept, so nothing can be damaged.")
 
-    def begin(self, attempt: Attempt) -> None:
+    def write_note(self, note: Note) -> None:
         """Nothing is kept."""
 
-    def keep(self, record: Record) -> None:
+    def save(self, record: Record) -> None:
         """Nothing is kept."""
 
-    def fail(self, attempt: Attempt) -> None:
+    def save_failure(self, note: Note) -> None:
         """Nothing is kept."""
 
-    def reseal(self, record: Record) -> None:
+    def reencrypt(self, record: Record) -> None:
         """Nothing is kept."""
 
-    def forget(self) -> bool:
+    def delete(self) -> bool:
         return False
 
     def close(self) -> None:

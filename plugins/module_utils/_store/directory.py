@@ -16,14 +16,14 @@ import typing as t
 
 from .._model.exceptions import StoreError
 from .._model.record import Record
-from .base import Kept, Slot, Store
+from .base import LockedSession, Store, StoredState
 from .file_lock import lock_file
 from .files import check_folder, make_folder, open_folder, open_private
-from .two_slot_file import Pages, Value
+from .two_slot_file import SlotValue, TwoSlotFile
 
 if t.TYPE_CHECKING:
-    from .._model.note import Attempt
-    from .encryption import Seal
+    from .._model.note import Note
+    from .encryption import Encryption
 
 _RECORD = re.compile(r"([0-9a-f]{64})\.record")
 _NOT_PLAIN = (errno.ELOOP, errno.ENOTDIR, errno.ENXIO, errno.EISDIR)
@@ -36,17 +36,17 @@ class DirectoryStore(Store):
     never removed.
     """
 
-    def __init__(self, path: str, seal: Seal | None = None) -> None:
-        super().__init__(path, seal)
+    def __init__(self, path: str, encryption: Encryption | None = None) -> None:
+        super().__init__(path, encryption)
         self._path = path
         self.errors = _Errors(path)
         self._guard = threading.Lock()
         self._opened: int | None = None
 
-    def read(self, key: str) -> Kept:
+    def read(self, key: str) -> StoredState:
         folder = self._folder(make=False)
         if folder is None:
-            return Kept()
+            return StoredState()
         with contextlib.closing(_File(self, folder, key, os.O_RDONLY)) as file:
             return file.read()
 
@@ -60,7 +60,7 @@ class DirectoryStore(Store):
                 yield match[1]
 
     @contextlib.contextmanager
-    def lock(self, key: str, deadline: float) -> t.Iterator[Slot]:
+    def lock(self, key: str, deadline: float) -> t.Iterator[LockedSession]:
         folder = t.cast(int, self._folder(make=True))
         with self.errors:
             lock = lock_file(f"{key}.lock", folder, deadline)
@@ -94,7 +94,7 @@ class DirectoryStore(Store):
             return self._opened
 
 
-class _File(Slot):
+class _File(LockedSession):
     """A session's file in an open folder: opened when it is first looked at, made when an exchange begins."""
 
     def __init__(self, store: DirectoryStore, folder: int, key: str, flags: int) -> None:
@@ -103,35 +103,37 @@ class _File(Slot):
         self._key = key
         self._name = f"{key}.record"
         self._flags = flags
-        self._opened: tuple[int, Pages] | None = None
-        self._outdated = False
+        self._opened: tuple[int, TwoSlotFile] | None = None
+        self._needs_reencryption = False
 
     def close(self) -> None:
         if self._opened is not None:
             os.close(self._opened[0])
             self._opened = None
 
-    def read(self) -> Kept:
+    def read(self) -> StoredState:
         with self._store.errors:
             try:
-                pages = self._open()
+                slots = self._open()
             except FileNotFoundError:
-                return Kept()
-        value = pages.value
+                return StoredState()
+        value = slots.value
         if value is None:
-            return Kept(None, _load_note(b""), "neither of its pages is whole")
-        attempt = _load_note(value.note) if value.note else None
-        kept = self._store.load_kept(value.record or None, attempt, self._key)
-        if kept.record is not None and self._store.sealed and self._leaves_behind(pages):
-            kept = kept._replace(outdated=True)
-        self._outdated = kept.outdated
-        return kept
+            return StoredState(None, _load_note(b""), "neither of its pages is whole")
+        note = _load_note(value.note) if value.note else None
+        stored = self._store.load_state(value.record or None, note, self._key)
+        if stored.record is not None and self._store.encrypted and self._leaves_old_data(slots):
+            stored = stored._replace(needs_reencryption=True)
+        self._needs_reencryption = stored.needs_reencryption
+        return stored
 
-    def _leaves_behind(self, pages: Pages) -> bool:
+    def _leaves_old_data(self, slots: TwoSlotFile) -> bool:
         """Say whether a record is left that is not under the first key: who wrote one that is may have died before it wrote both pages."""
         with self._store.errors:
-            older = pages.older
-        return older is None or (bool(older.record) and self._store.is_outdated(older.record))
+            older = slots.older
+        return older is None or (
+            bool(older.record) and self._store.needs_reencryption_of(older.record)
+        )
 
     def set_aside(self) -> str:
         aside = f"{self._key}.damaged-{time.time_ns()}"
@@ -141,35 +143,35 @@ class _File(Slot):
         self.close()
         return self._store.path_of(aside)
 
-    def begin(self, attempt: Attempt) -> None:
+    def write_note(self, note: Note) -> None:
         with self._store.errors:
-            pages = self._open(os.O_CREAT)
-            fresh = pages.value == Value()
+            slots = self._open(os.O_CREAT)
+            fresh = slots.value == SlotValue()
             try:
-                pages.reserve()
-                self._write(note=attempt.dump())
+                slots.reserve()
+                self._write(note=note.dump())
             except OSError:
                 if fresh:
                     self._remove()
                 raise
 
-    def keep(self, record: Record) -> None:
+    def save(self, record: Record) -> None:
         with self._store.errors:
             if self._opened is not None and not os.fstat(self._opened[0]).st_nlink:
                 self.close()  # Somebody has removed it.
-            for _page in range(1 + self._outdated):  # Neither is left under another key.
+            for _slot in range(1 + self._needs_reencryption):  # Neither is left under another key.
                 self._write(self._store.dump_record(record), b"")
 
-    def fail(self, attempt: Attempt) -> None:
+    def save_failure(self, note: Note) -> None:
         with self._store.errors:
-            self._write(note=attempt.dump())
+            self._write(note=note.dump())
 
-    def reseal(self, record: Record) -> None:
+    def reencrypt(self, record: Record) -> None:
         with self._store.errors:
-            for _page in range(2):
+            for _slot in range(2):
                 self._write(self._store.dump_record(record))
 
-    def forget(self) -> bool:
+    def delete(self) -> bool:
         with self._store.errors:
             try:
                 value = self._open().value
@@ -179,23 +181,23 @@ class _File(Slot):
             os.fsync(self._folder)
         return value is None or bool(value.record)
 
-    def _open(self, flags: int = 0) -> Pages:
+    def _open(self, flags: int = 0) -> TwoSlotFile:
         if self._opened is None:
             file = open_private(self._name, self._folder, self._flags | flags)
-            self._opened = file, Pages(file)
+            self._opened = file, TwoSlotFile(file)
         return self._opened[1]
 
     def _write(self, record: bytes | None = None, note: bytes | None = None) -> None:
         """Write a line, or both; what is not given stays."""
-        pages = self._open(os.O_CREAT)
-        before = pages.value or Value()
-        pages.write(
-            Value(
+        slots = self._open(os.O_CREAT)
+        before = slots.value or SlotValue()
+        slots.write(
+            SlotValue(
                 before.record if record is None else record.rstrip(),
                 before.note if note is None else note.rstrip(),
             )
         )
-        if before == Value():
+        if before == SlotValue():
             os.fsync(self._folder)
 
     def _remove(self) -> None:
@@ -218,10 +220,10 @@ class _Errors:
             raise _unavailable(self._path, error) from None
 
 
-def _load_note(line: bytes) -> Attempt:
-    from .._model.note import load_attempt  # here, since hardly any reader meets a note
+def _load_note(line: bytes) -> Note:
+    from .._model.note import load_note  # here, since hardly any reader meets a note
 
-    return load_attempt(line)
+    return load_note(line)
 
 
 def _unavailable(path: str, error: OSError) -> StoreError:

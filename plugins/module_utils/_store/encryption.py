@@ -32,7 +32,7 @@ _MAKE_A_KEY = (
 )
 
 
-class Seal:
+class Encryption:
     """Encrypts with the first of its keys, and decrypts with any of them."""
 
     def __init__(self, keys: t.Sequence[str]) -> None:
@@ -48,25 +48,25 @@ class Seal:
         self._first = _name(keys[0])
         self._start = dump_line({"envelope": _ENVELOPE, "key": self._first})[:-2]
 
-    def close(self, data: bytes) -> bytes:
+    def encrypt(self, data: bytes) -> bytes:
         """Encrypt with the first key."""
-        sealed = self._keys[self._first].encrypt(data).decode("ascii")
-        return dump_line({"envelope": _ENVELOPE, "key": self._first, "sealed": sealed})
+        encrypted = self._keys[self._first].encrypt(data).decode("ascii")
+        return dump_line({"envelope": _ENVELOPE, "key": self._first, "payload": encrypted})
 
-    def open(self, data: bytes) -> bytes:
+    def decrypt(self, data: bytes) -> bytes:
         """Decrypt with whatever key the envelope names.
 
         Raises :class:`StoreError` where that key is not at hand or a newer version of the collection wrote the envelope, and
         :class:`DamagedRecord` where the rest does not fit the key.
         """
         envelope = load_object(data)
-        version, name, sealed = (envelope.get(part) for part in ("envelope", "key", "sealed"))
+        version, name, encrypted = (envelope.get(part) for part in ("envelope", "key", "payload"))
         if isinstance(version, int) and version > _ENVELOPE:
             raise StoreError(
                 "A newer version of wuying.workspace encrypted the record of the session: use that version, or one after it.",
                 code="NewerFormat",
             )
-        if version != _ENVELOPE or not (isinstance(name, str) and isinstance(sealed, str)):
+        if version != _ENVELOPE or not (isinstance(name, str) and isinstance(encrypted, str)):
             raise DamagedRecord("its envelope cannot be read")
         if name not in self._keys:
             raise StoreError(
@@ -75,7 +75,7 @@ class Seal:
                 code="WrongStoreKey",
             )
         try:
-            return self._keys[name].decrypt(sealed.encode("utf-8", "surrogatepass"))
+            return self._keys[name].decrypt(encrypted.encode("utf-8", "surrogatepass"))
         except InvalidToken:
             raise DamagedRecord("what its envelope holds was changed") from None
 

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import fcntl
 import os
-import random
-import time
 
 from .._model.exceptions import LOCKED, LockTimeout
-from .._runtime.signals import signal_waits
+from .._runtime.signals import signal_pending
+from .._runtime.timeouts import Backoff
 from .files import open_private
 
 _POLL = 0.02
@@ -36,12 +35,11 @@ def lock_file(name: str, folder: int, deadline: float) -> int:
 
 
 def _wait_for(lock: int, deadline: float) -> None:
+    backoff = Backoff(deadline, _POLL, _POLL)
     while True:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return
         except BlockingIOError:
-            remaining = deadline - time.monotonic()
-            if remaining <= 0 or signal_waits():
+            if signal_pending() or not backoff.wait():
                 raise LockTimeout(LOCKED) from None
-            time.sleep(min(remaining, _POLL * random.uniform(0.5, 1.5)))  # noqa: S311

@@ -20,8 +20,11 @@ try:
 except ImportError:  # a Python that is none of the controller's
     pytest.skip("lookups run on the controller only", allow_module_level=True)
 
-from ansible_collections.wuying.workspace.plugins.module_utils._model import note as _attempt
-from ansible_collections.wuying.workspace.plugins.module_utils._model.record import Record, succeed
+from ansible_collections.wuying.workspace.plugins.module_utils._model.note import new_note
+from ansible_collections.wuying.workspace.plugins.module_utils._model.record import (
+    Record,
+    next_record,
+)
 from ansible_collections.wuying.workspace.plugins.module_utils._model.session import Session
 from ansible_collections.wuying.workspace.plugins.module_utils._store import (
     directory as _directory_store,
@@ -95,11 +98,11 @@ class House:
         """Keep a record of Alice whose token has so many seconds to live."""
         session = Session(endpoint=self.emulator.url, end_user_id="alice", **IDENTITY)
         now = time.time()
-        record = succeed(None, session, "v1first", self.emulator.issue(), now, 900, None)
+        record = next_record(None, session, "v1first", self.emulator.issue(), now, 900, None)
         record = record._replace(obtained_at=now + seconds - 900, expires_at=now + seconds)
-        with DirectoryStore(str(self.store)).lock(session.key, time.monotonic() + 10) as slot:
-            slot.begin(_attempt.begin(None, record.login_token, "a test"))
-            slot.keep(record)
+        with DirectoryStore(str(self.store)).lock(session.key, time.monotonic() + 10) as locked:
+            locked.write_note(new_note(None, record.login_token, "a test"))
+            locked.save(record)
         return record
 
     def requests(self) -> int:

@@ -14,8 +14,8 @@ import typing as t
 
 import pytest
 
-from ansible_collections.wuying.workspace.plugins.module_utils._model import note as _attempt
-from ansible_collections.wuying.workspace.plugins.module_utils._model.record import succeed
+from ansible_collections.wuying.workspace.plugins.module_utils._model.note import new_note
+from ansible_collections.wuying.workspace.plugins.module_utils._model.record import next_record
 from ansible_collections.wuying.workspace.plugins.module_utils._model.session import (
     Session,
     fingerprint,
@@ -39,11 +39,11 @@ def keep(house: t.Any, seconds_left: t.Mapping[str, float]) -> dict[str, str]:
     for name, left in seconds_left.items():
         session = Session(endpoint=house.emulator.url, end_user_id=name, **IDENTITY)
         tokens[name] = house.emulator.issue(name)
-        record = succeed(None, session, "v1first", tokens[name], now, 900, None)
+        record = next_record(None, session, "v1first", tokens[name], now, 900, None)
         record = record._replace(obtained_at=now + left - 900, expires_at=now + left)
-        with store.lock(session.key, time.monotonic() + 10) as slot:
-            slot.begin(_attempt.begin(None, tokens[name], "a test"))
-            slot.keep(record)
+        with store.lock(session.key, time.monotonic() + 10) as locked:
+            locked.write_note(new_note(None, tokens[name], "a test"))
+            locked.save(record)
     store.close()
     return tokens
 
@@ -98,11 +98,11 @@ def test_a_token_that_could_not_be_kept_is_lost_where_another_term_fails(
 ):
     errors = importlib.import_module(f"{UTILS}._model.exceptions")
 
-    def keep(_slot, _record):
+    def save(_slot, _record):
         raise errors.StoreError("The disk is gone.")
 
     files = importlib.import_module(f"{UTILS}._store.directory")._File
-    monkeypatch.setattr(files, "keep", keep)
+    monkeypatch.setattr(files, "save", save)
     alice = {"end_user_id": "alice", "login_token": house.emulator.issue()}
     assert "NoLoginToken" in house.failure_of(alice, "nobody")
     assert house.emulator.journal()["exchanges"] == 1
@@ -118,16 +118,16 @@ def test_of_several_that_fail_the_first_term_is_named(house):
 
 
 def test_stale_tokens_that_cannot_be_exchanged_are_served_with_a_warning_each(house, warnings):
-    kept = keep(house, {"alice": 100, "bob": 100})
+    stored = keep(house, {"alice": 100, "bob": 100})
     house.emulator.fault("status", count=None)
-    assert house.look_up("bob", "alice") == [kept["bob"], kept["alice"]]
+    assert house.look_up("bob", "alice") == [stored["bob"], stored["alice"]]
     assert sum("ServiceUnavailable" in text for text in warnings) == 2
 
 
 def test_check_mode_serves_many_that_live_and_sends_nothing(house):
-    kept = keep(house, {"alice": 100, "bob": 800})
+    stored = keep(house, {"alice": 100, "bob": 800})
     tokens = house.look_up("bob", "alice", variables={"ansible_check_mode": True})
-    assert tokens == [kept["bob"], kept["alice"]]
+    assert tokens == [stored["bob"], stored["alice"]]
     assert house.requests() == 0
 
 
@@ -154,7 +154,7 @@ def test_a_store_key_goes_as_a_text_and_as_a_list(house, as_list):
     key = new_key()
     store_key = [key] if as_list else key
     tokens = [house.start(name, store_key=store_key) for name in ("alice", "bob")]
-    assert envelopes(house) == [{"envelope", "key", "sealed"}] * 2
+    assert envelopes(house) == [{"envelope", "key", "payload"}] * 2
     assert house.look_up("alice", "bob", store_key=store_key) == tokens
     assert house.requests() == 0
 

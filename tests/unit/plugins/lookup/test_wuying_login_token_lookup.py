@@ -154,11 +154,11 @@ def test_a_token_that_cannot_be_kept_is_returned_with_a_warning(house, warnings,
     utils = f"{PACKAGE}.wuying.workspace.plugins.module_utils"
     errors = importlib.import_module(f"{utils}._model.exceptions")
 
-    def keep(_slot, _record):
+    def save(_slot, _record):
         raise errors.StoreError("The disk is gone.")
 
     files = importlib.import_module(f"{utils}._store.directory")._File
-    monkeypatch.setattr(files, "keep", keep)
+    monkeypatch.setattr(files, "save", save)
     (token,) = house.look_up("alice", login_token=house.emulator.issue())
     assert house.emulator.journal()["entries"][0]["issued"] == fingerprint(token)[:12]
     assert any("The disk is gone." in text for text in warnings)

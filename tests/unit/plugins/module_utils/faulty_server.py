@@ -22,7 +22,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-Answer = t.Union[bytes, t.Callable[[socket.socket], None]]
+RefreshResult = t.Union[bytes, t.Callable[[socket.socket], None]]
 
 
 class Wire:
@@ -30,7 +30,7 @@ class Wire:
 
     def __init__(
         self,
-        answer: Answer,
+        answer: RefreshResult,
         context: ssl.SSLContext | None = None,
         *,
         reads: bool = True,
@@ -82,7 +82,9 @@ def wires() -> t.Iterator[t.Callable[..., Wire]]:
     """Give a function that starts a wire; all of them end with the block."""
     started: list[Wire] = []
 
-    def start(answer: Answer, context: ssl.SSLContext | None = None, **settings: t.Any) -> Wire:
+    def start(
+        answer: RefreshResult, context: ssl.SSLContext | None = None, **settings: t.Any
+    ) -> Wire:
         started.append(Wire(answer, context, **settings))
         return started[-1]
 
@@ -110,7 +112,7 @@ def headers_of(head: str) -> dict[str, str]:
     return {name.lower(): value for name, _colon, value in lines}
 
 
-def dripping(start: bytes) -> Answer:
+def dripping(start: bytes) -> RefreshResult:
     """Return an answer that begins at once and then goes on for ever, byte by byte."""
 
     def answer(connection: socket.socket) -> None:
@@ -122,7 +124,7 @@ def dripping(start: bytes) -> Answer:
     return answer
 
 
-def flooding(start: bytes) -> Answer:
+def flooding(start: bytes) -> RefreshResult:
     """Return an answer that goes on for ever, as fast as it is read."""
 
     def answer(connection: socket.socket) -> None:
@@ -150,7 +152,7 @@ def resetting_unread(connection: socket.socket) -> None:
     resetting(connection)
 
 
-def keeping_alive(data: bytes) -> Answer:
+def keeping_alive(data: bytes) -> RefreshResult:
     """Return an answer after which the connection stays open for the next request."""
     return lambda connection: connection.sendall(data)
 

@@ -11,18 +11,24 @@ import dataclasses
 import time
 import typing as t
 
-from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision import Ask, Outcome
+from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision import (
+    Outcome,
+    TokenRequest,
+)
 from ansible_collections.wuying.workspace.plugins.module_utils._keeper.fleet import (
     Report,
     keep_all,
-    read_asked,
+    read_requested,
     read_stored,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._keeper.keeper import Keeper
 from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import WuyingError
-from ansible_collections.wuying.workspace.plugins.module_utils._model.record import Record, succeed
+from ansible_collections.wuying.workspace.plugins.module_utils._model.record import (
+    Record,
+    next_record,
+)
 from ansible_collections.wuying.workspace.plugins.module_utils._model.session import Session
-from ansible_collections.wuying.workspace.plugins.module_utils._service.client import Service
+from ansible_collections.wuying.workspace.plugins.module_utils._service.client import ServiceClient
 from ansible_collections.wuying.workspace.plugins.module_utils._store.base import Store
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.house import (
     put,
@@ -46,9 +52,9 @@ class Fleet:
         """Return the session of a user."""
         return session_at(self.emulator.url)._replace(end_user_id=name)
 
-    def asks(self, *names: str, **options: t.Any) -> list[Ask]:
+    def token_requests(self, *names: str, **options: t.Any) -> list[TokenRequest]:
         """Return what a task asks of users' sessions."""
-        return [Ask(self.session(name), **options) for name in names]
+        return [TokenRequest(self.session(name), **options) for name in names]
 
     def have(self, seconds_left: t.Mapping[str, float]) -> dict[str, Record]:
         """Keep records, of tokens that the service takes, which have so many seconds to live."""
@@ -60,7 +66,7 @@ class Fleet:
             seconds_left.items(), self.emulator.control("POST", "tokens", users)
         ):
             session, token = self.session(name), token["login_token"]
-            record = succeed(None, session, f"v1first-of-{name}", token, now, 900, None)
+            record = next_record(None, session, f"v1first-of-{name}", token, now, 900, None)
             records[name] = record._replace(obtained_at=now + left - 900, expires_at=now + left)
             put(self.store, records[name])
         return records
@@ -71,12 +77,14 @@ class Fleet:
     ) -> t.Iterator[Keeper]:
         """Return a keeper that sends anonymous requests."""
         deadline = time.monotonic() + seconds
-        with Service(None, timeout=timeout, retries=retries, connections=8, **service) as opened:
-            yield Keeper(self.store, lambda: opened, way="", deadline=deadline)
+        with ServiceClient(
+            None, timeout=timeout, retries=retries, connections=8, **service
+        ) as opened:
+            yield Keeper(self.store, lambda: opened, scope="", deadline=deadline)
 
     def keep(
         self,
-        asks: t.Sequence[Ask] | None = None,
+        requests: t.Sequence[TokenRequest] | None = None,
         *,
         max_parallel: int = 8,
         rekey: bool = False,
@@ -86,13 +94,15 @@ class Fleet:
         """Keep the sessions current that are asked for, else all of the store; return the reports as they come."""
         with self.keeper(**options) as keeper:
             readings = (
-                read_stored(self.store, Ask) if asks is None else read_asked(self.store, asks)
+                read_stored(self.store, TokenRequest)
+                if requests is None
+                else read_requested(self.store, requests)
             )
             return list(
                 keep_all(keeper, readings, max_parallel=max_parallel, rekey=rekey, check=check)
             )
 
-    def kept(self, name: str) -> Record | None:
+    def stored(self, name: str) -> Record | None:
         """Return the record of a user."""
         return self.store.read(self.session(name).key).record
 

@@ -15,16 +15,22 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision import Ask, Outcome
+from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision import (
+    Outcome,
+    TokenRequest,
+)
 from ansible_collections.wuying.workspace.plugins.module_utils._keeper.keeper import Keeper
-from ansible_collections.wuying.workspace.plugins.module_utils._model import note as _attempt
-from ansible_collections.wuying.workspace.plugins.module_utils._model.record import Record, succeed
+from ansible_collections.wuying.workspace.plugins.module_utils._model.note import new_note
+from ansible_collections.wuying.workspace.plugins.module_utils._model.record import (
+    Record,
+    next_record,
+)
 from ansible_collections.wuying.workspace.plugins.module_utils._model.session import Session
-from ansible_collections.wuying.workspace.plugins.module_utils._service.client import Service
-from ansible_collections.wuying.workspace.plugins.module_utils._store.base import Kept, Store
+from ansible_collections.wuying.workspace.plugins.module_utils._service.client import ServiceClient
+from ansible_collections.wuying.workspace.plugins.module_utils._store.base import Store, StoredState
 from ansible_collections.wuying.workspace.plugins.module_utils._store.two_slot_file import (
-    Pages,
-    Value,
+    SlotValue,
+    TwoSlotFile,
 )
 
 if t.TYPE_CHECKING:
@@ -38,9 +44,9 @@ SECONDS_LEFT = {"current": 800, "stale": 100, "expired": -5}
 
 def put(store: Store, record: Record) -> None:
     """Keep a record as the keeper does."""
-    with store.lock(record.session.key, time.monotonic() + 10) as slot:
-        slot.begin(_attempt.begin(None, record.login_token, "a test"))
-        slot.keep(record)
+    with store.lock(record.session.key, time.monotonic() + 10) as locked:
+        locked.write_note(new_note(None, record.login_token, "a test"))
+        locked.save(record)
 
 
 def file_of(store_path: Path, session: Session) -> Path:
@@ -52,21 +58,21 @@ def write_file(path: Path, record: bytes, note: bytes = b"") -> None:
     """Write a session's file with whatever lines of a record and a note."""
     path.unlink(missing_ok=True)
     with open(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600), "rb+") as file:
-        Pages(file.fileno()).write(Value(record.rstrip(), note.rstrip()))
+        TwoSlotFile(file.fileno()).write(SlotValue(record.rstrip(), note.rstrip()))
 
 
-def read_file(path: Path) -> Value:
+def read_file(path: Path) -> SlotValue:
     """Return the lines of the record and the note in a session's file."""
     with path.open("rb") as file:
-        value = Pages(file.fileno()).value
+        value = TwoSlotFile(file.fileno()).value
     assert value is not None
     return value
 
 
 def leave_note(store: Store, session: Session, token: str) -> None:
     """Leave the note of an exchange whose writer is gone."""
-    with store.lock(session.key, time.monotonic() + 10) as slot:
-        slot.begin(_attempt.begin(slot.read().attempt, token, "a test"))
+    with store.lock(session.key, time.monotonic() + 10) as locked:
+        locked.write_note(new_note(locked.read().note, token, "a test"))
 
 
 @dataclasses.dataclass
@@ -83,42 +89,44 @@ class House:
         *,
         seconds: float = 30,
         retries: int = 0,
-        way: str = "",
+        scope: str = "",
         closing: contextlib.ExitStack | None = None,
     ) -> Keeper:
         """Return a keeper that sends anonymous requests; ``closing`` is to close what they went by."""
 
-        def connect() -> Service:
-            service = Service(None, timeout=5, retries=retries)
+        def connect() -> ServiceClient:
+            service = ServiceClient(None, timeout=5, retries=retries)
             return service if closing is None else closing.enter_context(service)
 
-        return Keeper(self.store, connect, way=way, deadline=time.monotonic() + seconds)
+        return Keeper(self.store, connect, scope=scope, deadline=time.monotonic() + seconds)
 
-    def ask(self, login_token: str | None = None, **options: t.Any) -> Outcome:
+    def request(self, login_token: str | None = None, **options: t.Any) -> Outcome:
         """Ask as a task does."""
         with contextlib.ExitStack() as closing:
             keeper = self.keeper(retries=options.pop("retries", 0), closing=closing)
-            return keeper.ensure(Ask(self.session, login_token, **options), self.warnings.append)
+            return keeper.ensure(
+                TokenRequest(self.session, login_token, **options), self.warnings.append
+            )
 
     def predict(self, login_token: str | None = None, **options: t.Any) -> Outcome:
         """Ask as a task in check mode does."""
         return self.keeper().predict(
-            Ask(self.session, login_token, **options), self.kept(), self.warnings.append
+            TokenRequest(self.session, login_token, **options), self.stored(), self.warnings.append
         )
 
     def have(self, state: str) -> Record:
         """Keep a record in the given state, of a token that the service takes."""
         token = self.emulator.issue()
         now = time.time()
-        record = succeed(None, self.session, "v1first", token, now, 900, None)
+        record = next_record(None, self.session, "v1first", token, now, 900, None)
         left = SECONDS_LEFT.get(state, SECONDS_LEFT["current"])
         record = record._replace(obtained_at=now + left - 900, expires_at=now + left)
         if state == "ended":
-            record = record.as_ended("InvalidLoginToken")
+            record = record.ended_with("InvalidLoginToken")
         put(self.store, record)
         return record
 
-    def kept(self) -> Kept:
+    def stored(self) -> StoredState:
         """Return what the store holds."""
         return self.store.read(self.session.key)
 

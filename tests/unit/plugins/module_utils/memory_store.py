@@ -10,66 +10,70 @@ import contextlib
 import typing as t
 
 from ansible_collections.wuying.workspace.plugins.module_utils._model.note import (
-    Attempt,
-    load_attempt,
+    Note,
+    load_note,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._model.record import Record
-from ansible_collections.wuying.workspace.plugins.module_utils._store.base import Kept, Slot, Store
+from ansible_collections.wuying.workspace.plugins.module_utils._store.base import (
+    LockedSession,
+    Store,
+    StoredState,
+)
 
 if t.TYPE_CHECKING:
-    from ansible_collections.wuying.workspace.plugins.module_utils._store.encryption import Seal
+    from ansible_collections.wuying.workspace.plugins.module_utils._store.encryption import (
+        Encryption,
+    )
 
 
 class MemoryStore(Store):
     """Keeps records in ``files`` under their keys, and notes under ``note KEY``."""
 
-    def __init__(self, files: dict[str, bytes], seal: Seal | None) -> None:
-        super().__init__("in memory", seal)
+    def __init__(self, files: dict[str, bytes], encryption: Encryption | None) -> None:
+        super().__init__("in memory", encryption)
         self.files = files
 
-    def read(self, key: str) -> Kept:
+    def read(self, key: str) -> StoredState:
         note = self.files.get(f"note {key}")
-        return self.load_kept(
-            self.files.get(key), None if note is None else load_attempt(note), key
-        )
+        return self.load_state(self.files.get(key), None if note is None else load_note(note), key)
 
     def keys(self) -> t.Iterator[str]:
         return (name for name in self.files if " " not in name)
 
     @contextlib.contextmanager
-    def lock(self, key: str, deadline: float) -> t.Iterator[Slot]:
+    def lock(self, key: str, deadline: float) -> t.Iterator[LockedSession]:
         yield MemorySlot(self, key)
 
     def close(self) -> None:
         """Nothing is open."""
 
 
-class MemorySlot(Slot):
+class MemorySlot(LockedSession):
     """A session's place in memory."""
 
     def __init__(self, store: MemoryStore, key: str) -> None:
         self.store, self.key = store, key
 
-    def read(self) -> Kept:
+    def read(self) -> StoredState:
         return self.store.read(self.key)
 
     def set_aside(self) -> str:
         self.store.files[f"aside {self.key}"] = self.store.files.pop(self.key)
         return "a safe place"
 
-    def begin(self, attempt: Attempt) -> None:
-        self.store.files[f"note {self.key}"] = attempt.dump()
+    def write_note(self, note: Note) -> None:
+        self.store.files[f"note {self.key}"] = note.dump()
 
-    def keep(self, record: Record) -> None:
-        self.reseal(record)
+    def save(self, record: Record) -> None:
+        self.reencrypt(record)
         del self.store.files[f"note {self.key}"]
 
-    def fail(self, attempt: Attempt) -> None:
-        self.begin(attempt)
+    def save_failure(self, note: Note) -> None:
+        self.write_note(note)
 
-    def reseal(self, record: Record) -> None:
+    def reencrypt(self, record: Record) -> None:
         self.store.files[self.key] = self.store.dump_record(record)
 
-    def forget(self) -> bool:
+    def delete(self) -> bool:
         self.store.files.pop(f"note {self.key}", None)
         return self.store.files.pop(self.key, None) is not None

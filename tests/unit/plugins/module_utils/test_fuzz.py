@@ -20,47 +20,48 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision import Ask, Outcome
+from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision import (
+    Outcome,
+    TokenRequest,
+)
 from ansible_collections.wuying.workspace.plugins.module_utils._keeper.keeper import Keeper
 from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import (
     ServiceError,
     WuyingError,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._model.note import (
-    begin,
-    load_attempt,
+    load_note,
+    new_note,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._model.record import succeed
+from ansible_collections.wuying.workspace.plugins.module_utils._model.record import next_record
 from ansible_collections.wuying.workspace.plugins.module_utils._model.session import is_token
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.argument_spec import (
     IDENTITY,
     argument_spec,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.fleet_options import (
-    read_asks,
     read_filters,
+    read_requests,
     read_selection,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._plugin.options import (
-    open_keeper,
-    read_ask,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin.options import read_request
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.result import (
     compare,
     describe,
 )
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin.wiring import open_keeper
 from ansible_collections.wuying.workspace.plugins.module_utils._redis.address import parse_address
 from ansible_collections.wuying.workspace.plugins.module_utils._service import (
     connections as _connections,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._service.client import Service
+from ansible_collections.wuying.workspace.plugins.module_utils._service.client import ServiceClient
 from ansible_collections.wuying.workspace.plugins.module_utils._service.response import (
-    Answer,
-    read_answer,
+    RefreshResult,
+    read_response,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._service.transport import Reply
+from ansible_collections.wuying.workspace.plugins.module_utils._service.transport import Response
 from ansible_collections.wuying.workspace.plugins.module_utils._store.base import ENVELOPE
-from ansible_collections.wuying.workspace.plugins.module_utils._store.encryption import Seal
+from ansible_collections.wuying.workspace.plugins.module_utils._store.encryption import Encryption
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.house import session_at
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.memory_store import (
     MemoryStore,
@@ -95,8 +96,10 @@ FORMS = [
 LONGEST_MESSAGE = 1000
 KEYS = ["QUFB" * 10 + "QUE=", "QkJC" * 10 + "QkI="]
 NOW = 1_800_000_000.0
-RECORD = succeed(None, SESSION, "v1first", SECRET, NOW, 900, "1CBAFFAB-B697-4049-A9B1-67E1FC5F0000")
-NOTE = begin(None, SECRET, "a test")
+RECORD = next_record(
+    None, SESSION, "v1first", SECRET, NOW, 900, "1CBAFFAB-B697-4049-A9B1-67E1FC5F0000"
+)
+NOTE = new_note(None, SECRET, "a test")
 FAILED = NOTE.failed(ServiceError("It was busy.", code="Throttling", retryable=True), unknown=True)
 
 
@@ -231,7 +234,7 @@ headers = st.dictionaries(header_names, header_values, max_size=3)
 @example(status=503, headers={"date": "14 Nov 2023", "retry-after": "14 Nov 9023"}, body=b"")
 def test_any_answer_is_a_token_or_an_error(status, headers, body):
     with only_wuying_errors():
-        answer = read_answer(Reply(status, headers, body), ENDPOINT, [SECRET], NOW)
+        answer = read_response(Response(status, headers, body), ENDPOINT, [SECRET], NOW)
         assert is_token(answer.login_token)
         assert status == 200
 
@@ -243,7 +246,7 @@ class SocketPairs:
         self._answer = answer
         self._opened: list[socket.socket] = []
 
-    def __call__(self, *_arguments: t.Any, **_options: t.Any) -> socket.socket:
+    def __call__(self, *_arguments: t.Any, **options: t.Any) -> socket.socket:
         mine, theirs = socket.socketpair()
         self._opened += [mine, theirs]
         theirs.setblocking(False)
@@ -297,14 +300,14 @@ def responses(draw: st.DrawFn) -> bytes:
     signature_version=st.sampled_from(["v3", "v1"]),
 )
 def test_any_response_ends_an_exchange_with_a_token_or_an_error(response, signature_version):
-    way = SocketPairs(response)
-    with pytest.MonkeyPatch.context() as patch, contextlib.closing(way):
-        patch.setattr(_connections, "create_connection", way)
+    scope = SocketPairs(response)
+    with pytest.MonkeyPatch.context() as patch, contextlib.closing(scope):
+        patch.setattr(_connections, "create_connection", scope)
         began = time.monotonic()
-        with Service(None, retries=0, signature_version=signature_version) as service:
+        with ServiceClient(None, retries=0, signature_version=signature_version) as service:
             with only_wuying_errors():
-                answer = service.exchange(SESSION, SECRET, began + 20)
-                assert isinstance(answer, Answer)
+                answer = service.refresh(SESSION, SECRET, began + 20)
+                assert isinstance(answer, RefreshResult)
                 assert is_token(answer.login_token)
         assert time.monotonic() - began < 15
 
@@ -326,9 +329,9 @@ removed_fields = st.sets(record_names, max_size=1).map(
     )
 )
 envelopes = st.builds(
-    lambda data, changes: as_json({**json.loads(Seal(KEYS[:1]).close(data)), **changes}),
+    lambda data, changes: as_json({**json.loads(Encryption(KEYS[:1]).encrypt(data)), **changes}),
     st.just(RECORD.dump()),
-    st.dictionaries(st.sampled_from(["envelope", "key", "sealed"]), stored_values, max_size=2),
+    st.dictionaries(st.sampled_from(["envelope", "key", "payload"]), stored_values, max_size=2),
 ).map(lambda data: data.replace(b'{"envelope": ', b'{"envelope":'))
 whole = st.one_of(st.just(RECORD.dump()), changed_fields, removed_fields, envelopes)
 stored = st.one_of(whole, whole, mutated(whole), st.binary(max_size=60))
@@ -359,11 +362,11 @@ class AnyService:
     def __init__(self, error: ServiceError | None) -> None:
         self.error = error
 
-    def exchange(self, *_arguments: t.Any) -> Answer:
+    def refresh(self, *_arguments: t.Any) -> RefreshResult:
         """Do as it was told."""
         if self.error is not None:
             raise self.error
-        return Answer(NEXT, None, NOW)
+        return RefreshResult(NEXT, None, NOW)
 
 
 def show(outcome: Outcome) -> None:
@@ -377,30 +380,32 @@ def show(outcome: Outcome) -> None:
 @given(data=stored, keys=seals)
 @example(data=DEEP, keys=None)
 @example(data=ENVELOPE + DEEP, keys=KEYS)
-@example(data=Seal(KEYS).close(b"").replace(b'"sealed":"', b'"sealed":"\\ud800'), keys=KEYS)
+@example(
+    data=Encryption(KEYS).encrypt(b"").replace(b'"payload":"', b'"payload":"\\ud800'), keys=KEYS
+)
 def test_any_stored_bytes_are_a_record_or_damaged_or_an_error(data, keys):
-    store = MemoryStore({SESSION.key: data}, keys and Seal(keys))
+    store = MemoryStore({SESSION.key: data}, keys and Encryption(keys))
     with only_wuying_errors():
-        kept = store.read(SESSION.key)
-        assert (kept.record is None) == (kept.damage is not None)
-        assert SECRET not in (kept.damage or "")
-        if kept.record is not None:
-            assert kept.record.session == SESSION
-            assert is_token(kept.record.login_token)
-            assert isinstance(hash(kept.seen()), int)
-            again = store.load_kept(store.dump_record(kept.record), None, SESSION.key)
-            assert again.record == kept.record
+        stored = store.read(SESSION.key)
+        assert (stored.record is None) == (stored.damage is not None)
+        assert SECRET not in (stored.damage or "")
+        if stored.record is not None:
+            assert stored.record.session == SESSION
+            assert is_token(stored.record.login_token)
+            assert isinstance(hash(stored.snapshot()), int)
+            again = store.load_state(store.dump_record(stored.record), None, SESSION.key)
+            assert again.record == stored.record
 
 
 @PROFILE
 @given(data=notes)
 @example(data=DEEP)
 def test_any_stored_bytes_are_a_note(data):
-    note = load_attempt(data or b"")
-    assert isinstance(note.doubts(SECRET), bool)
-    following = begin(note, SECRET, "a test")
-    assert following.doubts(SECRET)
-    assert load_attempt(following.dump()) == following
+    note = load_note(data or b"")
+    assert isinstance(note.may_be_spent(SECRET), bool)
+    following = new_note(note, SECRET, "a test")
+    assert following.may_be_spent(SECRET)
+    assert load_note(following.dump()) == following
     error = note.error()
     assert error is None or isinstance(error, WuyingError)
 
@@ -423,23 +428,23 @@ def test_any_stored_bytes_are_a_note(data):
 )
 def test_a_keeper_gets_along_with_whatever_is_stored(data, note, keys, token, force, now, error):
     files = {SESSION.key: data, **({f"note {SESSION.key}": note} if note is not None else {})}
-    store = MemoryStore(files, keys and Seal(keys))
+    store = MemoryStore(files, keys and Encryption(keys))
     warnings: list[str] = []
-    service = t.cast(Service, AnyService(error))
+    service = t.cast(ServiceClient, AnyService(error))
     keeper = Keeper(
-        store, lambda: service, way="", deadline=time.monotonic() + 60, clock=lambda: now
+        store, lambda: service, scope="", deadline=time.monotonic() + 60, clock=lambda: now
     )
-    ask = Ask(SESSION, token, force)
+    request = TokenRequest(SESSION, token, force)
     with only_wuying_errors():
-        seen = store.read(SESSION.key)
+        snapshot = store.read(SESSION.key)
         with only_wuying_errors():
-            show(keeper.predict(ask, seen, warnings.append))
+            show(keeper.predict(request, snapshot, warnings.append))
         with only_wuying_errors():
-            show(keeper.ensure(ask, warnings.append))
+            show(keeper.ensure(request, warnings.append))
         # Whoever asked when there was something else to see shares its failure.
         with only_wuying_errors():
-            show(keeper.renew(ask, seen._replace(attempt=None).seen(), warnings.append))
-        show(keeper.forget(SESSION.key))
+            show(keeper.refresh(request, snapshot._replace(note=None).snapshot(), warnings.append))
+        show(keeper.delete(SESSION.key))
     assert not [form for form in FORMS if form in "".join(warnings)]
 
 
@@ -513,9 +518,9 @@ own_options = st.dictionaries(
 def test_any_option_is_taken_or_refused(options):
     get_option = options.get
     with only_wuying_errors():
-        ask = read_ask(get_option)
-        assert ask.login_token is None or is_token(ask.login_token)
-        assert ask.session.key
+        request = read_request(get_option)
+        assert request.login_token is None or is_token(request.login_token)
+        assert request.session.key
     with only_wuying_errors():
         read_selection(get_option)(SESSION)
     with only_wuying_errors():
@@ -527,8 +532,8 @@ def test_any_option_is_taken_or_refused(options):
 @given(options=options, sessions=st.lists(own_options, max_size=3))
 def test_any_list_of_sessions_is_taken_or_refused(options, sessions):
     with only_wuying_errors():
-        asks = read_asks({**options, "login_token": None}.get, sessions)
-        assert len(asks) == len(sessions)
+        requests = read_requests({**options, "login_token": None}.get, sessions)
+        assert len(requests) == len(sessions)
 
 
 @PROFILE

@@ -23,6 +23,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.wuying.workspace.plugins.module_utils import signer
+from ansible_collections.wuying.workspace.plugins.module_utils._model.encoding import (
+    format_timestamp,
+)
 
 KEY = signer.Credentials("testid", "testsecret")
 STS = signer.Credentials("STS.id", "secret", "CAIS/security+token==")
@@ -210,7 +213,7 @@ def test_v1_sends_what_the_sdk_core_sends(parameters, secret, timestamp, form):
         "nonce",
         form=form,
     )
-    stamp = signer.format_timestamp(timestamp)
+    stamp = format_timestamp(timestamp)
     with mock.patch.multiple(
         rpc_signature_composer.helper, get_iso_8061_date=lambda: stamp, get_uuid=lambda: "nonce"
     ):
@@ -378,5 +381,5 @@ def test_neither_credentials_nor_signed_requests_show_what_they_hold(value):
 
 
 def test_time_stamps_are_utc_to_the_second():
-    assert signer.format_timestamp(0) == "1970-01-01T00:00:00Z"
-    assert signer.format_timestamp(1698315752.75) == "2023-10-26T10:22:32Z"
+    assert format_timestamp(0) == "1970-01-01T00:00:00Z"
+    assert format_timestamp(1698315752.75) == "2023-10-26T10:22:32Z"

@@ -51,11 +51,13 @@ class House(Fleet):
             "retries": 0,
         }
 
-    def seal(self, *keys: str) -> None:
+    def encryption(self, *keys: str) -> None:
         """Have this fleet keep its records under certain keys."""
-        from ansible_collections.wuying.workspace.plugins.module_utils._store.encryption import Seal
+        from ansible_collections.wuying.workspace.plugins.module_utils._store.encryption import (
+            Encryption,
+        )
 
-        self.store = DirectoryStore(str(self.path), Seal(keys))
+        self.store = DirectoryStore(str(self.path), Encryption(keys))
 
     def arguments(self, check: bool, options: t.Mapping[str, t.Any]) -> bytes:
         """Return what Ansible would pass to the module; options that are None are left out."""

@@ -22,13 +22,16 @@ from pathlib import Path
 import pytest
 from ansible.module_utils import basic
 
-from ansible_collections.wuying.workspace.plugins.module_utils._model import note as _attempt
-from ansible_collections.wuying.workspace.plugins.module_utils._model.record import Record, succeed
+from ansible_collections.wuying.workspace.plugins.module_utils._model.note import new_note
+from ansible_collections.wuying.workspace.plugins.module_utils._model.record import (
+    Record,
+    next_record,
+)
 from ansible_collections.wuying.workspace.plugins.module_utils._model.session import (
     Session,
     fingerprint,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._store import encryption as _seal
+from ansible_collections.wuying.workspace.plugins.module_utils._store import encryption
 from ansible_collections.wuying.workspace.plugins.module_utils._store.directory import (
     DirectoryStore,
 )
@@ -98,11 +101,11 @@ class House:
     def keep(self, seconds: float) -> Record:
         """Keep a record whose token, which the service takes, has so many seconds to live."""
         now, session = time.time(), Session(endpoint=self.emulator.url, **IDENTITY)
-        record = succeed(None, session, "v1first", self.emulator.issue(), now, 900, None)
+        record = next_record(None, session, "v1first", self.emulator.issue(), now, 900, None)
         record = record._replace(obtained_at=now + seconds - 900, expires_at=now + seconds)
-        with DirectoryStore(str(self.store)).lock(session.key, time.monotonic() + 10) as slot:
-            slot.begin(_attempt.begin(None, record.login_token, "a test"))
-            slot.keep(record)
+        with DirectoryStore(str(self.store)).lock(session.key, time.monotonic() + 10) as locked:
+            locked.write_note(new_note(None, record.login_token, "a test"))
+            locked.save(record)
         return record
 
     def requests(self) -> int:
@@ -137,7 +140,7 @@ def test_a_token_starts_the_session(house):
     result = house.run(login_token=token)
     assert result["changed"] is True
     assert result["login_token"] not in ("", token)
-    assert result["source"] == "service"
+    assert result["source"] == "refresh"
     assert result["request_id"] == house.emulator.journal()["entries"][0]["request_id"]
     assert before <= seconds(result["obtained_at"]) <= time.time()
     assert seconds(result["expires_at"]) - seconds(result["obtained_at"]) == 900
@@ -165,7 +168,7 @@ def test_a_current_session_needs_neither_token_nor_credentials(house):
 def test_a_stale_token_is_exchanged(house):
     record = house.keep(100)
     result = house.run()
-    assert (result["changed"], result["source"]) == (True, "service")
+    assert (result["changed"], result["source"]) == (True, "refresh")
     assert result["login_token"] != record.login_token
 
 
@@ -179,7 +182,7 @@ def test_the_validity_of_a_record_is_that_of_its_exchange(house):
 def test_force_exchanges_a_current_token(house):
     first = house.start()
     second = house.run(force=True)
-    assert (second["changed"], second["source"]) == (True, "service")
+    assert (second["changed"], second["source"]) == (True, "refresh")
     assert second["login_token"] != first["login_token"]
     assert house.requests() == 1
 
@@ -337,7 +340,7 @@ def test_no_failure_has_a_secret_in_it(house):
 def test_the_address_of_a_store_that_is_refused_is_not_shown_without_the_package_for_its_key(
     house, monkeypatch
 ):
-    monkeypatch.setattr(_seal, "CRYPTOGRAPHY_IMPORT_ERROR", "It is not installed.")
+    monkeypatch.setattr(encryption, "CRYPTOGRAPHY_IMPORT_ERROR", "It is not installed.")
     result = house.run(store="redis://user:sesame@127.0.0.1", store_key=["key"])
     assert result["error_code"] == "InvalidOption"
     assert "store_password" in result["msg"]
@@ -432,7 +435,7 @@ def test_without_a_store_every_run_exchanges_and_nothing_is_kept(house, tmp_path
     second = house.run(store="none", login_token=first["login_token"])
     assert (first["changed"], second["changed"]) == (True, True)
     assert second["login_token"] not in ("", first["login_token"])
-    assert second["source"] == "service"
+    assert second["source"] == "refresh"
     assert house.requests() == 2
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 

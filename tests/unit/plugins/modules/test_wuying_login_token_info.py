@@ -43,7 +43,7 @@ def fixture_house(emulator, tmp_path, monkeypatch, capfd):
 def fixture_full(house):
     """Return a house whose store has a record of each state."""
     records = house.have({"current": CURRENT, "stale": STALE, "expired": EXPIRED, "ended": 500})
-    put(house.store, records["ended"].as_ended("InvalidLoginToken"))
+    put(house.store, records["ended"].ended_with("InvalidLoginToken"))
     house.have({"damaged": CURRENT})
     file_of(house.path, house.session("damaged")).write_bytes(b"{")
     return house
@@ -78,13 +78,13 @@ def test_those_that_expire_first_come_first_and_the_damaged_last(full):
 
 def test_an_entry_has_identity_key_ages_and_expiry(full):
     entry = by_user(full.run())["stale"]
-    record = full.kept("stale")
+    record = full.stored("stale")
     assert entry["session"] == record.session.identity()
     assert entry["key"] == record.session.key
     assert seconds(entry["obtained_at"]) == int(record.obtained_at)
     assert seconds(entry["expires_at"]) == int(record.expires_at)
     assert STALE - 10 < entry["remaining"] <= STALE
-    assert entry["in_doubt"] is False
+    assert entry["outcome_unknown"] is False
     assert set(by_user(full.run())["expired"]) == set(entry)
     assert by_user(full.run())["expired"]["remaining"] == 0
 
@@ -97,14 +97,14 @@ def test_a_damaged_record_says_what_is_wrong_and_stays_where_it_is(full):
     assert {path.name: path.read_bytes() for path in full.path.iterdir()} == before
 
 
-def test_a_session_whose_exchange_was_cut_short_is_in_doubt(house):
+def test_a_session_whose_exchange_was_cut_short_is_outcome_unknown(house):
     records = house.have({"alice": CURRENT, "bob": CURRENT})
     leave_note(house.store, house.session("alice"), records["alice"].login_token)
     leave_note(house.store, house.session("bob"), "v1another")
     shown = by_user(house.run())
-    assert shown["alice"]["in_doubt"] is True
+    assert shown["alice"]["outcome_unknown"] is True
     assert shown["alice"]["state"] == "current"
-    assert shown["bob"]["in_doubt"] is False
+    assert shown["bob"]["outcome_unknown"] is False
 
 
 def test_refresh_before_says_what_is_stale(full):
@@ -118,7 +118,7 @@ def test_there_is_never_a_token_nor_a_change_nor_a_request(full, check):
     assert result["changed"] is False
     assert "login_token" not in json.dumps(result["sessions"])
     for name in ("current", "stale", "expired", "ended"):
-        record = full.kept(name)
+        record = full.stored(name)
         assert record.login_token not in full.printed
         assert not any(mark in full.printed for mark in record.lineage)
     assert full.requests() == 0
@@ -182,7 +182,7 @@ def test_a_record_of_a_newer_format_is_an_error(full):
 def test_records_are_listed_with_their_key_and_are_an_error_without(house):
     fernet = pytest.importorskip("cryptography.fernet")
     key, other = (fernet.Fernet.generate_key().decode("ascii") for _key in range(2))
-    house.seal(key)
+    house.encryption(key)
     house.have({"alice": CURRENT})
     assert list(by_user(house.run(store_key=[other, key]))) == ["alice"]
     assert key not in house.printed

@@ -70,7 +70,7 @@ def logins(house: House, *names: str) -> list[dict[str, t.Any]]:
 
 def counts(**some: int) -> dict[str, int]:
     """Return counts that are zero but for some."""
-    names = ("total", "exchanged", "served", "failed", "warned", "rekeyed")
+    names = ("total", "refreshed", "unchanged", "failed", "warned", "rekeyed")
     return {**dict.fromkeys(names, 0), **some}
 
 
@@ -81,10 +81,10 @@ def test_sessions_are_started_with_their_tokens_and_then_kept(house):
     sessions = logins(house, "alice", "bob")
     first = house.run(sessions=sessions)
     assert first["changed"] is True
-    assert first["counts"] == counts(total=2, exchanged=2)
+    assert first["counts"] == counts(total=2, refreshed=2)
     second = house.run(sessions=sessions)
     assert second["changed"] is False
-    assert second["counts"] == counts(total=2, served=2)
+    assert second["counts"] == counts(total=2, unchanged=2)
     assert house.requests() == 2
 
 
@@ -92,7 +92,7 @@ def test_without_sessions_those_of_the_store_are_kept_current(house):
     house.have(MIXED)
     result = house.run(max_parallel=1)
     assert result["changed"] is True
-    assert result["counts"] == counts(total=3, exchanged=2, served=1)
+    assert result["counts"] == counts(total=3, refreshed=2, unchanged=1)
     assert result["sessions"] == []
     assert house.users()[0] == "dead"
     assert house.run()["changed"] is False
@@ -101,13 +101,13 @@ def test_without_sessions_those_of_the_store_are_kept_current(house):
 def test_current_sessions_need_neither_tokens_nor_credentials_nor_a_service(house):
     house.have({"alice": CURRENT, "bob": CURRENT})
     result = house.run(**NOBODY, endpoint=None, region_id=None)
-    assert (result["changed"], result["counts"]) == (False, counts(total=2, served=2))
+    assert (result["changed"], result["counts"]) == (False, counts(total=2, unchanged=2))
 
 
 def test_validity_and_refresh_before_count_for_the_sessions_of_the_store(house):
     house.have(MIXED)
     result = house.run(refresh_before=50, validity=5000, results="all")
-    assert result["counts"] == counts(total=3, exchanged=1, served=2)
+    assert result["counts"] == counts(total=3, refreshed=1, unchanged=2)
     assert 4900 < by_user(result)["dead"]["remaining"] <= 5000
 
 
@@ -234,7 +234,7 @@ def test_results_says_which_sessions_are_shown(house, results, shown):
         sessions=users("stale", "nobody", "current"), results=results, fail_on="none"
     )
     assert list(by_user(result)) == shown
-    assert result["counts"] == counts(total=3, exchanged=1, served=1, failed=1)
+    assert result["counts"] == counts(total=3, refreshed=1, unchanged=1, failed=1)
 
 
 def test_a_session_that_is_served_with_a_warning_is_shown_among_the_failed(house):
@@ -245,7 +245,7 @@ def test_a_session_that_is_served_with_a_warning_is_shown_among_the_failed(house
     assert set(shown) == {"stale", "dead"}
     assert shown["stale"]["failed"] is False
     assert "ServiceUnavailable" in shown["stale"]["warnings"][0]
-    assert result["counts"] == counts(total=3, served=2, failed=1, warned=1)
+    assert result["counts"] == counts(total=3, unchanged=2, failed=1, warned=1)
     assert any("warnings of 1 session" in warning for warning in warnings_of(result))
 
 
@@ -254,7 +254,7 @@ def test_an_entry_tells_how_its_session_fared(house):
     shown = by_user(house.run(results="all"))
     assert shown["current"]["source"] == "store"
     assert (shown["current"]["changed"], shown["stale"]["changed"]) == (False, True)
-    assert shown["stale"]["source"] == "service"
+    assert shown["stale"]["source"] == "refresh"
     assert 700 < shown["current"]["remaining"] <= CURRENT
     assert shown["current"]["failed"] is False
     assert shown["current"]["warnings"] == []
@@ -312,7 +312,7 @@ def test_without_a_store_no_session_is_named_twice(house):
 
 def test_a_token_that_equals_the_one_that_was_passed_in_is_not_censored(house):
     house.run(sessions=logins(house, "alice", "bob"))
-    tokens = [house.kept(name).login_token for name in ("alice", "bob")]
+    tokens = [house.stored(name).login_token for name in ("alice", "bob")]
     sessions = [
         {"end_user_id": name, "login_token": token} for name, token in zip(("alice", "bob"), tokens)
     ]
@@ -334,7 +334,7 @@ def test_neither_a_result_nor_its_invocation_has_a_secret_that_was_passed_in(hou
         store_key=[key],
         **sts,
     )
-    assert result["counts"] == counts(total=3, exchanged=2, failed=1)
+    assert result["counts"] == counts(total=3, refreshed=2, failed=1)
     secrets = [session["login_token"] for session in sessions]
     secrets += [sts["access_key_secret"], sts["security_token"], "sesame-password", key]
     assert not any(secret in house.printed for secret in secrets)
@@ -400,7 +400,7 @@ def test_a_failing_task_is_retryable_where_all_failures_are(house, names, retrya
 def test_without_credentials_each_due_session_fails_and_others_are_served(house):
     house.have(MIXED)
     result = house.run(**NOBODY)
-    assert result["counts"] == counts(total=3, served=1, failed=2)
+    assert result["counts"] == counts(total=3, unchanged=1, failed=2)
     assert {entry["error_code"] for entry in result["sessions"]} == {"MissingCredentials"}
     assert house.requests() == 0
     assert not any(read_file(path).note for path in house.path.glob("*.record"))
@@ -411,7 +411,7 @@ def test_a_record_that_cannot_be_read_is_shown_by_its_key_and_others_go_on(house
     key = house.session("bob").key
     write_file(file_of(house.path, house.session("bob")), dump_line({"format": 99}))
     result = house.run(filters={"end_user_id": "alice"})
-    assert result["counts"] == counts(total=2, exchanged=1, failed=1)
+    assert result["counts"] == counts(total=2, refreshed=1, failed=1)
     entry = by_user(result)[key]
     assert entry["error_code"] == "NewerFormat"
     assert entry["key"] == key
@@ -465,7 +465,7 @@ def test_check_mode_predicts_and_sends_and_writes_nothing(house):
     before = {path.name: path.read_bytes() for path in house.path.iterdir()}
     result = house.run(check=True, results="all")
     assert result["changed"] is True
-    assert result["counts"] == counts(total=3, exchanged=2, served=1)
+    assert result["counts"] == counts(total=3, refreshed=2, unchanged=1)
     assert {name: entry["changed"] for name, entry in by_user(result).items()} == {
         "stale": True,
         "dead": True,
@@ -576,14 +576,14 @@ def test_1000_tokens_go_and_sessions_without_one_do_not_count(house):
         for number in range(1000)
     ]
     result = house.run(sessions=[*sessions, *users("nobody")], check=True, fail_on="none")
-    assert result["counts"] == counts(total=1001, exchanged=1000, failed=1)
+    assert result["counts"] == counts(total=1001, refreshed=1000, failed=1)
 
 
 def test_without_a_store_every_run_exchanges_and_nothing_is_kept(house, tmp_path):
     sessions = logins(house, "alice", "bob")
     none = {"store": "none", "return_token": True, "results": "all"}
     first = house.run(sessions=sessions, **none)
-    assert first["counts"] == counts(total=2, exchanged=2)
+    assert first["counts"] == counts(total=2, refreshed=2)
     again = [
         {"end_user_id": name, "login_token": entry["login_token"]}
         for name, entry in by_user(first).items()
@@ -617,15 +617,15 @@ def test_rekey_needs_a_key(house):
 def test_rekey_writes_all_records_anew_and_says_of_which(house):
     old, new = new_key(), new_key()
     house.have({"plain": CURRENT})
-    house.seal(old)
+    house.encryption(old)
     house.have({"old": CURRENT})
-    house.seal(new)
+    house.encryption(new)
     house.have({"new": CURRENT})
     result = house.run(store_key=[new, old], rekey=True, results="all")
-    assert (result["changed"], result["counts"]) == (True, counts(total=3, served=3, rekeyed=2))
+    assert (result["changed"], result["counts"]) == (True, counts(total=3, unchanged=3, rekeyed=2))
     rekeyed = {name: entry.get("rekeyed", False) for name, entry in by_user(result).items()}
     assert rekeyed == {"plain": True, "old": True, "new": False}
-    assert house.run(store_key=new)["counts"] == counts(total=3, served=3)
+    assert house.run(store_key=new)["counts"] == counts(total=3, unchanged=3)
     again = house.run(store_key=[new, old], rekey=True)
     assert (again["changed"], again["counts"]["rekeyed"]) == (False, 0)
 
@@ -636,7 +636,7 @@ def test_rekey_ends_what_an_earlier_one_that_was_cut_off_left_behind(
 ):
     old, new = new_key(), new_key()
     if protection == "the old key":
-        house.seal(old)
+        house.encryption(old)
     house.have({"alice": CURRENT})
     (file,) = house.path.glob("*.record")
     before = read_file(file).record[-400:]
@@ -652,12 +652,12 @@ def test_rekey_ends_what_an_earlier_one_that_was_cut_off_left_behind(
     with monkeypatch.context() as patch:
         patch.setattr(os, "pwrite", write_once)
         cut_off = house.run(store_key=[new, old], rekey=True)
-    assert cut_off["counts"] == counts(total=1, served=1, warned=1)
+    assert cut_off["counts"] == counts(total=1, unchanged=1, warned=1)
     assert before in file.read_bytes()
     result = house.run(store_key=[new, old], rekey=True)
     assert (result["changed"], result["counts"]["rekeyed"]) == (True, 1)
     assert before not in file.read_bytes()
-    assert house.run(store_key=[new], rekey=True)["counts"] == counts(total=1, served=1)
+    assert house.run(store_key=[new], rekey=True)["counts"] == counts(total=1, unchanged=1)
 
 
 def test_max_qps_bounds_the_requests_of_the_task(house):
@@ -673,7 +673,7 @@ def test_after_the_deadline_the_living_are_served_with_a_warning(house):
     begin = time.monotonic()
     result = house.run(deadline=0.5, max_parallel=1, fail_on="none", timeout=30)
     assert time.monotonic() - begin < 5
-    assert result["counts"] == counts(total=3, served=2, failed=1, warned=1)
+    assert result["counts"] == counts(total=3, unchanged=2, failed=1, warned=1)
 
 
 # A process of its own
@@ -688,11 +688,11 @@ def test_a_task_that_finds_all_current_imports_no_http_library_and_no_threads(ho
     heavy = {"requests", "urllib3", "http.client", "concurrent.futures.thread", "cryptography"}
     house.have({"alice": CURRENT, "bob": CURRENT})
     out, said = house.start_process("-X", "importtime").communicate(timeout=60)
-    assert json.loads(out)["counts"] == counts(total=2, served=2)
+    assert json.loads(out)["counts"] == counts(total=2, unchanged=2)
     assert not heavy & modules_of(said)
     house.have({"alice": STALE, "bob": STALE})
     out, said = house.start_process("-X", "importtime").communicate(timeout=60)
-    assert json.loads(out)["counts"] == counts(total=2, exchanged=2)
+    assert json.loads(out)["counts"] == counts(total=2, refreshed=2)
     assert heavy - {"cryptography"} <= modules_of(said)
 
 

@@ -63,9 +63,9 @@ def needles(secret: str) -> dict[bytes, str]:
     """Return all to look for of a secret, its beginning and its end, each with the way in which it is written."""
     found: dict[bytes, str] = {}
     for piece in (secret[:END], secret[-END:]):
-        for way, texts in ways_to_write(piece).items():
+        for scope, texts in ways_to_write(piece).items():
             for text in texts:
-                found.setdefault(text.encode(), way)
+                found.setdefault(text.encode(), scope)
     return found
 
 
@@ -73,7 +73,7 @@ class Scanner:
     """Finds any of many secrets in one go."""
 
     def __init__(self, secrets: set[str]) -> None:
-        self.ways = {needle: way for secret in secrets for needle, way in needles(secret).items()}
+        self.ways = {needle: scope for secret in secrets for needle, scope in needles(secret).items()}
         self.by_start: dict[bytes, list[bytes]] = {}
         for needle in self.ways:
             self.by_start.setdefault(needle[:START], []).append(needle)
@@ -109,8 +109,8 @@ class Scanner:
 
     def read(self, path: Path, place: str) -> Iterator[dict[str, str]]:
         """Yield what is found in a file."""
-        for way, line in self.search(path.read_bytes()):
-            yield {"place": place, "way": way, "line": line}
+        for scope, line in self.search(path.read_bytes()):
+            yield {"place": place, "way": scope, "line": line}
 
 
 def check_self() -> None:
@@ -118,10 +118,10 @@ def check_self() -> None:
     secret = "v1\"a/+&<\\%='4b7" + "".join(f"{number:03x}" for number in range(40)) + "?\"\\+'&~/="
     scanner = Scanner({secret, "another one of no importance"})
     for written in (secret, secret[:END], secret[-END:]):
-        for way, texts in ways_to_write(written).items():
+        for scope, texts in ways_to_write(written).items():
             for text in texts:
                 if not list(scanner.search(f"before\nx {text} y\nafter".encode())):
-                    sys.exit(f"A secret written as {way} is not found.")
+                    sys.exit(f"A secret written as {scope} is not found.")
     for padding in range(8):
         longer = base64.b64encode(b"x" * padding + secret.encode() + b"tail"[: padding // 2])
         if not list(scanner.search(longer)):

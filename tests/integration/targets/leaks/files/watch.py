@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 
-def look(folder: Path, seen: set[bytes]) -> None:
+def look(folder: Path, snapshot: set[bytes]) -> None:
     """Write down each command line and each environment that is new."""
     for process in Path("/proc").glob("[0-9]*"):
         try:
@@ -25,8 +25,8 @@ def look(folder: Path, seen: set[bytes]) -> None:
         if f"LEAKS_LISTEN={folder}/".encode() not in environment.split(b"\0"):
             continue
         for name, data in (("commands", command), ("environments", environment)):
-            if data not in seen:
-                seen.add(data)
+            if data not in snapshot:
+                snapshot.add(data)
                 with open(folder / name, "ab") as file:
                     file.write(data.replace(b"\0", b" ") + b"\n")
 
@@ -40,7 +40,7 @@ def main() -> int:
     for name, value in variables.items():
         if value.startswith("./"):
             variables[name] = f"{folder}/{value[2:]}"
-    seen: set[bytes] = set()
+    snapshot: set[bytes] = set()
     with open(folder / "output", "wb") as output:
         started = subprocess.Popen(
             sys.argv[3:],
@@ -51,7 +51,7 @@ def main() -> int:
             stderr=subprocess.STDOUT,
         )
         while started.poll() is None:
-            look(folder, seen)
+            look(folder, snapshot)
             time.sleep(0.05)
     return started.returncode
 

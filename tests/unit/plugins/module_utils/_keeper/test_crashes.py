@@ -29,7 +29,7 @@ import pytest
 
 from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import WuyingError
 from ansible_collections.wuying.workspace.plugins.module_utils._model.session import fingerprint
-from ansible_collections.wuying.workspace.plugins.module_utils._store import two_slot_file as _pages
+from ansible_collections.wuying.workspace.plugins.module_utils._store import two_slot_file
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.house import (
     House,
     unmeasured,
@@ -54,19 +54,21 @@ def look(
     house: House, store_path: Path, told: t.Sequence[str] = (), login_token: str | None = None
 ) -> bool:
     """See that nothing is lost after a kill; say whether it came in the open window, and the next task said so."""
-    kept = house.kept()
-    assert kept.damage is None, "a record is neither the old one nor the new one"
+    stored = house.stored()
+    assert stored.damage is None, "a record is neither the old one nor the new one"
     for token in told:
-        assert kept.record is not None and kept.record.knows(token), "a token that was told is lost"
+        assert stored.record is not None and stored.record.knows(token), (
+            "a token that was told is lost"
+        )
     if store_path.exists():
         assert {path.suffix for path in store_path.iterdir()} <= {".lock", ".record"}
-        with house.store.lock(house.session.key, time.monotonic()) as slot:
-            assert slot.read() == kept
+        with house.store.lock(house.session.key, time.monotonic()) as locked:
+            assert locked.read() == stored
     try:
-        told_next, code = house.ask(login_token).record, None
+        told_next, code = house.request(login_token).record, None
     except WuyingError as error:
-        told_next, code = house.kept().record, error.code
-    record = house.kept().record
+        told_next, code = house.stored().record, error.code
+    record = house.stored().record
     assert record == told_next
     assert code in (None, "OutcomeUnknown")
     entries = house.emulator.journal()["entries"]
@@ -78,15 +80,15 @@ def look(
     )
     assert house.warnings == []
     if code is not None:
-        assert house.ask(house.emulator.issue()).changed
+        assert house.request(house.emulator.issue()).changed
     return code is not None
 
 
 def exchange_for_ever(house: House, told: int) -> None:
     """Exchange again and again, and tell each token once it is returned."""
     while True:
-        outcome = house.ask(force=True)
-        assert outcome.record is not None and outcome.not_kept is None
+        outcome = house.request(force=True)
+        assert outcome.record is not None and outcome.not_saved is None
         os.write(told, outcome.record.login_token.encode() + b"\n")
 
 
@@ -133,7 +135,7 @@ CALLS: list[tuple[t.Any, str]] = [
     (os, "pwrite"),
     (os, "fsync"),
     (os, "close"),
-    (_pages, "_sync"),
+    (two_slot_file, "_sync"),
     (fcntl, "flock"),
     (socket.socket, "connect"),
     (socket.socket, "sendall"),
@@ -223,9 +225,9 @@ def test_a_kill_at_each_call_of_an_exchange_leaves_the_old_record_or_the_new_one
         house.have("stale")
         return None
 
-    house.ask(prepare())
+    house.request(prepare())
     token = prepare()
-    names = calls_of(functools.partial(house.ask, token))
+    names = calls_of(functools.partial(house.request, token))
     assert names.count("pwrite") == names.count("_sync") == 2
     assert names.count("posix_fallocate") == (2 if new else 0)
     kills: t.Counter[str] = collections.Counter()
@@ -233,7 +235,7 @@ def test_a_kill_at_each_call_of_an_exchange_leaves_the_old_record_or_the_new_one
         for written in TORN if name in ("pwrite", "sendall") else [0]:
             for when in itertools.count(1):
                 token = prepare()
-                before = die_in(functools.partial(house.ask, token), name, when, written)
+                before = die_in(functools.partial(house.request, token), name, when, written)
                 if before is None:
                     break
                 # The window is from the end of the request to the write of the answer, of which a part is none.
@@ -301,7 +303,7 @@ def test_a_kill_at_each_system_call_of_an_exchange_leaves_the_old_record_or_the_
     house: House, store_path: Path
 ) -> None:
     house.have("stale")
-    house.ask()  # All that is imported for an exchange is so from here on.
+    house.request()  # All that is imported for an exchange is so from here on.
     kills: dict[str, int] = {}
     windows = 0
     for name in SYSTEM_CALLS:
@@ -310,7 +312,7 @@ def test_a_kill_at_each_system_call_of_an_exchange_leaves_the_old_record_or_the_
             shutil.rmtree(store_path)
             house.have("stale")
             injected = f"inject={name}:signal=SIGKILL:when={when}"
-            ended = trace(house.ask, "-o", os.devnull, "-e", f"trace={name}", "-e", injected)
+            ended = trace(house.request, "-o", os.devnull, "-e", f"trace={name}", "-e", injected)
             if ended is None:
                 pytest.skip("this user may look at no process with strace")
             if ended == 0:  # It made fewer such calls.

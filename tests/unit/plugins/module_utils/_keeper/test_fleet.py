@@ -17,11 +17,14 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.wuying.workspace.plugins.module_utils._keeper import pool as _crew
-from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision import Ask, Outcome
+from ansible_collections.wuying.workspace.plugins.module_utils._keeper import pool
+from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision import (
+    Outcome,
+    TokenRequest,
+)
 from ansible_collections.wuying.workspace.plugins.module_utils._keeper.fleet import (
     keep_all,
-    read_asked,
+    read_requested,
     read_stored,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._keeper.keeper import Keeper
@@ -31,10 +34,10 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions
     StoreError,
     WuyingError,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._plugin import options as _options
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin import wiring
 from ansible_collections.wuying.workspace.plugins.module_utils._runtime.signals import (
-    signals_held,
-    signals_told_last,
+    defer_signals,
+    hold_signals,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._store.base import Store
 from ansible_collections.wuying.workspace.plugins.module_utils._store.directory import (
@@ -65,14 +68,16 @@ if t.TYPE_CHECKING:
 FORK = multiprocessing.get_context("fork")
 
 
-@pytest.fixture(name="sealed")
+@pytest.fixture(name="encrypted")
 def fixture_sealed(emulator: Emulator, store_path: Path) -> t.Callable[..., Fleet]:
     """Return a function that returns the fleet as whoever has certain keys sees it."""
     pytest.importorskip("cryptography")
-    from ansible_collections.wuying.workspace.plugins.module_utils._store.encryption import Seal
+    from ansible_collections.wuying.workspace.plugins.module_utils._store.encryption import (
+        Encryption,
+    )
 
     return lambda *keys: Fleet(
-        DirectoryStore(str(store_path), Seal(keys) if keys else None), emulator
+        DirectoryStore(str(store_path), Encryption(keys) if keys else None), emulator
     )
 
 
@@ -100,25 +105,30 @@ def test_the_token_that_expires_first_is_exchanged_first(fleet: Fleet) -> None:
 def test_a_user_who_logged_in_comes_before_all_whose_tokens_expire(fleet: Fleet) -> None:
     fleet.have({"dead": EXPIRED, "again": CURRENT, "soon": 20})
     new = [
-        Ask(fleet.session(name), login_token=fleet.emulator.issue(name))
+        TokenRequest(fleet.session(name), login_token=fleet.emulator.issue(name))
         for name in ("again", "new")
     ]
-    fleet.keep([*fleet.asks("soon", "dead"), *new], max_parallel=1)
+    fleet.keep([*fleet.token_requests("soon", "dead"), *new], max_parallel=1)
     assert set(fleet.users()[:2]) == {"again", "new"}
     assert fleet.users()[2:] == ["dead", "soon"]
 
 
 def test_a_token_that_the_session_knows_is_no_reason_to_come_first(fleet: Fleet) -> None:
     fleet.have({"dead": EXPIRED, "known": 50})
-    asks = [*fleet.asks("known", login_token="v1first-of-known"), *fleet.asks("dead")]
-    fleet.keep(asks, max_parallel=1)
+    requests = [
+        *fleet.token_requests("known", login_token="v1first-of-known"),
+        *fleet.token_requests("dead"),
+    ]
+    fleet.keep(requests, max_parallel=1)
     assert fleet.users() == ["dead", "known"]
 
 
 def test_current_sessions_are_reported_before_anything_is_sent(fleet: Fleet) -> None:
     fleet.have({"stale": STALE, "current": CURRENT})
     with fleet.keeper() as keeper:
-        reports = keep_all(keeper, read_asked(fleet.store, fleet.asks("stale", "current")))
+        reports = keep_all(
+            keeper, read_requested(fleet.store, fleet.token_requests("stale", "current"))
+        )
         assert ends([next(reports)]) == {"current": "served"}
         assert fleet.requests() == 0
         assert ends(reports) == {"stale": "exchanged"}
@@ -150,7 +160,7 @@ def test_no_more_sessions_than_max_parallel_are_under_way(
 ) -> None:
     fleet.have(dict.fromkeys("abcdefgh", STALE))
     under_way: list[int] = [0]
-    most, guard, renew = [0], threading.Lock(), Keeper.renew
+    most, guard, refresh = [0], threading.Lock(), Keeper.refresh
 
     def counted(*arguments: t.Any) -> t.Any:
         with guard:
@@ -158,19 +168,19 @@ def test_no_more_sessions_than_max_parallel_are_under_way(
             most[0] = max(most[0], under_way[0])
         try:
             time.sleep(0.02)
-            return renew(*arguments)
+            return refresh(*arguments)
         finally:
             with guard:
                 under_way[0] -= 1
 
-    monkeypatch.setattr(Keeper, "renew", counted)
+    monkeypatch.setattr(Keeper, "refresh", counted)
     fleet.keep(max_parallel=3)
     assert most == [3]
 
 
 def test_reports_tell_the_place_of_each_session_among_those_asked_for(fleet: Fleet) -> None:
     fleet.have({"current": CURRENT, "stale": STALE, "dead": EXPIRED})
-    reports = fleet.keep(fleet.asks("stale", "current", "nobody", "dead"))
+    reports = fleet.keep(fleet.token_requests("stale", "current", "nobody", "dead"))
     places = {report.session.end_user_id: report.position for report in reports if report.session}
     assert places == {"stale": 0, "current": 1, "nobody": 2, "dead": 3}
 
@@ -179,7 +189,8 @@ def test_the_sessions_of_the_store_are_those_that_are_asked_something_of(fleet: 
     fleet.have(dict.fromkeys("abc", STALE))
     with fleet.keeper() as keeper:
         readings = read_stored(
-            fleet.store, lambda session: None if session.end_user_id == "b" else Ask(session)
+            fleet.store,
+            lambda session: None if session.end_user_id == "b" else TokenRequest(session),
         )
         assert set(ends(keep_all(keeper, readings))) == {"a", "c"}
     assert sorted(fleet.users()) == ["a", "c"]
@@ -198,7 +209,7 @@ def test_an_empty_store_has_nothing_to_keep_and_nothing_is_made(
 def test_one_failure_does_not_stop_the_others(fleet: Fleet) -> None:
     fleet.have({"refused": EXPIRED, "a": STALE, "b": STALE})
     fleet.emulator.fault("error", code="InvalidLoginToken", status=400)
-    reports = fleet.keep(fleet.asks("a", "nobody", "refused", "b"), max_parallel=1)
+    reports = fleet.keep(fleet.token_requests("a", "nobody", "refused", "b"), max_parallel=1)
     assert ends(reports) == {
         "nobody": "NoLoginToken",
         "refused": "InvalidLoginToken",
@@ -209,7 +220,7 @@ def test_one_failure_does_not_stop_the_others(fleet: Fleet) -> None:
 
 def test_a_session_that_is_asked_for_twice_is_exchanged_once(fleet: Fleet) -> None:
     fleet.have({"alice": STALE})
-    reports = fleet.keep(fleet.asks(*["alice"] * 8))
+    reports = fleet.keep(fleet.token_requests(*["alice"] * 8))
     assert len(reports) == 8
     assert len({outcome_of(report).record for report in reports}) == 1
     assert fleet.requests() == 1
@@ -217,7 +228,7 @@ def test_a_session_that_is_asked_for_twice_is_exchanged_once(fleet: Fleet) -> No
 
 def test_a_new_login_that_is_passed_twice_is_exchanged_once(rotating: Fleet) -> None:
     token = rotating.emulator.issue("alice")
-    reports = rotating.keep(rotating.asks("alice", "alice", login_token=token))
+    reports = rotating.keep(rotating.token_requests("alice", "alice", login_token=token))
     assert sorted(outcome_of(report).changed for report in reports) == [False, True]
     assert rotating.requests() == 1
 
@@ -226,7 +237,7 @@ def test_a_new_login_that_is_passed_twice_is_exchanged_once(rotating: Fleet) -> 
 def test_a_session_that_is_asked_for_twice_fails_once(fleet: Fleet, max_parallel: int) -> None:
     fleet.have({"alice": EXPIRED})
     fleet.emulator.fault("status", count=None)
-    reports = fleet.keep(fleet.asks("alice", "alice", "alice"), max_parallel=max_parallel)
+    reports = fleet.keep(fleet.token_requests("alice", "alice", "alice"), max_parallel=max_parallel)
     assert [end_of(report) for report in reports] == ["ServiceUnavailable"] * 3
     assert fleet.requests() == 1
 
@@ -264,7 +275,7 @@ def test_a_damaged_record_is_set_aside_with_a_warning_where_its_user_logged_in_a
 ) -> None:
     fleet.have({"alice": STALE})
     record_file(fleet, store_path, "alice").write_bytes(b"{")
-    (report,) = fleet.keep(fleet.asks("alice", login_token=fleet.emulator.issue("alice")))
+    (report,) = fleet.keep(fleet.token_requests("alice", login_token=fleet.emulator.issue("alice")))
     assert ends([report]) == {"alice": "exchanged"}
     assert "set aside" in report.warnings[0]
     assert [path.read_bytes() for path in store_path.glob("*.damaged-*")] == [b"{"]
@@ -281,12 +292,12 @@ def test_a_connection_that_cannot_be_made_fails_each_due_session_and_is_tried_on
         time.sleep(0.1)
         raise OptionError("There are no credentials.", code="MissingCredentials")
 
-    keeper = Keeper(fleet.store, _options._once(connect), way="", deadline=time.monotonic() + 20)
-    reports = list(keep_all(keeper, read_stored(fleet.store, Ask)))
+    keeper = Keeper(fleet.store, wiring._once(connect), scope="", deadline=time.monotonic() + 20)
+    reports = list(keep_all(keeper, read_stored(fleet.store, TokenRequest)))
     missing = dict.fromkeys("abd", "MissingCredentials")
     assert ends(reports) == {**missing, "c": "served"}
     assert calls == [1]
-    assert all(fleet.store.read(fleet.session(name).key).attempt is None for name in "abd")
+    assert all(fleet.store.read(fleet.session(name).key).note is None for name in "abd")
 
 
 def test_the_service_is_connected_to_once_by_many_threads(fleet: Fleet) -> None:
@@ -300,9 +311,9 @@ def test_the_service_is_connected_to_once_by_many_threads(fleet: Fleet) -> None:
             return plain._connect()
 
         keeper = Keeper(
-            fleet.store, _options._once(connect), way="", deadline=time.monotonic() + 20
+            fleet.store, wiring._once(connect), scope="", deadline=time.monotonic() + 20
         )
-        reports = list(keep_all(keeper, read_stored(fleet.store, Ask)))
+        reports = list(keep_all(keeper, read_stored(fleet.store, TokenRequest)))
     assert ends(reports) == dict.fromkeys("abcdefgh", "exchanged")
     assert calls == [1]
 
@@ -316,10 +327,13 @@ def test_check_mode_predicts_everything_and_sends_and_writes_nothing(
     fleet.have({"stale": STALE, "dead": EXPIRED, "current": CURRENT, "damaged": STALE})
     record_file(fleet, store_path, "damaged").write_bytes(b"{")
     before = {path.name: path.read_bytes() for path in store_path.iterdir()}
-    asks = fleet.asks("stale", "dead", "current", "nobody")
+    requests = fleet.token_requests("stale", "dead", "current", "nobody")
     token = fleet.emulator.issue("new")
-    asks += [*fleet.asks("new", login_token=token), *fleet.asks("damaged", login_token=token)]
-    reports = fleet.keep(asks, check=True)
+    requests += [
+        *fleet.token_requests("new", login_token=token),
+        *fleet.token_requests("damaged", login_token=token),
+    ]
+    reports = fleet.keep(requests, check=True)
     assert ends(reports) == {
         "stale": "exchanged",
         "dead": "exchanged",
@@ -334,15 +348,15 @@ def test_check_mode_predicts_everything_and_sends_and_writes_nothing(
 
 
 def test_check_mode_predicts_which_records_are_written_anew_and_writes_none(
-    sealed: t.Callable[..., Fleet], store_path: Path
+    encrypted: t.Callable[..., Fleet], store_path: Path
 ) -> None:
     old, new = new_key(), new_key()
-    sealed(old).have({"a": CURRENT})
-    sealed(new).have({"b": CURRENT})
+    encrypted(old).have({"a": CURRENT})
+    encrypted(new).have({"b": CURRENT})
     before = {path.name: path.read_bytes() for path in store_path.iterdir()}
-    reports = sealed(new, old).keep(check=True, rekey=True)
-    resealed = {report.session.end_user_id: report.resealed for report in reports if report.session}
-    assert resealed == {"a": True, "b": False}
+    reports = encrypted(new, old).keep(check=True, rekey=True)
+    rekeyed = {report.session.end_user_id: report.rekeyed for report in reports if report.session}
+    assert rekeyed == {"a": True, "b": False}
     assert {path.name: path.read_bytes() for path in store_path.iterdir()} == before
 
 
@@ -364,7 +378,7 @@ def test_after_the_deadline_the_living_are_served_with_a_warning_and_others_fail
         report.session.end_user_id for report in reports if report.warnings and report.session
     }
     assert warned == {"a", "c"}
-    assert all(fleet.store.read(report.key).attempt is None for report in reports)
+    assert all(fleet.store.read(report.key).note is None for report in reports)
     assert fleet.requests() == 0
 
 
@@ -392,7 +406,7 @@ def _sent(fleet: Fleet) -> set[str]:
 def keep_as_a_program(fleet: Fleet, result: Path) -> None:
     """Keep the fleet as a task does that is told to stop: it writes down how its sessions fared, and then dies."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    with signals_told_last():
+    with defer_signals():
         reports = fleet.keep(max_parallel=3, timeout=30)
         result.write_text(json.dumps(ends(reports)), encoding="utf-8")
 
@@ -418,9 +432,9 @@ def test_a_signal_has_those_finish_that_began_and_no_other_begin_and_no_token_is
     assert 3 <= len(begun) < 12
     assert {name for name, end in ended.items() if end == "exchanged"} == begun
     assert {end for name, end in ended.items() if name not in begun} == {"Interrupted"}
-    assert {name for name in names if rotating.kept(name) != before[name]} == begun
+    assert {name for name in names if rotating.stored(name) != before[name]} == begun
     rotating.emulator.clear()
-    again = rotating.keep(rotating.asks(*names, force=True))
+    again = rotating.keep(rotating.token_requests(*names, force=True))
     assert ends(again) == dict.fromkeys(names, "exchanged")
 
 
@@ -430,9 +444,11 @@ def test_a_signal_before_the_first_turn_leaves_all_as_it_was(fleet: Fleet) -> No
     fleet.have({"a": STALE, "b": EXPIRED, "c": CURRENT})
     try:
         with fleet.keeper() as keeper:
-            reports = keep_all(keeper, read_asked(fleet.store, fleet.asks("c", "a", "b")))
+            reports = keep_all(
+                keeper, read_requested(fleet.store, fleet.token_requests("c", "a", "b"))
+            )
             got = [next(reports)]
-            with signals_held():
+            with hold_signals():
                 os.kill(os.getpid(), signal.SIGTERM)
                 got += reports
             assert told == [signal.SIGTERM]
@@ -465,7 +481,7 @@ def test_no_thread_is_left_where_nobody_wants_the_rest_of_the_reports(fleet: Fle
     fleet.have(dict.fromkeys("abcdefgh", STALE))
     before = threading.active_count()
     with fleet.keeper() as keeper:
-        reports = keep_all(keeper, read_stored(fleet.store, Ask))
+        reports = keep_all(keeper, read_stored(fleet.store, TokenRequest))
         next(reports)
         t.cast(t.Any, reports).close()
         assert not [each for each in threading.enumerate() if "ThreadPool" in each.name]
@@ -477,14 +493,14 @@ def test_an_error_that_nobody_foresaw_is_one_session_s_failure(
 ) -> None:
     fleet.have(dict.fromkeys("abcd", STALE))
 
-    renew = Keeper.renew
+    refresh = Keeper.refresh
 
-    def fail(keeper: Keeper, ask: Ask, *arguments: t.Any) -> Outcome:
-        if ask.session.end_user_id == "b":
+    def fail(keeper: Keeper, request: TokenRequest, *arguments: t.Any) -> Outcome:
+        if request.session.end_user_id == "b":
             raise KeyError("v1secret")
-        return renew(keeper, ask, *arguments)
+        return refresh(keeper, request, *arguments)
 
-    monkeypatch.setattr(Keeper, "renew", fail)
+    monkeypatch.setattr(Keeper, "refresh", fail)
     results = {
         report.session.end_user_id: report.result for report in fleet.keep() if report.session
     }
@@ -528,138 +544,138 @@ def test_a_session_that_is_forgotten_before_its_turn_is_no_failure(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fleet.have({"a": STALE})
-    renew = Keeper.renew
+    refresh = Keeper.refresh
 
-    def forget_first(keeper: Keeper, ask: Ask, *arguments: t.Any) -> Outcome:
-        keeper.forget(ask.session.key)
-        return renew(keeper, ask, *arguments)
+    def forget_first(keeper: Keeper, request: TokenRequest, *arguments: t.Any) -> Outcome:
+        keeper.delete(request.session.key)
+        return refresh(keeper, request, *arguments)
 
-    monkeypatch.setattr(Keeper, "renew", forget_first)
+    monkeypatch.setattr(Keeper, "refresh", forget_first)
     (report,) = fleet.keep()
     assert report.result == Outcome(False)
-    assert fleet.kept("a") is None
+    assert fleet.stored("a") is None
 
 
 # Another key
 
 
 def test_records_under_another_key_or_none_are_written_anew_also_those_that_ended(
-    sealed: t.Callable[..., Fleet], store_path: Path
+    encrypted: t.Callable[..., Fleet], store_path: Path
 ) -> None:
     old, new = new_key(), new_key()
-    sealed().have({"plain": CURRENT})
-    ended = sealed(old).have({"ended": CURRENT})["ended"].as_ended("InvalidLoginToken")
-    put(sealed(old).store, ended)
-    sealed(old).have({"old": CURRENT})
-    sealed(new).have({"new": CURRENT})
-    reports = sealed(new, old).keep(rekey=True)
+    encrypted().have({"plain": CURRENT})
+    ended = encrypted(old).have({"ended": CURRENT})["ended"].ended_with("InvalidLoginToken")
+    put(encrypted(old).store, ended)
+    encrypted(old).have({"old": CURRENT})
+    encrypted(new).have({"new": CURRENT})
+    reports = encrypted(new, old).keep(rekey=True)
     assert ends(reports) == {
         "plain": "served",
         "ended": "SessionEnded",
         "old": "served",
         "new": "served",
     }
-    resealed = {
-        report.session.end_user_id for report in reports if report.resealed and report.session
+    rekeyed = {
+        report.session.end_user_id for report in reports if report.rekeyed and report.session
     }
-    assert resealed == {"plain", "ended", "old"}
-    only_new = sealed(new)
-    assert {name for name in ("plain", "ended", "old", "new") if only_new.kept(name)} == {
+    assert rekeyed == {"plain", "ended", "old"}
+    only_new = encrypted(new)
+    assert {name for name in ("plain", "ended", "old", "new") if only_new.stored(name)} == {
         "plain",
         "ended",
         "old",
         "new",
     }
-    assert only_new.kept("ended") == ended
-    again = sealed(new, old).keep(rekey=True)
-    assert not any(report.resealed for report in again)
+    assert only_new.stored("ended") == ended
+    again = encrypted(new, old).keep(rekey=True)
+    assert not any(report.rekeyed for report in again)
 
 
 def test_a_record_that_is_written_anew_needs_no_service(
-    sealed: t.Callable[..., Fleet], monkeypatch: pytest.MonkeyPatch
+    encrypted: t.Callable[..., Fleet], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_crew, "_TURNS", 10)
+    monkeypatch.setattr(pool, "_TURNS", 10)
     first, second = new_key(), new_key()
     names = [f"user-{number}" for number in range(40)]
-    sealed(first).have(dict.fromkeys(names, CURRENT))
-    fleet = sealed(second, first)
+    encrypted(first).have(dict.fromkeys(names, CURRENT))
+    fleet = encrypted(second, first)
 
     def fail() -> t.NoReturn:
         raise AssertionError("credentials were asked for")
 
-    keeper = Keeper(fleet.store, fail, way="", deadline=time.monotonic() + 30)
-    reports = list(keep_all(keeper, read_stored(fleet.store, Ask), rekey=True))
+    keeper = Keeper(fleet.store, fail, scope="", deadline=time.monotonic() + 30)
+    reports = list(keep_all(keeper, read_stored(fleet.store, TokenRequest), rekey=True))
     assert ends(reports) == dict.fromkeys(names, "served")
-    assert all(report.resealed for report in reports)
+    assert all(report.rekeyed for report in reports)
 
 
 def test_a_token_that_could_not_be_kept_is_not_written_under_the_first_key(
-    sealed: t.Callable[..., Fleet], monkeypatch: pytest.MonkeyPatch
+    encrypted: t.Callable[..., Fleet], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = new_key(), new_key()
-    sealed(first).have({"alice": STALE})
-    fleet = sealed(second, first)
+    encrypted(first).have({"alice": STALE})
+    fleet = encrypted(second, first)
 
     def fail(_slot: object, _record: object) -> t.NoReturn:
         raise StoreError("The disk is gone.")
 
-    monkeypatch.setattr(f"{DirectoryStore.__module__}._File.keep", fail)
+    monkeypatch.setattr(f"{DirectoryStore.__module__}._File.save", fail)
     (report,) = fleet.keep(rekey=True)
-    assert outcome_of(report).not_kept is not None
-    assert not report.resealed
+    assert outcome_of(report).not_saved is not None
+    assert not report.rekeyed
 
 
 def test_what_nobody_foresaw_while_a_record_is_written_anew_is_a_warning_of_the_session(
-    sealed: t.Callable[..., Fleet], monkeypatch: pytest.MonkeyPatch
+    encrypted: t.Callable[..., Fleet], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = new_key(), new_key()
-    sealed(first).have({"alice": CURRENT, "bob": CURRENT})
-    fleet = sealed(second, first)
+    encrypted(first).have({"alice": CURRENT, "bob": CURRENT})
+    fleet = encrypted(second, first)
 
     def fail(_slot: object, _record: object) -> t.NoReturn:
         raise MemoryError
 
-    monkeypatch.setattr(f"{DirectoryStore.__module__}._File.reseal", fail)
+    monkeypatch.setattr(f"{DirectoryStore.__module__}._File.reencrypt", fail)
     reports = fleet.keep(rekey=True)
     assert ends(reports) == {"alice": "served", "bob": "served"}
     assert all("unforeseen" in report.warnings[0] for report in reports)
 
 
 def test_without_rekey_no_record_is_written_anew(
-    sealed: t.Callable[..., Fleet], store_path: Path
+    encrypted: t.Callable[..., Fleet], store_path: Path
 ) -> None:
     old = new_key()
-    fleet = sealed(old)
+    fleet = encrypted(old)
     fleet.have({"a": CURRENT})
     before = record_file(fleet, store_path, "a").read_bytes()
-    assert ends(sealed(new_key(), old).keep()) == {"a": "served"}
+    assert ends(encrypted(new_key(), old).keep()) == {"a": "served"}
     assert record_file(fleet, store_path, "a").read_bytes() == before
 
 
 def test_a_record_under_a_key_that_is_not_at_hand_is_reported_and_others_go_on(
-    sealed: t.Callable[..., Fleet], store_path: Path
+    encrypted: t.Callable[..., Fleet], store_path: Path
 ) -> None:
     old, new = new_key(), new_key()
-    fleet = sealed(old)
+    fleet = encrypted(old)
     fleet.have({"a": STALE})
     before = record_file(fleet, store_path, "a").read_bytes()
-    sealed(new).have({"b": STALE})
-    reports = sealed(new).keep(rekey=True)
+    encrypted(new).have({"b": STALE})
+    reports = encrypted(new).keep(rekey=True)
     assert ends(reports) == {fleet.session("a").key: "WrongStoreKey", "b": "exchanged"}
     assert record_file(fleet, store_path, "a").read_bytes() == before
 
 
 def test_a_record_that_somebody_holds_keeps_no_other_session_from_its_exchange(
-    sealed: t.Callable[..., Fleet],
+    encrypted: t.Callable[..., Fleet],
 ) -> None:
     old, new = new_key(), new_key()
-    sealed(old).have({**dict.fromkeys("abcd", STALE), "held": CURRENT})
-    fleet = sealed(new, old)
-    with sealed(old).store.lock(fleet.session("held").key, time.monotonic() + 5):
+    encrypted(old).have({**dict.fromkeys("abcd", STALE), "held": CURRENT})
+    fleet = encrypted(new, old)
+    with encrypted(old).store.lock(fleet.session("held").key, time.monotonic() + 5):
         reports = fleet.keep(rekey=True, seconds=3)
     assert ends(reports) == {**dict.fromkeys("abcd", "exchanged"), "held": "served"}
     held = next(each for each in reports if each.session == fleet.session("held"))
-    assert not held.resealed
+    assert not held.rekeyed
     assert "could not be written anew" in held.warnings[0]
 
 
@@ -731,7 +747,7 @@ def test_with_a_redis_that_hangs_the_deadline_holds_for_all(
     open_fleet().have(dict.fromkeys(names, STALE))
     fleet = open_fleet(seconds=3)
     with fleet.keeper(seconds=3) as keeper:
-        readings = list(read_asked(fleet.store, fleet.asks(*names)))
+        readings = list(read_requested(fleet.store, fleet.token_requests(*names)))
         server.pause()
         begun = time.monotonic()
         try:
@@ -751,7 +767,7 @@ def test_with_redis_the_same_happens(redis_fleet: Fleet) -> None:
     exchanged = dict.fromkeys([*names, "dead", "first"], "exchanged")
     assert ends(reports) == {**exchanged, "current": "served"}
     assert redis_fleet.users()[:2] == ["first", "dead"]
-    again = redis_fleet.keep(redis_fleet.asks(*names, "nobody"))
+    again = redis_fleet.keep(redis_fleet.token_requests(*names, "nobody"))
     assert ends(again) == {**dict.fromkeys(names, "served"), "nobody": "NoLoginToken"}
     assert redis_fleet.requests() == 32
 
@@ -760,7 +776,7 @@ def test_with_redis_many_threads_exchange_each_session_once(redis_fleet: Fleet) 
     names = [f"user-{number}" for number in range(30)]
     redis_fleet.have(dict.fromkeys(names, STALE))
     before = threading.active_count()
-    reports = redis_fleet.keep(redis_fleet.asks(*names, *names))
+    reports = redis_fleet.keep(redis_fleet.token_requests(*names, *names))
     assert len(reports) == 60
     assert set(ends(reports).values()) <= {"exchanged", "served"}
     assert sorted(redis_fleet.users()) == sorted(names)
@@ -772,7 +788,7 @@ def test_with_redis_many_processes_exchange_each_session_once(
     redis: tuple[t.Any, t.Callable[..., Fleet]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server, open_fleet = redis
-    monkeypatch.setattr(_crew, "_TURNS", 10)
+    monkeypatch.setattr(pool, "_TURNS", 10)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _process: {0, 1}, raising=False)
     server.client().config_set("appendonly", "no")
     names = [f"user-{number}" for number in range(40)]
@@ -780,7 +796,7 @@ def test_with_redis_many_processes_exchange_each_session_once(
     fleet = open_fleet()
     assert ends(fleet.keep()) == dict.fromkeys(names, "exchanged")
     assert fleet.requests() == len(names)
-    assert all(fleet.kept(name) != before[name] for name in names)
+    assert all(fleet.stored(name) != before[name] for name in names)
     # What each process has noticed of the store is said once.
     (warning,) = fleet.store.warnings
     assert "writes nothing to a disk" in warning

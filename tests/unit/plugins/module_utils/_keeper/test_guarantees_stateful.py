@@ -31,7 +31,10 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision import Ask, Outcome
+from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision import (
+    Outcome,
+    TokenRequest,
+)
 from ansible_collections.wuying.workspace.plugins.module_utils._keeper.keeper import Keeper
 from ansible_collections.wuying.workspace.plugins.module_utils._model import record as _record
 from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import (
@@ -41,22 +44,24 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions
     StoreError,
     WuyingError,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._model.note import Attempt
+from ansible_collections.wuying.workspace.plugins.module_utils._model.note import Note
 from ansible_collections.wuying.workspace.plugins.module_utils._model.record import Record
 from ansible_collections.wuying.workspace.plugins.module_utils._model.session import Session
-from ansible_collections.wuying.workspace.plugins.module_utils._service.client import Service
-from ansible_collections.wuying.workspace.plugins.module_utils._service.response import Answer
+from ansible_collections.wuying.workspace.plugins.module_utils._service.client import ServiceClient
+from ansible_collections.wuying.workspace.plugins.module_utils._service.response import (
+    RefreshResult,
+)
 from ansible_collections.wuying.workspace.plugins.module_utils._store.base import (
-    Kept,
+    LockedSession,
     NoStore,
-    Seen,
-    Slot,
+    Snapshot,
     Store,
+    StoredState,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._store.directory import (
     DirectoryStore,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._store.encryption import Seal
+from ansible_collections.wuying.workspace.plugins.module_utils._store.encryption import Encryption
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.house import session_at
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.memory_store import (
     MemoryStore,
@@ -144,7 +149,7 @@ class FakeService:
         """Say whether a token is good."""
         return self.alive.get(token) == session
 
-    def exchange(self, session: Session, token: str, deadline: float) -> Answer:
+    def refresh(self, session: Session, token: str, deadline: float) -> RefreshResult:
         """Exchange a token, or fail."""
         self.log.append((session, token))
         trouble = self.trouble
@@ -156,7 +161,7 @@ class FakeService:
         if trouble == REFUSED or not self.takes(session, token):
             sent = trouble in SPENDING
             raise ServiceError("It was refused.", code="InvalidLoginToken", refused=True, sent=sent)
-        return Answer(self._redeem(session, token), None, self.now)
+        return RefreshResult(self._redeem(session, token), None, self.now)
 
     def _redeem(self, session: Session, token: str) -> str:
         if self.rotate:
@@ -168,62 +173,62 @@ class FragileStore(Store):
     """A store that fails, or whose process dies, where a test wants it."""
 
     def __init__(self, store: Store) -> None:
-        super().__init__(store.place)
+        super().__init__(store.name)
         self.store = store
         self.trouble: str | None = None
         self.locks = self.writes = 0
 
-    def read(self, key: str) -> Kept:
+    def read(self, key: str) -> StoredState:
         return self.store.read(key)
 
     def keys(self) -> t.Iterator[str]:
         return self.store.keys()
 
     @contextlib.contextmanager
-    def lock(self, key: str, deadline: float) -> t.Iterator[Slot]:
+    def lock(self, key: str, deadline: float) -> t.Iterator[LockedSession]:
         self.locks += 1
         if self.trouble == LOCKED:
             raise LockTimeout("It took too long.")
-        with self.store.lock(key, deadline) as slot:
-            yield FragileSlot(self, slot)
+        with self.store.lock(key, deadline) as locked:
+            yield FragileSlot(self, locked)
 
     def close(self) -> None:
         self.store.close()
 
 
-class FragileSlot(Slot):
+class FragileSlot(LockedSession):
     """A place in a fragile store."""
 
-    def __init__(self, store: FragileStore, slot: Slot) -> None:
-        self.store, self.slot = store, slot
+    def __init__(self, store: FragileStore, locked: LockedSession) -> None:
+        self.store, self.locked = store, locked
 
-    def read(self) -> Kept:
-        return self.slot.read()
+    def read(self) -> StoredState:
+        return self.locked.read()
 
     def set_aside(self) -> str:
-        return self.slot.set_aside()
+        return self.locked.set_aside()
 
-    def begin(self, attempt: Attempt) -> None:
+    def write_note(self, note: Note) -> None:
         if self.store.trouble in (FULL, MANY_FILES):
             again = self.store.trouble == MANY_FILES
             raise StoreError("There is no space.", code=FULL_CODE, retryable=again)
         with self._write(DIES_BEFORE_NOTE, DIES_AFTER_NOTE):
-            self.slot.begin(attempt)
+            self.locked.write_note(note)
 
-    def keep(self, record: Record) -> None:
+    def save(self, record: Record) -> None:
         with self._write(DIES_BEFORE_WRITING, DIES_AFTER_WRITING):
-            self.slot.keep(record)
+            self.locked.save(record)
 
-    def fail(self, attempt: Attempt) -> None:
+    def save_failure(self, note: Note) -> None:
         with self._write(DIES_BEFORE_WRITING, DIES_AFTER_WRITING):
-            self.slot.fail(attempt)
+            self.locked.save_failure(note)
 
-    def reseal(self, record: Record) -> None:
+    def reencrypt(self, record: Record) -> None:
         with self._write(DIES_BEFORE_WRITING, DIES_AFTER_WRITING):
-            self.slot.reseal(record)
+            self.locked.reencrypt(record)
 
-    def forget(self) -> bool:
-        return self.slot.forget()
+    def delete(self) -> bool:
+        return self.locked.delete()
 
     @contextlib.contextmanager
     def _write(self, before: str, after: str) -> t.Iterator[None]:
@@ -254,7 +259,7 @@ class Failure(t.NamedTuple):
     """How an exchange failed."""
 
     token: str
-    way: str
+    scope: str
     code: str
     retryable: bool
 
@@ -274,15 +279,15 @@ class Held:
     version: int = 0
     note: int | None = None
     failure: Failure | None = None
-    doubted: list[str] = dataclasses.field(default_factory=list)
+    possibly_spent: list[str] = dataclasses.field(default_factory=list)
 
     def knows(self, token: str) -> bool:
         """Known means that T is the record's token or in its lineage."""
         return self.token is not None and token in (self.token, *self.used, *self.passed)
 
-    def doubts(self, token: str | None) -> bool:
+    def may_be_spent(self, token: str | None) -> bool:
         """A note without an end stands for a token whose fate is unknown."""
-        return token in self.doubted or len(self.doubted) > DOUBTED
+        return token in self.possibly_spent or len(self.possibly_spent) > DOUBTED
 
     def state(self, now: float, refresh_before: float) -> str:
         """Current, stale, expired or ended."""
@@ -309,7 +314,7 @@ class Held:
     def clear_note(self) -> None:
         """There is no note any more."""
         self.note = self.failure = None
-        self.doubted = []
+        self.possibly_spent = []
 
 
 class Promise:
@@ -323,106 +328,110 @@ class Promise:
         self.first_key = KEYS[0]
         self.notes = 0
 
-    def ensure(self, ask: Ask, way: str, fault: str | None, trouble: str | None) -> End:
+    def ensure(
+        self, request: TokenRequest, scope: str, fault: str | None, trouble: str | None
+    ) -> End:
         """Return how an ask ends that nobody has to wait for."""
-        held = self.held[ask.session]
-        seen = (held.version, held.note)
-        return self.at_once(ask) or self.in_turn(ask, seen, way, fault, trouble)
+        held = self.held[request.session]
+        snapshot = (held.version, held.note)
+        return self.at_once(request) or self.in_turn(request, snapshot, scope, fault, trouble)
 
-    def at_once(self, ask: Ask) -> End | None:
+    def at_once(self, request: TokenRequest) -> End | None:
         """Return how an ask ends that needs no exchange."""
-        if self.held[ask.session].damaged:
+        if self.held[request.session].damaged:
             return None
-        todo = self.decide(ask)
+        todo = self.decide(request)
         return todo if isinstance(todo, End) else None
 
-    def decide(self, ask: Ask) -> End | str:
+    def decide(self, request: TokenRequest) -> End | str:
         """Return the row of the table: how it ends, or the token to exchange."""
-        held = self.held[ask.session]
-        if self.is_login(ask):
-            return t.cast(str, ask.login_token)
+        held = self.held[request.session]
+        if self.is_new_login(request):
+            return t.cast(str, request.login_token)
         if held.token is None:
             return End("NoLoginToken")
-        if ask.force:
+        if request.force:
             return held.token
-        state = held.state(self.now, ask.refresh_before)
+        state = held.state(self.now, request.refresh_before)
         if state == "ended":
             return End(held.ended if held.ended == "OutcomeUnknown" else "SessionEnded")
-        if state == "current" and not held.doubts(held.token):
+        if state == "current" and not held.may_be_spent(held.token):
             return End(SERVED, held.token)
         return held.token
 
-    def is_login(self, ask: Ask) -> bool:
+    def is_new_login(self, request: TokenRequest) -> bool:
         """Say whether the user logged in again, or for the first time."""
-        return ask.login_token is not None and not self.held[ask.session].knows(ask.login_token)
+        return request.login_token is not None and not self.held[request.session].knows(
+            request.login_token
+        )
 
     def in_turn(
         self,
-        ask: Ask,
-        seen: tuple[int, int | None],
-        way: str,
+        request: TokenRequest,
+        snapshot: tuple[int, int | None],
+        scope: str,
         fault: str | None,
         trouble: str | None,
     ) -> End:
         """Return how an ask ends that has found an exchange to be due, when it had ``seen`` record and note."""
-        held = self.held[ask.session]
-        if fault == NO_KEYS and seen[1] is None:
+        held = self.held[request.session]
+        if fault == NO_KEYS and snapshot[1] is None:
             return End("MissingCredentials")
         if trouble == LOCKED:
-            return self.served_or(ask, End("DeadlineExceeded", retryable=True))
+            return self.served_or(request, End("DeadlineExceeded", retryable=True))
         warned = held.damaged
         if held.damaged:
             held.clear_record()
-        elif held.token is not None and held.version != seen[0]:
-            ask = ask._replace(
+        elif held.token is not None and held.version != snapshot[0]:
+            request = request._replace(
                 force=False
             )  # it shares the outcome of the exchange that it waited for
-        todo = self.decide(ask)
+        todo = self.decide(request)
         if isinstance(todo, End):
             return todo._replace(warned=warned)
         failure = held.failure
-        if failure and held.note != seen[1] and (failure.token, failure.way) == (todo, way):
-            end = self.served_or(ask, End(failure.code, retryable=failure.retryable))
+        if failure and held.note != snapshot[1] and (failure.token, failure.scope) == (todo, scope):
+            end = self.served_or(request, End(failure.code, retryable=failure.retryable))
         elif fault == NO_KEYS:
             end = End("MissingCredentials")
         else:
-            end = self.exchange(ask, todo, way, fault, trouble)
+            end = self.refresh(request, todo, scope, fault, trouble)
         return end._replace(warned=warned or end.warned)
 
-    def served_or(self, ask: Ask, error: End) -> End:
+    def served_or(self, request: TokenRequest, error: End) -> End:
         """A transient fault: the record is served with a warning where it lives, and where it was asked for."""
-        held = self.held[ask.session]
-        asked_for = not ask.force and not self.is_login(ask)
+        held = self.held[request.session]
+        asked_for = not request.force and not self.is_new_login(request)
         if error.retryable and asked_for and held.lives(self.now):
             return End(SERVED, held.token, warned=True)
         return error
 
-    def exchange(
-        self, ask: Ask, token: str, way: str, fault: str | None, trouble: str | None
+    def refresh(
+        self, request: TokenRequest, token: str, scope: str, fault: str | None, trouble: str | None
     ) -> End:
         """Return how an exchange ends."""
-        held = self.held[ask.session]
-        login = self.is_login(ask)
+        held = self.held[request.session]
+        login = self.is_new_login(request)
         if trouble in (FULL, MANY_FILES):
-            return self.served_or(ask, End(FULL_CODE, retryable=trouble == MANY_FILES))
+            return self.served_or(request, End(FULL_CODE, retryable=trouble == MANY_FILES))
         if trouble == DIES_BEFORE_NOTE:
             return End(DIED)
-        doubted = held.doubts(token)
+        possibly_spent = held.may_be_spent(token)
         self.notes += 1
         held.note, held.failure = self.notes, None
-        if token not in held.doubted:
-            held.doubted.append(token)
+        if token not in held.possibly_spent:
+            held.possibly_spent.append(token)
         if trouble == DIES_AFTER_NOTE:
             return End(DIED)
-        self.sent.append((ask.session, token))
+        self.sent.append((request.session, token))
         transient, sent, code = FAULTS.get(fault or "", (False, fault in SPENDING, ""))
-        good = self.service.takes(ask.session, token) and fault != REFUSED
+        good = self.service.takes(request.session, token) and fault != REFUSED
         if good and fault in SPENDING and self.service.rotate:
             good = False
         if fault not in FAULTS and good:
-            return self.keep(ask, token, self.service.coming(int(fault in SPENDING)), trouble)
+            return self.keep(request, token, self.service.coming(int(fault in SPENDING)), trouble)
         refused = fault not in FAULTS
-        unknown = sent or doubted
+        unknown = sent or possibly_spent
         if refused:
             code = "OutcomeUnknown" if unknown else "InvalidLoginToken"
         if trouble == DIES_BEFORE_WRITING:
@@ -434,44 +443,44 @@ class Promise:
                 held.version += 1
                 held.clear_note()
             else:
-                held.failure = Failure(token, way, code, transient)
-                if (refused or not unknown) and len(held.doubted) <= DOUBTED:
-                    held.doubted.remove(token)
+                held.failure = Failure(token, scope, code, transient)
+                if (refused or not unknown) and len(held.possibly_spent) <= DOUBTED:
+                    held.possibly_spent.remove(token)
         if trouble == DIES_AFTER_WRITING:
             return End(DIED)
-        return self.served_or(ask, End(code, retryable=transient))
+        return self.served_or(request, End(code, retryable=transient))
 
-    def keep(self, ask: Ask, token: str, successor: str, trouble: str | None) -> End:
+    def keep(self, request: TokenRequest, token: str, successor: str, trouble: str | None) -> End:
         """The service gave a token: it is kept before it is told."""
         if trouble == DIES_BEFORE_WRITING:
             return End(DIED)
         if trouble == NOT_WRITTEN:
             return End(NOT_KEPT, successor)
-        held = self.held[ask.session]
-        if self.is_login(ask):
+        held = self.held[request.session]
+        if self.is_new_login(request):
             held.passed = newest(held.passed, token, PASSED)
         if held.token is not None and held.token != token:
             held.used = newest(held.used, held.token, USED)
         held.used = newest(held.used, token, USED)
         held.token, held.ended = successor, None
-        held.obtained_at, held.expires_at = self.now, self.now + ask.validity
+        held.obtained_at, held.expires_at = self.now, self.now + request.validity
         held.sealed_with = self.first_key
         held.version += 1
         held.clear_note()
         return End(DIED) if trouble == DIES_AFTER_WRITING else End(EXCHANGED, successor)
 
-    def predict(self, ask: Ask) -> End:
+    def predict(self, request: TokenRequest) -> End:
         """Check mode: predict from the record, and show its token only where it lives."""
-        held = self.held[ask.session]
+        held = self.held[request.session]
         if held.damaged:
-            return End("NoLoginToken" if ask.login_token is None else EXCHANGED, warned=True)
-        todo = self.decide(ask)
+            return End("NoLoginToken" if request.login_token is None else EXCHANGED, warned=True)
+        todo = self.decide(request)
         if isinstance(todo, End):
             return todo
-        shown = held.lives(self.now) and not self.is_login(ask)
+        shown = held.lives(self.now) and not self.is_new_login(request)
         return End(EXCHANGED, held.token if shown else None)
 
-    def forget(self, session: Session, *, check: bool, trouble: str | None) -> End:
+    def delete(self, session: Session, *, check: bool, trouble: str | None) -> End:
         """Absent: forget it, and send nothing."""
         held = self.held[session]
         there = held.token is not None or held.damaged
@@ -482,7 +491,7 @@ class Promise:
             held.clear_note()
         return End(EXCHANGED if there else SERVED)
 
-    def reseal(self, session: Session, trouble: str | None) -> End:
+    def reencrypt(self, session: Session, trouble: str | None) -> End:
         """Write a record anew where it is not under the first key."""
         held = self.held[session]
         if trouble == LOCKED:
@@ -523,7 +532,7 @@ moves = st.sampled_from(
     [0, 0, 0, 0, 0, 1, 99, 100, 450, 599, 600, 601, 899, 900, 5000, -1, -60, -61, -500]
 )
 Asked = t.Dict[str, t.Any]
-asks = st.fixed_dictionaries(
+requests = st.fixed_dictionaries(
     {
         "session": sessions,
         "after": moves,
@@ -538,9 +547,9 @@ asks = st.fixed_dictionaries(
 class Waiter(t.NamedTuple):
     """Somebody who found that an exchange is due, and waits for the lock."""
 
-    ask: Ask
-    way: str
-    seen: Seen
+    request: TokenRequest
+    scope: str
+    snapshot: Snapshot
     model_seen: tuple[int, int | None]
 
 
@@ -558,15 +567,15 @@ class Machine(RuleBasedStateMachine):
         self.warnings: list[str] = []
         self.started = False
 
-    def open_store(self, seal: Seal) -> Store:
+    def open_store(self, encryption: Encryption) -> Store:
         """Open the store anew: what it holds stays."""
         raise NotImplementedError
 
     @initialize(rotate=st.booleans())
-    def begin(self, rotate: bool) -> None:
+    def new_note(self, rotate: bool) -> None:
         self.service = FakeService(rotate)
         self.promise = Promise(self.service)
-        self.store = FragileStore(self.open_store(Seal(KEYS)))
+        self.store = FragileStore(self.open_store(Encryption(KEYS)))
         self.started = True
         for session in SESSIONS[:2]:
             self.log_in(session, 900)
@@ -578,13 +587,13 @@ class Machine(RuleBasedStateMachine):
 
     # What happens
 
-    @rule(asked=asks, way=ways, fault=faults, trouble=troubles)
-    def ask(self, asked: Asked, way: str, fault: str | None, trouble: str | None) -> None:
-        self.ensure(self.read(asked), way, fault, trouble)
+    @rule(asked=requests, scope=ways, fault=faults, trouble=troubles)
+    def request(self, asked: Asked, scope: str, fault: str | None, trouble: str | None) -> None:
+        self.ensure(self.read(asked), scope, fault, trouble)
 
     @rule(session=sessions, validity=validities)
     def log_in(self, session: Session, validity: int) -> None:
-        self.ensure(Ask(session, self.service.log_in(session), validity=validity))
+        self.ensure(TokenRequest(session, self.service.log_in(session), validity=validity))
 
     @rule(session=sessions, after=moves, fault=faults)
     def ask_plainly(self, session: Session, after: int, fault: str | None) -> None:
@@ -593,17 +602,17 @@ class Machine(RuleBasedStateMachine):
 
     @rule(session=sessions, trouble=st.sampled_from([DIES_AFTER_NOTE, *writing]))
     def force_in_vain(self, session: Session, trouble: str) -> None:
-        self.ensure(Ask(session, force=True), trouble=trouble)
+        self.ensure(TokenRequest(session, force=True), trouble=trouble)
 
-    @rule(target=waiters, asked=asks, way=ways)
-    def ask_and_wait(self, asked: Asked, way: str) -> t.Any:
-        return self.begin_to_wait(self.read(asked), way) or multiple()
+    @rule(target=waiters, asked=requests, scope=ways)
+    def ask_and_wait(self, asked: Asked, scope: str) -> t.Any:
+        return self.begin_to_wait(self.read(asked), scope) or multiple()
 
     @rule(waiter=consumes(waiters), fault=faults, trouble=troubles)
     def have_waited(self, waiter: Waiter, fault: str | None, trouble: str | None) -> None:
-        self.renew(waiter, fault, trouble)
+        self.refresh(waiter, fault, trouble)
 
-    @rule(asked=asks, pair=st.tuples(ways, ways), fault=faults, after=moves, other_fault=faults)
+    @rule(asked=requests, pair=st.tuples(ways, ways), fault=faults, after=moves, other_fault=faults)
     def ask_together(
         self,
         asked: Asked,
@@ -612,44 +621,44 @@ class Machine(RuleBasedStateMachine):
         after: int,
         other_fault: str | None,
     ) -> None:
-        ask = self.read(asked)
-        waiter = self.begin_to_wait(ask, pair[0])
-        self.ensure(ask, pair[1], fault)
+        request = self.read(asked)
+        waiter = self.begin_to_wait(request, pair[0])
+        self.ensure(request, pair[1], fault)
         self.let_pass(after)
         if waiter is not None:
-            self.renew(waiter, other_fault)
+            self.refresh(waiter, other_fault)
 
-    @rule(asked=asks, way=ways)
-    def check(self, asked: Asked, way: str) -> None:
-        ask = self.read(asked)
-        kept = self.store.read(ask.session.key)
+    @rule(asked=requests, scope=ways)
+    def check(self, asked: Asked, scope: str) -> None:
+        request = self.read(asked)
+        stored = self.store.read(request.session.key)
         work = (self.store.locks, self.store.writes)
-        expected = self.promise.predict(ask)
-        keeper = self.keeper(way)
+        expected = self.promise.predict(request)
+        keeper = self.keeper(scope)
         self.compare(
             expected,
-            lambda: keeper.predict(ask, kept, self.warnings.append),
-            kept.record,
+            lambda: keeper.predict(request, stored, self.warnings.append),
+            stored.record,
             told=False,
         )
         assert (self.store.locks, self.store.writes) == work
 
     @rule(session=sessions, check=st.booleans(), trouble=rarely(LOCKED))
-    def forget(self, session: Session, check: bool, trouble: str | None) -> None:
+    def delete(self, session: Session, check: bool, trouble: str | None) -> None:
         before = self.store.read(session.key).record
-        expected = self.promise.forget(session, check=check, trouble=trouble)
+        expected = self.promise.delete(session, check=check, trouble=trouble)
         self.store.trouble = trouble
         keeper = self.keeper("one key")
-        self.compare(expected, lambda: keeper.forget(session.key, check=check), before)
+        self.compare(expected, lambda: keeper.delete(session.key, check=check), before)
 
     @rule(
         passed=st.sampled_from([True, True, False]), fault=rarely("busy", REFUSED), session=sessions
     )
     def ask_without_store(self, session: Session, passed: bool, fault: str | None) -> None:
-        ask = Ask(session, self.service.log_in(session) if passed else None)
+        request = TokenRequest(session, self.service.log_in(session) if passed else None)
         expected = End("NoLoginToken")
-        if ask.login_token is not None:
-            self.promise.sent.append((session, ask.login_token))
+        if request.login_token is not None:
+            self.promise.sent.append((session, request.login_token))
             expected = End(EXCHANGED, self.service.coming())
             if fault is not None:
                 refused = fault == REFUSED
@@ -657,18 +666,20 @@ class Machine(RuleBasedStateMachine):
                 expected = End(code, retryable=not refused)
         self.service.trouble = fault
         keeper = self.keeper("one key", NoStore())
-        self.compare(expected, lambda: keeper.ensure(ask, self.warnings.append), None, told=False)
+        self.compare(
+            expected, lambda: keeper.ensure(request, self.warnings.append), None, told=False
+        )
 
     @rule(session=sessions, order=st.permutations(KEYS), trouble=rarely(LOCKED, *writing))
-    def reseal(self, session: Session, order: list[str], trouble: str | None) -> None:
+    def reencrypt(self, session: Session, order: list[str], trouble: str | None) -> None:
         self.store.close()
-        self.store = FragileStore(self.open_store(Seal(order)))
+        self.store = FragileStore(self.open_store(Encryption(order)))
         self.promise.first_key = order[0]
         before = self.store.read(session.key).record
-        expected = self.promise.reseal(session, trouble)
+        expected = self.promise.reencrypt(session, trouble)
         self.store.trouble = trouble
         keeper = self.keeper("one key")
-        self.compare(expected, lambda: Outcome(keeper.reseal(session.key), before), before)
+        self.compare(expected, lambda: Outcome(keeper.reencrypt(session.key), before), before)
 
     @rule(session=sessions)
     def service_forgets(self, session: Session) -> None:
@@ -685,13 +696,13 @@ class Machine(RuleBasedStateMachine):
     @invariant()
     def store_holds_what_was_promised(self) -> None:
         for session in SESSIONS if self.started else ():
-            held, kept = self.promise.held[session], self.store.read(session.key)
-            assert (kept.damage is not None) == held.damaged
-            assert (kept.attempt is not None) == (held.note is not None)
-            assert [token for token in self.service.issued if kept.doubts(token)] == [
-                token for token in self.service.issued if held.doubts(token)
+            held, stored = self.promise.held[session], self.store.read(session.key)
+            assert (stored.damage is not None) == held.damaged
+            assert (stored.note is not None) == (held.note is not None)
+            assert [token for token in self.service.issued if stored.may_be_spent(token)] == [
+                token for token in self.service.issued if held.may_be_spent(token)
             ]
-            record = kept.record
+            record = stored.record
             if record is None:
                 assert held.token is None or held.damaged
                 continue
@@ -705,50 +716,58 @@ class Machine(RuleBasedStateMachine):
             assert [token for token in self.service.issued if record.knows(token)] == [
                 token for token in self.service.issued if held.knows(token)
             ]
-            assert kept.outdated == (held.sealed_with != self.promise.first_key)
+            assert stored.needs_reencryption == (held.sealed_with != self.promise.first_key)
 
     # Tools
 
     def ensure(
-        self, ask: Ask, way: str = "one key", fault: str | None = None, trouble: str | None = None
+        self,
+        request: TokenRequest,
+        scope: str = "one key",
+        fault: str | None = None,
+        trouble: str | None = None,
     ) -> None:
         """Ask, alone."""
-        at_once = self.promise.at_once(ask) is not None
+        at_once = self.promise.at_once(request) is not None
         locks = self.store.locks
-        before = self.store.read(ask.session.key).record
-        expected = self.promise.ensure(ask, way, fault, trouble)
+        before = self.store.read(request.session.key).record
+        expected = self.promise.ensure(request, scope, fault, trouble)
         self.service.trouble, self.store.trouble = fault, trouble
-        keeper = self.keeper(way)
-        self.compare(expected, lambda: keeper.ensure(ask, self.warnings.append), before)
+        keeper = self.keeper(scope)
+        self.compare(expected, lambda: keeper.ensure(request, self.warnings.append), before)
         assert not at_once or self.store.locks == locks
 
-    def begin_to_wait(self, ask: Ask, way: str) -> Waiter | None:
+    def begin_to_wait(self, request: TokenRequest, scope: str) -> Waiter | None:
         """Ask, and return who waits where an exchange is due."""
-        held = self.promise.held[ask.session]
-        kept = self.store.read(ask.session.key)
-        keeper = self.keeper(way)
-        expected = self.promise.at_once(ask)
+        held = self.promise.held[request.session]
+        stored = self.store.read(request.session.key)
+        keeper = self.keeper(scope)
+        expected = self.promise.at_once(request)
         if expected is None:
-            assert keeper.serve(ask, kept) is None
-            return Waiter(ask, way, kept.seen(), (held.version, held.note))
-        self.compare(expected, lambda: t.cast(Outcome, keeper.serve(ask, kept)), kept.record)
+            assert keeper.return_stored(request, stored) is None
+            return Waiter(request, scope, stored.snapshot(), (held.version, held.note))
+        self.compare(
+            expected, lambda: t.cast(Outcome, keeper.return_stored(request, stored)), stored.record
+        )
         return None
 
-    def renew(self, waiter: Waiter, fault: str | None = None, trouble: str | None = None) -> None:
+    def refresh(self, waiter: Waiter, fault: str | None = None, trouble: str | None = None) -> None:
         """Have somebody who waited take a turn."""
-        ask, way, seen, model_seen = waiter
-        before = self.store.read(ask.session.key).record
-        expected = self.promise.in_turn(ask, model_seen, way, fault, trouble)
+        request, scope, snapshot, model_seen = waiter
+        before = self.store.read(request.session.key).record
+        expected = self.promise.in_turn(request, model_seen, scope, fault, trouble)
         self.service.trouble, self.store.trouble = fault, trouble
-        keeper = self.keeper(way)
-        self.compare(expected, lambda: keeper.renew(ask, seen, self.warnings.append), before)
+        keeper = self.keeper(scope)
+        self.compare(
+            expected, lambda: keeper.refresh(request, snapshot, self.warnings.append), before
+        )
 
     def let_pass(self, seconds: int) -> None:
         """Move the clock."""
         self.service.now += seconds
         self.promise.now += seconds
 
-    def read(self, asked: Asked) -> Ask:
+    def read(self, asked: Asked) -> TokenRequest:
         """Let time pass, and make an ask of what was drawn: a token is a new one, or any that was ever issued."""
         options = dict(asked)
         passed, session = options.pop("passed"), options["session"]
@@ -758,22 +777,22 @@ class Machine(RuleBasedStateMachine):
             token = self.service.log_in(session)
         elif passed is not None:
             token = self.service.issued[-1 - passed % len(self.service.issued)]
-        return Ask(login_token=token, **options)
+        return TokenRequest(login_token=token, **options)
 
-    def keeper(self, way: str, store: Store | None = None) -> Keeper:
+    def keeper(self, scope: str, store: Store | None = None) -> Keeper:
         """Return a keeper as a task has it."""
         return Keeper(
             store or self.store,
             self.connect,
-            way=way,
+            scope=scope,
             deadline=time.monotonic() + 60,
             clock=lambda: self.promise.now,
         )
 
-    def connect(self) -> Service:
+    def connect(self) -> ServiceClient:
         if self.service.trouble == NO_KEYS:
             raise OptionError("There are no credentials.", code="MissingCredentials")
-        return t.cast(Service, self.service)
+        return t.cast(ServiceClient, self.service)
 
     def compare(
         self,
@@ -796,12 +815,12 @@ class Machine(RuleBasedStateMachine):
             got = End(error.code, None, error.retryable, bool(self.warnings))
         else:
             end = EXCHANGED if outcome.changed else SERVED
-            end = end if outcome.not_kept is None else NOT_KEPT
+            end = end if outcome.not_saved is None else NOT_KEPT
             record = outcome.record
             token = None if record is None else record.login_token
             got = End(end, token, False, bool(self.warnings))
             assert outcome.before == before
-            if told and record is not None and outcome.not_kept is None:
+            if told and record is not None and outcome.not_saved is None:
                 assert self.store.read(record.session.key).record == record
         self.service.trouble = self.store.trouble = None
         assert got == expected
@@ -818,8 +837,8 @@ class OverDirectory(Machine):
         super().__init__()
         self.folder = self.opened.enter_context(tempfile.TemporaryDirectory(dir=QUICK))
 
-    def open_store(self, seal: Seal) -> Store:
-        return DirectoryStore(os.path.join(self.folder, "store"), seal)
+    def open_store(self, encryption: Encryption) -> Store:
+        return DirectoryStore(os.path.join(self.folder, "store"), encryption)
 
 
 class OverMemory(Machine):
@@ -829,8 +848,8 @@ class OverMemory(Machine):
         super().__init__()
         self.files: dict[str, bytes] = {}
 
-    def open_store(self, seal: Seal) -> Store:
-        return MemoryStore(self.files, seal)
+    def open_store(self, encryption: Encryption) -> Store:
+        return MemoryStore(self.files, encryption)
 
     @rule(session=sessions, damage=st.sampled_from([b"", b"{", b"[]", *SESSIONS]))
     def damage(self, session: Session, damage: bytes | Session) -> None:

@@ -14,7 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision import Ask, Outcome
+from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision import (
+    Outcome,
+    TokenRequest,
+)
 from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import (
     LockTimeout,
     LoginRequired,
@@ -23,9 +26,12 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions
     StoreError,
     WuyingError,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._model.note import begin
+from ansible_collections.wuying.workspace.plugins.module_utils._model.note import new_note
 from ansible_collections.wuying.workspace.plugins.module_utils._model.session import fingerprint
-from ansible_collections.wuying.workspace.plugins.module_utils._store.base import Kept, NoStore
+from ansible_collections.wuying.workspace.plugins.module_utils._store.base import (
+    NoStore,
+    StoredState,
+)
 from ansible_collections.wuying.workspace.plugins.module_utils._store.directory import (
     DirectoryStore,
 )
@@ -43,18 +49,18 @@ from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.house 
 
 def test_nothing_kept_and_nothing_passed_is_an_error_that_asks_for_a_token(house: House) -> None:
     with pytest.raises(LoginRequired, match="pass login_token once") as caught:
-        house.ask()
+        house.request()
     assert caught.value.code == "NoLoginToken"
     assert house.requests() == 0
 
 
 def test_nothing_kept_and_a_token_passed_exchanges_it_and_keeps_the_answer(house: House) -> None:
     token = house.emulator.issue()
-    outcome = house.ask(token)
+    outcome = house.request(token)
     assert outcome.changed
     assert outcome.record is not None
     assert outcome.record.login_token != token
-    assert house.kept().record == outcome.record
+    assert house.stored().record == outcome.record
     assert house.emulator.journal()["entries"][0]["used"] == fingerprint(token)[:12]
 
 
@@ -65,7 +71,7 @@ def test_nothing_kept_and_a_token_passed_exchanges_it_and_keeps_the_answer(house
 def test_a_current_record_is_served_without_a_request(house: House, known: str) -> None:
     record = house.have("current")
     passed = {"nothing": None, "the record's token": record.login_token}.get(known, "v1first")
-    outcome = house.ask(passed)
+    outcome = house.request(passed)
     assert outcome == (False, record, record, None)
     assert house.requests() == 0
 
@@ -73,7 +79,7 @@ def test_a_current_record_is_served_without_a_request(house: House, known: str) 
 def test_a_current_record_is_served_without_a_lock(house: House, store_path: Path) -> None:
     record = house.have("current")
     with house.store.lock(house.session.key, time.monotonic() + 10):
-        assert house.ask().record == record
+        assert house.request().record == record
 
 
 # A stale record
@@ -82,9 +88,9 @@ def test_a_current_record_is_served_without_a_lock(house: House, store_path: Pat
 @pytest.mark.parametrize("passed", [None, "v1first"])
 def test_a_stale_record_has_its_own_token_exchanged(house: House, passed: str | None) -> None:
     record = house.have("stale")
-    outcome = house.ask(passed)
+    outcome = house.request(passed)
     assert outcome.changed
-    assert house.kept().record == outcome.record != record
+    assert house.stored().record == outcome.record != record
     entries = house.emulator.journal()["entries"]
     assert [entry["used"] for entry in entries] == [fingerprint(record.login_token)[:12]]
 
@@ -92,7 +98,7 @@ def test_a_stale_record_has_its_own_token_exchanged(house: House, passed: str | 
 def test_a_stale_record_is_served_with_a_warning_at_a_transient_fault(house: House) -> None:
     record = house.have("stale")
     house.emulator.fault("status", status=503, code="ServiceUnavailable")
-    outcome = house.ask()
+    outcome = house.request()
     assert outcome == (False, record, record, None)
     assert "could not be exchanged" in house.warnings[0]
     assert "ServiceUnavailable" in house.warnings[0]
@@ -102,10 +108,10 @@ def test_a_stale_record_that_is_refused_fails_and_is_ended(house: House) -> None
     record = house.have("stale")
     house.emulator.fault("error", code="InvalidLoginToken", status=400)
     with pytest.raises(LoginRequired, match="must log in again") as caught:
-        house.ask()
+        house.request()
     assert caught.value.code == "InvalidLoginToken"
     assert caught.value.http_status == 400
-    assert house.kept().record == record.as_ended("InvalidLoginToken")
+    assert house.stored().record == record.ended_with("InvalidLoginToken")
 
 
 @pytest.mark.parametrize(
@@ -122,9 +128,9 @@ def test_a_stale_record_fails_at_a_fault_of_credentials_permission_or_endpoint(
     record = house.have("stale")
     house.emulator.fault("error", code=code, status=status)
     with pytest.raises(ServiceError, match=advice) as caught:
-        house.ask()
+        house.request()
     assert (caught.value.code, caught.value.retryable) == (code, False)
-    assert house.kept().record == record
+    assert house.stored().record == record
 
 
 # An expired record
@@ -132,7 +138,7 @@ def test_a_stale_record_fails_at_a_fault_of_credentials_permission_or_endpoint(
 
 def test_an_expired_record_has_its_token_exchanged(house: House) -> None:
     record = house.have("expired")
-    outcome = house.ask()
+    outcome = house.request()
     assert outcome.changed
     assert outcome.before == record
 
@@ -141,7 +147,7 @@ def test_an_expired_record_fails_retryably_at_a_transient_fault(house: House) ->
     house.have("expired")
     house.emulator.fault("throttle", retry_after=None)
     with pytest.raises(WuyingError) as caught:
-        house.ask()
+        house.request()
     assert caught.value.retryable
     assert not house.warnings
 
@@ -152,7 +158,7 @@ def test_an_expired_record_that_is_refused_fails_for_the_user_to_log_in_again(
     house.have("expired")
     house.emulator.fault("error", code="InvalidLoginToken", status=400)
     with pytest.raises(LoginRequired, match="must log in again"):
-        house.ask()
+        house.request()
 
 
 # An ended record
@@ -162,7 +168,7 @@ def test_an_expired_record_that_is_refused_fails_for_the_user_to_log_in_again(
 def test_an_ended_record_fails_at_once(house: House, passed: str | None) -> None:
     house.have("ended")
     with pytest.raises(LoginRequired, match="must log in again") as caught:
-        house.ask(passed)
+        house.request(passed)
     assert caught.value.code == "SessionEnded"
     assert house.requests() == 0
 
@@ -176,14 +182,14 @@ def test_an_unknown_token_is_exchanged_at_once_and_joins_the_lineage(
 ) -> None:
     record = house.have(state)
     token = house.emulator.issue()
-    outcome = house.ask(token)
+    outcome = house.request(token)
     assert outcome.changed
     assert outcome.record is not None
     assert outcome.record.knows(token)
     assert outcome.record.knows(record.login_token)
     assert outcome.record.ended is None
     assert house.requests() == 1
-    assert not house.ask(token).changed
+    assert not house.request(token).changed
 
 
 @pytest.mark.parametrize("code", ["InvalidLoginToken", "ServiceUnavailable", "Forbidden.RAM"])
@@ -191,9 +197,9 @@ def test_an_unknown_token_that_fails_leaves_the_record_as_it_was(house: House, c
     record = house.have("current")
     house.emulator.fault("error", code=code, status=400)
     with pytest.raises(WuyingError):
-        house.ask(house.emulator.issue())
-    assert house.kept().record == record
-    assert house.ask().record == record
+        house.request(house.emulator.issue())
+    assert house.stored().record == record
+    assert house.request().record == record
 
 
 # Force
@@ -205,7 +211,7 @@ def test_force_exchanges_the_records_token_whatever_its_state(
     house: House, state: str, passed: str | None
 ) -> None:
     record = house.have(state)
-    assert house.ask(passed, force=True).changed
+    assert house.request(passed, force=True).changed
     entries = house.emulator.journal()["entries"]
     assert [entry["used"] for entry in entries] == [fingerprint(record.login_token)[:12]]
 
@@ -213,7 +219,7 @@ def test_force_exchanges_the_records_token_whatever_its_state(
 def test_force_with_an_unknown_token_exchanges_that_token(house: House) -> None:
     house.have("current")
     token = house.emulator.issue()
-    assert house.ask(token, force=True).changed
+    assert house.request(token, force=True).changed
     assert house.emulator.journal()["entries"][0]["used"] == fingerprint(token)[:12]
 
 
@@ -221,8 +227,8 @@ def test_force_fails_at_a_transient_fault_and_leaves_the_record(house: House) ->
     record = house.have("current")
     house.emulator.fault("throttle", retry_after=None)
     with pytest.raises(WuyingError):
-        house.ask(force=True)
-    assert house.kept().record == record
+        house.request(force=True)
+    assert house.stored().record == record
 
 
 # Absent
@@ -230,14 +236,14 @@ def test_force_fails_at_a_transient_fault_and_leaves_the_record(house: House) ->
 
 def test_absent_forgets_the_record_and_sends_nothing(house: House) -> None:
     house.have("current")
-    assert house.keeper().forget(house.session.key).changed
-    assert house.kept().record is None
-    assert not house.keeper().forget(house.session.key).changed
+    assert house.keeper().delete(house.session.key).changed
+    assert house.stored().record is None
+    assert not house.keeper().delete(house.session.key).changed
     assert house.requests() == 0
 
 
 def test_absent_creates_nothing_where_there_is_nothing(house: House, store_path: Path) -> None:
-    assert not house.keeper().forget(house.session.key).changed
+    assert not house.keeper().delete(house.session.key).changed
     assert not store_path.exists()
 
 
@@ -247,7 +253,7 @@ def test_absent_creates_nothing_where_there_is_nothing(house: House, store_path:
 def test_without_a_store_each_task_exchanges_the_token_it_is_given(house: House) -> None:
     house.store = NoStore()
     token = house.emulator.issue()
-    first, second = house.ask(token), house.ask(token)
+    first, second = house.request(token), house.request(token)
     assert first.changed
     assert second.changed
     assert house.requests() == 2
@@ -256,7 +262,7 @@ def test_without_a_store_each_task_exchanges_the_token_it_is_given(house: House)
 def test_without_a_store_a_token_is_required(house: House) -> None:
     house.store = NoStore()
     with pytest.raises(LoginRequired, match="login_token"):
-        house.ask()
+        house.request()
 
 
 # Check mode
@@ -274,12 +280,12 @@ def test_check_mode_predicts_and_shows_the_token_only_where_it_lives(
     assert outcome.changed is changed
     assert outcome.record == (record if shown else None)
     assert house.requests() == 0
-    assert house.kept().record == record
+    assert house.stored().record == record
 
 
 def test_check_mode_predicts_the_exchange_of_an_unknown_token(house: House) -> None:
     house.have("current")
-    assert house.predict(house.emulator.issue()) == (True, house.kept().record, None, None)
+    assert house.predict(house.emulator.issue()) == (True, house.stored().record, None, None)
 
 
 def test_check_mode_fails_where_the_task_would(house: House) -> None:
@@ -292,7 +298,7 @@ def test_check_mode_fails_where_the_task_would(house: House) -> None:
 
 def test_check_mode_creates_nothing(house: House, store_path: Path) -> None:
     assert house.predict("v1first").changed
-    assert not house.keeper().forget(house.session.key, check=True).changed
+    assert not house.keeper().delete(house.session.key, check=True).changed
     assert not store_path.exists()
 
 
@@ -311,7 +317,7 @@ def test_check_mode_leaves_a_damaged_record_where_it_is(house: House, store_path
 def test_a_token_expires_a_validity_after_the_time_before_the_request(house: House) -> None:
     before = time.time()
     house.emulator.fault("drip", interval=0.002, carried_out=True)
-    record = house.ask(house.emulator.issue(), validity=1000).record
+    record = house.request(house.emulator.issue(), validity=1000).record
     assert record is not None
     assert record.expires_at == record.obtained_at + 1000
     assert before <= record.obtained_at <= before + 0.25
@@ -320,23 +326,23 @@ def test_a_token_expires_a_validity_after_the_time_before_the_request(house: Hou
 
 def test_another_validity_does_not_change_a_record(house: House) -> None:
     record = house.have("current")
-    assert house.ask(validity=28800).record == record
+    assert house.request(validity=28800).record == record
 
 
 def test_refresh_before_counts_as_at_most_half_of_the_lifetime(house: House) -> None:
     house.have("current")
-    assert not house.ask(refresh_before=100000).changed
+    assert not house.request(refresh_before=100000).changed
     house.have("stale")
-    assert house.ask(refresh_before=100000).changed
+    assert house.request(refresh_before=100000).changed
 
 
 def test_a_record_from_the_future_is_stale(house: House) -> None:
     record = house.have("current")
     keeper = house.keeper()
     keeper._clock = lambda: record.obtained_at - 59
-    assert not keeper.ensure(Ask(house.session), house.warnings.append).changed
+    assert not keeper.ensure(TokenRequest(house.session), house.warnings.append).changed
     keeper._clock = lambda: record.obtained_at - 61
-    assert keeper.ensure(Ask(house.session), house.warnings.append).changed
+    assert keeper.ensure(TokenRequest(house.session), house.warnings.append).changed
 
 
 # Below the table: one exchange at a time, its outcome shared
@@ -347,15 +353,17 @@ def _together(house: House, count: int, **options: t.Any) -> list[t.Any]:
     barrier = threading.Barrier(count)
     results: list[t.Any] = []
 
-    def ask() -> None:
+    def request() -> None:
         keeper = house.keeper(retries=1)
         barrier.wait()
         try:
-            results.append(keeper.ensure(Ask(house.session, **options), house.warnings.append))
+            results.append(
+                keeper.ensure(TokenRequest(house.session, **options), house.warnings.append)
+            )
         except WuyingError as error:
             results.append(error)
 
-    threads = [threading.Thread(target=ask) for _turn in range(count)]
+    threads = [threading.Thread(target=request) for _turn in range(count)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -391,18 +399,18 @@ def test_many_who_ask_a_failing_service_share_one_tasks_retries(house: House) ->
 
 def test_who_waited_to_force_an_ended_session_shares_the_refusal(house: House) -> None:
     record = house.have("ended")
-    seen = house.kept().seen()
+    snapshot = house.stored().snapshot()
     house.emulator.fault("error", code="InvalidLoginToken", status=400, count=None)
-    ask = Ask(house.session, force=True)
+    request = TokenRequest(house.session, force=True)
     with pytest.raises(WuyingError, match="must log in again"):
-        house.ask(force=True)
+        house.request(force=True)
     with pytest.raises(WuyingError, match="must log in again") as caught:
-        house.keeper().renew(ask, seen, house.warnings.append)
+        house.keeper().refresh(request, snapshot, house.warnings.append)
     assert caught.value.code == "InvalidLoginToken"
     assert house.requests() == 1
-    assert house.kept().record == record
+    assert house.stored().record == record
     with pytest.raises(LoginRequired) as ended:
-        house.ask()
+        house.request()
     assert ended.value.code == "SessionEnded"
     assert house.requests() == 1
 
@@ -411,25 +419,29 @@ def test_who_asks_after_a_failure_has_a_try_of_its_own(house: House) -> None:
     house.have("expired")
     house.emulator.fault("status", status=503, code="ServiceUnavailable")
     with pytest.raises(WuyingError):
-        house.ask()
-    assert house.ask().changed
+        house.request()
+    assert house.request().changed
 
 
 def test_who_goes_another_way_does_not_share_a_failure(house: House) -> None:
     house.have("expired")
-    seen = house.kept()
+    snapshot = house.stored()
     house.emulator.fault("error", code="Forbidden.RAM", status=403)
     with pytest.raises(WuyingError):
-        house.ask()
-    keeper = house.keeper(way="other credentials")
-    with house.store.lock(house.session.key, time.monotonic() + 10) as slot:
-        assert keeper._renew_locked(Ask(house.session), seen.seen(), slot, print).changed
+        house.request()
+    keeper = house.keeper(scope="other credentials")
+    with house.store.lock(house.session.key, time.monotonic() + 10) as locked:
+        assert keeper._refresh_locked(
+            TokenRequest(house.session), snapshot.snapshot(), locked, print
+        ).changed
 
 
 def test_who_waits_longer_than_the_deadline_is_served_a_living_token(house: House) -> None:
     record = house.have("stale")
     with house.store.lock(house.session.key, time.monotonic() + 10):
-        outcome = house.keeper(seconds=0.2).ensure(Ask(house.session), house.warnings.append)
+        outcome = house.keeper(seconds=0.2).ensure(
+            TokenRequest(house.session), house.warnings.append
+        )
     assert outcome.record == record
     assert "deadline" in house.warnings[0]
 
@@ -438,17 +450,17 @@ def test_who_waits_longer_than_the_deadline_for_no_living_token_fails(house: Hou
     house.have("expired")
     with house.store.lock(house.session.key, time.monotonic() + 10):
         with pytest.raises(WuyingError) as caught:
-            house.keeper(seconds=0.2).ensure(Ask(house.session), house.warnings.append)
+            house.keeper(seconds=0.2).ensure(TokenRequest(house.session), house.warnings.append)
     assert (caught.value.code, caught.value.retryable) == ("DeadlineExceeded", True)
 
 
 def test_who_waited_in_vain_is_served_what_is_kept_by_then(house: House, store_path: Path) -> None:
     older = house.have("stale")
     newer = older._replace(login_token="v1newer")
-    reads: list[Kept] = []
+    reads: list[StoredState] = []
 
     class Slow(DirectoryStore):
-        def read(self, key: str) -> Kept:
+        def read(self, key: str) -> StoredState:
             reads.append(super().read(key))
             if len(reads) == 1:
                 put(DirectoryStore(str(store_path)), newer)
@@ -458,22 +470,24 @@ def test_who_waited_in_vain_is_served_what_is_kept_by_then(house: House, store_p
             raise LockTimeout("It took too long.")
 
     house.store = Slow(str(store_path))
-    assert house.keeper().ensure(Ask(house.session), house.warnings.append).record == newer
+    assert house.keeper().ensure(TokenRequest(house.session), house.warnings.append).record == newer
 
 
 def test_who_finds_a_note_needs_no_credentials_before_an_exchange_is_due(house: House) -> None:
     record = house.have("current")
-    with house.store.lock(house.session.key, time.monotonic() + 10) as slot:
-        slot.begin(begin(None, record.login_token, "a test"))
+    with house.store.lock(house.session.key, time.monotonic() + 10) as locked:
+        locked.write_note(new_note(None, record.login_token, "a test"))
         keeper = house.keeper()
         keeper._connect = _no_credentials
         results: list[Outcome] = []
         thread = threading.Thread(
-            target=lambda: results.append(keeper.ensure(Ask(house.session), house.warnings.append))
+            target=lambda: results.append(
+                keeper.ensure(TokenRequest(house.session), house.warnings.append)
+            )
         )
         thread.start()
         time.sleep(0.1)
-        slot.keep(record)
+        locked.save(record)
     thread.join(20)
     assert results == [Outcome(False, record, record)]
 
@@ -490,19 +504,19 @@ def test_the_note_is_there_while_the_request_is_on_its_way_and_gone_afterwards(
 ) -> None:
     record = house.have("stale")
     house.emulator.fault("drip", interval=0.003, carried_out=True)
-    thread = threading.Thread(target=house.ask)
+    thread = threading.Thread(target=house.request)
     thread.start()
     end = time.monotonic() + 20
-    while not house.kept().doubts(record.login_token):
+    while not house.stored().may_be_spent(record.login_token):
         assert time.monotonic() < end
     thread.join(20)
-    assert house.kept().attempt is None
+    assert house.stored().note is None
 
 
 def test_a_note_whose_writer_is_gone_has_a_current_token_exchanged_again(house: House) -> None:
     record = house.have("current")
     leave_note(house.store, house.session, record.login_token)
-    assert house.ask().changed
+    assert house.request().changed
     assert house.requests() == 1
 
 
@@ -514,7 +528,7 @@ def test_a_note_whose_writer_is_gone_and_a_refusal_say_that_the_outcome_is_unkno
     house.emulator.fault("error", code="InvalidLoginToken", status=400)
     for _turn in range(2):
         with pytest.raises(LoginRequired, match="log in again") as caught:
-            house.ask()
+            house.request()
         assert caught.value.code == "OutcomeUnknown"
     assert house.requests() == 1
 
@@ -523,12 +537,12 @@ def test_a_note_about_a_passed_token_says_the_same_and_spares_the_record(house: 
     record = house.have("current")
     token = house.emulator.issue()
     leave_note(house.store, house.session, token)
-    assert house.ask().record == record
+    assert house.request().record == record
     house.emulator.fault("error", code="InvalidLoginToken", status=400)
     with pytest.raises(LoginRequired) as caught:
-        house.ask(token)
+        house.request(token)
     assert caught.value.code == "OutcomeUnknown"
-    assert house.ask().record == record
+    assert house.request().record == record
 
 
 def test_doubt_about_the_records_token_outlives_the_failure_of_another_token(
@@ -538,16 +552,16 @@ def test_doubt_about_the_records_token_outlives_the_failure_of_another_token(
     leave_note(house.store, house.session, record.login_token)
     house.emulator.fault("error", code="InvalidLoginToken", status=400)
     with pytest.raises(LoginRequired):
-        house.ask(house.emulator.issue())
-    assert house.ask().changed
+        house.request(house.emulator.issue())
+    assert house.request().changed
 
 
 def test_a_note_of_many_doubts_doubts_every_token(house: House) -> None:
     record = house.have("current")
     for number in range(20):
         leave_note(house.store, house.session, f"v1{number}")
-        assert house.kept().doubts("v10")
-    assert house.kept().doubts(record.login_token)
+        assert house.stored().may_be_spent("v10")
+    assert house.stored().may_be_spent(record.login_token)
 
 
 def test_an_answer_that_never_came_leaves_the_outcome_unknown(rotating_house: House) -> None:
@@ -555,10 +569,10 @@ def test_an_answer_that_never_came_leaves_the_outcome_unknown(rotating_house: Ho
     house.have("expired")
     house.emulator.fault("reset", carried_out=True)
     with pytest.raises(WuyingError) as lost:
-        house.ask()
+        house.request()
     assert (lost.value.code, lost.value.retryable) == ("ConnectionLost", True)
     with pytest.raises(LoginRequired) as caught:
-        house.ask()
+        house.request()
     assert caught.value.code == "OutcomeUnknown"
 
 
@@ -569,7 +583,7 @@ def test_a_retry_that_is_refused_after_a_lost_answer_says_that_the_outcome_is_un
     house.have("stale")
     house.emulator.fault("reset", carried_out=True)
     with pytest.raises(LoginRequired) as caught:
-        house.ask(retries=1)
+        house.request(retries=1)
     assert caught.value.code == "OutcomeUnknown"
 
 
@@ -577,8 +591,8 @@ def test_a_service_that_does_not_rotate_recovers_from_a_lost_answer(house: House
     house.have("expired")
     house.emulator.fault("reset", carried_out=True)
     with pytest.raises(WuyingError):
-        house.ask()
-    assert house.ask().changed
+        house.request()
+    assert house.request().changed
 
 
 # Below the table: durable before told
@@ -592,9 +606,9 @@ def test_a_store_that_cannot_reserve_space_costs_no_token(
 
     monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(StoreError, match="No space left"):
-        house.ask(house.emulator.issue())
+        house.request(house.emulator.issue())
     assert house.requests() == 0
-    assert house.kept() == Kept()
+    assert house.stored() == StoredState()
 
 
 def test_a_token_that_cannot_be_kept_is_handed_out(
@@ -610,14 +624,14 @@ def test_a_token_that_cannot_be_kept_is_handed_out(
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(os, "pwrite", only_notes)
-    outcome = house.ask()
+    outcome = house.request()
     assert outcome.record is not None
     assert outcome.record.login_token != record.login_token
-    assert outcome.not_kept is not None
-    assert outcome.not_kept.code == "NotKept"
+    assert outcome.not_saved is not None
+    assert outcome.not_saved.code == "NotKept"
     monkeypatch.undo()
-    assert house.kept().record == record
-    assert house.kept().doubts(record.login_token)
+    assert house.stored().record == record
+    assert house.stored().may_be_spent(record.login_token)
 
 
 # Below the table: endpoints, lineage
@@ -630,7 +644,7 @@ def test_a_token_is_never_sent_to_another_endpoint(
     other = start_emulator()
     house.session = house.session._replace(endpoint=other.url)
     with pytest.raises(LoginRequired, match="Nothing is kept"):
-        house.ask()
+        house.request()
     assert other.journal()["requests"] == 0
 
 
@@ -638,23 +652,23 @@ def test_a_playbook_that_passes_its_first_token_keeps_working_after_hundreds_of_
     house: House,
 ) -> None:
     mine, other = house.emulator.issue(), house.emulator.issue()
-    house.ask(mine)
-    house.ask(other)
+    house.request(mine)
+    house.request(other)
     for _turn in range(70):
-        house.ask(force=True)
-    record = house.kept().record
+        house.request(force=True)
+    record = house.stored().record
     assert record is not None
     assert fingerprint(mine) not in record.lineage
-    assert not house.ask(mine).changed
-    assert not house.ask(other).changed
+    assert not house.request(mine).changed
+    assert not house.request(other).changed
 
 
 def test_the_lineage_is_bounded(house: House) -> None:
     for _turn in range(18):
-        house.ask(house.emulator.issue())
+        house.request(house.emulator.issue())
     for _turn in range(60):
-        house.ask(force=True)
-    record = house.kept().record
+        house.request(force=True)
+    record = house.stored().record
     assert record is not None
     assert len(record.lineage) == 64
     assert len(record.passed) == 16
@@ -673,11 +687,11 @@ def test_a_damaged_record_is_set_aside_and_counts_as_absent(
     path = file_of(store_path, house.session)
     path.write_bytes(damage)
     with pytest.raises(LoginRequired, match="Nothing is kept"):
-        house.ask()
+        house.request()
     aside = list(store_path.glob("*.damaged-*"))
     assert [file.read_bytes() for file in aside] == [damage]
     assert str(aside[0]) in house.warnings[0]
-    assert house.ask(house.emulator.issue()).changed
+    assert house.request(house.emulator.issue()).changed
 
 
 def test_another_sessions_record_is_set_aside(house: House, store_path: Path) -> None:
@@ -686,7 +700,7 @@ def test_another_sessions_record_is_set_aside(house: House, store_path: Path) ->
     house.session = mine._replace(end_user_id="bob")
     os.link(file_of(store_path, mine), file_of(store_path, house.session))
     with pytest.raises(LoginRequired):
-        house.ask()
+        house.request()
     assert "belongs to another session" in house.warnings[0]
 
 
@@ -695,7 +709,7 @@ def test_a_record_of_a_newer_format_is_an_error_and_stays(house: House, store_pa
     path = file_of(store_path, house.session)
     write_file(path, read_file(path).record.replace(b'"format":1', b'"format":2'))
     with pytest.raises(StoreError, match="newer") as caught:
-        house.ask("v1other")
+        house.request("v1other")
     assert caught.value.code == "NewerFormat"
     assert b'"format":2' in path.read_bytes()
     assert house.requests() == 0

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.wuying.workspace.plugins.module_utils._keeper import pool as _crew
-from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision import Ask
+from ansible_collections.wuying.workspace.plugins.module_utils._keeper import pool
+from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision import TokenRequest
 from ansible_collections.wuying.workspace.plugins.module_utils._keeper.fleet import (
     Report,
     keep_all,
@@ -33,15 +33,17 @@ from ansible_collections.wuying.workspace.plugins.module_utils._keeper.pool impo
     take_turns,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import OptionError
-from ansible_collections.wuying.workspace.plugins.module_utils._runtime import shared as _shared
+from ansible_collections.wuying.workspace.plugins.module_utils._runtime import shared
 from ansible_collections.wuying.workspace.plugins.module_utils._runtime.shared import Shared
 from ansible_collections.wuying.workspace.plugins.module_utils._runtime.signals import (
-    signal_waits,
-    signals_held,
-    signals_told_last,
+    defer_signals,
+    hold_signals,
+    signal_pending,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._service import client as _service
-from ansible_collections.wuying.workspace.plugins.module_utils._service.rate_limit import Paces
+from ansible_collections.wuying.workspace.plugins.module_utils._service import client
+from ansible_collections.wuying.workspace.plugins.module_utils._service.rate_limit import (
+    RateLimiters,
+)
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.fleet import (
     STALE,
     Fleet,
@@ -271,7 +273,7 @@ def test_a_process_that_is_told_to_stop_by_somebody_else_leaves_the_rest_to_the_
 
     before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
-        with signals_held():
+        with hold_signals():
             ends = take(turn)
     finally:
         signal.signal(signal.SIGTERM, before)
@@ -281,13 +283,13 @@ def test_a_process_that_is_told_to_stop_by_somebody_else_leaves_the_rest_to_the_
 
 
 def test_a_number_that_is_given_out_twice_is_reported_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    given = _crew.Numbers.__next__
+    given = pool.Numbers.__next__
 
-    def again(numbers: _crew.Numbers) -> int:
+    def again(numbers: pool.Numbers) -> int:
         number = given(numbers)
         return number - 1 if number % 10 == 9 else number
 
-    monkeypatch.setattr(_crew.Numbers, "__next__", again)
+    monkeypatch.setattr(pool.Numbers, "__next__", again)
     ends = take(number_and_process)
     assert sorted(number for number, _end in ends) == list(range(TURNS))
     assert [number for number, end in sorted(ends, key=str) if end == LOST] != []
@@ -298,12 +300,12 @@ def test_a_signal_reaches_all_processes() -> None:
         if number == 20:
             os.kill(os.getppid(), signal.SIGTERM)
         time.sleep(0.005)
-        return number, signal_waits()
+        return number, signal_pending()
 
     heard = []
     before = signal.signal(signal.SIGTERM, lambda *_signal: heard.append(True))
     try:
-        with signals_held():
+        with hold_signals():
             ends = dict(take(turn))
             assert not heard
     finally:
@@ -318,24 +320,24 @@ def test_a_signal_reaches_all_processes() -> None:
 
 
 def test_a_lock_whose_holder_died_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_shared, "_PATIENCE", 0.05)
-    shared = Shared(1)
-    assert shared.share()
+    monkeypatch.setattr(shared, "_PATIENCE", 0.05)
+    numbers_ = Shared(1)
+    assert numbers_.share()
 
     def die() -> None:
-        with shared:
+        with numbers_:
             os.kill(os.getpid(), signal.SIGKILL)
 
     process = FORK.Process(target=die)
     process.start()
     process.join(10)
     start = time.monotonic()
-    with shared as numbers:
+    with numbers_ as numbers:
         numbers[0] = 1.0
     assert time.monotonic() - start >= 0.05
     monkeypatch.undo()
     for _time in range(100):  # From then on nobody waits.
-        with shared as numbers:
+        with numbers_ as numbers:
             numbers[0] += 1.0
     assert time.monotonic() - start < 3
 
@@ -343,18 +345,18 @@ def test_a_lock_whose_holder_died_stops_nobody(monkeypatch: pytest.MonkeyPatch) 
 def test_a_lock_that_somebody_lost_patience_with_holds_again_afterwards(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(_shared, "_PATIENCE", 0.05)
-    shared = Shared(1)
-    assert shared.share()
-    thread = threading.Thread(target=shared.__enter__)
-    with shared:
+    monkeypatch.setattr(shared, "_PATIENCE", 0.05)
+    numbers_ = Shared(1)
+    assert numbers_.share()
+    thread = threading.Thread(target=numbers_.__enter__)
+    with numbers_:
         thread.start()
         thread.join()
-    monkeypatch.setattr(shared, "_patience", 60)
+    monkeypatch.setattr(numbers_, "_patience", 60)
     order: list[int] = []
 
     def hold(place: int) -> None:
-        with shared:
+        with numbers_:
             order.append(place)
             time.sleep(0.01)
             order.append(place)
@@ -368,32 +370,32 @@ def test_a_lock_that_somebody_lost_patience_with_holds_again_afterwards(
 
 
 def test_numbers_that_were_there_before_are_shared_too() -> None:
-    shared = Shared(2)
-    with shared as numbers:
+    numbers_ = Shared(2)
+    with numbers_ as numbers:
         numbers[1] = 0.5
-    assert shared.share()
-    with shared as numbers:
+    assert numbers_.share()
+    with numbers_ as numbers:
         assert list(numbers) == [0.0, 0.5]
 
 
 def test_processes_keep_one_pace() -> None:
-    paces = Paces(max_qps=100)
+    paces = RateLimiters(max_qps=100)
     assert paces.share()
     pace = paces.of("https://a.example.com")
     deadline = time.monotonic() + 10
     start = time.monotonic()
-    take(lambda number: pace.take_turn(deadline), turns=50)
+    take(lambda number: pace.acquire(deadline), turns=50)
     assert time.monotonic() - start >= 0.48
 
 
 def test_a_process_that_is_told_to_slow_down_holds_the_others_too() -> None:
-    paces = Paces()
+    paces = RateLimiters()
     assert paces.share()
     pace = paces.of("https://a.example.com")
     process = FORK.Process(target=pace.slow_down, args=(60,))
     process.start()
     process.join(30)
-    assert not pace.take_turn(time.monotonic() + 1)
+    assert not pace.acquire(time.monotonic() + 1)
 
 
 def test_values_that_are_packed_are_those_that_were_given() -> None:
@@ -413,7 +415,7 @@ def test_values_that_are_packed_are_those_that_were_given() -> None:
 @pytest.fixture(name="processes")
 def fixture_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have a small fleet be kept by several processes."""
-    monkeypatch.setattr(_crew, "_TURNS", 10)
+    monkeypatch.setattr(pool, "_TURNS", 10)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _process: {0, 1}, raising=False)
 
 
@@ -431,13 +433,13 @@ def test_a_fleet_that_is_kept_by_processes_is_exchanged_once_and_kept(
     assert {end_of(report) for report in reports} == {"exchanged"}
     assert rotating.requests() == len(names)
     for name in names:
-        kept = rotating.kept(name)
-        assert kept is not None and kept.login_token != before[name].login_token
+        stored = rotating.stored(name)
+        assert stored is not None and stored.login_token != before[name].login_token
     assert sorted(report.position for report in reports) == list(range(len(names)))
     for report in reports:
         assert report.session is not None
-        kept = rotating.kept(report.session.end_user_id)
-        assert kept is not None and outcome_of(report).record == kept.without_past()
+        stored = rotating.stored(report.session.end_user_id)
+        assert stored is not None and outcome_of(report).record == stored.without_lineage()
 
 
 @pytest.mark.usefixtures("processes")
@@ -463,8 +465,8 @@ def test_where_the_service_cannot_be_connected_to_one_process_tells_each_session
         asked.append(os.getpid())
         raise OptionError("There are no credentials.", code="MissingCredentials")
 
-    keeper = Keeper(fleet.store, connect, way="", deadline=time.monotonic() + 30)
-    reports = list(keep_all(keeper, read_stored(fleet.store, Ask)))
+    keeper = Keeper(fleet.store, connect, scope="", deadline=time.monotonic() + 30)
+    reports = list(keep_all(keeper, read_stored(fleet.store, TokenRequest)))
     assert ends(reports) == dict.fromkeys(names, "MissingCredentials")
     assert asked == [os.getpid()] * (1 + len(names)), "a process was forked"
 
@@ -474,14 +476,14 @@ def test_the_sessions_of_a_process_that_was_killed_fail_and_the_others_are_kept(
     fleet: Fleet, names: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fleet.have(dict.fromkeys(names, STALE))
-    exchange = _service.Service.exchange
+    refresh = client.ServiceClient.refresh
 
     def die_at(service: t.Any, session: t.Any, *arguments: t.Any) -> t.Any:
         if session.end_user_id == names[10]:
             os.kill(os.getpid(), signal.SIGKILL)
-        return exchange(service, session, *arguments)
+        return refresh(service, session, *arguments)
 
-    monkeypatch.setattr(_service.Service, "exchange", die_at)
+    monkeypatch.setattr(client.ServiceClient, "refresh", die_at)
     reports = fleet.keep()
     by_name = {report.session.end_user_id: report for report in reports if report.session}
     assert len(by_name) == len(reports) == len(names)
@@ -503,7 +505,7 @@ def test_a_signal_has_all_processes_finish_what_they_have_begun(
     before = signal.signal(signal.SIGTERM, lambda number, _frame: heard.append(number))
     timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM))
     try:
-        with signals_told_last():
+        with defer_signals():
             timer.start()
             reports: list[Report] = rotating.keep(timeout=30)
             assert not heard

@@ -18,7 +18,7 @@ from unittest import mock
 
 import pytest
 
-from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision import Ask
+from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision import TokenRequest
 from ansible_collections.wuying.workspace.plugins.module_utils._keeper.keeper import Keeper
 from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import (
     LoginRequired,
@@ -29,10 +29,15 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model.session im
     Session,
     fingerprint,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._service.client import Service
-from ansible_collections.wuying.workspace.plugins.module_utils._service.response import Answer
-from ansible_collections.wuying.workspace.plugins.module_utils._store import two_slot_file as _pages
-from ansible_collections.wuying.workspace.plugins.module_utils._store.base import Kept, Slot
+from ansible_collections.wuying.workspace.plugins.module_utils._service.client import ServiceClient
+from ansible_collections.wuying.workspace.plugins.module_utils._service.response import (
+    RefreshResult,
+)
+from ansible_collections.wuying.workspace.plugins.module_utils._store import two_slot_file
+from ansible_collections.wuying.workspace.plugins.module_utils._store.base import (
+    LockedSession,
+    StoredState,
+)
 from ansible_collections.wuying.workspace.plugins.module_utils._store.directory import (
     DirectoryStore,
 )
@@ -51,10 +56,10 @@ class GatheringStore(DirectoryStore):
         super().__init__(path)
         self._all_have_looked = all_have_looked
 
-    def read(self, key: str) -> Kept:
-        kept = super().read(key)
+    def read(self, key: str) -> StoredState:
+        stored = super().read(key)
         self._all_have_looked.wait(60)
-        return kept
+        return stored
 
 
 def ask_in_processes(house: House) -> list[tuple[str, str]]:
@@ -62,16 +67,18 @@ def ask_in_processes(house: House) -> list[tuple[str, str]]:
     all_have_looked = FORK.Barrier(PROCESSES)
     results: t.Any = FORK.Queue()
 
-    def ask() -> None:
-        house.store = GatheringStore(house.store.place, all_have_looked)
+    def request() -> None:
+        house.store = GatheringStore(house.store.name, all_have_looked)
         try:
-            outcome = house.keeper(retries=1).ensure(Ask(house.session), house.warnings.append)
+            outcome = house.keeper(retries=1).ensure(
+                TokenRequest(house.session), house.warnings.append
+            )
         except WuyingError as error:
             results.put(("error", error.code))
         else:
             results.put(("token", outcome.record.login_token if outcome.record else ""))
 
-    processes = [FORK.Process(target=ask) for _turn in range(PROCESSES)]
+    processes = [FORK.Process(target=request) for _turn in range(PROCESSES)]
     for process in processes:
         process.start()
     got = [results.get(timeout=60) for _process in processes]
@@ -87,7 +94,7 @@ def test_64_processes_that_ask_for_one_stale_session_send_one_exchange(
     got = ask_in_processes(rotating_house)
     journal = rotating_house.emulator.journal()
     assert (journal["requests"], journal["exchanges"]) == (1, 1)
-    record = rotating_house.kept().record
+    record = rotating_house.stored().record
     assert record is not None
     assert got == [("token", record.login_token)] * PROCESSES
 
@@ -107,16 +114,16 @@ class RecordingStore(DirectoryStore):
         self.tokens: list[str] = []
 
     @contextlib.contextmanager
-    def lock(self, key: str, deadline: float) -> t.Iterator[Slot]:
-        with super().lock(key, deadline) as slot:
-            keep = slot.keep
+    def lock(self, key: str, deadline: float) -> t.Iterator[LockedSession]:
+        with super().lock(key, deadline) as locked:
+            save = locked.save
 
-            def keep_and_remember(record: Record) -> None:
-                keep(record)
+            def save_and_remember(record: Record) -> None:
+                save(record)
                 self.tokens.append(record.login_token)
 
-            with mock.patch.object(slot, "keep", keep_and_remember):
-                yield slot
+            with mock.patch.object(locked, "save", save_and_remember):
+                yield locked
 
 
 class Span(t.NamedTuple):
@@ -127,15 +134,15 @@ class Span(t.NamedTuple):
     ended: float
 
 
-class RecordingService(Service):
+class RecordingService(ServiceClient):
     """A service that remembers when this process has used it."""
 
     spans: list[Span]
 
-    def exchange(self, session: Session, login_token: str, deadline: float) -> Answer:
+    def refresh(self, session: Session, login_token: str, deadline: float) -> RefreshResult:
         began = time.monotonic()
         try:
-            return super().exchange(session, login_token, deadline)
+            return super().refresh(session, login_token, deadline)
         finally:
             self.spans.append(Span(session.end_user_id, began, time.monotonic()))
 
@@ -144,7 +151,7 @@ class Race(t.NamedTuple):
     """What a process did in a race: the tokens that it was told and those that it kept, its errors, its exchanges."""
 
     told: list[str]
-    kept: list[str]
+    stored: list[str]
     errors: list[str]
     spans: list[Span]
 
@@ -164,25 +171,25 @@ def race(path: str, sessions: list[Session], logins: list[tuple[Session, str]], 
     service = RecordingService(None, timeout=20, retries=0)
     service.spans = []
     with service:
-        keeper = Keeper(store, lambda: service, way="", deadline=end + 40)
+        keeper = Keeper(store, lambda: service, scope="", deadline=end + 40)
         while time.monotonic() < end:
-            ask, act = Ask(chance.choice(sessions)), chance.choice(ACTS)
+            request, act = TokenRequest(chance.choice(sessions)), chance.choice(ACTS)
             if act == "log in" and logins:
-                ask = Ask(*logins.pop())
-            kept = store.read(ask.session.key)
+                request = TokenRequest(*logins.pop())
+            stored = store.read(request.session.key)
             try:
                 if act == "forget":
-                    keeper.forget(ask.session.key)
+                    keeper.delete(request.session.key)
                     continue
                 if act == "predict":
-                    outcome = keeper.predict(ask, kept, errors.append)
+                    outcome = keeper.predict(request, stored, errors.append)
                 else:
-                    outcome = keeper.ensure(ask._replace(force=act == "force"), errors.append)
+                    outcome = keeper.ensure(request._replace(force=act == "force"), errors.append)
             except WuyingError as error:
                 errors.append(error.code)
                 continue
-            if outcome.not_kept is not None:
-                errors.append(outcome.not_kept.code)
+            if outcome.not_saved is not None:
+                errors.append(outcome.not_saved.code)
             elif outcome.record is not None:
                 told.append(outcome.record.login_token)
         return Race(told, store.tokens, errors, service.spans)
@@ -217,30 +224,30 @@ def test_processes_that_ask_force_log_in_and_forget_at_once_lose_and_mix_up_noth
         process.join(60)
     # Nothing fails but to ask for a session that somebody has just forgotten.
     assert {said for each in races for said in each.errors} <= {"NoLoginToken"}
-    kept = {token for each in races for token in each.kept}
+    stored = {token for each in races for token in each.stored}
     told = {token for each in races for token in each.told}
-    assert told and told <= kept
+    assert told and told <= stored
     # Nobody sent a token that was used up, and whatever the service gave was kept.
     entries = house.emulator.journal()["entries"]
     assert all(entry["exchanged"] and entry["status"] == 200 for entry in entries)
-    assert {entry["issued"] for entry in entries} == {fingerprint(token)[:12] for token in kept}
+    assert {entry["issued"] for entry in entries} == {fingerprint(token)[:12] for token in stored}
     for session in sessions:
         name = session.end_user_id
         spans = sorted(span for each in races for span in each.spans if span.end_user_id == name)
         assert len(spans) == sum(entry["end_user_id"] == name for entry in entries) > 1
         assert all(one.ended <= other.began for one, other in zip(spans, spans[1:]))
         found = house.store.read(session.key)
-        assert (found.damage, found.attempt) == (None, None)
-        assert found.record is None or found.record.login_token in kept
-        with house.store.lock(session.key, time.monotonic()) as slot:
-            assert slot.read() == found
+        assert (found.damage, found.note) == (None, None)
+        assert found.record is None or found.record.login_token in stored
+        with house.store.lock(session.key, time.monotonic()) as locked:
+            assert locked.read() == found
 
 
 def run_and_die(
     house: House, monkeypatch: pytest.MonkeyPatch, call: str, number: int, written: float
 ) -> None:
     """Ask in a process that is killed in a call, the first or the second of its name, with a part of its data written."""
-    module = os if hasattr(os, call) else _pages
+    module = os if hasattr(os, call) else two_slot_file
     real = getattr(module, call)
     calls: list[object] = []
 
@@ -256,7 +263,7 @@ def run_and_die(
 
     with monkeypatch.context() as patch:
         patch.setattr(module, call, die)
-        process = FORK.Process(target=house.ask)
+        process = FORK.Process(target=house.request)
         process.start()
         process.join(60)
     assert process.exitcode == -signal.SIGKILL
@@ -272,11 +279,11 @@ def test_after_a_kill_before_the_answer_is_kept_the_next_task_says_that_the_outc
 ) -> None:
     record = rotating_house.have("stale")
     run_and_die(rotating_house, monkeypatch, "pwrite", 2, written)
-    assert rotating_house.kept().record == record
+    assert rotating_house.stored().record == record
     with pytest.raises(LoginRequired, match="log in again") as caught:
-        rotating_house.ask()
+        rotating_house.request()
     assert caught.value.code == "OutcomeUnknown"
-    assert rotating_house.ask(rotating_house.emulator.issue()).changed
+    assert rotating_house.request(rotating_house.emulator.issue()).changed
 
 
 @pytest.mark.parametrize("written", TORN)
@@ -285,9 +292,9 @@ def test_after_the_same_kill_a_service_that_does_not_rotate_recovers_by_itself(
 ) -> None:
     record = house.have("stale")
     run_and_die(house, monkeypatch, "pwrite", 2, written)
-    assert house.kept().record == record
-    assert house.ask().changed
-    assert house.kept().attempt is None
+    assert house.stored().record == record
+    assert house.request().changed
+    assert house.stored().note is None
 
 
 def test_after_a_kill_when_the_answer_is_written_it_is_kept(
@@ -295,10 +302,10 @@ def test_after_a_kill_when_the_answer_is_written_it_is_kept(
 ) -> None:
     record = rotating_house.have("stale")
     run_and_die(rotating_house, monkeypatch, "_sync", 2, 0)
-    outcome = rotating_house.ask()
+    outcome = rotating_house.request()
     assert not outcome.changed
     assert outcome.record != record
-    assert rotating_house.ask(force=True).changed
+    assert rotating_house.request(force=True).changed
 
 
 @pytest.mark.parametrize("written", TORN)
@@ -309,14 +316,14 @@ def test_after_a_kill_before_the_note_nothing_was_sent_and_nothing_is_doubted(
     with monkeypatch.context() as patch:
         patch.setattr(
             House,
-            "ask",
+            "request",
             lambda house: house.keeper().ensure(
-                Ask(house.session, force=True), house.warnings.append
+                TokenRequest(house.session, force=True), house.warnings.append
             ),
         )
         run_and_die(rotating_house, monkeypatch, "pwrite", 1, written)
     assert rotating_house.requests() == 0
-    assert rotating_house.ask() == (False, record, record, None)
+    assert rotating_house.request() == (False, record, record, None)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM])
@@ -326,16 +333,16 @@ def test_a_signal_waits_until_the_answer_is_kept(house: House, number: signal.Si
     process = FORK.Process(target=_ask_as_a_program, args=(house,))
     process.start()
     end = time.monotonic() + 20
-    while house.kept().attempt is None:
+    while house.stored().note is None:
         assert time.monotonic() < end
     assert process.pid is not None
     os.kill(process.pid, number)
     process.join(30)
     assert process.exitcode == (1 if number == signal.SIGINT else -number)
-    kept = house.kept()
-    assert kept.attempt is None
-    assert kept.record is not None
-    assert kept.record.state(time.time(), 300) == "current"
+    stored = house.stored()
+    assert stored.note is None
+    assert stored.record is not None
+    assert stored.record.state(time.time(), 300) == "current"
 
 
 def test_a_signal_ends_the_retries(house: House) -> None:
@@ -357,7 +364,9 @@ def _ask_as_a_program(house: House, retries: int = 0) -> None:
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGALRM):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    house.keeper(seconds=60, retries=retries).ensure(Ask(house.session), house.warnings.append)
+    house.keeper(seconds=60, retries=retries).ensure(
+        TokenRequest(house.session), house.warnings.append
+    )
 
 
 def test_a_lock_is_gone_with_its_holder(house: House) -> None:
@@ -374,4 +383,4 @@ def test_a_lock_is_gone_with_its_holder(house: House) -> None:
     assert held.wait(20)
     process.kill()
     process.join(20)
-    assert house.ask().changed
+    assert house.request().changed

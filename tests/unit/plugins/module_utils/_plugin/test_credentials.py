@@ -26,7 +26,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions
     WuyingError,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin import (
-    credentials as _credentials,
+    credentials as credentials,
 )
 
 ID, SECRET, TOKEN = "LTAI5tExample", "sesame-secret", "sesame-security-token"
@@ -41,7 +41,7 @@ VARIABLES = {
 def find(seconds=30.0, **options):
     """Find credentials as an exchange does."""
     options = {"auth_method": "access_key", **options}
-    return _credentials.from_options(options.get)(time.monotonic() + seconds)
+    return credentials.from_options(options.get)(time.monotonic() + seconds)
 
 
 def failure_of(kind, *arguments, **options):
@@ -103,7 +103,7 @@ def test_half_a_set_of_options_is_an_error_that_the_environment_does_not_complet
 ):
     options = {"auth_method": "access_key", **{name: OPTION_NAMES[name] for name in given}}
     with pytest.raises(OptionError, match="half a set") as caught:
-        _credentials.from_options(options.get)  # at once, not when an exchange is due
+        credentials.from_options(options.get)  # at once, not when an exchange is due
     assert "access_key_id and access_key_secret" in caught.value.message
     assert "sesame" not in caught.value.message
 
@@ -113,14 +113,14 @@ def test_half_a_set_of_variables_is_an_error_once_credentials_are_needed(
     environment, monkeypatch, missing
 ):
     monkeypatch.delenv(f"ALIBABA_CLOUD_{missing}")
-    _credentials.from_options({"auth_method": "access_key"}.get)
+    credentials.from_options({"auth_method": "access_key"}.get)
     error = failure_of(OptionError)
     assert error.code == "MissingCredentials"
     assert f"ALIBABA_CLOUD_{missing}" in error.message
 
 
 def test_no_credentials_at_all_are_an_error_once_they_are_needed():
-    _credentials.from_options({"auth_method": "access_key"}.get)
+    credentials.from_options({"auth_method": "access_key"}.get)
     error = failure_of(OptionError)
     assert (error.code, error.retryable) == ("MissingCredentials", False)
     assert "access_key_id" in error.message
@@ -189,7 +189,7 @@ def test_the_chain_is_not_asked_before_credentials_are_needed(provide):
         return found_by_chain()
 
     provide(get_credential)
-    finder = _credentials.from_options({"auth_method": "provider_chain"}.get)
+    finder = credentials.from_options({"auth_method": "provider_chain"}.get)
     assert asked == []
     finder(time.monotonic() + 30)
     assert asked == [True]
@@ -239,8 +239,8 @@ class CredentialsUri(BaseHTTPRequestHandler):
 ASK_THE_CHAIN = """
 import logging, time
 logging.basicConfig(level=logging.DEBUG)
-from ansible_collections.wuying.workspace.plugins.module_utils._plugin import credentials as _credentials
-find = _credentials.from_options({"auth_method": "provider_chain"}.get)
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin import credentials
+find = credentials.from_options({"auth_method": "provider_chain"}.get)
 print(*map(len, find(time.monotonic() + 30)))
 """
 

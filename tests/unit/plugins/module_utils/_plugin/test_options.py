@@ -13,16 +13,20 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision import Ask, Outcome
-from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import OptionError
-from ansible_collections.wuying.workspace.plugins.module_utils._plugin import (
-    argument_spec as _argument_spec,
+from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision import (
+    Outcome,
+    TokenRequest,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._plugin import options as _options
+from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import OptionError
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin.argument_spec import (
+    argument_spec,
+)
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.fleet_options import (
     read_filters,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._service import client as _service
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin.options import read_request
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin.wiring import open_keeper
+from ansible_collections.wuying.workspace.plugins.module_utils._service import client
 from ansible_collections.wuying.workspace.plugins.module_utils._store.base import NoStore
 from ansible_collections.wuying.workspace.plugins.module_utils._store.directory import (
     DirectoryStore,
@@ -41,19 +45,19 @@ IDS = ("client_id", "office_site_id", "end_user_id", "directory_id", "session_id
 
 def options(**changes: t.Any) -> t.Callable[[str], t.Any]:
     """Return the options of a task that gives little, and what is passed, as a module has them."""
-    defaults = {name: spec.get("default") for name, spec in _argument_spec.argument_spec().items()}
+    defaults = {name: spec.get("default") for name, spec in argument_spec().items()}
     values = {"login_token": None, **defaults, **GIVEN, **changes}
     return values.__getitem__
 
 
-def read(**changes: t.Any) -> Ask:
+def read(**changes: t.Any) -> TokenRequest:
     """Read what a task asks."""
-    return _options.read_ask(options(**changes))
+    return read_request(options(**changes))
 
 
 def open_with(**changes: t.Any) -> t.Any:
     """Return the keeper that a task opens."""
-    with _options.open_keeper(options(**changes), print) as keeper:
+    with open_keeper(options(**changes), print) as keeper:
         return keeper
 
 
@@ -81,14 +85,14 @@ def test_an_endpoint_that_is_given_counts_in_its_one_spelling():
 
 
 def test_times_and_token_are_taken_as_they_are():
-    ask = read(login_token="v1abc", validity=28800, refresh_before=0)
-    assert (ask.login_token, ask.validity, ask.refresh_before) == ("v1abc", 28800, 0)
-    assert not ask.force
+    request = read(login_token="v1abc", validity=28800, refresh_before=0)
+    assert (request.login_token, request.validity, request.refresh_before) == ("v1abc", 28800, 0)
+    assert not request.force
 
 
 def test_the_defaults_are_those_of_the_documentation():
-    ask = read()
-    assert (ask.login_token, ask.validity, ask.refresh_before) == (None, 900, 300)
+    request = read()
+    assert (request.login_token, request.validity, request.refresh_before) == (None, 900, 300)
 
 
 def assert_refused(
@@ -298,7 +302,7 @@ def test_a_malformed_proxy_is_refused(value):
     ],
 )
 def test_a_proxy_is_taken_as_it_is(connected, value):
-    with _options.open_keeper(options(auth_method="anonymous", proxy=value), print) as keeper:
+    with open_keeper(options(auth_method="anonymous", proxy=value), print) as keeper:
         keeper._connect()
     assert connected[0][1]["proxy"] == value
 
@@ -347,7 +351,7 @@ def fixture_kept_in(tmp_path):
     """Return a function that says in which folders, of those below one, an ask leaves something."""
 
     def kept_in(**changes: t.Any) -> list[str]:
-        with _options.open_keeper(options(**changes), print) as keeper:
+        with open_keeper(options(**changes), print) as keeper:
             session = read().session
             if isinstance(keeper.store, NoStore):
                 return []
@@ -426,8 +430,10 @@ def fixture_connected(monkeypatch):
     def make(service: t.Any, credentials: t.Any, **settings: t.Any) -> None:
         made.append((credentials, settings))
 
-    monkeypatch.setattr(_service.Service, "__init__", make)
-    monkeypatch.setattr(_service.Service, "__exit__", lambda *_arguments: made.append(("closed",)))
+    monkeypatch.setattr(client.ServiceClient, "__init__", make)
+    monkeypatch.setattr(
+        client.ServiceClient, "__exit__", lambda *_arguments: made.append(("closed",))
+    )
     return made
 
 
@@ -441,7 +447,7 @@ def test_settings_reach_the_service(connected, tmp_path):
         "proxy": "http://proxy.example.com:3128",
     }
     given = {"access_key_id": "LTAI5t", "access_key_secret": "sesame", **settings}
-    with _options.open_keeper(options(**given), print) as keeper:
+    with open_keeper(options(**given), print) as keeper:
         keeper._connect()
     others = {"connections": 1, "max_qps": None}
     assert connected[0] == (Credentials("LTAI5t", "sesame", None), {**settings, **others})
@@ -449,13 +455,13 @@ def test_settings_reach_the_service(connected, tmp_path):
 
 
 def test_anonymous_requests_are_made_without_credentials(connected):
-    with _options.open_keeper(options(auth_method="anonymous"), print) as keeper:
+    with open_keeper(options(auth_method="anonymous"), print) as keeper:
         keeper._connect()
     assert connected[0][0] is None
 
 
 def test_one_service_is_opened_once_it_is_needed_and_closed_at_the_end(connected):
-    with _options.open_keeper(options(auth_method="anonymous"), print) as keeper:
+    with open_keeper(options(auth_method="anonymous"), print) as keeper:
         assert connected == []
         assert keeper._connect() is keeper._connect()
         assert len(connected) == 1
@@ -463,26 +469,26 @@ def test_one_service_is_opened_once_it_is_needed_and_closed_at_the_end(connected
 
 
 def test_a_service_that_is_not_needed_needs_no_credentials(connected):
-    with _options.open_keeper(options(), print):
+    with open_keeper(options(), print):
         pass
     assert connected == []
 
 
 def test_secrets_are_declared_as_such():
-    spec = _argument_spec.argument_spec()
+    spec = argument_spec()
     secret = {name for name, option in spec.items() if option.get("no_log")}
     assert secret == {"access_key_secret", "security_token", "store_password", "store_key"}
 
 
 def test_each_caller_gets_an_argument_spec_of_its_own():
-    _argument_spec.argument_spec()["region_id"]["required"] = False
-    assert _argument_spec.argument_spec()["region_id"]["required"]
+    argument_spec()["region_id"]["required"] = False
+    assert argument_spec()["region_id"]["required"]
 
 
 def test_a_served_record_needs_no_credentials(tmp_path):
-    ask = read()
-    with _options.open_keeper(options(store=str(tmp_path / "store")), print) as keeper:
-        assert keeper.forget(ask.session.key) == Outcome(False)
+    request = read()
+    with open_keeper(options(store=str(tmp_path / "store")), print) as keeper:
+        assert keeper.delete(request.session.key) == Outcome(False)
 
 
 def test_an_empty_token_or_store_is_none(tmp_path, monkeypatch):
@@ -493,7 +499,7 @@ def test_an_empty_token_or_store_is_none(tmp_path, monkeypatch):
 
 def test_who_has_another_secret_or_timeout_goes_another_way():
     ways = {
-        open_with(**options)._way
+        open_with(**options)._scope
         for options in (
             {},
             {"access_key_id": "a", "access_key_secret": "b"},
@@ -503,7 +509,7 @@ def test_who_has_another_secret_or_timeout_goes_another_way():
         )
     }
     assert len(ways) == 5
-    assert all(len(way) == 12 for way in ways)
+    assert all(len(scope) == 12 for scope in ways)
 
 
 def test_plain_http_goes_to_no_name_that_looks_like_a_loopback_address():

@@ -22,21 +22,24 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision import Ask, Outcome
+from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision import (
+    Outcome,
+    TokenRequest,
+)
 from ansible_collections.wuying.workspace.plugins.module_utils._keeper.fleet import (
     keep_all,
-    read_asked,
+    read_requested,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._keeper.keeper import Keeper
-from ansible_collections.wuying.workspace.plugins.module_utils._model import note as _attempt
 from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import StoreError
-from ansible_collections.wuying.workspace.plugins.module_utils._model.record import succeed
+from ansible_collections.wuying.workspace.plugins.module_utils._model.note import new_note
+from ansible_collections.wuying.workspace.plugins.module_utils._model.record import next_record
 from ansible_collections.wuying.workspace.plugins.module_utils._model.session import Session
-from ansible_collections.wuying.workspace.plugins.module_utils._redis import lease as _redis_leases
+from ansible_collections.wuying.workspace.plugins.module_utils._redis import lease
 from ansible_collections.wuying.workspace.plugins.module_utils._redis.address import parse_address
 from ansible_collections.wuying.workspace.plugins.module_utils._redis.store import RedisStore
-from ansible_collections.wuying.workspace.plugins.module_utils._service.client import Service
-from ansible_collections.wuying.workspace.plugins.module_utils._store.base import Kept
+from ansible_collections.wuying.workspace.plugins.module_utils._service.client import ServiceClient
+from ansible_collections.wuying.workspace.plugins.module_utils._store.base import StoredState
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.house import (
     House,
     put,
@@ -101,16 +104,16 @@ def test_32_processes_that_ask_for_one_stale_session_send_one_exchange(
     house_over_redis.have("stale")
     results: t.Any = FORK.Queue()
 
-    def ask() -> None:
-        results.put(house_over_redis.ask().record)
+    def request() -> None:
+        results.put(house_over_redis.request().record)
 
-    processes = [FORK.Process(target=ask) for _turn in range(32)]
+    processes = [FORK.Process(target=request) for _turn in range(32)]
     for process in processes:
         process.start()
     got = [results.get(timeout=60) for _process in processes]
     for process in processes:
         process.join(60)
-    assert got == [house_over_redis.kept().record] * 32
+    assert got == [house_over_redis.stored().record] * 32
     journal = house_over_redis.emulator.journal()
     assert (journal["requests"], journal["exchanges"]) == (1, 1)
 
@@ -118,11 +121,11 @@ def test_32_processes_that_ask_for_one_stale_session_send_one_exchange(
 def test_a_holder_that_was_stopped_past_its_lease_cannot_overwrite_what_came_after(
     servers: RedisServers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_redis_leases, "LEASE", 0.5)
+    monkeypatch.setattr(lease, "LEASE", 0.5)
     address = servers().address
     session = session_at("https://ecd.cn-hangzhou.aliyuncs.com")
     old, newer, late = (
-        succeed(None, session, "v1first", f"v1{name}", time.time(), 900, None)
+        next_record(None, session, "v1first", f"v1{name}", time.time(), 900, None)
         for name in ("old", "newer", "late")
     )
     results: t.Any = FORK.SimpleQueue()
@@ -133,11 +136,11 @@ def test_a_holder_that_was_stopped_past_its_lease_cannot_overwrite_what_came_aft
     def hold() -> None:
         mine = open_at(address)
         try:
-            with mine.lock(session.key, time.monotonic() + 30) as slot:
-                slot.begin(_attempt.begin(None, old.login_token, "a test"))
+            with mine.lock(session.key, time.monotonic() + 30) as locked:
+                locked.write_note(new_note(None, old.login_token, "a test"))
                 results.put("begun")
                 os.kill(os.getpid(), signal.SIGSTOP)
-                slot.keep(late)
+                locked.save(late)
         except StoreError as error:
             results.put(error.code)
         mine.close()
@@ -153,14 +156,14 @@ def test_a_holder_that_was_stopped_past_its_lease_cannot_overwrite_what_came_aft
         os.kill(process.pid, signal.SIGCONT)
     assert _get(results) == "NewerRecord"
     process.join(20)
-    assert store.read(session.key) == Kept(newer)
+    assert store.read(session.key) == StoredState(newer)
     store.close()
 
 
 def test_a_lock_is_free_once_its_dead_holders_lease_is_over(
     house_over_redis: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_redis_leases, "LEASE", 0.5)
+    monkeypatch.setattr(lease, "LEASE", 0.5)
     house_over_redis.have("stale")
     held = FORK.Event()
 
@@ -175,28 +178,28 @@ def test_a_lock_is_free_once_its_dead_holders_lease_is_over(
     time.sleep(1)  # The lease is renewed as long as its holder lives.
     process.kill()
     process.join(20)
-    assert house_over_redis.ask().changed
+    assert house_over_redis.request().changed
 
 
 def test_who_dies_between_answer_and_keeping_leaves_its_note(
     house_over_redis: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_redis_leases, "LEASE", 0.5)
+    monkeypatch.setattr(lease, "LEASE", 0.5)
     record = house_over_redis.have("stale")
 
     def ask_and_die() -> None:
         from ansible_collections.wuying.workspace.plugins.module_utils._redis import (
-            store as _redis_store,
+            store as store_module,
         )
 
-        _redis_store._Held.keep = lambda *_any: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore
-        house_over_redis.ask()
+        store_module._LockedHash.save = lambda *_any: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore
+        house_over_redis.request()
 
     process = FORK.Process(target=ask_and_die)
     process.start()
     process.join(30)
-    kept = house_over_redis.kept()
-    assert kept.record == record and kept.doubts(record.login_token)
+    stored = house_over_redis.stored()
+    assert stored.record == record and stored.may_be_spent(record.login_token)
 
 
 class Network:
@@ -340,7 +343,10 @@ def _log_in(emulator: Emulator, sessions: list[Session], address: str) -> None:
     store = open_at(address)
     now = time.time()
     for session, issued in zip(sessions, emulator.control("POST", "tokens", identities)):
-        put(store, succeed(None, session, "v1first", issued["login_token"], now - 800, 900, None))
+        put(
+            store,
+            next_record(None, session, "v1first", issued["login_token"], now - 800, 900, None),
+        )
     assert store.warnings == []
     store.close()
 
@@ -361,12 +367,14 @@ def _keep_all(
         return time.time() + ahead
 
     store = open_at(address)
-    with Service(None, retries=0, timeout=60, connections=THREADS, clock=clock) as service:
-        keeper = Keeper(store, lambda: service, way="", deadline=time.monotonic() + 90, clock=clock)
+    with ServiceClient(None, retries=0, timeout=60, connections=THREADS, clock=clock) as service:
+        keeper = Keeper(
+            store, lambda: service, scope="", deadline=time.monotonic() + 90, clock=clock
+        )
         start.wait(60)
-        asks = [Ask(session) for session in sessions]
+        requests = [TokenRequest(session) for session in sessions]
         tokens: dict[str, str] = {}
-        for report in keep_all(keeper, read_asked(store, asks), max_parallel=THREADS):
+        for report in keep_all(keeper, read_requested(store, requests), max_parallel=THREADS):
             if isinstance(report.result, Outcome) and report.result.record is not None:
                 tokens[report.key] = report.result.record.login_token
             else:

@@ -16,14 +16,17 @@ import typing as t
 
 import pytest
 
-from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision import Ask
-from ansible_collections.wuying.workspace.plugins.module_utils._model import note as _attempt
+from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision import TokenRequest
 from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import StoreError
-from ansible_collections.wuying.workspace.plugins.module_utils._model.record import succeed
+from ansible_collections.wuying.workspace.plugins.module_utils._model.note import new_note
+from ansible_collections.wuying.workspace.plugins.module_utils._model.record import next_record
 from ansible_collections.wuying.workspace.plugins.module_utils._redis import scripts
 from ansible_collections.wuying.workspace.plugins.module_utils._redis.address import parse_address
 from ansible_collections.wuying.workspace.plugins.module_utils._redis.store import RedisStore
-from ansible_collections.wuying.workspace.plugins.module_utils._store.base import Kept, Slot
+from ansible_collections.wuying.workspace.plugins.module_utils._store.base import (
+    LockedSession,
+    StoredState,
+)
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.faulty_server import wires
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.house import (
     House,
@@ -36,8 +39,8 @@ if t.TYPE_CHECKING:
 pytest.importorskip("redis", reason="the Python package redis is not installed")
 
 SESSION = session_at("https://ecd.cn-hangzhou.aliyuncs.com")
-RECORD = succeed(None, SESSION, "v1first", "v1second", time.time(), 900, None)
-ATTEMPT = _attempt.begin(None, "v1first", "a test")
+RECORD = next_record(None, SESSION, "v1first", "v1second", time.time(), 900, None)
+ATTEMPT = new_note(None, "v1first", "a test")
 NOTHING = b"$-1\r\n"
 DONE = b"$4\r\ndone\r\n"
 ODD = {
@@ -67,8 +70,8 @@ class Puppet(socketserver.ThreadingTCPServer):
         self.answers: dict[bytes, bytes] = {
             b"HMGET": b"*2\r\n" + NOTHING * 2,
             b"SCAN": b"*2\r\n$1\r\n0\r\n*0\r\n",
-            scripts.TAKE.encode(): b"*5\r\n:1\r\n" + NOTHING * 4,
-            scripts.FORGET.encode(): b":0\r\n",
+            scripts.ACQUIRE.encode(): b"*5\r\n:1\r\n" + NOTHING * 4,
+            scripts.DELETE.encode(): b":0\r\n",
         }
         self.asked: list[bytes] = []
         self.address = f"redis://127.0.0.1:{self.server_address[1]}"
@@ -127,20 +130,20 @@ def fails(action: t.Callable[[], object]) -> None:
     assert caught.value.__cause__ is None and caught.value.__context__ is None
 
 
-def lock(store: RedisStore) -> t.ContextManager[Slot]:
+def lock(store: RedisStore) -> t.ContextManager[LockedSession]:
     """Hold the session's lock."""
     return store.lock(SESSION.key, time.monotonic() + 0.3)
 
 
 def test_who_answers_as_redis_does_is_believed(store: RedisStore) -> None:
-    assert store.read(SESSION.key) == Kept()
-    assert list(store.read_many([SESSION.key] * 3)) == [Kept()] * 3
+    assert store.read(SESSION.key) == StoredState()
+    assert list(store.read_many([SESSION.key] * 3)) == [StoredState()] * 3
     assert list(store.keys()) == []
-    with lock(store) as slot:
-        assert slot.read() == Kept()
-        slot.begin(ATTEMPT)
-        slot.keep(RECORD)
-        assert not slot.forget()
+    with lock(store) as locked:
+        assert locked.read() == StoredState()
+        locked.write_note(ATTEMPT)
+        locked.save(RECORD)
+        assert not locked.delete()
     assert store.warnings == []
 
 
@@ -189,26 +192,26 @@ def test_names_of_another_shape_are_an_error(puppet: Puppet, store: RedisStore, 
 def test_a_lock_is_not_held_by_an_answer_of_another_shape(
     puppet: Puppet, store: RedisStore, odd: bytes
 ) -> None:
-    puppet.answers[scripts.TAKE.encode()] = odd
+    puppet.answers[scripts.ACQUIRE.encode()] = odd
     fails(lambda: lock(store).__enter__())
 
 
-WRITES: dict[str, tuple[str, t.Callable[[Slot], object]]] = {
-    "begin": (scripts.BEGIN, lambda slot: slot.begin(ATTEMPT)),
-    "keep": (scripts.KEEP, lambda slot: slot.keep(RECORD)),
-    "fail": (scripts.FAIL, lambda slot: slot.fail(ATTEMPT)),
-    "reseal": (scripts.RESEAL, lambda slot: slot.reseal(RECORD)),
-    "set aside": (scripts.SET_ASIDE, lambda slot: slot.set_aside()),
-    "forget": (scripts.FORGET, lambda slot: slot.forget()),
+WRITES: dict[str, tuple[str, t.Callable[[LockedSession], object]]] = {
+    "write_note": (scripts.WRITE_NOTE, lambda locked: locked.write_note(ATTEMPT)),
+    "save": (scripts.SAVE, lambda locked: locked.save(RECORD)),
+    "save_failure": (scripts.SAVE_FAILURE, lambda locked: locked.save_failure(ATTEMPT)),
+    "reencrypt": (scripts.REENCRYPT, lambda locked: locked.reencrypt(RECORD)),
+    "set aside": (scripts.SET_ASIDE, lambda locked: locked.set_aside()),
+    "delete": (scripts.DELETE, lambda locked: locked.delete()),
 }
 
 
 ODD_ALWAYS = [*ODD.values(), b":-1\r\n", b"$4\r\nDONE\r\n", b"$0\r\n\r\n"]
 ANOTHER_S = [
-    ("begin", b":1\r\n"),
-    ("keep", b"$4\r\nlost\r\n"),
-    ("forget", DONE),
-    ("forget", b":2\r\n"),
+    ("write_note", b":1\r\n"),
+    ("save", b"$4\r\nlost\r\n"),
+    ("delete", DONE),
+    ("delete", b":2\r\n"),
 ]
 """Answers of other scripts than the one that was run."""
 
@@ -219,29 +222,29 @@ def test_no_answer_of_another_shape_or_of_another_script_passes_for_a_success(
 ) -> None:
     script, act = WRITES[write]
     puppet.answers[script.encode()] = odd
-    with lock(store) as slot:
-        fails(lambda: act(slot))
+    with lock(store) as locked:
+        fails(lambda: act(locked))
 
 
 @pytest.mark.parametrize("odd", [NOTHING, b":1\r\n", b"+OK\r\n"])
 def test_a_token_that_was_not_kept_by_an_odd_answer_is_handed_out(
     puppet: Puppet, store: RedisStore, emulator: Emulator, odd: bytes
 ) -> None:
-    puppet.answers[scripts.KEEP.encode()] = odd
+    puppet.answers[scripts.SAVE.encode()] = odd
     house = House(store, emulator, session_at(emulator.url))
-    ask = Ask(house.session, emulator.issue())
-    outcome = house.keeper(seconds=1).ensure(ask, house.warnings.append)
-    assert outcome.record is not None and outcome.not_kept is not None
-    assert "does not answer as Redis does" in outcome.not_kept.message
+    request = TokenRequest(house.session, emulator.issue())
+    outcome = house.keeper(seconds=1).ensure(request, house.warnings.append)
+    assert outcome.record is not None and outcome.not_saved is not None
+    assert "does not answer as Redis does" in outcome.not_saved.message
 
 
 @pytest.mark.parametrize("odd", [NOTHING, b":1\r\n", b"+OK\r\n"])
 def test_nothing_is_sent_where_an_odd_answer_is_all_that_noted_it(
     puppet: Puppet, store: RedisStore, emulator: Emulator, odd: bytes
 ) -> None:
-    puppet.answers[scripts.BEGIN.encode()] = odd
+    puppet.answers[scripts.WRITE_NOTE.encode()] = odd
     house = House(store, emulator, session_at(emulator.url))
-    fails(lambda: house.ask(emulator.issue()))
+    fails(lambda: house.request(emulator.issue()))
     assert house.requests() == 0
 
 

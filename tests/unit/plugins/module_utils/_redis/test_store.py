@@ -17,25 +17,28 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.wuying.workspace.plugins.module_utils._model import note as _attempt
 from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import (
     LockTimeout,
     ServiceError,
     StoreError,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._model.record import Record, succeed
+from ansible_collections.wuying.workspace.plugins.module_utils._model.note import Note, new_note
+from ansible_collections.wuying.workspace.plugins.module_utils._model.record import (
+    Record,
+    next_record,
+)
 from ansible_collections.wuying.workspace.plugins.module_utils._model.session import (
     TOKEN_LENGTH,
     Session,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._redis import (
-    connection as _redis_client,
+    connection as connection_module,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._redis import lease as _redis_leases
+from ansible_collections.wuying.workspace.plugins.module_utils._redis import lease
 from ansible_collections.wuying.workspace.plugins.module_utils._redis.address import parse_address
 from ansible_collections.wuying.workspace.plugins.module_utils._redis.store import RedisStore
-from ansible_collections.wuying.workspace.plugins.module_utils._store.base import Kept
-from ansible_collections.wuying.workspace.plugins.module_utils._store.encryption import Seal
+from ansible_collections.wuying.workspace.plugins.module_utils._store.base import StoredState
+from ansible_collections.wuying.workspace.plugins.module_utils._store.encryption import Encryption
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.house import (
     leave_note,
     put,
@@ -61,12 +64,12 @@ def soon(seconds: float = 10) -> float:
 
 def record_of(session: Session = SESSION, token: str = "v1second") -> Record:
     """Return a fresh record."""
-    return succeed(None, session, "v1first", token, time.time(), 900, None)
+    return next_record(None, session, "v1first", token, time.time(), 900, None)
 
 
-def note_of(token: str = "v1first") -> _attempt.Attempt:
+def note_of(token: str = "v1first") -> Note:
     """Return the note of an exchange."""
-    return _attempt.begin(None, token, "a test")
+    return new_note(None, token, "a test")
 
 
 @pytest.fixture
@@ -111,9 +114,9 @@ def store(server: RedisServer, open_store: Open) -> RedisStore:
 def what_is_kept_is_read_again(store: RedisStore, session: Session) -> None:
     record = record_of(session)
     put(store, record)
-    assert store.read(session.key) == Kept(record)
-    with store.lock(session.key, soon()) as slot:
-        assert slot.read() == Kept(record)
+    assert store.read(session.key) == StoredState(record)
+    with store.lock(session.key, soon()) as locked:
+        assert locked.read() == StoredState(record)
 
 
 def the_largest_record_is_kept(store: RedisStore, session: Session) -> None:
@@ -124,46 +127,50 @@ def the_largest_record_is_kept(store: RedisStore, session: Session) -> None:
 
 
 def nothing_is_there_before(store: RedisStore, session: Session) -> None:
-    assert store.read(session.key) == Kept()
-    with store.lock(session.key, soon()) as slot:
-        assert slot.read() == Kept()
-        assert not slot.forget()
+    assert store.read(session.key) == StoredState()
+    with store.lock(session.key, soon()) as locked:
+        assert locked.read() == StoredState()
+        assert not locked.delete()
 
 
 def a_note_stands_until_the_answer_is_kept(store: RedisStore, session: Session) -> None:
     put(store, record_of(session))
     leave_note(store, session, "v1second")
-    kept = store.read(session.key)
-    assert kept.record is not None and kept.doubts("v1second") and not kept.doubts("v1third")
+    stored = store.read(session.key)
+    assert (
+        stored.record is not None
+        and stored.may_be_spent("v1second")
+        and not stored.may_be_spent("v1third")
+    )
     put(store, record_of(session, "v1third"))
-    assert store.read(session.key) == Kept(store.read(session.key).record)
+    assert store.read(session.key) == StoredState(store.read(session.key).record)
 
 
 def a_failure_is_noted(store: RedisStore, session: Session) -> None:
     put(store, record_of(session))
-    attempt = note_of("v1second")
-    failed = attempt.failed(ServiceError("It failed.", code="Throttling"), unknown=False)
-    with store.lock(session.key, soon()) as slot:
-        slot.begin(attempt)
-        slot.fail(failed)
-        assert slot.read().attempt == failed
-    assert store.read(session.key) == Kept(store.read(session.key).record, failed)
+    note = note_of("v1second")
+    failed = note.failed(ServiceError("It failed.", code="Throttling"), unknown=False)
+    with store.lock(session.key, soon()) as locked:
+        locked.write_note(note)
+        locked.save_failure(failed)
+        assert locked.read().note == failed
+    assert store.read(session.key) == StoredState(store.read(session.key).record, failed)
 
 
 def an_ended_record_is_written_over_the_same_token(store: RedisStore, session: Session) -> None:
     record = record_of(session)
     put(store, record)
-    put(store, record.as_ended("InvalidLoginToken"))
-    assert store.read(session.key) == Kept(record.as_ended("InvalidLoginToken"))
+    put(store, record.ended_with("InvalidLoginToken"))
+    assert store.read(session.key) == StoredState(record.ended_with("InvalidLoginToken"))
 
 
 def what_is_forgotten_is_gone_and_may_start_again(store: RedisStore, session: Session) -> None:
     put(store, record_of(session))
     leave_note(store, session, "v1second")
-    with store.lock(session.key, soon()) as slot:
-        assert slot.forget()
-        assert slot.read() == Kept()
-    assert store.read(session.key) == Kept()
+    with store.lock(session.key, soon()) as locked:
+        assert locked.delete()
+        assert locked.read() == StoredState()
+    assert store.read(session.key) == StoredState()
     assert session.key not in set(store.keys())
     put(store, record_of(session))
     assert store.read(session.key).record is not None
@@ -199,7 +206,7 @@ def many_are_read_in_their_order(store: RedisStore, session: Session) -> None:
     for each in sessions[::2]:
         put(store, record_of(each))
     keys = [each.key for each in sessions]
-    found = [t.cast(Kept, kept).record for kept in store.read_many(iter(keys * 60))]
+    found = [t.cast(StoredState, stored).record for stored in store.read_many(iter(keys * 60))]
     expected = [each if position % 2 == 0 else None for position, each in enumerate(sessions)]
     assert [record and record.session for record in found] == expected * 60
     assert set(keys[::2]) <= set(store.keys())
@@ -235,9 +242,9 @@ def test_on_a_cluster(servers: RedisServers, open_store: Open) -> None:
     assert store.warnings == []
     with pytest.raises(StoreError, match=r"is part of a cluster: use redis\+cluster://") as caught:
         names = [SESSION._replace(end_user_id=f"{number}").key for number in range(64)]
-        for kept in open_store(nodes[0].address).read_many(names):
-            if isinstance(kept, StoreError):
-                raise kept
+        for stored in open_store(nodes[0].address).read_many(names):
+            if isinstance(stored, StoreError):
+                raise stored
     assert not caught.value.retryable
 
 
@@ -252,7 +259,7 @@ def test_what_is_wrong_with_a_cluster_is_no_single_session_s_failure(
     nodes = servers.cluster()
     store = open_store(f"redis+cluster://127.0.0.1:{nodes[0].port}", seconds=1)
     keys = [SESSION._replace(end_user_id=f"user {number}").key for number in range(6)]
-    assert list(store.read_many(keys)) == [Kept()] * len(keys)
+    assert list(store.read_many(keys)) == [StoredState()] * len(keys)
     for node in nodes:
         node.client().cluster("DELSLOTS", 0)
     end = soon()
@@ -264,7 +271,7 @@ def test_what_is_wrong_with_a_cluster_is_no_single_session_s_failure(
     assert (caught.value.code, caught.value.retryable) == ("StoreUnavailable", True)
 
 
-def names_of(count: int) -> list[str]:
+def check_names(count: int) -> list[str]:
     """Return the keys of sessions that any cluster has on all its nodes."""
     return [SESSION._replace(end_user_id=f"user {number}").key for number in range(count)]
 
@@ -280,7 +287,7 @@ def test_a_node_of_a_cluster_that_hangs_is_an_error_in_time(
     servers: RedisServers, open_store: Open
 ) -> None:
     nodes = servers.cluster()
-    keys = names_of(60)
+    keys = check_names(60)
     hanging = node_of(nodes, keys[1])
 
     def lock(store: RedisStore) -> None:
@@ -298,11 +305,16 @@ def test_a_node_of_a_cluster_that_hangs_is_an_error_in_time(
     def end(store: RedisStore, action: t.Callable[[RedisStore], object]) -> None:
         with pytest.raises(StoreError, match="did not answer in time|not all its nodes") as caught:
             action(store)
-        ended.append((time.monotonic() - store._link._deadline - store._link.timeout, caught.value))
+        ended.append(
+            (
+                time.monotonic() - store._connection._deadline - store._connection.timeout,
+                caught.value,
+            )
+        )
 
     stores = [open_store(nodes[0].address.replace(":", "+cluster:", 1), 2) for _each in actions]
     for store in stores:
-        assert list(store.read_many(keys)) == [Kept()] * len(keys)
+        assert list(store.read_many(keys)) == [StoredState()] * len(keys)
     threads = [threading.Thread(target=end, args=each) for each in zip(stores, actions)]
     hanging.pause()
     try:
@@ -321,13 +333,13 @@ def test_a_slot_that_no_node_of_a_cluster_serves_is_no_single_session_s_failure(
     servers: RedisServers, open_store: Open
 ) -> None:
     nodes = servers.cluster()
-    keys = names_of(6)
+    keys = check_names(6)
     store = open_store(nodes[0].address.replace(":", "+cluster:", 1), seconds=1)
-    assert list(store.read_many(keys)) == [Kept()] * len(keys)
-    slot = nodes[0].client().cluster("keyslot", f"wuying.workspace:{{{keys[1]}}}")
+    assert list(store.read_many(keys)) == [StoredState()] * len(keys)
+    locked = nodes[0].client().cluster("keyslot", f"wuying.workspace:{{{keys[1]}}}")
     for node in nodes:
         node.client().config_set("cluster-require-full-coverage", "no")
-        node.client().cluster("delslots", slot)
+        node.client().cluster("delslots", locked)
     with pytest.raises(StoreError, match="has not all its nodes at work") as caught:
         list(store.read_many(keys))
     assert (caught.value.code, caught.value.retryable) == ("StoreUnavailable", True)
@@ -341,9 +353,9 @@ def test_many_are_read_while_their_slots_move_within_a_cluster(
     sessions = [SESSION._replace(end_user_id=f"user {number}") for number in range(12)]
     for session in sessions:
         put(store, record_of(session))
-    expected = [Kept(store.read(session.key).record) for session in sessions]
+    expected = [StoredState(store.read(session.key).record) for session in sessions]
 
-    def found() -> list[Kept | StoreError]:
+    def found() -> list[StoredState | StoreError]:
         return list(store.read_many(session.key for session in sessions))
 
     source = node_of(nodes, sessions[0].key)
@@ -355,15 +367,15 @@ def test_many_are_read_while_their_slots_move_within_a_cluster(
     ]
     there, here = (node.client().cluster("myid") for node in (target, source))
     for name in names:
-        slot = source.client().cluster("keyslot", name)
-        target.client().cluster("setslot", slot, "importing", here)
-        source.client().cluster("setslot", slot, "migrating", there)
+        locked = source.client().cluster("keyslot", name)
+        target.client().cluster("setslot", locked, "importing", here)
+        source.client().cluster("setslot", locked, "migrating", there)
         source.client().migrate("127.0.0.1", target.port, [name], 0, 5000)
     assert found() == expected
     for name in names:
         for node in (target, source):
-            slot = node.client().cluster("keyslot", name)
-            node.client().cluster("setslot", slot, "node", there)
+            locked = node.client().cluster("keyslot", name)
+            node.client().cluster("setslot", locked, "node", there)
     assert len(names) > 1
     assert found() == expected
 
@@ -372,7 +384,7 @@ def test_many_are_read_from_the_replica_that_took_a_lost_node_s_place(
     servers: RedisServers, open_store: Open
 ) -> None:
     nodes = servers.cluster()
-    keys = names_of(30)
+    keys = check_names(30)
     lost = node_of(nodes, keys[1])
     known = next(node for node in nodes if node is not lost)
     replica = servers("--cluster-enabled", "yes", "--cluster-node-timeout", "2000")
@@ -382,11 +394,11 @@ def test_many_are_read_from_the_replica_that_took_a_lost_node_s_place(
     replica.client().cluster("replicate", primary)
     until(lambda: replica.client().info("replication")["master_link_status"] == "up")
     store = open_store(known.address.replace(":", "+cluster:", 1))
-    assert list(store.read_many(keys)) == [Kept()] * len(keys)
+    assert list(store.read_many(keys)) == [StoredState()] * len(keys)
     lost.kill()
     replica.client().cluster("failover", "takeover")
     until(lambda: node_of([known, replica, *nodes], keys[1]) is replica)
-    assert list(store.read_many(keys)) == [Kept()] * len(keys)
+    assert list(store.read_many(keys)) == [StoredState()] * len(keys)
 
 
 def until(condition: t.Callable[[], object]) -> None:
@@ -468,9 +480,9 @@ def test_keys_are_named_after_the_sessions_key_and_die_by_themselves(
     assert names == {NAME, NAME.replace(SESSION.key, SESSION._replace(end_user_id="bob").key)}
     assert 30 * DAY < client.ttl(NAME) <= 30 * DAY + 900
     assert 0 < min(client.ttl(name) for name in names) <= 30 * DAY
-    with store.lock(SESSION.key, soon()) as slot:
+    with store.lock(SESSION.key, soon()) as locked:
         assert 29 < client.pttl(f"{NAME}:lock") / 1000 <= 30
-        slot.forget()
+        locked.delete()
     assert set(client.keys(f"{NAME}*")) == {f"{NAME}:gone".encode()}
     assert 30 < client.ttl(f"{NAME}:gone") <= DAY
 
@@ -482,8 +494,8 @@ def test_a_long_expired_record_is_kept_all_the_same(store: RedisStore) -> None:
 
 
 def test_reading_writes_nothing(server: RedisServer, store: RedisStore) -> None:
-    assert store.read(SESSION.key) == Kept()
-    assert list(store.read_many([SESSION.key])) == [Kept()]
+    assert store.read(SESSION.key) == StoredState()
+    assert list(store.read_many([SESSION.key])) == [StoredState()]
     assert list(store.keys()) == []
     assert server.client().info("stats")["total_commands_processed"] < 20
     assert not server.client().dbsize()
@@ -497,16 +509,16 @@ def test_a_damaged_record_is_set_aside_and_its_note_stays(
     client = server.client()
     client.hset(NAME, "record", b"{}")
     assert store.read(SESSION.key).damage
-    with store.lock(SESSION.key, soon()) as slot:
-        kept = slot.read()
-        place = slot.set_aside()
-        assert slot.read() == Kept(None, kept.attempt)
-        slot.begin(_attempt.begin(kept.attempt, "v1third", ""))
-        slot.keep(record_of(token="v1fourth"))
+    with store.lock(SESSION.key, soon()) as locked:
+        stored = locked.read()
+        place = locked.set_aside()
+        assert locked.read() == StoredState(None, stored.note)
+        locked.write_note(new_note(stored.note, "v1third", ""))
+        locked.save(record_of(token="v1fourth"))
     assert place.startswith(f"{NAME}:damaged-")
     assert client.hget(place, "record") == b"{}"
     assert 0 < client.ttl(place) <= 30 * DAY + 900
-    assert store.read(SESSION.key) == Kept(store.read(SESSION.key).record)
+    assert store.read(SESSION.key) == StoredState(store.read(SESSION.key).record)
     assert list(store.keys()) == [SESSION.key]
 
 
@@ -522,7 +534,7 @@ def test_what_is_wrong_with_one_record_is_returned_in_its_place(
     first, second, third = store.read_many([newer.key, other.key, SESSION.key])
     assert isinstance(first, StoreError) and first.code == "NewerFormat"
     assert isinstance(second, StoreError) and "holds something else" in second.message
-    assert isinstance(third, Kept) and third.record is not None
+    assert isinstance(third, StoredState) and third.record is not None
 
 
 def test_no_token_can_be_read_in_what_is_sealed(server: RedisServer, open_store: Open) -> None:
@@ -530,7 +542,7 @@ def test_no_token_can_be_read_in_what_is_sealed(server: RedisServer, open_store:
     from cryptography.fernet import Fernet
 
     first, second = Fernet.generate_key().decode(), Fernet.generate_key().decode()
-    store = open_store(server.address, seal=Seal([first]))
+    store = open_store(server.address, encryption=Encryption([first]))
     record = record_of(token="v1" + "Plain" * 20)
     put(store, record)
     leave_note(store, SESSION, record.login_token)
@@ -545,12 +557,12 @@ def test_no_token_can_be_read_in_what_is_sealed(server: RedisServer, open_store:
     assert store.read(SESSION.key).record == record
     with pytest.raises(StoreError, match="store_key"):
         open_store(server.address).read(SESSION.key)
-    rekeyed = open_store(server.address, seal=Seal([second, first]))
-    assert rekeyed.read(SESSION.key).outdated
-    with rekeyed.lock(SESSION.key, soon()) as slot:
-        slot.reseal(record)
-    assert rekeyed.read(SESSION.key).doubts(record.login_token)
-    assert not rekeyed.read(SESSION.key).outdated
+    rekeyed = open_store(server.address, encryption=Encryption([second, first]))
+    assert rekeyed.read(SESSION.key).needs_reencryption
+    with rekeyed.lock(SESSION.key, soon()) as locked:
+        locked.reencrypt(record)
+    assert rekeyed.read(SESSION.key).may_be_spent(record.login_token)
+    assert not rekeyed.read(SESSION.key).needs_reencryption
     assert client.ttl(NAME) > 30 * DAY
 
 
@@ -580,13 +592,13 @@ def test_the_lock_is_one_holders_among_threads_of_several_stores(
 def test_a_living_holder_keeps_its_lock_past_the_lease(
     store: RedisStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_redis_leases, "LEASE", 0.6)
-    with store.lock(SESSION.key, soon()) as slot:
+    monkeypatch.setattr(lease, "LEASE", 0.6)
+    with store.lock(SESSION.key, soon()) as locked:
         time.sleep(1.5)
         with pytest.raises(LockTimeout), store.lock(SESSION.key, soon(0.1)):
             pass
-        slot.begin(note_of())
-        slot.keep(record_of())
+        locked.write_note(note_of())
+        locked.save(record_of())
 
 
 @pytest.fixture
@@ -603,27 +615,27 @@ def lapse(server: RedisServer) -> t.Callable[[], None]:
 
 
 def test_who_lost_the_lock_does_not_begin(store: RedisStore, lapse: t.Callable[[], None]) -> None:
-    with store.lock(SESSION.key, soon()) as slot:
+    with store.lock(SESSION.key, soon()) as locked:
         lapse()
         with pytest.raises(StoreError, match="lock of the session was lost") as caught:
-            slot.begin(note_of())
+            locked.write_note(note_of())
     assert caught.value.code == "LockLost" and caught.value.retryable
-    assert store.read(SESSION.key) == Kept()
+    assert store.read(SESSION.key) == StoredState()
 
 
 def test_who_holds_the_lock_while_a_late_writer_keeps_does_not_begin(
     store: RedisStore, lapse: t.Callable[[], None]
 ) -> None:
     put(store, record_of(token="v1old"))
-    with store.lock(SESSION.key, soon()) as slot:
-        slot.begin(note_of("v1old"))
+    with store.lock(SESSION.key, soon()) as locked:
+        locked.write_note(note_of("v1old"))
         lapse()
         with store.lock(SESSION.key, soon()) as second:
-            slot.keep(record_of(token="v1new"))
+            locked.save(record_of(token="v1new"))
             with pytest.raises(StoreError, match="newer login token") as caught:
-                second.begin(note_of("v1old"))
+                second.write_note(note_of("v1old"))
     assert caught.value.code == "NewerRecord" and caught.value.retryable
-    assert store.read(SESSION.key) == Kept(store.read(SESSION.key).record)
+    assert store.read(SESSION.key) == StoredState(store.read(SESSION.key).record)
 
 
 @pytest.mark.parametrize("known", [True, False])
@@ -633,15 +645,15 @@ def test_who_comes_too_late_does_not_overwrite_a_newer_record(
     if known:
         put(store, record_of(token="v1old"))
     newer = record_of(token="v1newer")
-    with store.lock(SESSION.key, soon()) as slot:
-        slot.begin(note_of("v1old"))
+    with store.lock(SESSION.key, soon()) as locked:
+        locked.write_note(note_of("v1old"))
         lapse()
         put(store, newer)
         with pytest.raises(StoreError, match="newer login token of the session was kept") as caught:
-            slot.keep(record_of(token="v1late"))
-        slot.fail(note_of("v1old"))
+            locked.save(record_of(token="v1late"))
+        locked.save_failure(note_of("v1old"))
     assert caught.value.code == "NewerRecord"
-    assert store.read(SESSION.key) == Kept(newer)
+    assert store.read(SESSION.key) == StoredState(newer)
 
 
 def test_who_lost_only_the_lock_keeps_its_record(
@@ -649,12 +661,12 @@ def test_who_lost_only_the_lock_keeps_its_record(
 ) -> None:
     put(store, record_of(token="v1old"))
     record = record_of(token="v1new")
-    with store.lock(SESSION.key, soon()) as slot:
-        slot.begin(note_of("v1old"))
+    with store.lock(SESSION.key, soon()) as locked:
+        locked.write_note(note_of("v1old"))
         lapse()
         with store.lock(SESSION.key, soon()):
-            slot.keep(record)
-    assert store.read(SESSION.key) == Kept(record)
+            locked.save(record)
+    assert store.read(SESSION.key) == StoredState(record)
 
 
 def test_who_finds_the_old_record_lost_keeps_its_own(
@@ -662,36 +674,36 @@ def test_who_finds_the_old_record_lost_keeps_its_own(
 ) -> None:
     put(store, record_of(token="v1old"))
     record = record_of(token="v1new")
-    with store.lock(SESSION.key, soon()) as slot:
-        slot.begin(note_of("v1old"))
+    with store.lock(SESSION.key, soon()) as locked:
+        locked.write_note(note_of("v1old"))
         server.client().flushall()
-        slot.keep(record)
-    assert store.read(SESSION.key) == Kept(record)
+        locked.save(record)
+    assert store.read(SESSION.key) == StoredState(record)
 
 
 def test_keeping_ones_own_record_again_is_no_error(store: RedisStore) -> None:
     record = record_of(token="v1new")
-    with store.lock(SESSION.key, soon()) as slot:
-        slot.begin(note_of())
-        slot.keep(record)
-        slot._mark = ""  # type: ignore[attr-defined]
-        slot.keep(record)
-    assert store.read(SESSION.key) == Kept(record)
+    with store.lock(SESSION.key, soon()) as locked:
+        locked.write_note(note_of())
+        locked.save(record)
+        locked._mark = ""  # type: ignore[attr-defined]
+        locked.save(record)
+    assert store.read(SESSION.key) == StoredState(record)
 
 
 def test_a_forgotten_session_refuses_who_is_late_and_takes_who_starts_it_again(
     store: RedisStore, lapse: t.Callable[[], None]
 ) -> None:
     put(store, record_of(token="v1old"))
-    with store.lock(SESSION.key, soon()) as slot:
-        slot.begin(note_of("v1old"))
+    with store.lock(SESSION.key, soon()) as locked:
+        locked.write_note(note_of("v1old"))
         lapse()
         with store.lock(SESSION.key, soon()) as other:
-            assert other.forget()
+            assert other.delete()
         with pytest.raises(StoreError, match="forgotten meanwhile") as caught:
-            slot.keep(record_of(token="v1late"))
+            locked.save(record_of(token="v1late"))
     assert caught.value.code == "SessionForgotten"
-    assert store.read(SESSION.key) == Kept()
+    assert store.read(SESSION.key) == StoredState()
     put(store, record_of(token="v1again"))
     assert store.read(SESSION.key).record is not None
 
@@ -699,15 +711,15 @@ def test_a_forgotten_session_refuses_who_is_late_and_takes_who_starts_it_again(
 def test_no_further_lease_is_renewed_once_the_store_is_closed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(_redis_leases, "LEASE", 0.03)
+    monkeypatch.setattr(lease, "LEASE", 0.03)
     renewing, renewed = threading.Event(), []
 
-    def renew(key: str, _owner: str) -> None:
+    def refresh(key: str, _owner: str) -> None:
         renewed.append(key)
         renewing.set()
         assert leases._stop.wait(10)
 
-    leases = _redis_leases.Leases(renew)
+    leases = lease.Leases(refresh)
     with leases.renewed("first", "me"), leases.renewed("second", "me too"):
         assert renewing.wait(10)
         leases.close()
@@ -802,11 +814,11 @@ def test_who_lacks_a_right_that_keeping_needs_is_refused_before_the_token_is_spe
         rights = [each for each in RIGHTS.split() if each != right]
         client.execute_command("ACL", "SETUSER", right, "on", ">secret", *rights)
         store = open_store(server.address, username=right, password="secret")
-        with contextlib.suppress(StoreError), store.lock(SESSION.key, soon()) as slot:
+        with contextlib.suppress(StoreError), store.lock(SESSION.key, soon()) as locked:
             refused.append(right)
-            slot.begin(note_of())
+            locked.write_note(note_of())
             refused.pop()
-            slot.keep(record_of())
+            locked.save(record_of())
             assert client.hget(NAME, "record") and not client.hget(NAME, "note")
             refused.append("")
     assert {"+hset", "+hget", "+hdel", "+pexpire"} <= set(refused)
@@ -857,10 +869,10 @@ def test_a_full_server_refuses_before_a_token_is_spent_and_keeps_what_was_paid_f
 ) -> None:
     put(store, record_of())
     client = server.client()
-    with store.lock(SESSION.key, soon()) as slot:
-        slot.begin(note_of("v1second"))
+    with store.lock(SESSION.key, soon()) as locked:
+        locked.write_note(note_of("v1second"))
         client.config_set("maxmemory", "1mb")
-        slot.keep(record_of(token="v1third"))
+        locked.save(record_of(token="v1third"))
     assert t.cast(Record, store.read(SESSION.key).record).login_token == "v1third"
     with pytest.raises(StoreError, match="no memory left") as caught:
         put(store, record_of(token="v1fourth"))
@@ -890,7 +902,7 @@ def test_a_server_without_a_command_of_the_store_is_an_error(
     servers: RedisServers, open_store: Open
 ) -> None:
     store = open_store(servers("--rename-command", "EVAL", "").address)
-    assert store.read(SESSION.key) == Kept()
+    assert store.read(SESSION.key) == StoredState()
     with pytest.raises(StoreError, match="refuses a command of the store") as caught:
         put(store, record_of())
     assert (caught.value.code, caught.value.retryable) == ("StoreUnavailable", False)
@@ -921,14 +933,14 @@ def test_a_server_that_starts_again_before_the_deadline_gets_the_record(
     server: RedisServer, store: RedisStore
 ) -> None:
     record = record_of(token="v1new")
-    with store.lock(SESSION.key, soon(20)) as slot:
-        slot.begin(note_of())
+    with store.lock(SESSION.key, soon(20)) as locked:
+        locked.write_note(note_of())
         server.kill()
         timer = threading.Timer(0.8, server.start)
         timer.start()
-        slot.keep(record)
+        locked.save(record)
     timer.join(10)
-    assert store.read(SESSION.key) == Kept(record)
+    assert store.read(SESSION.key) == StoredState(record)
 
 
 def test_a_server_that_stays_away_is_an_error_at_the_deadline(
@@ -936,11 +948,11 @@ def test_a_server_that_stays_away_is_an_error_at_the_deadline(
 ) -> None:
     store = open_store(server.address, seconds=1.5)
     start = time.monotonic()
-    with store.lock(SESSION.key, soon(1.5)) as slot:
-        slot.begin(note_of())
+    with store.lock(SESSION.key, soon(1.5)) as locked:
+        locked.write_note(note_of())
         server.kill()
         with pytest.raises(StoreError, match="cannot be reached") as caught:
-            slot.keep(record_of())
+            locked.save(record_of())
     assert 1 < time.monotonic() - start < 4
     assert (caught.value.code, caught.value.retryable) == ("StoreUnavailable", True)
     fails(store, "StoreUnavailable", "cannot be reached", retryable=True)
@@ -958,7 +970,7 @@ def test_a_server_that_hangs_is_an_error_in_time(server: RedisServer, open_store
 
 
 def test_without_the_package_the_error_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_redis_client, "REDIS_IMPORT_ERROR", "No module named redis")
+    monkeypatch.setattr(connection_module, "REDIS_IMPORT_ERROR", "No module named redis")
     with pytest.raises(StoreError, match="redis") as caught:
         RedisStore(
             parse_address("redis://h"), username=None, password=None, ca_path=None, deadline=soon()
@@ -987,22 +999,22 @@ def test_a_name_that_no_host_has_is_an_error_in_time(
 def test_every_command_may_be_repeated_after_its_reply_was_lost(
     server: RedisServer, store: RedisStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = _redis_client.Link._try
+    run = connection_module.Connection._try
 
-    def run_twice(link: t.Any, work: t.Any) -> t.Any:
-        run(link, work)
-        return run(link, work)
+    def run_twice(connection: t.Any, work: t.Any) -> t.Any:
+        run(connection, work)
+        return run(connection, work)
 
-    monkeypatch.setattr(_redis_client.Link, "_try", run_twice)
+    monkeypatch.setattr(connection_module.Connection, "_try", run_twice)
     for number, behaviour in enumerate(BASICS):
         behaviour(store, SESSION._replace(end_user_id=f"user {number}"))
     put(store, record_of())
     server.client().hset(NAME, "record", b"{}")
-    with store.lock(SESSION.key, soon()) as slot:
-        slot.set_aside()
-        slot.begin(note_of())
-        slot.keep(record_of(token="v1new"))
-        slot.reseal(record_of(token="v1new"))
+    with store.lock(SESSION.key, soon()) as locked:
+        locked.set_aside()
+        locked.write_note(note_of())
+        locked.save(record_of(token="v1new"))
+        locked.reencrypt(record_of(token="v1new"))
     assert len(server.client().keys(f"{NAME}:damaged-*")) == 1
     assert not server.client().exists(f"{NAME}:lock")
 
@@ -1037,14 +1049,14 @@ def test_a_failover_that_is_over_before_the_deadline_does_no_harm(
 ) -> None:
     record = record_of(token="v1new")
     client = server.client()
-    with store.lock(SESSION.key, soon(20)) as slot:
-        slot.begin(note_of())
+    with store.lock(SESSION.key, soon(20)) as locked:
+        locked.write_note(note_of())
         client.replicaof("127.0.0.1", 1)
         timer = threading.Timer(0.5, client.replicaof, ("NO", "ONE"))
         timer.start()
-        slot.keep(record)
+        locked.save(record)
     timer.join(10)
-    assert store.read(SESSION.key) == Kept(record)
+    assert store.read(SESSION.key) == StoredState(record)
 
 
 def test_whatever_the_library_raises_a_token_in_hand_is_not_dropped(
@@ -1053,9 +1065,9 @@ def test_whatever_the_library_raises_a_token_in_hand_is_not_dropped(
     def fall_over(*_arguments: t.Any) -> t.NoReturn:
         raise AttributeError("v1secret")
 
-    with store.lock(SESSION.key, soon(1)) as slot:
-        slot.begin(note_of())
+    with store.lock(SESSION.key, soon(1)) as locked:
+        locked.write_note(note_of())
         monkeypatch.setattr(require_redis().Redis, "eval", fall_over)
         with pytest.raises(StoreError) as caught:
-            slot.keep(record_of())
+            locked.save(record_of())
     assert caught.value.code == "StoreUnavailable" and "secret" not in caught.value.message

@@ -14,8 +14,8 @@ import typing as t
 import pytest
 
 from ansible_collections.wuying.workspace.plugins.module_utils._runtime.signals import (
-    signal_waits,
-    signals_held,
+    hold_signals,
+    signal_pending,
 )
 
 HELD = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM]
@@ -35,22 +35,22 @@ def fixture_delivered():
 
 @pytest.mark.parametrize("number", HELD)
 def test_a_signal_waits_for_the_end_of_the_block(delivered, number):
-    with signals_held():
+    with hold_signals():
         os.kill(os.getpid(), number)
-        assert signal_waits()
+        assert signal_pending()
         assert delivered == []
     assert delivered == [number]
-    assert not signal_waits()
+    assert not signal_pending()
 
 
 def test_without_a_signal_nothing_waits_and_nothing_is_delivered(delivered):
-    with signals_held():
-        assert not signal_waits()
+    with hold_signals():
+        assert not signal_pending()
     assert delivered == []
 
 
 def test_both_signals_are_delivered_in_their_order(delivered):
-    with signals_held():
+    with hold_signals():
         os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGINT)
     assert delivered == [signal.SIGTERM, signal.SIGINT]
@@ -58,7 +58,7 @@ def test_both_signals_are_delivered_in_their_order(delivered):
 
 def test_the_handlers_are_back_after_the_block(delivered):
     before = [signal.getsignal(number) for number in HELD]
-    with signals_held():
+    with hold_signals():
         assert [signal.getsignal(number) for number in HELD] != before
     assert [signal.getsignal(number) for number in HELD] == before
     os.kill(os.getpid(), signal.SIGTERM)
@@ -66,28 +66,28 @@ def test_the_handlers_are_back_after_the_block(delivered):
 
 
 def test_a_block_that_fails_delivers_the_signal_too(delivered):
-    with pytest.raises(KeyError), signals_held():
+    with pytest.raises(KeyError), hold_signals():
         os.kill(os.getpid(), signal.SIGTERM)
         raise KeyError("x")
     assert delivered == [signal.SIGTERM]
-    assert not signal_waits()
+    assert not signal_pending()
 
 
 def test_a_signal_of_an_inner_block_waits_for_the_outer_one(delivered):
-    with signals_held():
-        with signals_held():
+    with hold_signals():
+        with hold_signals():
             os.kill(os.getpid(), signal.SIGTERM)
         assert delivered == []
-        assert signal_waits()
+        assert signal_pending()
     assert delivered == [signal.SIGTERM]
 
 
 @pytest.mark.parametrize("number", HELD)
 def test_an_ignored_signal_stays_ignored(delivered, number):
     signal.signal(number, signal.SIG_IGN)
-    with signals_held():
+    with hold_signals():
         os.kill(os.getpid(), number)
-        assert not signal_waits()
+        assert not signal_pending()
     assert signal.getsignal(number) is signal.SIG_IGN
     assert delivered == []
 
@@ -95,7 +95,7 @@ def test_an_ignored_signal_stays_ignored(delivered, number):
 def test_sigint_becomes_a_keyboard_interrupt_after_the_block(delivered):
     signal.signal(signal.SIGINT, signal.default_int_handler)
     done = []
-    with pytest.raises(KeyboardInterrupt), signals_held():
+    with pytest.raises(KeyboardInterrupt), hold_signals():
         os.kill(os.getpid(), signal.SIGINT)
         done.append(True)
     assert done == [True]
@@ -106,7 +106,7 @@ def test_another_thread_runs_the_block_and_touches_no_handler(delivered):
     inside: list[t.Any] = []
 
     def work():
-        with signals_held():
+        with hold_signals():
             inside.extend(signal.getsignal(number) for number in HELD)
 
     thread = threading.Thread(target=work)

@@ -2,25 +2,34 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A call that cannot be cut off is waited for only so long."""
+"""A blocking call ends in time, and so does every wait between attempts."""
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 
 import pytest
 
-from ansible_collections.wuying.workspace.plugins.module_utils._runtime.timeouts import call_within
+from ansible_collections.wuying.workspace.plugins.module_utils._runtime.signals import (
+    hold_signals,
+)
+from ansible_collections.wuying.workspace.plugins.module_utils._runtime.timeouts import (
+    Backoff,
+    run_with_timeout,
+    sleep_unless_signalled,
+)
 
 
 def test_what_the_call_returns_is_returned():
     value = object()
-    assert call_within(10, lambda: value) is value
+    assert run_with_timeout(10, lambda: value) is value
 
 
 def test_none_is_returned_as_well():
-    assert call_within(10, lambda: None) is None
+    assert run_with_timeout(10, lambda: None) is None
 
 
 @pytest.mark.parametrize("error", [KeyError("x"), SystemExit(3), KeyboardInterrupt()], ids=type)
@@ -29,7 +38,7 @@ def test_what_the_call_raises_is_raised(error):
         raise error
 
     with pytest.raises(type(error)) as caught:
-        call_within(10, fail)
+        run_with_timeout(10, fail)
     assert caught.value is error
 
 
@@ -37,7 +46,7 @@ def test_a_call_that_hangs_is_left_behind_when_the_time_is_over():
     never = threading.Event()
     begun = time.monotonic()
     with pytest.raises(TimeoutError):
-        call_within(0.05, lambda: never.wait(30))
+        run_with_timeout(0.05, lambda: never.wait(30))
     assert 0.05 <= time.monotonic() - begun < 10
     never.set()
 
@@ -47,7 +56,7 @@ def test_without_time_left_nobody_waits(seconds):
     never = threading.Event()
     begun = time.monotonic()
     with pytest.raises(TimeoutError):
-        call_within(seconds, lambda: never.wait(30))
+        run_with_timeout(seconds, lambda: never.wait(30))
     assert time.monotonic() - begun < 10
     never.set()
 
@@ -60,6 +69,41 @@ def test_a_call_left_behind_does_not_keep_the_process_alive():
         never.wait(30)
 
     with pytest.raises(TimeoutError):
-        call_within(0.05, hang)
+        run_with_timeout(0.05, hang)
     assert threads[0].daemon
     never.set()
+
+
+def test_a_sleep_takes_its_time():
+    start = time.monotonic()
+    assert sleep_unless_signalled(0.25)
+    assert 0.25 <= time.monotonic() - start < 5
+
+
+def test_a_held_signal_ends_a_sleep():
+    handler = signal.signal(signal.SIGTERM, lambda _number, _frame: None)
+    start = time.monotonic()
+    with hold_signals():
+        timer = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGTERM))
+        timer.start()
+        assert not sleep_unless_signalled(10)
+    assert 0.05 < time.monotonic() - start < 2
+    timer.join(10)
+    signal.signal(signal.SIGTERM, handler)
+
+
+def test_waits_double_up_to_the_longest_with_jitter(monkeypatch):
+    waits: list[float] = []
+    monkeypatch.setattr(time, "sleep", waits.append)
+    backoff = Backoff(time.monotonic() + 60, first=1, longest=4)
+    assert all(backoff.wait() for _attempt in range(5))
+    for wait, middle in zip(waits, (1, 2, 4, 4, 4)):
+        assert 0.5 * middle <= wait <= 1.5 * middle
+
+
+def test_a_wait_ends_at_the_deadline():
+    start = time.monotonic()
+    assert not Backoff(start + 0.1, first=10, longest=10).wait()
+    assert 0.1 <= time.monotonic() - start < 5
+    assert not Backoff(start, first=10, longest=10).wait()
+    assert time.monotonic() - start < 5

@@ -27,19 +27,21 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions
     ServiceError,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._model.session import Session
-from ansible_collections.wuying.workspace.plugins.module_utils._runtime.signals import signals_held
-from ansible_collections.wuying.workspace.plugins.module_utils._service import client as _service
+from ansible_collections.wuying.workspace.plugins.module_utils._runtime.signals import hold_signals
+from ansible_collections.wuying.workspace.plugins.module_utils._service import client
 from ansible_collections.wuying.workspace.plugins.module_utils._service import (
     transport as _transport,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._service.client import Service
-from ansible_collections.wuying.workspace.plugins.module_utils._service.response import Answer
+from ansible_collections.wuying.workspace.plugins.module_utils._service.client import ServiceClient
+from ansible_collections.wuying.workspace.plugins.module_utils._service.response import (
+    RefreshResult,
+)
 from ansible_collections.wuying.workspace.plugins.module_utils.signer import (
     Credentials,
     SignedRequest,
 )
 
-ROOT = Path(_service.__file__).parents[6]
+ROOT = Path(client.__file__).parents[6]
 IDENTITY = {
     "region_id": "cn-hangzhou",
     "client_id": "f4a0dc8e-1702-4728-9a60-95b27a35c0de",
@@ -92,7 +94,7 @@ def name_fault(value: t.Any) -> str:
 @pytest.fixture(autouse=True)
 def _no_long_waits(monkeypatch):
     """Have attempts follow each other quickly."""
-    monkeypatch.setattr(_service, "BACKOFF", 0.001)
+    monkeypatch.setattr(client, "BACKOFF", 0.001)
 
 
 @pytest.fixture(name="requests_sent")
@@ -119,7 +121,7 @@ def session_at(endpoint: str, **identity: str) -> Session:
     return Session(endpoint=endpoint, **{**IDENTITY, **identity})
 
 
-def exchange(
+def refresh(
     emulator: t.Any,
     token: str | None = None,
     *,
@@ -127,19 +129,19 @@ def exchange(
     credentials: Credentials | None = None,
     clock: t.Callable[[], float] = time.time,
     **settings: t.Any,
-) -> Answer:
+) -> RefreshResult:
     """Exchange a token with a service of its own."""
     key = credentials or key_of(emulator)
     token = token or emulator.issue()
     settings = {"timeout": 5, "retries": 0, **settings}
-    with Service(key, clock=clock, **settings) as service:
-        return service.exchange(session_at(emulator.url), token, time.monotonic() + seconds)
+    with ServiceClient(key, clock=clock, **settings) as service:
+        return service.refresh(session_at(emulator.url), token, time.monotonic() + seconds)
 
 
 def failure_of(emulator: t.Any, *arguments: t.Any, **settings: t.Any) -> ServiceError:
     """Return how an exchange fails."""
     with pytest.raises(ServiceError) as caught:
-        exchange(emulator, *arguments, **settings)
+        refresh(emulator, *arguments, **settings)
     return caught.value
 
 
@@ -164,7 +166,7 @@ def dates(requests: list[SignedRequest]) -> list[str]:
 @pytest.mark.parametrize("version", ["v1", "v3"])
 def test_a_signed_exchange_brings_the_next_token(emulator, version):
     token = emulator.issue()
-    answer = exchange(emulator, token, signature_version=version)
+    answer = refresh(emulator, token, signature_version=version)
     assert answer.login_token not in ("", token)
     entry = emulator.journal()["entries"][0]
     assert (entry["signature"], entry["exchanged"]) == (version, True)
@@ -174,15 +176,15 @@ def test_a_signed_exchange_brings_the_next_token(emulator, version):
 @pytest.mark.parametrize("version", ["v1", "v3"])
 def test_temporary_credentials_sign_with_their_security_token(emulator, version):
     credentials = Credentials(**emulator.sts)
-    assert exchange(emulator, credentials=credentials, signature_version=version).login_token
+    assert refresh(emulator, credentials=credentials, signature_version=version).login_token
     assert emulator.journal()["entries"][0]["signature"] == version
 
 
 @pytest.mark.parametrize("version", ["v1", "v3"])
 def test_without_credentials_the_request_is_anonymous(emulator, version):
-    with Service(None, signature_version=version) as service:
+    with ServiceClient(None, signature_version=version) as service:
         session, end = session_at(emulator.url), time.monotonic() + PATIENCE
-        assert service.exchange(session, emulator.issue(), end).login_token
+        assert service.refresh(session, emulator.issue(), end).login_token
     assert emulator.journal()["entries"][0]["signature"] == "anonymous"
 
 
@@ -190,9 +192,9 @@ def test_without_credentials_the_request_is_anonymous(emulator, version):
 def test_the_whole_identity_is_sent_in_the_query(emulator, requests_sent, version):
     identity = {"end_user_id": "爱 & co", "directory_id": "dir+1/2", "session_id": "s=1"}
     token = emulator.issue(**identity)
-    with Service(key_of(emulator), signature_version=version) as service:
+    with ServiceClient(key_of(emulator), signature_version=version) as service:
         session = session_at(emulator.url, **identity)
-        assert service.exchange(session, token, time.monotonic() + PATIENCE).login_token
+        assert service.refresh(session, token, time.monotonic() + PATIENCE).login_token
     sent = {name: value for name, (value,) in parse_qs(requests_sent[0].query).items()}
     assert {
         "RegionId": "cn-hangzhou",
@@ -207,7 +209,7 @@ def test_the_whole_identity_is_sent_in_the_query(emulator, requests_sent, versio
 
 
 def test_optional_parameters_that_are_not_given_are_not_sent(emulator, requests_sent):
-    exchange(emulator)
+    refresh(emulator)
     assert set(parse_qs(requests_sent[0].query)) == {
         "RegionId",
         "ClientId",
@@ -219,7 +221,7 @@ def test_optional_parameters_that_are_not_given_are_not_sent(emulator, requests_
 
 def test_the_time_of_an_answer_is_the_time_just_before_it_was_asked_for(emulator):
     before = time.time()
-    sent_at = exchange(emulator).sent_at
+    sent_at = refresh(emulator).sent_at
     assert before <= sent_at <= emulator.journal()["entries"][0]["at"]
 
 
@@ -234,10 +236,10 @@ def test_threads_share_a_service(emulator):
     answers: list[str] = []
     tokens = [emulator.issue() for _number in range(12)]
     end = time.monotonic() + PATIENCE
-    with Service(key_of(emulator), connections=4) as service:
+    with ServiceClient(key_of(emulator), connections=4) as service:
 
         def work(token: str) -> None:
-            answers.append(service.exchange(session_at(emulator.url), token, end).login_token)
+            answers.append(service.refresh(session_at(emulator.url), token, end).login_token)
 
         threads = [threading.Thread(target=work, args=(token,)) for token in tokens]
         for thread in threads:
@@ -254,7 +256,7 @@ def test_threads_share_a_service(emulator):
 @pytest.mark.parametrize(("fault", "parameters", "code"), TRANSIENT, ids=name_fault)
 def test_a_transient_fault_is_tried_again(emulator, fault, parameters, code):
     emulator.fault(fault, **parameters)
-    assert exchange(emulator, retries=1).login_token
+    assert refresh(emulator, retries=1).login_token
     assert count(emulator) == 2
 
 
@@ -282,14 +284,14 @@ def test_without_retries_there_is_one_attempt(emulator):
 
 def test_a_timeout_is_one_of_an_attempt(emulator):
     emulator.fault("stall", seconds=30)
-    assert exchange(emulator, retries=1, timeout=0.3).login_token
+    assert refresh(emulator, retries=1, timeout=0.3).login_token
     assert count(emulator) == 2
 
 
 def test_each_attempt_has_a_nonce_and_a_time_stamp_of_its_own(emulator, requests_sent):
     emulator.fault("status", count=3)
     ticks = itertools.count(int(time.time()))
-    exchange(emulator, retries=3, clock=lambda: next(ticks))
+    refresh(emulator, retries=3, clock=lambda: next(ticks))
     assert len(requests_sent) == 4
     assert len(set(nonces(requests_sent))) == 4
     assert len(set(dates(requests_sent))) == 4
@@ -297,7 +299,7 @@ def test_each_attempt_has_a_nonce_and_a_time_stamp_of_its_own(emulator, requests
 
 def test_further_attempts_send_the_same_token_and_parameters(emulator, requests_sent):
     emulator.fault("reset", count=2)
-    exchange(emulator, retries=2)
+    refresh(emulator, retries=2)
     assert len({request.query for request in requests_sent}) == 1
 
 
@@ -322,8 +324,8 @@ def test_a_refused_connection_leaves_nothing_open(start_emulator):
 
 @pytest.mark.parametrize(("attempt", "longest"), [(0, 0.5), (1, 1), (3, 4), (5, 16), (99, 16)])
 def test_the_wait_doubles_up_to_a_limit_on_top_of_what_is_wished(monkeypatch, attempt, longest):
-    monkeypatch.setattr(_service, "BACKOFF", 0.5)
-    waits = [_service._backoff(attempt, 2.0) for _time in range(300)]
+    monkeypatch.setattr(client, "BACKOFF", 0.5)
+    waits = [client._backoff(attempt, 2.0) for _time in range(300)]
     assert min(waits) >= 2.0
     assert max(waits) <= 2.0 + longest
     assert max(waits) - min(waits) > longest / 2
@@ -331,7 +333,7 @@ def test_the_wait_doubles_up_to_a_limit_on_top_of_what_is_wished(monkeypatch, at
 
 def test_the_wish_of_the_service_is_honoured(emulator):
     emulator.fault("throttle", retry_after=400)
-    assert exchange(emulator, retries=1).login_token
+    assert refresh(emulator, retries=1).login_token
     first, second = emulator.journal()["entries"]
     assert 0.4 <= second["at"] - first["at"] < PATIENCE
 
@@ -353,7 +355,7 @@ def test_a_wish_beyond_the_deadline_fails_at_once(emulator):
 def test_a_clock_that_is_off_is_corrected_by_the_service_s(emulator, seconds, version):
     emulator.fault("skew", seconds=seconds)
     before = time.time()
-    answer = exchange(emulator, signature_version=version)
+    answer = refresh(emulator, signature_version=version)
     assert count(emulator) == 2
     assert before <= answer.sent_at <= time.time()
 
@@ -361,9 +363,9 @@ def test_a_clock_that_is_off_is_corrected_by_the_service_s(emulator, seconds, ve
 def test_a_correction_lasts_for_the_next_exchange(emulator):
     emulator.fault("skew", seconds=7200)
     end = time.monotonic() + PATIENCE
-    with Service(key_of(emulator)) as service:
+    with ServiceClient(key_of(emulator)) as service:
         for _time in range(2):
-            service.exchange(session_at(emulator.url), emulator.issue(), end)
+            service.refresh(session_at(emulator.url), emulator.issue(), end)
     assert count(emulator) == 3
 
 
@@ -371,11 +373,11 @@ def test_the_clock_of_one_endpoint_says_nothing_of_another(emulator, start_emula
     emulator.fault("skew", seconds=7200)
     other = start_emulator()
     end = time.monotonic() + PATIENCE
-    with Service(None) as service:
+    with ServiceClient(None) as service:
         service._credentials = key_of(emulator)
-        service.exchange(session_at(emulator.url), emulator.issue(), end)
+        service.refresh(session_at(emulator.url), emulator.issue(), end)
         service._credentials = key_of(other)
-        service.exchange(session_at(other.url), other.issue(), end)
+        service.refresh(session_at(other.url), other.issue(), end)
     assert (count(emulator), count(other)) == (2, 1)
 
 
@@ -398,7 +400,7 @@ def test_when_the_deadline_is_over_nothing_is_sent(emulator):
 def test_an_attempt_ends_at_the_deadline_where_that_is_nearer_than_its_timeout(
     emulator, monkeypatch
 ):
-    monkeypatch.setattr(_service, "LEAST_TIME", 0.01)
+    monkeypatch.setattr(client, "LEAST_TIME", 0.01)
     emulator.fault("stall", seconds=60)
     begun = time.monotonic()
     error = failure_of(emulator, seconds=0.3, timeout=30, retries=3)
@@ -407,8 +409,8 @@ def test_an_attempt_ends_at_the_deadline_where_that_is_nearer_than_its_timeout(
 
 
 def test_attempts_end_at_the_deadline(emulator, monkeypatch):
-    monkeypatch.setattr(_service, "BACKOFF", 0.2)
-    monkeypatch.setattr(_service, "LEAST_TIME", 0.01)
+    monkeypatch.setattr(client, "BACKOFF", 0.2)
+    monkeypatch.setattr(client, "LEAST_TIME", 0.01)
     emulator.fault("status", count=None)
     begun = time.monotonic()
     error = failure_of(emulator, seconds=0.5, retries=100)
@@ -433,8 +435,8 @@ def test_no_further_attempt_begins_that_might_be_cut_off(emulator):
 
 
 def test_a_signal_that_waits_ends_the_attempts(emulator, monkeypatch):
-    monkeypatch.setattr(_service, "BACKOFF", 60)
-    monkeypatch.setattr(_service, "BACKOFF_LIMIT", 60)
+    monkeypatch.setattr(client, "BACKOFF", 60)
+    monkeypatch.setattr(client, "BACKOFF_LIMIT", 60)
     emulator.fault("status", count=None)
     received, errors, token = [], [], emulator.issue()
     handler = signal.signal(signal.SIGTERM, lambda number, _frame: received.append(number))
@@ -442,7 +444,7 @@ def test_a_signal_that_waits_ends_the_attempts(emulator, monkeypatch):
     begun = time.monotonic()
     try:
         timer.start()
-        with signals_held():
+        with hold_signals():
             errors.append(failure_of(emulator, token, retries=100, seconds=300))
     finally:
         timer.join()
@@ -509,7 +511,7 @@ def test_the_string_that_the_service_repeats_is_not_shown(emulator, version):
 def test_a_successful_exchange_shows_nothing(emulator, caplog, capfd):
     caplog.set_level(logging.DEBUG)
     token = emulator.issue()
-    answer = exchange(emulator, token)
+    answer = refresh(emulator, token)
     printed = capfd.readouterr()
     assert_hidden(caplog.text + printed.out + printed.err, [token, answer.login_token])
     assert_hidden(f"{answer!r} {answer}", [answer.login_token])
@@ -542,9 +544,9 @@ def test_without_requests_the_error_says_what_to_install():
 import sys
 sys.modules["requests"] = None
 from {PACKAGE}._model.exceptions import MissingLibraryError
-from {PACKAGE}._service.client import Service
+from {PACKAGE}._service.client import ServiceClient
 try:
-    Service(None)
+    ServiceClient(None)
 except MissingLibraryError as error:
     print(error.message, error.sent, error.retryable, error.code)
 """
@@ -556,7 +558,7 @@ except MissingLibraryError as error:
 
 def test_who_only_serves_records_loads_no_http_library():
     loaded = run_python(
-        f"import sys, {PACKAGE}._plugin.options, {PACKAGE}._plugin.result; print(*sorted(sys.modules))"
+        f"import sys, {PACKAGE}._plugin.wiring, {PACKAGE}._plugin.result; print(*sorted(sys.modules))"
     ).split()
     assert f"{PACKAGE}._keeper.keeper" in loaded
     not_loaded = {"requests", "urllib3", "http.client", f"{PACKAGE}._service.client"}

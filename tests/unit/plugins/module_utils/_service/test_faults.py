@@ -22,15 +22,21 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision import Ask, Outcome
+from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision import (
+    Outcome,
+    TokenRequest,
+)
 from ansible_collections.wuying.workspace.plugins.module_utils._keeper.keeper import Keeper
 from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import (
     LoginRequired,
     WuyingError,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._model.record import Record, succeed
-from ansible_collections.wuying.workspace.plugins.module_utils._service import client as _service
-from ansible_collections.wuying.workspace.plugins.module_utils._service.client import Service
+from ansible_collections.wuying.workspace.plugins.module_utils._model.record import (
+    Record,
+    next_record,
+)
+from ansible_collections.wuying.workspace.plugins.module_utils._service import client
+from ansible_collections.wuying.workspace.plugins.module_utils._service.client import ServiceClient
 from ansible_collections.wuying.workspace.plugins.module_utils._store.directory import (
     DirectoryStore,
 )
@@ -39,7 +45,7 @@ from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils._servi
     TABLE,
 )
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.faulty_server import (
-    Answer,
+    RefreshResult,
     Wire,
     closed_port,
     dripping,
@@ -99,7 +105,7 @@ def bringing(token: t.Any) -> bytes:
     return ok(body(LoginToken=token, Message=NEXT))
 
 
-def then_silent(data: bytes) -> Answer:
+def then_silent(data: bytes) -> RefreshResult:
     """Return an answer that stops without end."""
 
     def answer(connection: socket.socket) -> None:
@@ -141,7 +147,7 @@ class Scene:
     """Where requests go, how, how the fault is mended, and which server no token may reach."""
 
     endpoint: str
-    mend: t.Callable[[Answer], None]
+    mend: t.Callable[[RefreshResult], None]
     settings: dict[str, t.Any] = dataclasses.field(default_factory=dict)
     forbidden: Wire | None = None
 
@@ -163,13 +169,13 @@ class Tools(t.NamedTuple):
 Build = t.Callable[[Tools], Scene]
 
 
-def peer(answer: Answer, *, reads: bool = True) -> Build:
+def peer(answer: RefreshResult, *, reads: bool = True) -> Build:
     """Have the service misbehave."""
 
     def build(tools: Tools) -> Scene:
         wire = tools.start(answer, reads=reads)
 
-        def mend(well: Answer) -> None:
+        def mend(well: RefreshResult) -> None:
             wire.answer, wire.reads = well, True
 
         return Scene(wire.url, mend)
@@ -195,7 +201,7 @@ def name_service(look_up: t.Callable[..., t.Any]) -> Build:
         wire = tools.start(b"", context)
         tools.monkeypatch.setattr(socket, "getaddrinfo", look_up)
 
-        def mend(well: Answer) -> None:
+        def mend(well: RefreshResult) -> None:
             wire.answer = well
             found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", wire.port))]
             tools.monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_kwargs: found)
@@ -205,12 +211,12 @@ def name_service(look_up: t.Callable[..., t.Any]) -> Build:
     return build
 
 
-def unknown_name(*_arguments: t.Any, **_options: t.Any) -> t.Any:
+def unknown_name(*_arguments: t.Any, **options: t.Any) -> t.Any:
     """Know no name."""
     raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
 
-def hanging_look_up(*_arguments: t.Any, **_options: t.Any) -> t.Any:
+def hanging_look_up(*_arguments: t.Any, **options: t.Any) -> t.Any:
     """Take longer than anybody waits."""
     threading.Event().wait(2 * PATIENCE)
     raise socket.gaierror(socket.EAI_AGAIN, "Try again")
@@ -227,7 +233,7 @@ def certificate(name: str = "127.0.0.1", *, days: int = 7, vouched: bool = True)
         known.write_bytes(b"".join(Path(path).read_bytes() for path in paths))
         wire = tools.start(ok(GOOD), bad_context)
 
-        def mend(well: Answer) -> None:
+        def mend(well: RefreshResult) -> None:
             wire.answer, wire.context = well, good_context
 
         return Scene(wire.url, mend, {"ca_path": str(known)})
@@ -245,7 +251,7 @@ def authority(data: bytes | None) -> Build:
             known.write_bytes(data)
         wire = tools.start(ok(GOOD), context)
 
-        def mend(well: Answer) -> None:
+        def mend(well: RefreshResult) -> None:
             wire.answer = well
             known.write_bytes(Path(good).read_bytes())
 
@@ -254,14 +260,14 @@ def authority(data: bytes | None) -> Build:
     return build
 
 
-def handshake(answer: Answer) -> Build:
+def handshake(answer: RefreshResult) -> Build:
     """Have the service misbehave where it should shake hands."""
 
     def build(tools: Tools) -> Scene:
         good, context = tools.certify("good", "127.0.0.1")
         wire = tools.start(answer, reads=False)
 
-        def mend(well: Answer) -> None:
+        def mend(well: RefreshResult) -> None:
             wire.answer, wire.reads, wire.context = well, True, context
 
         return Scene(f"https://127.0.0.1:{wire.port}", mend, {"ca_path": good})
@@ -269,7 +275,7 @@ def handshake(answer: Answer) -> Build:
     return build
 
 
-def proxy(answer: Answer | None) -> Build:
+def proxy(answer: RefreshResult | None) -> Build:
     """Have a proxy misbehave, or not be there."""
 
     def build(tools: Tools) -> Scene:
@@ -277,7 +283,7 @@ def proxy(answer: Answer | None) -> Build:
         wire = tools.start(answer) if answer is not None else None
         port = closed_port() if wire is None else wire.port
 
-        def mend(well: Answer) -> None:
+        def mend(well: RefreshResult) -> None:
             def tunnel(connection: socket.socket) -> None:
                 connection.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
                 with context.wrap_socket(connection, server_side=True) as inside:
@@ -340,17 +346,17 @@ class Fault(t.NamedTuple):
     refused: bool = False
 
 
-def lost(answer: Answer, **how: t.Any) -> Fault:
+def lost(answer: RefreshResult, **how: t.Any) -> Fault:
     """Return a fault that breaks the connection off."""
     return Fault(peer(answer, **how), "ConnectionLost", "before its answer was complete")
 
 
-def late(answer: Answer) -> Fault:
+def late(answer: RefreshResult) -> Fault:
     """Return a fault that takes too long."""
     return Fault(peer(answer), "Timeout", "did not answer in time")
 
 
-def unreadable(answer: Answer) -> Fault:
+def unreadable(answer: RefreshResult) -> Fault:
     """Return a fault of which no login token can be read."""
     return Fault(peer(answer), "InvalidResponse", "no login token that can be read")
 
@@ -514,7 +520,7 @@ class Stage:
     def have(self, state: str, token: str = TOKEN) -> Record:
         """Keep a record in the given state."""
         now, left = time.time(), SECONDS_LEFT[state]
-        record = succeed(None, self.session, "v1first", token, now, 900, None)
+        record = next_record(None, self.session, "v1first", token, now, 900, None)
         record = record._replace(obtained_at=now + left - 900, expires_at=now + left)
         put(self.store, record)
         return record
@@ -522,8 +528,8 @@ class Stage:
     def kept(self) -> Record | None:
         """Return the record that is kept, having seen that its note shows nothing."""
         kept = self.store.read(self.session.key)
-        if kept.attempt is not None:
-            assert_hidden(kept.attempt.dump().decode())
+        if kept.note is not None:
+            assert_hidden(kept.note.dump().decode())
         return kept.record
 
     def ask(self, *, deadline: float = 30, retries: int = 0, **options: t.Any) -> Outcome:
@@ -531,12 +537,12 @@ class Stage:
         clock = options.pop("clock", time.time)
         settings = {"retries": retries, "clock": clock, **self.settings}
         begun = time.monotonic()
-        with Service(self.credentials, **settings) as service:
+        with ServiceClient(self.credentials, **settings) as service:
             keeper = Keeper(
-                self.store, lambda: service, way="a way", deadline=begun + deadline, clock=clock
+                self.store, lambda: service, scope="a way", deadline=begun + deadline, clock=clock
             )
             try:
-                return keeper.ensure(Ask(self.session, **options), self.warnings.append)
+                return keeper.ensure(TokenRequest(self.session, **options), self.warnings.append)
             finally:
                 self.took = time.monotonic() - begun
 
@@ -583,7 +589,7 @@ def assert_hidden(*texts: str) -> None:
 @pytest.fixture(autouse=True)
 def _nothing_logged(monkeypatch, caplog, capfd):
     """See for each test that nothing secret is logged or printed; have attempts follow each other quickly."""
-    monkeypatch.setattr(_service, "BACKOFF", 0.001)
+    monkeypatch.setattr(client, "BACKOFF", 0.001)
     caplog.set_level(logging.DEBUG)
     yield
     printed = capfd.readouterr()
@@ -627,7 +633,7 @@ def test_while_the_token_lives(play, name: str) -> None:
         assert (error.code, error.retryable) == (fault.code, False)
         assert fault.says in error.message
     assert stage.took < stage.settings["timeout"] + PATIENCE
-    assert stage.kept() == (record.as_ended(fault.code) if fault.refused else record)
+    assert stage.kept() == (record.ended_with(fault.code) if fault.refused else record)
 
 
 @pytest.mark.parametrize("name", FAULTS)
@@ -638,14 +644,14 @@ def test_when_no_token_lives_and_the_next_answer_is_a_refusal(play, name: str) -
     assert (error.code, error.retryable) == (fault.code, fault.retryable)
     assert fault.says in error.message
     assert stage.took < stage.settings["timeout"] + PATIENCE
-    assert stage.kept() == (record.as_ended(fault.code) if fault.refused else record)
+    assert stage.kept() == (record.ended_with(fault.code) if fault.refused else record)
     scene.mend(well.refuse)
     stage.settings["timeout"] = PATIENCE
     error = stage.fail(force=True)
     assert error.code == ("OutcomeUnknown" if fault.doubt else "InvalidLoginToken")
     assert "must log in again" in error.message
     assert (error.retryable, error.http_status, error.request_id) == (False, 400, REQUEST_ID)
-    assert stage.kept() == record.as_ended(error.code)
+    assert stage.kept() == record.ended_with(error.code)
     assert well.requests == 1
 
 
@@ -671,7 +677,7 @@ def test_a_fault_that_lasts_is_over_by_the_deadline(play, monkeypatch, name: str
     fault, (stage, _scene) = FAULTS[name], play(name)
     record = stage.have("expired")
     stage.settings["timeout"] = 60
-    monkeypatch.setattr(_service, "LEAST_TIME", TIMEOUT / 10)
+    monkeypatch.setattr(client, "LEAST_TIME", TIMEOUT / 10)
     error = stage.fail(deadline=TIMEOUT, retries=100000)
     assert error.code in (fault.code, "Timeout")  # the last attempt may end with the deadline
     assert error.retryable
@@ -800,8 +806,8 @@ def test_an_answer_that_nobody_asked_for_is_not_the_next_one_s(store_path, late:
 
     with wires() as start:
         session, end = session_at(start(answer_twice).url), time.monotonic() + 4 * PATIENCE
-        with Service(KEY, timeout=PATIENCE, retries=0) as service:
-            first = service.exchange(session, TOKEN, end).login_token
+        with ServiceClient(KEY, timeout=PATIENCE, retries=0) as service:
+            first = service.refresh(session, TOKEN, end).login_token
             assert sent.wait(PATIENCE)
-            second = service.exchange(session, TOKEN, end).login_token
+            second = service.refresh(session, TOKEN, end).login_token
     assert (first, second) == ("v1token0", "v1token2")

@@ -16,13 +16,13 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision import Ask
-from ansible_collections.wuying.workspace.plugins.module_utils._runtime.signals import signals_held
-from ansible_collections.wuying.workspace.plugins.module_utils._service import rate_limit as _pace
+from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision import TokenRequest
+from ansible_collections.wuying.workspace.plugins.module_utils._runtime import timeouts
+from ansible_collections.wuying.workspace.plugins.module_utils._runtime.signals import hold_signals
+from ansible_collections.wuying.workspace.plugins.module_utils._service import rate_limit
 from ansible_collections.wuying.workspace.plugins.module_utils._service.rate_limit import (
-    Pace,
-    Paces,
-    pause,
+    RateLimiter,
+    RateLimiters,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._store.directory import (
     DirectoryStore,
@@ -57,10 +57,10 @@ class Clock:
         """Return a deadline."""
         return self._now + seconds
 
-    def seconds_for(self, pace: Pace, turns: int) -> float:
+    def seconds_for(self, pace: RateLimiter, turns: int) -> float:
         """Return how long so many turns take."""
         begin = self._now
-        assert all(pace.take_turn(self.soon()) for _turn in range(turns))
+        assert all(pace.acquire(self.soon()) for _turn in range(turns))
         return self._now - begin
 
 
@@ -68,12 +68,13 @@ class Clock:
 def fixture_clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Return the clock by which paces go."""
     clock = Clock()
-    monkeypatch.setattr(_pace, "time", clock)
+    monkeypatch.setattr(rate_limit, "time", clock)
+    monkeypatch.setattr(timeouts, "time", clock)
     return clock
 
 
 @pytest.fixture(name="settled")
-def fixture_settled(clock: Clock) -> Pace:
+def fixture_settled(clock: Clock) -> RateLimiter:
     """Return a pace of 100 requests a second, which it has kept up for a while."""
     pace = pace_of(QPS)
     clock.seconds_for(pace, 40)
@@ -85,9 +86,9 @@ def soon(seconds: float = 20) -> float:
     return time.monotonic() + seconds
 
 
-def pace_of(max_qps: float | None = None) -> Pace:
+def pace_of(max_qps: float | None = None) -> RateLimiter:
     """Return the pace of one endpoint."""
-    return Paces(max_qps).of("https://a.example.com")
+    return RateLimiters(max_qps).of("https://a.example.com")
 
 
 @pytest.fixture(name="stop")
@@ -100,7 +101,7 @@ def fixture_stop() -> t.Iterator[t.Callable[[], None]]:
         timers.append(threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGTERM)))
         timers[-1].start()
 
-    with signals_held():
+    with hold_signals():
         yield stop
     for timer in timers:
         timer.join(10)
@@ -122,7 +123,7 @@ def test_max_qps_bounds_the_rate(clock: Clock) -> None:
 def test_max_qps_bounds_the_rate_of_all_threads_together() -> None:
     pace, begin = pace_of(QPS), time.monotonic()
     with ThreadPoolExecutor(8) as pool:
-        assert all(pool.map(lambda _turn: pace.take_turn(soon()), range(21)))
+        assert all(pool.map(lambda _turn: pace.acquire(soon()), range(21)))
     assert time.monotonic() - begin >= 20 / QPS
 
 
@@ -131,11 +132,11 @@ def test_a_busy_service_holds_all_threads() -> None:
     pace.slow_down(0.4)
     begin = time.monotonic()
 
-    def take_turn() -> None:
-        assert pace.take_turn(soon())
+    def acquire() -> None:
+        assert pace.acquire(soon())
         ended.append(time.monotonic() - begin)
 
-    threads = [threading.Thread(target=take_turn) for _thread in range(4)]
+    threads = [threading.Thread(target=acquire) for _thread in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -151,7 +152,9 @@ def test_a_shorter_wish_does_not_end_a_longer_one(clock: Clock) -> None:
     assert clock.seconds_for(pace, 1) == pytest.approx(0.4)
 
 
-def test_a_busy_service_doubles_the_interval_between_requests(clock: Clock, settled: Pace) -> None:
+def test_a_busy_service_doubles_the_interval_between_requests(
+    clock: Clock, settled: RateLimiter
+) -> None:
     settled.slow_down(0)
     assert clock.seconds_for(settled, 10) == pytest.approx(2 * 10 / QPS, rel=0.1)
 
@@ -159,28 +162,30 @@ def test_a_busy_service_doubles_the_interval_between_requests(clock: Clock, sett
 def test_without_a_limit_the_interval_that_doubles_is_the_one_that_was_kept(clock: Clock) -> None:
     pace = pace_of()
     for _turn in range(40):
-        assert pace.take_turn(clock.soon())
+        assert pace.acquire(clock.soon())
         clock.sleep(1 / QPS)
     pace.slow_down(0)
     assert 1.9 * 9 / QPS <= clock.seconds_for(pace, 10) < 4 * 9 / QPS
 
 
-def test_those_who_were_on_their_way_slow_down_once_together(clock: Clock, settled: Pace) -> None:
+def test_those_who_were_on_their_way_slow_down_once_together(
+    clock: Clock, settled: RateLimiter
+) -> None:
     for _answer in range(8):
         settled.slow_down(0.1)
     assert clock.seconds_for(settled, 10) == pytest.approx(0.1 + 2 * 9 / QPS, rel=0.1)
 
 
-def test_a_service_that_stays_busy_slows_down_further(clock: Clock, settled: Pace) -> None:
+def test_a_service_that_stays_busy_slows_down_further(clock: Clock, settled: RateLimiter) -> None:
     settled.slow_down(0)
-    settled.take_turn(clock.soon())
+    settled.acquire(clock.soon())
     settled.slow_down(0)
     assert clock.seconds_for(settled, 6) == pytest.approx(4 * 6 / QPS, rel=0.1)
 
 
 def test_exchanges_narrow_the_interval_again_and_never_beyond_the_limit(clock: Clock) -> None:
     pace = pace_of(4)
-    assert pace.take_turn(clock.soon())
+    assert pace.acquire(clock.soon())
     pace.slow_down(0)
     for _exchange in range(5):
         pace.speed_up()
@@ -191,7 +196,7 @@ def test_exchanges_narrow_the_interval_again_and_never_beyond_the_limit(clock: C
 
 
 def test_a_long_time_of_throttling_does_not_slow_the_pace_to_a_crawl(
-    clock: Clock, settled: Pace
+    clock: Clock, settled: RateLimiter
 ) -> None:
     for _refusal in range(30):
         settled.slow_down(0)
@@ -203,27 +208,27 @@ def test_a_service_that_is_busy_from_the_beginning_does_not_stop_everything_for_
     clock: Clock,
 ) -> None:
     pace = pace_of()
-    assert pace.take_turn(clock.soon())
+    assert pace.acquire(clock.soon())
     pace.slow_down(0)
-    assert pace.take_turn(clock.soon(0.5))
+    assert pace.acquire(clock.soon(0.5))
 
 
 def test_a_busy_endpoint_holds_no_other(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "urandom", bytes)  # Some endpoints share a pace, but not these then.
-    paces = Paces()
+    paces = RateLimiters()
     for number in range(3):
         pace = paces.of(f"https://busy-{number}.example.com")
-        assert pace.take_turn(clock.soon())
+        assert pace.acquire(clock.soon())
         pace.slow_down(86400)
-        assert not pace.take_turn(clock.soon())
+        assert not pace.acquire(clock.soon())
     assert clock.seconds_for(paces.of("https://a.example.com"), 1000) == 0
 
 
 def test_max_qps_bounds_the_rate_of_all_endpoints_together(clock: Clock) -> None:
-    paces = Paces(QPS)
+    paces = RateLimiters(QPS)
     begin = clock.monotonic()
     for turn in range(21):
-        assert paces.of(f"https://{turn % 7}.example.com").take_turn(clock.soon())
+        assert paces.of(f"https://{turn % 7}.example.com").acquire(clock.soon())
     assert clock.monotonic() - begin == pytest.approx(20 / QPS)
 
 
@@ -231,12 +236,12 @@ def test_a_turn_after_the_deadline_is_given_up_at_once(clock: Clock) -> None:
     pace = pace_of()
     pace.slow_down(10)
     begin = clock.monotonic()
-    assert not pace.take_turn(clock.soon(5))
+    assert not pace.acquire(clock.soon(5))
     assert clock.monotonic() == begin
 
 
 def test_after_the_deadline_there_is_no_turn() -> None:
-    assert not pace_of().take_turn(time.monotonic() - 0.01)
+    assert not pace_of().acquire(time.monotonic() - 0.01)
 
 
 def test_a_signal_ends_the_waiting_for_a_turn(stop: t.Callable[[], None]) -> None:
@@ -244,20 +249,7 @@ def test_a_signal_ends_the_waiting_for_a_turn(stop: t.Callable[[], None]) -> Non
     pace.slow_down(10)
     begin = time.monotonic()
     stop()
-    assert not pace.take_turn(soon(20))
-    assert 0.05 < time.monotonic() - begin < 2
-
-
-def test_a_pause_lasts_as_long_as_it_should(clock: Clock) -> None:
-    begin = clock.monotonic()
-    assert pause(0.25)
-    assert clock.monotonic() - begin == pytest.approx(0.25)
-
-
-def test_a_signal_ends_a_pause(stop: t.Callable[[], None]) -> None:
-    begin = time.monotonic()
-    stop()
-    assert not pause(10)
+    assert not pace.acquire(soon(20))
     assert 0.05 < time.monotonic() - begin < 2
 
 
@@ -282,7 +274,7 @@ def test_an_endpoint_that_is_busy_for_a_day_stops_the_exchanges_of_no_other(
     other = fleet.session("busy")._replace(
         endpoint=fleet.emulator.url.replace("127.0.0.1", "localhost")
     )
-    asks = [Ask(other, login_token="v1whatever"), *fleet.asks(*names)]
+    asks = [TokenRequest(other, login_token="v1whatever"), *fleet.token_requests(*names)]
     fleet.emulator.fault("throttle", retry_after=86_400_000)
     reports = fleet.keep(asks, max_parallel=1, retries=3)
     assert ends(reports) == {"busy": "Throttling.User", **dict.fromkeys(names, "exchanged")}

@@ -13,10 +13,10 @@ import pytest
 
 from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import ServiceError
 from ansible_collections.wuying.workspace.plugins.module_utils._service.response import (
-    Answer,
-    read_answer,
+    RefreshResult,
+    read_response,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._service.transport import Reply
+from ansible_collections.wuying.workspace.plugins.module_utils._service.transport import Response
 
 ENDPOINT = "https://ecd.cn-hangzhou.aliyuncs.com"
 REQUEST_ID = "1CBAFFAB-B697-4049-A9B1-67E1FC5F0000"
@@ -68,17 +68,17 @@ TABLE = {
 }
 
 
-def reply(status: int = 200, headers: dict[str, str] | None = None, **fields: t.Any) -> Reply:
+def reply(status: int = 200, headers: dict[str, str] | None = None, **fields: t.Any) -> Response:
     """Return an answer of JSON."""
-    return Reply(status, headers or {}, json.dumps(fields).encode("utf-8"))
+    return Response(status, headers or {}, json.dumps(fields).encode("utf-8"))
 
 
-def read(answer: Reply, spent: str = SPENT) -> Answer:
+def read(answer: Response, spent: str = SPENT) -> RefreshResult:
     """Read an answer."""
-    return read_answer(answer, ENDPOINT, [spent], 1234.5)
+    return read_response(answer, ENDPOINT, [spent], 1234.5)
 
 
-def failure_of(answer: Reply, spent: str = SPENT) -> ServiceError:
+def failure_of(answer: Response, spent: str = SPENT) -> ServiceError:
     """Return the error that an answer means."""
     with pytest.raises(ServiceError) as caught:
         read(answer, spent)
@@ -157,7 +157,7 @@ def test_a_token_that_is_missing_is_no_refusal():
 
 def test_a_request_id_that_is_the_token_is_not_shown():
     token = "1CBAFFAB-B697-4049-A9B1-67E1FC5F0000"
-    answer = read_answer(reply(200, LoginToken="v1next", RequestId=token), ENDPOINT, [token], 0.0)
+    answer = read_response(reply(200, LoginToken="v1next", RequestId=token), ENDPOINT, [token], 0.0)
     assert answer.request_id is None
 
 
@@ -177,7 +177,7 @@ def test_no_piece_of_a_secret_is_shown_whatever_is_put_between(secret, size):
     code = f"Ab.X{piece[:9]}.{piece[9:].capitalize()}"
     answer = reply(400, LoginToken=NEXT, Code=code, RequestId=REQUEST_ID)
     with pytest.raises(ServiceError) as caught:
-        read_answer(answer, ENDPOINT, [SPENT, SECURITY_TOKEN], 0.0)
+        read_response(answer, ENDPOINT, [SPENT, SECURITY_TOKEN], 0.0)
     shown = f"{caught.value!r} {caught.value} {caught.value.as_result()}"
     assert code not in shown
     assert caught.value.code == "InvalidResponse"
@@ -187,10 +187,10 @@ def test_a_request_id_made_of_a_token_is_not_shown():
     token = "v1" + "0123456789abcdef" * 8
     request_id = "23456789-abcd-ef01-2345-6789ABCDEF01"
     answer = reply(200, LoginToken=NEXT, RequestId=request_id)
-    assert read_answer(answer, ENDPOINT, ["v1other"], 0.0).request_id == request_id
-    assert read_answer(answer, ENDPOINT, ["v1other", token], 0.0).request_id is None
+    assert read_response(answer, ENDPOINT, ["v1other"], 0.0).request_id == request_id
+    assert read_response(answer, ENDPOINT, ["v1other", token], 0.0).request_id is None
     answer = reply(200, LoginToken=token, RequestId=request_id)
-    assert read_answer(answer, ENDPOINT, ["v1other"], 0.0).request_id is None
+    assert read_response(answer, ENDPOINT, ["v1other"], 0.0).request_id is None
 
 
 @pytest.mark.parametrize("request_id", [None, 7, "", "no-uuid", SPENT, REQUEST_ID + "\n", ["x"]])
@@ -230,7 +230,7 @@ def test_what_has_not_the_shape_of_a_token_is_not_taken_for_one(token):
     ids=lambda body: repr(body[:12]),
 )
 def test_a_body_that_is_no_json_object_is_an_answer_without_a_token(body):
-    error = failure_of(Reply(200, {}, body))
+    error = failure_of(Response(200, {}, body))
     assert (error.code, error.retryable, error.sent) == ("InvalidResponse", True, True)
 
 
@@ -242,14 +242,14 @@ def test_a_token_counts_with_status_200_only():
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504, 599])
 def test_a_status_of_the_500s_is_transient_and_may_have_been_carried_out(status):
-    error = failure_of(Reply(status, {}, b"<html>"))
+    error = failure_of(Response(status, {}, b"<html>"))
     assert (error.code, error.retryable, error.sent) == ("ServiceUnavailable", True, True)
     assert error.http_status == status
 
 
 @pytest.mark.parametrize("status", [408, 429])
 def test_a_status_that_asks_for_patience_is_throttling(status):
-    error = failure_of(Reply(status, {"retry-after": "7"}, b""))
+    error = failure_of(Response(status, {"retry-after": "7"}, b""))
     assert (error.code, error.retryable, error.sent) == ("Throttling", True, False)
     assert error.wait == 7
 
@@ -257,7 +257,7 @@ def test_a_status_that_asks_for_patience_is_throttling(status):
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_a_redirect_is_a_permanent_error(status):
     location = f"https://example.com/?token={SPENT}"
-    error = failure_of(Reply(status, {"location": location}, b""))
+    error = failure_of(Response(status, {"location": location}, b""))
     assert (error.retryable, error.sent, error.refused) == (False, False, False)
     assert "redirects" in error.message
     assert "example.com" not in error.message
@@ -265,7 +265,7 @@ def test_a_redirect_is_a_permanent_error(status):
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 407, 418])
 def test_a_refusal_without_a_code_is_not_the_service_s_and_ends_no_session(status):
-    error = failure_of(Reply(status, {}, b"<html>Access denied</html>"))
+    error = failure_of(Response(status, {}, b"<html>Access denied</html>"))
     assert (error.code, error.retryable, error.refused) == ("InvalidResponse", False, False)
     assert ENDPOINT in error.message
 

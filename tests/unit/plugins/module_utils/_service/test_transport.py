@@ -27,7 +27,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._service import (
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._service.transport import (
     BODY_LIMIT,
-    Reply,
+    Response,
     Transport,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils.signer import (
@@ -71,7 +71,7 @@ def open_transport(**settings: t.Any) -> Transport:
     return Transport(**{**usual, **settings})
 
 
-def post(endpoint: str, seconds: float = PATIENCE, **settings: t.Any) -> Reply:
+def post(endpoint: str, seconds: float = PATIENCE, **settings: t.Any) -> Response:
     """Send one request over a transport of its own."""
     transport = open_transport(**settings)
     try:
@@ -480,13 +480,13 @@ def raw_server(stack: contextlib.ExitStack, behave: t.Callable[[socket.socket], 
     """Have a server behave to one connection, without reading a request; return its port."""
     listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
 
-    def serve() -> None:
+    def return_stored() -> None:
         with contextlib.suppress(OSError):
             connection = listener.accept()[0]
             with connection:
                 behave(connection)
 
-    threading.Thread(target=serve, daemon=True).start()
+    threading.Thread(target=return_stored, daemon=True).start()
     return int(listener.getsockname()[1])
 
 

@@ -15,22 +15,25 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.wuying.workspace.plugins.module_utils._model import note as _attempt
 from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import (
     LockTimeout,
     StoreError,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._model.record import Record, succeed
+from ansible_collections.wuying.workspace.plugins.module_utils._model.note import new_note
+from ansible_collections.wuying.workspace.plugins.module_utils._model.record import (
+    Record,
+    next_record,
+)
 from ansible_collections.wuying.workspace.plugins.module_utils._model.session import (
     TOKEN_LENGTH,
     Session,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._store import two_slot_file as _pages
-from ansible_collections.wuying.workspace.plugins.module_utils._store.base import Kept
+from ansible_collections.wuying.workspace.plugins.module_utils._store import two_slot_file
+from ansible_collections.wuying.workspace.plugins.module_utils._store.base import StoredState
 from ansible_collections.wuying.workspace.plugins.module_utils._store.directory import (
     DirectoryStore,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._store.two_slot_file import ROOM
+from ansible_collections.wuying.workspace.plugins.module_utils._store.two_slot_file import HEADROOM
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.house import (
     file_of,
     leave_note,
@@ -40,7 +43,7 @@ from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.house 
 )
 
 SESSION = session_at("https://ecd.cn-hangzhou.aliyuncs.com")
-RECORD = succeed(None, SESSION, "v1first", "v1second", 1000.0, 900, None)
+RECORD = next_record(None, SESSION, "v1first", "v1second", 1000.0, 900, None)
 
 
 @pytest.fixture
@@ -83,11 +86,11 @@ def test_files_are_named_after_the_sessions_key_and_nothing_of_the_session(
 
 def test_what_is_kept_is_read_again(store: DirectoryStore) -> None:
     put(store, RECORD)
-    assert store.read(SESSION.key) == Kept(RECORD)
+    assert store.read(SESSION.key) == StoredState(RECORD)
 
 
 def test_reading_creates_nothing(store: DirectoryStore, store_path: Path) -> None:
-    assert store.read(SESSION.key) == Kept()
+    assert store.read(SESSION.key) == StoredState()
     assert not store_path.exists()
 
 
@@ -145,8 +148,8 @@ def test_a_file_that_others_have_access_to_is_refused(
     leave_note(store, SESSION, "v1second")
     (store_path / f"{SESSION.key}.{suffix}").chmod(mode)
     with pytest.raises(StoreError, match="is open to other users") as caught:
-        with store.lock(SESSION.key, soon()) as slot:
-            slot.read()
+        with store.lock(SESSION.key, soon()) as locked:
+            locked.read()
     assert caught.value.code == "StoreUnsafe"
 
 
@@ -159,8 +162,8 @@ def test_what_belongs_to_another_user_is_refused(
     leave_note(store, SESSION, "v1second")
     os.chown(store_path if what == "folder" else store_path / f"{SESSION.key}.{what}", 12345, -1)
     with pytest.raises(StoreError, match="belongs to another user") as caught:
-        with store.lock(SESSION.key, soon()) as slot:
-            slot.read()
+        with store.lock(SESSION.key, soon()) as locked:
+            locked.read()
     assert caught.value.code == "StoreUnsafe"
 
 
@@ -192,9 +195,9 @@ def test_what_is_no_plain_file_is_refused_without_waiting(
     else:
         path.mkdir(mode=0o700)
     with pytest.raises(StoreError, match="not a plain directory or file") as caught:
-        with store.lock(SESSION.key, soon()) as slot:
-            slot.read()
-            slot.begin(_attempt.begin(None, "v1second", ""))
+        with store.lock(SESSION.key, soon()) as locked:
+            locked.read()
+            locked.write_note(new_note(None, "v1second", ""))
     assert caught.value.code == "StoreUnsafe"
 
 
@@ -242,8 +245,8 @@ def test_the_lock_file_stays(store: DirectoryStore, store_path: Path) -> None:
     lock = store_path / f"{SESSION.key}.lock"
     put(store, RECORD)
     inode = lock.stat().st_ino
-    with store.lock(SESSION.key, soon()) as slot:
-        assert slot.forget()
+    with store.lock(SESSION.key, soon()) as locked:
+        assert locked.delete()
     put(store, RECORD)
     assert lock.stat().st_ino == inode
 
@@ -274,7 +277,7 @@ def test_who_waited_for_a_lock_that_was_removed_holds_the_new_one(
 
 def test_space_is_reserved_before_the_note(store: DirectoryStore, store_path: Path) -> None:
     leave_note(store, SESSION, "v1second")
-    assert file_of(store_path, SESSION).stat().st_blocks * 512 >= 2 * ROOM
+    assert file_of(store_path, SESSION).stat().st_blocks * 512 >= 2 * HEADROOM
 
 
 def test_an_exchange_needs_no_space_that_the_one_before_has_not_taken(
@@ -288,7 +291,7 @@ def test_an_exchange_needs_no_space_that_the_one_before_has_not_taken(
     monkeypatch.setattr(os, "posix_fallocate", full)
     newer = RECORD._replace(login_token="v1" + "x" * 1000)
     put(store, newer)
-    assert store.read(SESSION.key) == Kept(newer)
+    assert store.read(SESSION.key) == StoredState(newer)
 
 
 def test_a_new_session_that_finds_no_space_leaves_nothing(
@@ -309,7 +312,7 @@ def test_the_largest_record_is_kept_and_read_again(store: DirectoryStore) -> Non
     assert store.read(record.session.key).record == record
     leave_note(store, record.session, "v1second")
     assert store.read(record.session.key).record == record
-    assert store.read(record.session.key).doubts("v1second")
+    assert store.read(record.session.key).may_be_spent("v1second")
 
 
 def test_a_record_is_on_the_disk_step_by_step_before_it_is_told(
@@ -327,13 +330,18 @@ def test_a_record_is_on_the_disk_step_by_step_before_it_is_told(
 
         monkeypatch.setattr(module, name, run)
 
-    for module, name in ((os, "posix_fallocate"), (os, "pwrite"), (_pages, "_sync"), (os, "fsync")):
+    for module, name in (
+        (os, "posix_fallocate"),
+        (os, "pwrite"),
+        (two_slot_file, "_sync"),
+        (os, "fsync"),
+    ):
         traced(module, name)
-    with store.lock(SESSION.key, soon()) as slot:
-        slot.begin(_attempt.begin(None, "v1first", ""))
+    with store.lock(SESSION.key, soon()) as locked:
+        locked.write_note(new_note(None, "v1first", ""))
         assert steps == ["posix_fallocate"] * 2 + ["pwrite", "_sync", "fsync of the folder"]
         steps.clear()
-        slot.keep(RECORD)
+        locked.save(RECORD)
         assert steps == ["pwrite", "_sync"]
     steps.clear()
     put(store, RECORD)
@@ -343,16 +351,16 @@ def test_a_record_is_on_the_disk_step_by_step_before_it_is_told(
 def test_a_note_is_read_while_the_record_stays(store: DirectoryStore) -> None:
     put(store, RECORD)
     leave_note(store, SESSION, "v1second")
-    kept = store.read(SESSION.key)
-    assert kept.record == RECORD
-    assert kept.doubts("v1second")
-    assert not kept.doubts("v1third")
+    stored = store.read(SESSION.key)
+    assert stored.record == RECORD
+    assert stored.may_be_spent("v1second")
+    assert not stored.may_be_spent("v1third")
 
 
 def test_a_file_without_a_note_is_none(store: DirectoryStore, store_path: Path) -> None:
     put(store, RECORD)
     file_of(store_path, SESSION).write_bytes(b"")
-    assert store.read(SESSION.key) == Kept()
+    assert store.read(SESSION.key) == StoredState()
 
 
 @pytest.mark.parametrize("content", [RECORD.dump(), RECORD.dump()[:20], b"{}", b"\xff"])
@@ -361,7 +369,7 @@ def test_a_note_that_cannot_be_read_doubts_every_token(
 ) -> None:
     put(store, RECORD)
     write_file(file_of(store_path, SESSION), RECORD.dump(), content)
-    assert store.read(SESSION.key).doubts("v1second")
+    assert store.read(SESSION.key).may_be_spent("v1second")
     assert store.read(SESSION.key).record == RECORD
 
 
@@ -371,9 +379,9 @@ def test_where_neither_page_is_whole_every_token_is_doubted(
     put(store, RECORD)
     file = file_of(store_path, SESSION)
     file.write_bytes(file.read_bytes().replace(b'"', b"'"))
-    kept = store.read(SESSION.key)
-    assert (kept.record, kept.damage) == (None, "neither of its pages is whole")
-    assert kept.doubts("v1second")
+    stored = store.read(SESSION.key)
+    assert (stored.record, stored.damage) == (None, "neither of its pages is whole")
+    assert stored.may_be_spent("v1second")
 
 
 def test_a_record_whose_file_was_removed_meanwhile_is_kept_all_the_same(
@@ -381,11 +389,11 @@ def test_a_record_whose_file_was_removed_meanwhile_is_kept_all_the_same(
 ) -> None:
     put(store, RECORD)
     newer = RECORD._replace(login_token="v1third")
-    with store.lock(SESSION.key, soon()) as slot:
-        slot.begin(_attempt.begin(slot.read().attempt, "v1second", ""))
+    with store.lock(SESSION.key, soon()) as locked:
+        locked.write_note(new_note(locked.read().note, "v1second", ""))
         file_of(store_path, SESSION).unlink()
-        slot.keep(newer)
-    assert store.read(SESSION.key) == Kept(newer)
+        locked.save(newer)
+    assert store.read(SESSION.key) == StoredState(newer)
 
 
 def test_readers_see_the_old_record_or_the_new_one_and_nothing_else(
@@ -394,13 +402,13 @@ def test_readers_see_the_old_record_or_the_new_one_and_nothing_else(
     records = [RECORD._replace(login_token=f"v1{n}" * 500) for n in range(50)]
     put(store, records[0])
     done = threading.Event()
-    seen = set()
+    snapshot = set()
 
     def read() -> None:
         while not done.is_set():
-            kept = store.read(SESSION.key)
-            assert kept.damage is None
-            seen.add(kept.record and kept.record.login_token)
+            stored = store.read(SESSION.key)
+            assert stored.damage is None
+            snapshot.add(stored.record and stored.record.login_token)
 
     thread = threading.Thread(target=read)
     thread.start()
@@ -408,7 +416,7 @@ def test_readers_see_the_old_record_or_the_new_one_and_nothing_else(
         put(store, record)
     done.set()
     thread.join(20)
-    assert seen <= {record.login_token for record in records}
+    assert snapshot <= {record.login_token for record in records}
 
 
 def test_who_reads_while_exchanges_end_sees_a_record_whole(
@@ -427,9 +435,9 @@ def test_who_reads_while_exchanges_end_sees_a_record_whole(
         return data
 
     monkeypatch.setattr(os, "pread", read_slowly)
-    kept = store.read(SESSION.key)
-    assert kept.damage is None
-    assert kept.record == newer or kept.doubts("v1third")
+    stored = store.read(SESSION.key)
+    assert stored.damage is None
+    assert stored.record == newer or stored.may_be_spent("v1third")
 
 
 def test_a_descriptor_is_never_left_open(store: DirectoryStore, store_path: Path) -> None:
@@ -454,5 +462,5 @@ def _is_refused(store: DirectoryStore, reason: str) -> None:
 def _largest_record() -> Record:
     field = "😀" * 256
     session = Session("https://" + "a" * 253, "r" * 256, *[field] * 5)
-    record = succeed(None, session, "v1", "x" * TOKEN_LENGTH, 1000.0, 900, "r" * 64)
+    record = next_record(None, session, "v1", "x" * TOKEN_LENGTH, 1000.0, 900, "r" * 64)
     return record._replace(lineage=("f" * 64,) * 64, passed=("f" * 64,) * 16)

@@ -26,7 +26,6 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.wuying.workspace.plugins.module_utils._model import note as _attempt
 from ansible_collections.wuying.workspace.plugins.module_utils._model.encoding import (
     DamagedRecord,
     dump_line,
@@ -35,16 +34,20 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions
     OptionError,
     StoreError,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._model.record import Record, succeed
+from ansible_collections.wuying.workspace.plugins.module_utils._model.note import new_note
+from ansible_collections.wuying.workspace.plugins.module_utils._model.record import (
+    Record,
+    next_record,
+)
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.store_options import (
     open_store,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._store import encryption as _seal
+from ansible_collections.wuying.workspace.plugins.module_utils._store import encryption
 from ansible_collections.wuying.workspace.plugins.module_utils._store.base import Store
 from ansible_collections.wuying.workspace.plugins.module_utils._store.directory import (
     DirectoryStore,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._store.encryption import Seal
+from ansible_collections.wuying.workspace.plugins.module_utils._store.encryption import Encryption
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.house import (
     House,
     file_of,
@@ -65,7 +68,7 @@ if t.TYPE_CHECKING:
 pytest.importorskip("cryptography", reason="the Python package cryptography is not installed")
 
 FORK = multiprocessing.get_context("fork")
-PATH = [str(Path(str(_seal.__file__)).parents[6]), *sys.path]
+PATH = [str(Path(str(encryption.__file__)).parents[6]), *sys.path]
 SESSION = session_at("https://ecd.cn-hangzhou.aliyuncs.com")
 TOKEN = "v1/Sesame+open=" + "0123456789abcdef" * 4 + "****"
 """It looks another way in base64 and percent-encoded."""
@@ -80,7 +83,7 @@ def new_key() -> str:
 
 def record_of(token: str = TOKEN) -> Record:
     """Return a fresh record."""
-    return succeed(None, SESSION, "v1first", token, time.time(), 900, "a-request")
+    return next_record(None, SESSION, "v1first", token, time.time(), 900, "a-request")
 
 
 def forms(token: str) -> set[bytes]:
@@ -96,7 +99,7 @@ def forms(token: str) -> set[bytes]:
 @pytest.fixture(name="store_with")
 def fixture_store_with(store_path: Path) -> t.Callable[..., DirectoryStore]:
     """Return a function that opens the directory store with certain keys."""
-    return lambda *keys: DirectoryStore(str(store_path), Seal(keys) if keys else None)
+    return lambda *keys: DirectoryStore(str(store_path), Encryption(keys) if keys else None)
 
 
 @pytest.fixture(name="file")
@@ -118,20 +121,20 @@ def failure_of(store: Store) -> str:
 
 
 @pytest.mark.parametrize(
-    "data",
+    "payload",
     [b"", b"{}\n", record_of().dump(), bytes(range(256)) * 300],
     ids=["nothing", "little", "record", "much"],
 )
 def test_what_was_closed_is_opened_as_it_was(data: bytes) -> None:
-    seal = Seal([new_key()])
-    assert seal.open(seal.close(data)) == data
+    encryption = Encryption([new_key()])
+    assert encryption.decrypt(encryption.encrypt(data)) == data
 
 
 def test_a_record_comes_back_as_it_was(store_with: t.Callable[..., DirectoryStore]) -> None:
     store, record = store_with(new_key()), record_of()
     put(store, record)
-    kept = store.read(SESSION.key)
-    assert (kept.record, kept.outdated, kept.damage) == (record, False, None)
+    stored = store.read(SESSION.key)
+    assert (stored.record, stored.needs_reencryption, stored.damage) == (record, False, None)
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])
@@ -154,8 +157,8 @@ def test_a_page_that_cannot_be_read_is_an_error(
 
 
 def test_the_same_record_never_looks_the_same() -> None:
-    seal = Seal([new_key()])
-    assert seal.close(b"x") != seal.close(b"x")
+    encryption = Encryption([new_key()])
+    assert encryption.encrypt(b"x") != encryption.encrypt(b"x")
 
 
 def test_the_first_key_encrypts_and_all_of_them_decrypt(
@@ -167,15 +170,15 @@ def test_the_first_key_encrypts_and_all_of_them_decrypt(
     assert store_with(first).read(SESSION.key).record == record
     assert failure_of(store_with(second)) == "WrongStoreKey"
     for keys in [(third, first), (second, third, first)]:
-        kept = store_with(*keys).read(SESSION.key)
-        assert kept.record == record
-        assert kept.outdated
+        stored = store_with(*keys).read(SESSION.key)
+        assert stored.record == record
+        assert stored.needs_reencryption
 
 
 def test_white_space_around_a_key_makes_no_other_key_of_it() -> None:
     key = new_key()
-    assert Seal([f" {key}\n"]).open(Seal([key]).close(b"x")) == b"x"
-    assert Seal([key]).is_first(Seal([f"{key}\n"]).close(b"x"))
+    assert Encryption([f" {key}\n"]).decrypt(Encryption([key]).encrypt(b"x")) == b"x"
+    assert Encryption([key]).is_first(Encryption([f"{key}\n"]).encrypt(b"x"))
 
 
 # What can be read without the key
@@ -191,17 +194,17 @@ def test_no_token_can_be_read_in_any_file_of_the_store(
     if instant in ("noted", "failed"):
         leave_note(store, SESSION, TOKEN)
     if instant == "failed":
-        with store.lock(SESSION.key, time.monotonic() + 10) as slot:
-            attempt = t.cast(t.Any, slot.read().attempt)
-            slot.begin(attempt)
-            slot.fail(attempt.failed(StoreError("It failed."), unknown=True))
+        with store.lock(SESSION.key, time.monotonic() + 10) as locked:
+            note = t.cast(t.Any, locked.read().note)
+            locked.write_note(note)
+            locked.save_failure(note.failed(StoreError("It failed."), unknown=True))
     if instant == "resealed":
-        with store_with(new, old).lock(SESSION.key, time.monotonic() + 10) as slot:
-            slot.reseal(t.cast(Record, slot.read().record))
+        with store_with(new, old).lock(SESSION.key, time.monotonic() + 10) as locked:
+            locked.reencrypt(t.cast(Record, locked.read().record))
     if instant == "damaged":
         file.write_bytes(file.read_bytes()[:-20])
-        with store.lock(SESSION.key, time.monotonic() + 10) as slot:
-            slot.set_aside()
+        with store.lock(SESSION.key, time.monotonic() + 10) as locked:
+            locked.set_aside()
     everything = b"".join(path.name.encode() + path.read_bytes() for path in store_path.iterdir())
     assert len(everything) > 100
     for shape in (*forms(TOKEN), b"alice", b"a-request", SESSION.client_id.encode()):
@@ -209,8 +212,8 @@ def test_no_token_can_be_read_in_any_file_of_the_store(
     # What is sealed is base64 itself: nor is the token beneath that.
     for path in store_path.iterdir():
         with contextlib.suppress(ValueError, KeyError, UnicodeDecodeError):
-            sealed = json.loads(path.read_bytes())["sealed"]
-            assert not any(form in base64.urlsafe_b64decode(sealed) for form in forms(TOKEN))
+            encrypted = json.loads(path.read_bytes())["payload"]
+            assert not any(form in base64.urlsafe_b64decode(encrypted) for form in forms(TOKEN))
 
 
 def test_in_the_clear_the_same_search_finds_the_token(
@@ -230,7 +233,7 @@ def test_the_name_of_a_key_in_the_envelope_does_not_give_the_key_away(
     put(store_with(key), record_of())
     envelope = json.loads(read_file(file).record)
     raw = base64.urlsafe_b64decode(key)
-    assert set(envelope) == {"envelope", "key", "sealed"}
+    assert set(envelope) == {"envelope", "key", "payload"}
     assert len(envelope["key"]) == 16
     assert envelope["key"] not in (key, raw.hex(), key.lower())
     for part in (key, raw):
@@ -253,9 +256,9 @@ def test_a_record_whose_key_is_not_at_hand_is_an_error_and_stays_as_it_is(
     before = {path.name: path.read_bytes() for path in store_path.iterdir()}
     store = store_with(*([new_key()] if keys == "another" else []))
     assert failure_of(store) == "WrongStoreKey"
-    with store.lock(SESSION.key, time.monotonic() + 10) as slot:
+    with store.lock(SESSION.key, time.monotonic() + 10) as locked:
         with pytest.raises(StoreError):
-            slot.read()
+            locked.read()
     assert {path.name: path.read_bytes() for path in store_path.iterdir()} == before
 
 
@@ -271,9 +274,9 @@ def test_not_even_a_new_login_or_force_overwrites_a_record_whose_key_is_not_at_h
     house.have("stale")
     before = file_of(store_path, session).read_bytes()
     house.store = store_with(*([new_key()] if keys == "another" else []))
-    for ask in ({}, {"force": True}, {"login_token": emulator.issue()}):
+    for request in ({}, {"force": True}, {"login_token": emulator.issue()}):
         with pytest.raises(StoreError) as caught:
-            house.ask(**ask)
+            house.request(**request)
         assert caught.value.code == "WrongStoreKey"
     assert house.requests() == 0
     assert file_of(store_path, session).read_bytes() == before
@@ -284,22 +287,22 @@ def test_not_even_a_new_login_or_force_overwrites_a_record_whose_key_is_not_at_h
 
 def tampered(envelope: dict[str, t.Any]) -> dict[str, dict[str, t.Any]]:
     """Return envelopes that somebody changed."""
-    sealed = envelope["sealed"]
-    flipped = "A" if sealed[60] != "A" else "B"
+    encrypted = envelope["payload"]
+    flipped = "A" if encrypted[60] != "A" else "B"
     return {
-        "a character": {**envelope, "sealed": sealed[:60] + flipped + sealed[61:]},
-        "its end": {**envelope, "sealed": sealed[:-8]},
-        "all of it": {**envelope, "sealed": ""},
-        "no text": {**envelope, "sealed": 7},
-        "no ASCII": {**envelope, "sealed": "é" * 200},
-        "a surrogate": {**envelope, "sealed": "\ud800"},
+        "a character": {**envelope, "payload": encrypted[:60] + flipped + encrypted[61:]},
+        "its end": {**envelope, "payload": encrypted[:-8]},
+        "all of it": {**envelope, "payload": ""},
+        "no text": {**envelope, "payload": 7},
+        "no ASCII": {**envelope, "payload": "é" * 200},
+        "a surrogate": {**envelope, "payload": "\ud800"},
         "no key": {**envelope, "key": None},
         "a list as key": {**envelope, "key": []},
         "no version": {**envelope, "envelope": "one"},
     }
 
 
-CHANGES = list(tampered({"sealed": "x" * 80}))
+CHANGES = list(tampered({"payload": "x" * 80}))
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -315,15 +318,15 @@ def test_an_envelope_that_was_changed_is_damaged_and_set_aside(
     path = file_of(store_path, session)
     write_file(path, dump_line(tampered(json.loads(read_file(path).record))[change]))
     data = path.read_bytes()
-    kept = house.kept()
-    assert kept.record is None
-    assert kept.damage
-    assert record.login_token not in kept.damage
-    outcome = house.ask(emulator.issue())
+    stored = house.stored()
+    assert stored.record is None
+    assert stored.damage
+    assert record.login_token not in stored.damage
+    outcome = house.request(emulator.issue())
     assert outcome.changed
     assert "set aside" in house.warnings[0]
     assert [aside.read_bytes() for aside in store_path.glob("*.damaged-*")] == [data]
-    assert house.kept().record == outcome.record
+    assert house.stored().record == outcome.record
 
 
 def test_a_record_of_another_session_is_damaged_though_its_key_is_right(
@@ -350,11 +353,14 @@ def test_an_envelope_of_a_newer_format_is_an_error_and_stays_as_it_is(
 
 
 def test_what_is_in_an_envelope_and_no_record_is_damaged() -> None:
-    seal = Seal([new_key()])
+    encryption = Encryption([new_key()])
     with pytest.raises(DamagedRecord):
-        Seal([new_key()]).open(b'{"envelope":')
-    store = DirectoryStore("/nowhere", seal)
-    assert store.load_kept(seal.close(b"no JSON"), None, SESSION.key).damage == "it is not JSON"
+        Encryption([new_key()]).decrypt(b'{"envelope":')
+    store = DirectoryStore("/nowhere", encryption)
+    assert (
+        store.load_state(encryption.encrypt(b"no JSON"), None, SESSION.key).damage
+        == "it is not JSON"
+    )
 
 
 # From the clear to keys, and from one key to the next
@@ -367,13 +373,13 @@ def test_a_record_in_the_clear_is_read_and_encrypted_at_the_next_exchange(
     house = House(store_with(), emulator, session)
     record = house.have("current")
     house.store = store_with(key)
-    assert house.ask().record == record
-    assert house.kept().outdated
+    assert house.request().record == record
+    assert house.stored().needs_reencryption
     path = file_of(store_path, session)
     assert record.login_token.encode() in path.read_bytes()
-    new = house.ask(force=True).record
+    new = house.request(force=True).record
     assert new is not None
-    assert not house.kept().outdated
+    assert not house.stored().needs_reencryption
     for token in (record.login_token, new.login_token):
         assert token.encode() not in path.read_bytes()
     assert read_file(path).record.startswith(b'{"envelope":')
@@ -387,10 +393,10 @@ def test_a_refused_record_is_encrypted_too(
     house.store = store_with(new_key())
     emulator.fault("error", code="InvalidLoginToken", status=400)
     with pytest.raises(Exception, match="log in again"):
-        house.ask()
-    kept = house.kept()
-    assert kept.record is not None and kept.record.ended
-    assert not kept.outdated
+        house.request()
+    stored = house.stored()
+    assert stored.record is not None and stored.record.ended
+    assert not stored.needs_reencryption
 
 
 def test_a_record_is_written_anew_under_the_first_key_and_its_note_stays(
@@ -400,11 +406,11 @@ def test_a_record_is_written_anew_under_the_first_key_and_its_note_stays(
     put(store_with(old), record)
     leave_note(store_with(old), SESSION, TOKEN)
     store = store_with(new, old)
-    with store.lock(SESSION.key, time.monotonic() + 10) as slot:
-        slot.reseal(record)
-    kept = store_with(new).read(SESSION.key)
-    assert kept.record == record
-    assert kept.doubts(TOKEN)
+    with store.lock(SESSION.key, time.monotonic() + 10) as locked:
+        locked.reencrypt(record)
+    stored = store_with(new).read(SESSION.key)
+    assert stored.record == record
+    assert stored.may_be_spent(TOKEN)
 
 
 def test_a_record_that_cannot_be_written_anew_stays_as_it_was(
@@ -415,13 +421,13 @@ def test_a_record_that_cannot_be_written_anew_stays_as_it_was(
     before = file.read_bytes()
     store = store_with(new, old)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    with store.lock(SESSION.key, time.monotonic() + 10) as slot:
-        record = t.cast(Record, slot.read().record)
+    with store.lock(SESSION.key, time.monotonic() + 10) as locked:
+        record = t.cast(Record, locked.read().record)
         # As on a full disk, a part is written and then no more; no privilege helps.
         resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
         try:
             with pytest.raises(StoreError) as caught:
-                slot.reseal(record)
+                locked.reencrypt(record)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert caught.value.code == "StoreUnavailable"
@@ -461,7 +467,7 @@ def test_what_stays_behind_when_a_record_is_put_under_the_first_key_is_found_and
     remains = read_file(file).record[-500:] if protection == "the old key" else TOKEN.encode()
     store, current = store_with(new, old), record
     if act == "exchange":
-        current = succeed(record, SESSION, TOKEN, "v1next", time.time(), 900, None)
+        current = next_record(record, SESSION, TOKEN, "v1next", time.time(), 900, None)
 
     def put_under_the_first_key() -> None:
         kill = functools.partial(os.kill, os.getpid(), signal.SIGKILL)
@@ -470,13 +476,13 @@ def test_what_stays_behind_when_a_record_is_put_under_the_first_key_is_found_and
         )
         with contextlib.suppress(StoreError), store.lock(
             SESSION.key, time.monotonic() + 10
-        ) as slot:
-            assert slot.read().record == record
+        ) as locked:
+            assert locked.read().record == record
             if act == "rekey":
-                slot.reseal(record)
+                locked.reencrypt(record)
             else:
-                slot.begin(_attempt.begin(None, TOKEN, "a test"))
-                slot.keep(current)
+                locked.write_note(new_note(None, TOKEN, "a test"))
+                locked.save(current)
 
     process = FORK.Process(target=put_under_the_first_key)
     process.start()
@@ -488,18 +494,18 @@ def test_what_stays_behind_when_a_record_is_put_under_the_first_key_is_found_and
     for mend in ("rekey", "exchange"):
         file.write_bytes(stopped)
         keeper = House(store, t.cast(t.Any, None), SESSION).keeper()
-        kept = store.read(SESSION.key)
-        assert (kept.record, kept.outdated) == (current, True)
+        stored = store.read(SESSION.key)
+        assert (stored.record, stored.needs_reencryption) == (current, True)
         if mend == "rekey":
-            assert keeper.reseal(SESSION.key)
+            assert keeper.reencrypt(SESSION.key)
         else:
-            with store.lock(SESSION.key, time.monotonic() + 10) as slot:
-                assert slot.read() == kept
-                slot.begin(_attempt.begin(None, current.login_token, "a test"))
-                slot.keep(current)
+            with store.lock(SESSION.key, time.monotonic() + 10) as locked:
+                assert locked.read() == stored
+                locked.write_note(new_note(None, current.login_token, "a test"))
+                locked.save(current)
         assert remains not in file.read_bytes()
         assert store_with(new).read(SESSION.key).record == current
-        assert not keeper.reseal(SESSION.key)
+        assert not keeper.reencrypt(SESSION.key)
 
 
 @pytest.mark.parametrize("key", [True, False], ids=["a key", "no key"])
@@ -509,12 +515,12 @@ def test_what_happens_to_a_record_under_the_first_key_makes_it_none_to_be_writte
     store, record = store_with(*[new_key()] * key), record_of()
     for _turn in range(2):
         put(store, record)
-        assert not store.read(SESSION.key).outdated
+        assert not store.read(SESSION.key).needs_reencryption
     leave_note(store, SESSION, TOKEN)
-    assert not store.read(SESSION.key).outdated
-    with store.lock(SESSION.key, time.monotonic() + 10) as slot:
-        slot.reseal(record)
-    assert not store.read(SESSION.key).outdated
+    assert not store.read(SESSION.key).needs_reencryption
+    with store.lock(SESSION.key, time.monotonic() + 10) as locked:
+        locked.reencrypt(record)
+    assert not store.read(SESSION.key).needs_reencryption
 
 
 # Redis

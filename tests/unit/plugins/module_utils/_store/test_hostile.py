@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision import Ask
+from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision import TokenRequest
 from ansible_collections.wuying.workspace.plugins.module_utils._keeper.fleet import (
     keep_all,
     read_stored,
@@ -28,16 +28,16 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions
     StoreError,
     WuyingError,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._model.note import begin
+from ansible_collections.wuying.workspace.plugins.module_utils._model.note import new_note
 from ansible_collections.wuying.workspace.plugins.module_utils._model.record import Record
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.store_options import (
     open_store,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._store.base import Kept
+from ansible_collections.wuying.workspace.plugins.module_utils._store.base import StoredState
 from ansible_collections.wuying.workspace.plugins.module_utils._store.directory import (
     DirectoryStore,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._store.two_slot_file import PAGE
+from ansible_collections.wuying.workspace.plugins.module_utils._store.two_slot_file import SLOT_SIZE
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.house import (
     House,
     file_of,
@@ -65,14 +65,14 @@ def survives(house: House, record: Record) -> None:
     messages = house.warnings
     try:
         house.predict()
-        house.ask()
+        house.request()
     except WuyingError as error:
         messages.append(error.message)
     says_nothing_of(record, *messages)
-    outcome = house.ask(house.emulator.issue(), force=True)
+    outcome = house.request(house.emulator.issue(), force=True)
     assert outcome.changed
-    assert house.kept().record == outcome.record
-    assert house.kept().attempt is None
+    assert house.stored().record == outcome.record
+    assert house.stored().note is None
 
 
 # Files that were edited by hand
@@ -80,7 +80,23 @@ def survives(house: House, record: Record) -> None:
 
 @pytest.mark.parametrize(
     "length",
-    [0, 1, 8, 9, 12, 13, 14, 15, 100, 500, PAGE - 1, PAGE, PAGE + 1, PAGE + 20, PAGE + 400],
+    [
+        0,
+        1,
+        8,
+        9,
+        12,
+        13,
+        14,
+        15,
+        100,
+        500,
+        SLOT_SIZE - 1,
+        SLOT_SIZE,
+        SLOT_SIZE + 1,
+        SLOT_SIZE + 20,
+        SLOT_SIZE + 400,
+    ],
 )
 def test_a_file_that_was_cut_off_is_set_aside_or_its_other_page_counts(
     house: House, store_path: Path, length: int
@@ -98,17 +114,19 @@ EDITS: dict[str, t.Callable[[bytes], bytes]] = {
     "binary": lambda data: bytes(range(256)) * 512,
     "zeros": lambda data: bytes(len(data)),
     "the newest page damaged": lambda data: b"x" + data[1:],
-    "the older page damaged": lambda data: data[:PAGE] + b"x" + data[PAGE + 1 :],
+    "the older page damaged": lambda data: data[:SLOT_SIZE] + b"x" + data[SLOT_SIZE + 1 :],
     "both damaged": lambda data: data.replace(b'"', b"'"),
-    "the newest page twice": lambda data: data[:PAGE] + data[:PAGE],
-    "the older page twice": lambda data: data[PAGE:].ljust(PAGE, b"\0") + data[PAGE:],
-    "pages exchanged": lambda data: data[PAGE:].ljust(PAGE, b"\0") + data[:PAGE],
+    "the newest page twice": lambda data: data[:SLOT_SIZE] + data[:SLOT_SIZE],
+    "the older page twice": lambda data: (
+        data[SLOT_SIZE:].ljust(SLOT_SIZE, b"\0") + data[SLOT_SIZE:]
+    ),
+    "pages exchanged": lambda data: data[SLOT_SIZE:].ljust(SLOT_SIZE, b"\0") + data[:SLOT_SIZE],
     "windows newlines": lambda data: data.replace(b"\n", b"\r\n"),
     "a text": lambda data: b"please do not edit\n",
-    "no newline": lambda data: b"0" * 2 * PAGE,
+    "no newline": lambda data: b"0" * 2 * SLOT_SIZE,
     "a length of a thousand digits": lambda data: b"00000000 " + b"9" * 1000 + b"\n",
     "a length below zero": lambda data: b"00000000 -1\n" + data,
-    "more pages": lambda data: data.ljust(2 * PAGE, b"\0") + b"\xff" * PAGE,
+    "more pages": lambda data: data.ljust(2 * SLOT_SIZE, b"\0") + b"\xff" * SLOT_SIZE,
 }
 
 
@@ -132,15 +150,15 @@ def test_a_page_with_an_odd_number_loses_no_later_token(
 ) -> None:
     record = house.have("current")
     digits = b"1" + b"0" * 4000 if number == 10**4000 else b"%d" % number
-    page = file_with(digits, record.dump())
+    slot = file_with(digits, record.dump())
     file = file_of(store_path, house.session)
-    file.write_bytes(page.ljust(PAGE, b"\0") + page)
+    file.write_bytes(slot.ljust(SLOT_SIZE, b"\0") + slot)
     if number == 10**18 - 2:
         for _turn in range(2):
             with pytest.raises(StoreError, match="too large"):
-                house.ask(force=True)
+                house.request(force=True)
         assert house.requests() == 0
-        assert house.kept().record == record
+        assert house.stored().record == record
     else:
         survives(house, record)
 
@@ -207,7 +225,7 @@ def test_a_record_of_a_newer_format_is_refused_and_stays(
     write_file(file, data)
     for asked in ({}, {"force": True}, {"login_token": house.emulator.issue()}):
         with pytest.raises(StoreError, match="newer than this version") as caught:
-            house.ask(**asked)
+            house.request(**asked)
         assert caught.value.code == "NewerFormat"
         assert len(caught.value.message) < 300
     assert house.requests() == 0
@@ -217,10 +235,10 @@ def test_a_record_of_a_newer_format_is_refused_and_stays(
 NOTES = {
     "binary": b"\xff\xfe",
     "nested": b"[" * 50000,
-    "a failure that is a text": b'{"note": 1, "id": "", "fingerprint": "", "way": "", "doubted": [], "failure": "x"}',
-    "a failure of another shape": b'{"note": 1, "id": "", "fingerprint": "", "way": "", "doubted": [], "failure": {"sesame": 1}}',
-    "numbers": b'{"note": 1, "id": 1, "fingerprint": NaN, "way": -1, "doubted": [Infinity], "failure": null}',
-    "another field": b'{"note": 1, "doubted": [], "sesame": 1}',
+    "a failure that is a text": b'{"note": 1, "id": "", "fingerprint": "", "scope": "", "possibly_spent": [], "failure": "x"}',
+    "a failure of another shape": b'{"note": 1, "id": "", "fingerprint": "", "scope": "", "possibly_spent": [], "failure": {"sesame": 1}}',
+    "numbers": b'{"note": 1, "id": 1, "fingerprint": NaN, "scope": -1, "possibly_spent": [Infinity], "failure": null}',
+    "another field": b'{"note": 1, "possibly_spent": [], "sesame": 1}',
     "a newer format": b'{"note": 2}',
 }
 
@@ -231,8 +249,8 @@ def test_a_note_that_was_edited_has_the_token_exchanged(
 ) -> None:
     record = house.have("stale")
     write_file(file_of(store_path, house.session), record.dump(), NOTES[name])
-    assert house.ask().changed
-    assert house.kept().attempt is None
+    assert house.request().changed
+    assert house.stored().note is None
     says_nothing_of(record, *house.warnings)
 
 
@@ -242,7 +260,7 @@ def test_the_record_of_another_session_is_never_served(house: House, store_path:
     put(house.store, record._replace(session=mallory, login_token="v1mallory"))
     os.replace(file_of(store_path, mallory), file_of(store_path, house.session))
     with pytest.raises(WuyingError, match="pass login_token once"):
-        house.ask()
+        house.request()
     assert house.requests() == 0
     assert "belongs to another session" in house.warnings[0]
     says_nothing_of(record, *house.warnings)
@@ -277,7 +295,7 @@ def test_a_record_that_sends_its_token_where_no_option_could_is_set_aside(
     record = house.have("stale")
     session = house.session._replace(endpoint=endpoint)
     write_file(file_of(store_path, session), record._replace(session=session).dump())
-    reports = keep_all(house.keeper(), read_stored(house.store, Ask), max_parallel=2)
+    reports = keep_all(house.keeper(), read_stored(house.store, TokenRequest), max_parallel=2)
     ends = {report.key: report.result for report in reports}
     refused = ends[session.key]
     assert isinstance(refused, WuyingError)
@@ -333,7 +351,7 @@ def test_folders_for_files_of_a_moment_do_not_count(
     monkeypatch.setenv(name, str(tmp_path / "everybody"))
     monkeypatch.setattr(tempfile, "tempdir", None)
     house.have("stale")
-    assert house.ask().changed
+    assert house.request().changed
     assert list((tmp_path / "everybody").iterdir()) == []
     assert len(list(store_path.iterdir())) == 2
 
@@ -362,7 +380,7 @@ def test_a_folder_of_another_user_is_refused_whoever_may_enter_it(
     with pytest.raises(StoreError, match="belongs to another user") as caught:
         DirectoryStore(str(store_path)).read(house.session.key)
     with pytest.raises(StoreError, match="belongs to another user"):
-        house.ask()
+        house.request()
     says_nothing_of(record, caught.value.message)
     assert house.requests() == 0
 
@@ -389,7 +407,7 @@ def test_a_file_that_is_swapped_for_a_link_is_followed_by_nobody(
 
     monkeypatch.setattr(os, "open", swap)
     with pytest.raises(StoreError, match="not a plain directory or file") as caught:
-        house.ask()
+        house.request()
     says_nothing_of(record, caught.value.message)
     assert target.read_bytes() == b"precious"
     assert house.requests() == 0
@@ -420,7 +438,7 @@ def test_files_that_a_thread_swaps_all_the_time_lead_nowhere(
     try:
         for _turn in range(300):
             try:
-                assert house.store.read(house.session.key) in (Kept(), Kept(record))
+                assert house.store.read(house.session.key) in (StoredState(), StoredState(record))
             except StoreError as error:
                 codes.add(error.code)
     finally:
@@ -436,10 +454,10 @@ def test_a_folder_that_is_swapped_for_that_of_another_is_never_written_to(
     house.have("stale")
     theirs = tmp_path / "theirs"
     theirs.mkdir(mode=0o700)
-    with house.store.lock(house.session.key, time.monotonic() + 10) as slot:
+    with house.store.lock(house.session.key, time.monotonic() + 10) as locked:
         store_path.rename(tmp_path / "ours")
         store_path.symlink_to(theirs)
-        slot.begin(begin(None, "v1second", ""))
+        locked.write_note(new_note(None, "v1second", ""))
     assert list(theirs.iterdir()) == []
     with pytest.raises(StoreError, match="not a plain directory"):
         DirectoryStore(str(store_path)).read(house.session.key)

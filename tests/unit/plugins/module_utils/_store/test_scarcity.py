@@ -24,19 +24,19 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision import Ask
+from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision import TokenRequest
 from ansible_collections.wuying.workspace.plugins.module_utils._keeper.keeper import Keeper
 from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import (
     StoreError,
     WuyingError,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._model.session import fingerprint
-from ansible_collections.wuying.workspace.plugins.module_utils._service.client import Service
-from ansible_collections.wuying.workspace.plugins.module_utils._store import two_slot_file as _pages
+from ansible_collections.wuying.workspace.plugins.module_utils._service.client import ServiceClient
+from ansible_collections.wuying.workspace.plugins.module_utils._store import two_slot_file
 from ansible_collections.wuying.workspace.plugins.module_utils._store.directory import (
     DirectoryStore,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._store.two_slot_file import PAGE
+from ansible_collections.wuying.workspace.plugins.module_utils._store.two_slot_file import SLOT_SIZE
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.house import (
     House,
     leave_note,
@@ -80,11 +80,11 @@ class End(t.NamedTuple):
 def end_of(house: House, login_token: str | None = None, **options: t.Any) -> End:
     """Ask, and return how that ended."""
     try:
-        outcome = house.ask(login_token, **options)
+        outcome = house.request(login_token, **options)
     except WuyingError as error:
         return End(error.code, error.message)
-    if outcome.not_kept is not None:
-        return End(outcome.not_kept.code, outcome.not_kept.message)
+    if outcome.not_saved is not None:
+        return End(outcome.not_saved.code, outcome.not_saved.message)
     return End("exchanged" if outcome.changed else "served")
 
 
@@ -114,11 +114,11 @@ def of_bob(house: House) -> House:
 
 def is_refused(house: House, code: str, text: str, login_token: str | None = None) -> None:
     """See that an ask sends nothing, leaves the record as it was, and says what is wrong."""
-    before, requests = house.kept().record, house.requests()
+    before, requests = house.stored().record, house.requests()
     end = end_of(house, login_token, force=True)
     assert end.how == code
     assert text in end.message
-    assert (house.kept().record, house.requests()) == (before, requests)
+    assert (house.stored().record, house.requests()) == (before, requests)
     assert house.warnings == []
 
 
@@ -213,7 +213,7 @@ def test_in_a_folder_that_is_read_only_known_sessions_go_on_and_a_new_one_spends
     house: House, nobodys: Path
 ) -> None:
     house.have("stale")
-    house.ask()  # All that is imported for an exchange is so from here on.
+    house.request()  # All that is imported for an exchange is so from here on.
     folder = nobodys / "store"
     house.store = DirectoryStore(str(folder))
     bob, token = of_bob(house), house.emulator.issue("bob")
@@ -237,7 +237,7 @@ def test_a_umask_that_takes_all_rights_from_the_owner_too_does_no_harm(
     house: House, nobodys: Path, umask: int
 ) -> None:
     house.have("stale")
-    house.ask()  # All that is imported for an exchange is so from here on.
+    house.request()  # All that is imported for an exchange is so from here on.
     house.store = DirectoryStore(str(nobodys / "parent" / "store"))
 
     def be_restricted() -> None:
@@ -251,7 +251,9 @@ def test_a_umask_that_takes_all_rights_from_the_owner_too_does_no_harm(
     assert [stat.S_IMODE(path.stat().st_mode) for path in made] == [0o700] * 2
 
 
-@pytest.mark.parametrize("limit", [0, 100, PAGE - 1, PAGE, PAGE + 100, PAGE + 8192])
+@pytest.mark.parametrize(
+    "limit", [0, 100, SLOT_SIZE - 1, SLOT_SIZE, SLOT_SIZE + 100, SLOT_SIZE + 8192]
+)
 @unmeasured
 def test_a_limit_of_file_sizes_spends_nothing(house: House, limit: int) -> None:
     bob, token = of_bob(house), house.emulator.issue("bob")
@@ -268,7 +270,7 @@ def test_a_limit_of_file_sizes_spends_nothing(house: House, limit: int) -> None:
             assert end.how == "StoreUnavailable"
             assert "ulimit -f" in end.message
         assert house.requests() == requests
-        assert house.kept().record == record
+        assert house.stored().record == record
         assert end_of(house) == ("exchanged", "")
     assert end_of(bob, token) == ("exchanged", "")
 
@@ -277,7 +279,7 @@ def test_a_limit_of_file_sizes_spends_nothing(house: House, limit: int) -> None:
 def test_a_limit_of_file_sizes_that_is_high_enough_is_none(house: House) -> None:
     house.have("stale")
     end = in_a_process(
-        lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2 * PAGE, 2 * PAGE)),
+        lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2 * SLOT_SIZE, 2 * SLOT_SIZE)),
         lambda: end_of(house),
     )
     assert end == ("exchanged", "")
@@ -295,7 +297,7 @@ def test_a_quota_or_a_disk_that_fails_before_the_request_spends_nothing(
 
     house.have("stale")
     with monkeypatch.context() as patch:
-        patch.setattr(os if hasattr(os, call) else _pages, call, fail)
+        patch.setattr(os if hasattr(os, call) else two_slot_file, call, fail)
         is_refused(bob, "StoreUnavailable", os.strerror(code), token)
         if call != "posix_fallocate":
             is_refused(house, "StoreUnavailable", os.strerror(code))
@@ -320,7 +322,7 @@ def leave_files(number: int) -> None:
 @unmeasured
 def test_too_many_open_files_spend_nothing(house: House) -> None:
     house.have("stale")
-    house.ask()  # All that is imported for an exchange is so from here on.
+    house.request()  # All that is imported for an exchange is so from here on.
     ends = []
     for spare in range(12):
         house.have("stale")
@@ -342,7 +344,7 @@ def test_who_can_open_no_more_files_is_told_of_the_limit(house: House) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free(), limits[1]))
     try:
         with pytest.raises(StoreError, match="ulimit -n") as caught:
-            house.kept()
+            house.stored()
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
     assert (caught.value.code, caught.value.retryable) == ("StoreUnavailable", True)
@@ -357,10 +359,10 @@ def exchange_until_told(house: House, told: int) -> None:
     sys.unraisablehook = lambda _raised: os._exit(131)
     deadline = time.monotonic() + 60
     try:
-        with Service(None, timeout=5, retries=0) as service:
-            keeper = Keeper(house.store, lambda: service, way="", deadline=deadline)
+        with ServiceClient(None, timeout=5, retries=0) as service:
+            keeper = Keeper(house.store, lambda: service, scope="", deadline=deadline)
             while True:
-                keeper.ensure(Ask(house.session, force=True), house.warnings.append)
+                keeper.ensure(TokenRequest(house.session, force=True), house.warnings.append)
                 os.write(told, b"x")
     except KeyboardInterrupt:
         os._exit(130)
@@ -381,9 +383,9 @@ def test_a_signal_at_any_instant_loses_no_token(house: House, number: signal.Sig
         os.close(reading)
         os.close(told)
         assert process.exitcode == (130 if number == signal.SIGINT else -number)
-    record, attempt, damage, _outdated = house.kept()
+    record, note, damage, _needs_reencryption = house.stored()
     assert record is not None
-    assert (attempt, damage) == (None, None)
+    assert (note, damage) == (None, None)
     known = {mark[:12] for mark in (*record.lineage, fingerprint(record.login_token))}
     issued = [entry["issued"] for entry in house.emulator.journal()["entries"]]
     assert set(issued[-60:]) <= known

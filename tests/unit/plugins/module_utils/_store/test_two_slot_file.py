@@ -15,16 +15,16 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.wuying.workspace.plugins.module_utils._store import two_slot_file as _pages
+from ansible_collections.wuying.workspace.plugins.module_utils._store import two_slot_file
 from ansible_collections.wuying.workspace.plugins.module_utils._store.two_slot_file import (
     GROWTH,
-    PAGE,
-    ROOM,
-    Pages,
-    Value,
+    HEADROOM,
+    SLOT_SIZE,
+    SlotValue,
+    TwoSlotFile,
 )
 
-EMPTY = Value()
+EMPTY = SlotValue()
 
 
 @pytest.fixture(name="path")
@@ -36,62 +36,68 @@ def fixture_path(tmp_path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def opened(path: Path) -> t.Iterator[Pages]:
+def opened(path: Path) -> t.Iterator[TwoSlotFile]:
     """Open a file's pages."""
     file = os.open(path, os.O_RDWR)
     try:
-        yield Pages(file)
+        yield TwoSlotFile(file)
     finally:
         os.close(file)
 
 
-def value_of(path: Path) -> Value | None:
+def value_of(path: Path) -> SlotValue | None:
     """Read a file anew."""
-    with opened(path) as pages:
-        return pages.value
+    with opened(path) as slots:
+        return slots.value
 
 
-def numbered(number: int, length: int = 10) -> Value:
+def numbered(number: int, length: int = 10) -> SlotValue:
     """Return one value of many."""
-    return Value(b"record %d " % number + b"r" * length, b"note %d" % number)
+    return SlotValue(b"record %d " % number + b"r" * length, b"note %d" % number)
 
 
 def test_a_file_that_was_never_written_has_an_empty_value(path: Path) -> None:
     assert value_of(path) == EMPTY
-    with opened(path) as pages:
-        pages.reserve()
+    with opened(path) as slots:
+        slots.reserve()
     assert value_of(path) == EMPTY
 
 
 @pytest.mark.parametrize(
     "value",
-    [EMPTY, Value(b"record"), Value(note=b"note"), Value(b"record", b"note"), Value(b"\0" * 9)],
+    [
+        EMPTY,
+        SlotValue(b"record"),
+        SlotValue(note=b"note"),
+        SlotValue(b"record", b"note"),
+        SlotValue(b"\0" * 9),
+    ],
     ids=["nothing", "record", "note", "both", "zeros"],
 )
-def test_what_was_written_last_is_read(path: Path, value: Value) -> None:
-    with opened(path) as pages:
+def test_what_was_written_last_is_read(path: Path, value: SlotValue) -> None:
+    with opened(path) as slots:
         for number in range(5):
-            pages.write(numbered(number))
-        pages.write(value)
-        assert pages.value == value
+            slots.write(numbered(number))
+        slots.write(value)
+        assert slots.value == value
     assert value_of(path) == value
 
 
-@pytest.mark.parametrize("length", [1, ROOM - 100, ROOM, ROOM + 1, PAGE - 100])
+@pytest.mark.parametrize("length", [1, HEADROOM - 100, HEADROOM, HEADROOM + 1, SLOT_SIZE - 100])
 def test_a_value_may_fill_a_page(path: Path, length: int) -> None:
-    with opened(path) as pages:
+    with opened(path) as slots:
         for number in range(3):
-            pages.write(numbered(number, length))
+            slots.write(numbered(number, length))
             assert value_of(path) == numbered(number, length)
 
 
 def test_a_value_that_does_not_fit_is_an_error_and_changes_nothing(path: Path) -> None:
-    with opened(path) as pages:
-        pages.write(numbered(1))
+    with opened(path) as slots:
+        slots.write(numbered(1))
         before = path.read_bytes()
         with pytest.raises(OSError, match="too large"):
-            pages.write(Value(b"r" * PAGE))
-        assert pages.value == numbered(1)
+            slots.write(SlotValue(b"r" * SLOT_SIZE))
+        assert slots.value == numbered(1)
     assert path.read_bytes() == before
 
 
@@ -101,10 +107,10 @@ def test_a_torn_write_leaves_the_value_from_before_or_the_one_from_after(
     path: Path, monkeypatch: pytest.MonkeyPatch, how: str, seed: int
 ) -> None:
     chance = random.Random(seed)
-    with opened(path) as pages:
+    with opened(path) as slots:
         for number in range(chance.randint(1, 3)):
-            pages.write(numbered(number, chance.randint(0, 9000)))
-        before, after = pages.value, numbered(99, chance.randint(0, 9000))
+            slots.write(numbered(number, chance.randint(0, 9000)))
+        before, after = slots.value, numbered(99, chance.randint(0, 9000))
         pwrite = os.pwrite
 
         def torn(file: int, data: bytes, offset: int) -> t.NoReturn:
@@ -114,7 +120,7 @@ def test_a_torn_write_leaves_the_value_from_before_or_the_one_from_after(
 
         monkeypatch.setattr(os, "pwrite", torn)
         with pytest.raises(KeyboardInterrupt):
-            pages.write(after)
+            slots.write(after)
     assert value_of(path) in (before, after)
 
 
@@ -136,15 +142,15 @@ def mixed(old: bytes, new: bytes, how: str, chance: random.Random) -> bytes:
 def test_a_file_whose_first_write_is_torn_was_never_written(
     path: Path, how: str, seed: int
 ) -> None:
-    with opened(path) as pages:
-        pages.reserve()
-        pages.write(numbered(1, 3000))
-        data = path.read_bytes()[PAGE:]
+    with opened(path) as slots:
+        slots.reserve()
+        slots.write(numbered(1, 3000))
+        data = path.read_bytes()[SLOT_SIZE:]
     torn = mixed(bytes(len(data)), data, how, random.Random(seed))
-    path.write_bytes(bytes(PAGE) + torn)
+    path.write_bytes(bytes(SLOT_SIZE) + torn)
     assert value_of(path) in (EMPTY, numbered(1, 3000))
-    with opened(path) as pages:
-        pages.write(numbered(2))
+    with opened(path) as slots:
+        slots.write(numbered(2))
     assert value_of(path) == numbered(2)
 
 
@@ -155,35 +161,35 @@ def test_a_file_whose_first_write_is_torn_was_never_written(
 )
 def test_a_page_whose_number_no_writer_wrote_is_not_whole(path: Path, number: bytes) -> None:
     data = number + b"\nrecord\nnote\n"
-    page = b"%08x %d\n%s" % (zlib.crc32(data), len(data), data)
-    path.write_bytes(page.ljust(PAGE, b"\0") + page)
+    slot = b"%08x %d\n%s" % (zlib.crc32(data), len(data), data)
+    path.write_bytes(slot.ljust(SLOT_SIZE, b"\0") + slot)
     assert value_of(path) is None
 
 
 def test_a_number_that_ends_the_counting_is_an_error_before_a_write(path: Path) -> None:
     data = b"%d\nrecord\nnote\n" % (10**18 - 1)
-    page = b"%08x %d\n%s" % (zlib.crc32(data), len(data), data)
-    path.write_bytes(bytes(PAGE) + page)
-    with opened(path) as pages, pytest.raises(OSError, match="too large"):
-        pages.reserve()
+    slot = b"%08x %d\n%s" % (zlib.crc32(data), len(data), data)
+    path.write_bytes(bytes(SLOT_SIZE) + slot)
+    with opened(path) as slots, pytest.raises(OSError, match="too large"):
+        slots.reserve()
     assert value_of(path) == (b"record", b"note")
 
 
 def test_space_that_something_else_in_the_file_takes_does_not_count(path: Path) -> None:
     with path.open("rb+") as file:
-        file.seek(3 * PAGE)
-        file.write(b"x" * 4 * PAGE)
+        file.seek(3 * SLOT_SIZE)
+        file.write(b"x" * 4 * SLOT_SIZE)
     before = path.stat().st_blocks
-    with opened(path) as pages:
-        pages.reserve()
-    assert (path.stat().st_blocks - before) * 512 >= 2 * ROOM
+    with opened(path) as slots:
+        slots.reserve()
+    assert (path.stat().st_blocks - before) * 512 >= 2 * HEADROOM
 
 
 def test_after_a_torn_write_the_next_one_counts(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with opened(path) as pages:
-        pages.write(numbered(1))
+    with opened(path) as slots:
+        slots.write(numbered(1))
 
         def torn(file: int, data: bytes, offset: int) -> int:
             monkeypatch.undo()
@@ -192,18 +198,18 @@ def test_after_a_torn_write_the_next_one_counts(
 
         monkeypatch.setattr(os, "pwrite", torn)
         with pytest.raises(OSError, match="Input/output"):
-            pages.write(numbered(2))
-        assert pages.value == numbered(1)
-        pages.write(numbered(3))
+            slots.write(numbered(2))
+        assert slots.value == numbered(1)
+        slots.write(numbered(3))
     assert value_of(path) == numbered(3)
 
 
 def test_a_page_in_the_place_of_the_other_does_not_count(path: Path) -> None:
-    with opened(path) as pages:
-        pages.write(numbered(1))
-        pages.write(numbered(2))
+    with opened(path) as slots:
+        slots.write(numbered(1))
+        slots.write(numbered(2))
     data = path.read_bytes()
-    path.write_bytes(data[PAGE:].ljust(PAGE, b"\0") + data[:PAGE])
+    path.write_bytes(data[SLOT_SIZE:].ljust(SLOT_SIZE, b"\0") + data[:SLOT_SIZE])
     assert value_of(path) is None
 
 
@@ -214,30 +220,30 @@ def test_what_nobody_wrote_is_no_value(path: Path, damage: bytes) -> None:
 
 
 def test_what_was_longer_leaves_nothing_behind(path: Path) -> None:
-    with opened(path) as pages:
-        for _page in range(2):
-            pages.write(Value(b"secret" * 500))
-        for _page in range(2):
-            pages.write(Value(b"short"))
+    with opened(path) as slots:
+        for _slot in range(2):
+            slots.write(SlotValue(b"secret" * 500))
+        for _slot in range(2):
+            slots.write(SlotValue(b"short"))
     assert b"secret" not in path.read_bytes()
 
 
 def test_what_was_longer_and_torn_leaves_nothing_behind(path: Path) -> None:
-    with opened(path) as pages:
-        for _page in range(2):
-            pages.write(Value(b"secret" * 500))
+    with opened(path) as slots:
+        for _slot in range(2):
+            slots.write(SlotValue(b"secret" * 500))
     with path.open("rb+") as file:
         file.write(b"torn")
-    for _page in range(2):
-        with opened(path) as pages:
-            pages.write(Value(b"short"))
+    for _slot in range(2):
+        with opened(path) as slots:
+            slots.write(SlotValue(b"short"))
     assert b"secret" not in path.read_bytes()
 
 
-def holds(path: Path, pages: Pages, value: Value, older: Value | None) -> None:
+def holds(path: Path, slots: TwoSlotFile, value: SlotValue, older: SlotValue | None) -> None:
     """See what both pages hold, for who wrote them and for who reads them anew."""
     with opened(path) as again:
-        for each in (pages, again):
+        for each in (slots, again):
             assert each.value == value
             assert each.older == older
 
@@ -251,31 +257,31 @@ def test_what_the_other_page_still_holds_is_known(
         pwrite(file, data[:9], offset)
         raise KeyboardInterrupt
 
-    with opened(path) as pages:
-        holds(path, pages, EMPTY, EMPTY)
-        pages.reserve()
-        pages.write(numbered(1))
-        holds(path, pages, numbered(1), EMPTY)
-        pages.write(numbered(2))
-        holds(path, pages, numbered(2), numbered(1))
+    with opened(path) as slots:
+        holds(path, slots, EMPTY, EMPTY)
+        slots.reserve()
+        slots.write(numbered(1))
+        holds(path, slots, numbered(1), EMPTY)
+        slots.write(numbered(2))
+        holds(path, slots, numbered(2), numbered(1))
         monkeypatch.setattr(os, "pwrite", torn)
         with pytest.raises(KeyboardInterrupt):
-            pages.write(numbered(3))
-        holds(path, pages, numbered(2), None)
+            slots.write(numbered(3))
+        holds(path, slots, numbered(2), None)
 
 
 def test_space_that_was_reserved_is_enough_for_two_writes(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with opened(path) as pages:
-        pages.write(numbered(1, 5000))
-        pages.reserve()
+    with opened(path) as slots:
+        slots.write(numbered(1, 5000))
+        slots.reserve()
         before = path.stat().st_blocks
         for number in (2, 3):
-            pages.write(numbered(number, 5000 + GROWTH - 100))
+            slots.write(numbered(number, 5000 + GROWTH - 100))
         assert path.stat().st_blocks == before
         monkeypatch.delattr(os, "posix_fallocate")
-        pages.reserve()
+        slots.reserve()
         assert path.stat().st_blocks > before
 
 
@@ -283,12 +289,12 @@ def test_without_a_call_that_allocates_zeros_are_written(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delattr(os, "posix_fallocate")
-    with opened(path) as pages:
-        pages.reserve()
-        assert pages.value == EMPTY
-        assert path.stat().st_blocks * 512 >= 2 * ROOM
-        pages.write(numbered(1))
-        pages.reserve()
+    with opened(path) as slots:
+        slots.reserve()
+        assert slots.value == EMPTY
+        assert path.stat().st_blocks * 512 >= 2 * HEADROOM
+        slots.write(numbered(1))
+        slots.reserve()
     assert value_of(path) == numbered(1)
 
 
@@ -296,7 +302,7 @@ def test_a_write_is_on_the_disk_before_it_is_told(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     synced: list[bytes] = []
-    monkeypatch.setattr(_pages, "_sync", lambda _file: synced.append(path.read_bytes()))
-    with opened(path) as pages:
-        pages.write(numbered(1))
+    monkeypatch.setattr(two_slot_file, "_sync", lambda _file: synced.append(path.read_bytes()))
+    with opened(path) as slots:
+        slots.write(numbered(1))
     assert [b"record 1" in data for data in synced] == [True]

@@ -1,0 +1,84 @@
+# Copyright (c) 2026 The wuying.workspace authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The AnsibleModule of this collection, which hides secret parameters in every result."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+
+from .._model.exceptions import OptionError, WuyingError
+from .._runtime.signals import defer_signals
+from .argument_spec import Spec
+from .result import mask
+
+_PLACEHOLDER = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
+_MAY_HOLD_SECRETS = frozenset({"store", "endpoint", "proxy", "filters"})
+_USER_INFO = re.compile(r":.*@", re.DOTALL)
+"""A URL with user info, or a value that was meant to be one."""
+
+
+class Module(AnsibleModule):
+    """A module whose results and errors show no secret parameter, those of ansible-core itself included.
+
+    ansible-core can return the parameters as C(invocation), from 2.22 on without censoring them.
+    """
+
+    def execute(self, task: t.Callable[[], None]) -> None:
+        """Run a task that exits with a result. If it raises :class:`WuyingError`, exit with that error.
+
+        Signals that end the process wait until the result is printed.
+        """
+        with defer_signals():
+            try:
+                task()
+            except WuyingError as error:
+                self._fail(error)
+
+    def exit_json(self, **kwargs: t.Any) -> t.NoReturn:
+        """Exit with a result."""
+        self._hide_secrets()
+        super().exit_json(**kwargs)
+
+    def fail_json(self, msg: str, **kwargs: t.Any) -> t.NoReturn:
+        """Exit with an error."""
+        self._hide_secrets()
+        super().fail_json(msg, **kwargs)
+
+    def uncensor(self, tokens: t.Sequence[str]) -> None:
+        """Return these tokens uncensored, although ansible-core censors what equals or contains a secret option."""
+        text = "\n".join(tokens)
+        self.no_log_values = {value for value in self.no_log_values if str(value) not in text}
+        for token in tokens:
+            mask(token)
+
+    def _fail(self, error: WuyingError) -> None:
+        # A rejected option is not shown: it may hold a secret that belongs elsewhere.
+        if isinstance(error, OptionError):
+            self._hide_secrets(_MAY_HOLD_SECRETS)
+        self.fail_json(msg=error.message, **error.as_result())
+
+    def _hide_secrets(self, names: frozenset[str] = frozenset()) -> None:
+        """Replace secret parameters, those with ``names``, and everything that may be a URL with user info."""
+        self.params = _without_secrets(self.params, self.argument_spec, names)
+
+
+def _without_secrets(value: t.Any, spec: Spec, names: frozenset[str]) -> t.Any:
+    if isinstance(value, str):
+        return _PLACEHOLDER if _USER_INFO.search(value) else value
+    if isinstance(value, list):
+        return [_without_secrets(element, spec, names) for element in value]
+    if not isinstance(value, dict):
+        return value
+    shown = {}
+    for name, item in value.items():
+        option = spec.get(name, {})
+        secret = item is not None and (option.get("no_log") or name in names)
+        shown[name] = (
+            _PLACEHOLDER if secret else _without_secrets(item, option.get("options", {}), names)
+        )
+    return shown

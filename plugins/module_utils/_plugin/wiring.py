@@ -1,0 +1,103 @@
+# Copyright (c) 2026 The wuying.workspace authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Put store, service and keeper together from the options of a module or a lookup."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+import typing as t
+
+from .._keeper.keeper import Keeper
+from .._model.endpoint import parse_proxy
+from .._model.exceptions import WuyingError
+from .._store.base import Store
+from . import credentials
+from .argument_spec import SERVICE_SPEC
+from .option_values import DAY, GetOption, read_boolean, read_ca_path, read_number
+from .store_options import open_store
+
+if t.TYPE_CHECKING:
+    from .._service.client import ServiceClient
+
+
+@contextlib.contextmanager
+def open_keeper(
+    get_option: GetOption,
+    warn: t.Callable[[str], None],
+    *,
+    connections: int = 1,
+    max_qps: float | None = None,
+) -> t.Iterator[Keeper]:
+    """Yield a keeper over the store and the service that the options name. Its deadline counts from this call.
+
+    The service client keeps at most ``connections`` open and sends at most ``max_qps`` requests a second. When the block
+    ends, ``warn`` is called with each warning about the store. Raises :class:`WuyingError`.
+    """
+    deadline = _deadline(get_option)
+    find_keys = credentials.from_options(get_option)
+    proxy = get_option("proxy")
+    settings: dict[str, t.Any] = {
+        "signature_version": get_option("signature_version"),
+        "timeout": read_number(get_option, "timeout", 0.001, DAY),
+        "retries": int(read_number(get_option, "retries", 0, 100)),
+        "validate_certs": read_boolean(get_option, "validate_certs"),
+        "ca_path": read_ca_path(get_option, "ca_path"),
+        "proxy": None if proxy is None else parse_proxy(str(proxy)),
+        "connections": connections,
+        "max_qps": max_qps,
+    }
+    with contextlib.ExitStack() as opened:
+        store = opened.enter_context(contextlib.closing(open_store(get_option, deadline)))
+
+        def connect() -> ServiceClient:
+            keys = find_keys(deadline)
+            # Imported here, so that a task that sends nothing loads no HTTP library.
+            from .._service.client import ServiceClient
+            from ..signer import Credentials
+
+            return opened.enter_context(ServiceClient(keys and Credentials(*keys), **settings))
+
+        try:
+            yield Keeper(store, _once(connect), scope=_scope(get_option), deadline=deadline)
+        finally:
+            for warning in store.warnings:
+                warn(warning)
+
+
+def open_store_only(get_option: GetOption) -> contextlib.closing[Store]:
+    """Return the store that the options name, as a block that closes it. Raises :class:`WuyingError`."""
+    return contextlib.closing(open_store(get_option, _deadline(get_option)))
+
+
+def _deadline(get_option: GetOption) -> float:
+    return time.monotonic() + read_number(get_option, "deadline", 0.001, DAY)
+
+
+def _once(connect: t.Callable[[], ServiceClient]) -> t.Callable[[], ServiceClient]:
+    """Call a function at the first use, from whichever thread; every caller gets what it returned or raised."""
+    guard = threading.Lock()
+    results: list[ServiceClient | WuyingError] = []
+
+    def connect_once() -> ServiceClient:
+        with guard:
+            if not results:
+                try:
+                    results.append(connect())
+                except WuyingError as error:
+                    results.append(error)
+        if isinstance(results[0], WuyingError):
+            raise results[0].with_traceback(None)
+        return results[0]
+
+    return connect_once
+
+
+def _scope(get_option: GetOption) -> str:
+    """Return everything that decides how a refresh ends: a failure is shared only by tasks of the same scope."""
+    environment = [os.environ.get(name) for name in credentials.VARIABLES]
+    return repr([[get_option(name) for name in SERVICE_SPEC], environment])
