@@ -40,7 +40,7 @@ from types import MappingProxyType
 from typing import Any, Callable, Mapping, NamedTuple, Tuple
 from urllib.parse import parse_qsl, quote
 
-IDENTITY = {
+IDENTITY = {  # field of the control API: parameter of the service
     "region_id": "RegionId",
     "client_id": "ClientId",
     "office_site_id": "OfficeSiteId",
@@ -50,8 +50,8 @@ IDENTITY = {
 }
 OPTIONAL = {"directory_id", "session_id"}
 REQUIRED = ("RegionId", "ClientId", "OfficeSiteId", "EndUserId", "LoginToken")
-CLOCK_TOLERANCE = 15 * 60
-MAX_HEAD, MAX_BODY, MAX_CONTROL_BODY = 1 << 16, 1 << 20, 1 << 26
+CLOCK_TOLERANCE = 15 * 60  # seconds
+MAX_HEAD, MAX_BODY, MAX_CONTROL_BODY = 1 << 16, 1 << 20, 1 << 26  # bytes
 AUTHORIZATION = re.compile(
     "ACS3-HMAC-SHA256 Credential=([^,]+),SignedHeaders=([^,]+),Signature=([^,]+)"
 )
@@ -373,8 +373,9 @@ def read_fault(item: Any) -> dict[str, Any]:
 class Emulator:
     """The emulated service: its access keys, tokens, nonces, journal and queued faults."""
 
-    def __init__(self, validity: float, rotate: bool, qps: float, anonymous: bool) -> None:
-        self.validity, self.rotate, self.qps, self.anonymous = validity, rotate, qps, anonymous
+    def __init__(self, validity: float, rotate: bool, qps: float, allow_anonymous: bool) -> None:
+        self.validity, self.rotate, self.qps = validity, rotate, qps
+        self.allow_anonymous = allow_anonymous
         self.controls: dict[str, Callable[[Any], Any]] = {
             "GET /_emulator/": self.show_controls,
             "POST /_emulator/tokens": self.issue_tokens,
@@ -392,7 +393,7 @@ class Emulator:
         self.delete_journal()
 
     def new_access_key(self, prefix: str, security_token: str = "") -> dict[str, str]:
-        """Create an access key; with a security token, it is valid only together with that."""
+        """Create an access key, which is temporary if it has a security token."""
         key_id, secret = f"{prefix}{secrets.token_hex(10)}", secrets.token_hex(15)
         self.keys[key_id] = (secret, security_token)
         return {"access_key_id": key_id, "access_key_secret": secret}
@@ -427,8 +428,8 @@ class Emulator:
         earned = (now - self.allowed_at) * self.qps
         self.allowance, self.allowed_at = min(max(self.qps, 1.0), self.allowance + earned), now
         if self.allowance < 1:
-            wait = math.ceil((1 - self.allowance) / self.qps * 1000)
-            raise Refused(THROTTLED, retry_after=wait)
+            milliseconds = math.ceil((1 - self.allowance) / self.qps * 1000)
+            raise Refused(THROTTLED, retry_after=milliseconds)
         self.allowance -= 1
 
     def check_signature(self, signature: Signature) -> None:
@@ -486,7 +487,7 @@ class Emulator:
             self.check_signature(read_v3_signature(request))
         elif signed_with == "v1":
             self.check_signature(read_v1_signature(request))
-        elif not self.anonymous:
+        elif not self.allow_anonymous:
             raise Refused("IncompleteSignature")
         for name in REQUIRED:
             if not sent.get(name):
