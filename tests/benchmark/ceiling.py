@@ -2,9 +2,9 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Measure the ceiling: how fast one process sends requests that are prepared and signed, and reads their answers.
+"""Measure how long one process needs to send prepared requests and read the responses: the ceiling of one process.
 
-Reads JSON from standard input and prints for how many seconds it sent.
+Reads options as JSON from standard input. Prints the duration in seconds.
 """
 
 from __future__ import annotations
@@ -23,36 +23,36 @@ from ansible_collections.wuying.workspace.plugins.module_utils import signer
 
 
 def main() -> None:
-    """Prepare all requests, then send them over so many connections."""
-    asked = json.load(sys.stdin)
+    """Prepare all requests, then send them over several connections."""
+    options = json.load(sys.stdin)
     session = requests.Session()
     session.trust_env = False
-    session.mount("http://", HTTPAdapter(pool_maxsize=asked["connections"]))
-    prepared = [prepare(session, asked, *each) for each in asked["sessions"]]
-    waiting = iter(prepared)  # its __next__ is one step to all threads
-    answered: list[int] = []
+    session.mount("http://", HTTPAdapter(pool_maxsize=options["connections"]))
+    prepared = [prepare(session, options, *each) for each in options["sessions"]]
+    waiting = iter(prepared)  # shared by all threads, because its __next__ is atomic
+    statuses: list[int] = []
 
     def send() -> None:
         for request in waiting:
-            answered.append(session.send(request, timeout=60).status_code)
+            statuses.append(session.send(request, timeout=60).status_code)
 
-    threads = [threading.Thread(target=send) for _number in range(asked["connections"])]
+    threads = [threading.Thread(target=send) for _number in range(options["connections"])]
     start = time.perf_counter()
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     seconds = time.perf_counter() - start
-    if answered != [200] * len(prepared):
+    if statuses != [200] * len(prepared):
         sys.exit("The emulator refused a request.")
     print(seconds)
 
 
 def prepare(
-    session: requests.Session, asked: dict[str, t.Any], user: str, token: str
+    session: requests.Session, options: dict[str, t.Any], user: str, token: str
 ) -> requests.PreparedRequest:
-    """Prepare and sign one exchange."""
-    identity, url = asked["identity"], asked["url"]
+    """Prepare and sign one RefreshLoginToken request."""
+    identity, url = options["identity"], options["url"]
     signed = signer.sign_v3(
         "RefreshLoginToken",
         "2020-10-02",
@@ -63,7 +63,7 @@ def prepare(
             "EndUserId": user,
             "LoginToken": token,
         },
-        signer.Credentials(*asked["key"]),
+        signer.Credentials(*options["key"]),
         time.time(),
         os.urandom(16).hex(),
         host=url.partition("://")[2],

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""How fast one task keeps a fleet of sessions current, against the ceiling of HTTP."""
+"""Measure how fast one task refreshes a fleet of sessions, compared with plain HTTP requests."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from ansible_collections.wuying.workspace.tests.benchmark import memory, servers
 HERE = Path(__file__).resolve().parent
 PARALLEL = 8
 OTHERS = (2, 4, 16)
-"""How many sessions of one fleet are taken at a time besides."""
+"""Further values of max_parallel for the fleet of OTHERS_SIZE sessions."""
 OTHERS_SIZE = 10_000
 LARGE = 100_000
 LIMIT = 1800
-"""For how many seconds one run may last."""
+"""The maximum duration of one run in seconds."""
 HEAD = (
     "store      sessions  parallel  a second   ceiling  share  s/1,000  emulator  peak MiB  "
     "current s   faster"
@@ -32,27 +32,27 @@ HEAD = (
 
 
 class Line(t.NamedTuple):
-    """What was measured of a fleet of one size; the medians of the rounds."""
+    """The results for one fleet: the medians of its rounds."""
 
     store: str
     sessions: int
     parallel: int
     seconds: float
     ceiling: float
-    """Requests a second."""
+    """Requests per second."""
     share: float
-    """Of the ceiling, within each round."""
+    """The ratio to the ceiling, within each round."""
     emulator: float
-    """The emulator's share of one processor."""
+    """Processor use of the emulator; 1 is one processor."""
     peak: float
-    """MiB."""
+    """Peak memory in MiB."""
     current: float
-    """Seconds for the same sessions once more, all current."""
+    """Seconds for the same task when all sessions are current."""
     faster: float
 
     @property
     def rate(self) -> float:
-        """Sessions a second."""
+        """Sessions per second."""
         return self.sessions / self.seconds
 
     @property
@@ -68,7 +68,7 @@ class Line(t.NamedTuple):
 
 
 class Task(t.NamedTuple):
-    """What one run of the module's process took."""
+    """The result of one run of the module, its duration in seconds and its peak memory in MiB."""
 
     seconds: float
     peak: float
@@ -77,23 +77,21 @@ class Task(t.NamedTuple):
 
 
 def measure(folder: Path, sizes: t.Sequence[int], rounds: int) -> list[Line]:
-    """Print a table of fleets of all sizes, in all stores; return its lines."""
+    """Measure fleets of all sizes in all stores; print a table and return its lines."""
     print(f"\nOne task over a fleet of stale sessions, signed V3: medians of {rounds} rounds")
     print(HEAD, flush=True)
     stores = [servers.directory, *([servers.redis] if servers.has_redis() else [])]
     lines: list[Line] = []
     libraries: set[str] = set()
-    for stock in stores:
+    for open_store in stores:
         for size in sizes:
             for parallel in sorted({PARALLEL, *(OTHERS if size == OTHERS_SIZE else ())}):
                 turns = rounds if size < LARGE else 1
-                measured = [one_round(folder, stock, size, parallel) for _turn in range(turns)]
+                measured = [one_round(folder, open_store, size, parallel) for _turn in range(turns)]
                 lines.append(_median([line for line, _http in measured]))
                 libraries.update(name for _line, http in measured for name in http)
                 print(lines[-1], flush=True)
-    print(
-        f"HTTP libraries that a task imports when all is current: {', '.join(libraries) or 'none'}"
-    )
+    print(f"HTTP libraries imported if all sessions are current: {', '.join(libraries) or 'none'}")
     for first, last in _growths(lines):
         print(
             f"{first.store}: seconds per 1,000 sessions, {last.sessions:,} / {first.sessions:,}: "
@@ -104,28 +102,28 @@ def measure(folder: Path, sizes: t.Sequence[int], rounds: int) -> list[Line]:
 
 def one_round(
     folder: Path,
-    make_stock: t.Callable[[Path], t.ContextManager[servers.Stock]],
+    open_store: t.Callable[[Path], t.ContextManager[servers.Store]],
     size: int,
     parallel: int,
 ) -> tuple[Line, list[str]]:
-    """Measure a fleet once, between two measurements of the ceiling; return also what HTTP a current fleet imported."""
-    with servers.emulator(folder) as emulator, make_stock(folder) as stock:
-        servers.fill(emulator, stock, size)
+    """Measure a fleet between two measurements of the ceiling; return its line and the HTTP libraries of a current run."""
+    with servers.emulator(folder) as emulator, open_store(folder) as store:
+        servers.fill(emulator, store, size)
         requests = min(max(size, 1000), 5000)
         before = ceiling(emulator, requests, parallel)
-        exchanged, used = emulator.exchanges(), servers.processor_time(emulator.pid)
-        stale = run_task(emulator, stock, parallel)
+        exchanges, used = emulator.exchanges(), servers.processor_time(emulator.pid)
+        stale = run_task(emulator, store, parallel)
         used = servers.processor_time(emulator.pid) - used
-        exchanged = emulator.exchanges() - exchanged
-        if not exchanged == stale.result["counts"]["exchanged"] == size:
-            sys.exit(f"Not every session was exchanged once: {stale.result['counts']}")
+        exchanges = emulator.exchanges() - exchanges
+        if not exchanges == stale.result["counts"]["refreshed"] == size:
+            sys.exit(f"Not every session was refreshed once: {stale.result['counts']}")
         after = ceiling(emulator, requests, parallel)
-        current = run_task(emulator, stock, parallel)
-        if current.result["counts"]["served"] != size:
+        current = run_task(emulator, store, parallel)
+        if current.result["counts"]["unchanged"] != size:
             sys.exit(f"Not every session was current: {current.result['counts']}")
     at_most = 2 * requests / (before + after)
     line = Line(
-        store=stock.name,
+        store=store.name,
         sessions=size,
         parallel=parallel,
         seconds=stale.seconds,
@@ -139,44 +137,44 @@ def one_round(
     return line, current.http
 
 
-def run_task(emulator: servers.Emulator, stock: servers.Stock, parallel: int) -> Task:
+def run_task(emulator: servers.Emulator, store: servers.Store, parallel: int) -> Task:
     """Run the module's process over all sessions of a store."""
     options = {
         **emulator.options(),
-        "store": stock.store,
+        "store": store.address,
         "max_parallel": parallel,
         "deadline": LIMIT,
     }
     start = time.perf_counter()
     with start_script("one_task.py") as process, memory.watched(process.pid) as peak:
-        output, errors = talk(process, {"ANSIBLE_MODULE_ARGS": options})
+        output, errors = communicate(process, {"ANSIBLE_MODULE_ARGS": options})
         seconds = time.perf_counter() - start
     facts = json.loads(errors.splitlines()[-1])
-    # The first process by itself is known to the byte, all together are looked at now and then.
+    # The peak of the first process is exact. The peak of all processes is sampled.
     return Task(seconds, max(facts["peak"], *peak), facts["http"], json.loads(output))
 
 
 def ceiling(emulator: servers.Emulator, requests: int, connections: int) -> float:
-    """Return for how many seconds so many prepared requests are sent."""
+    """Return the seconds that a number of prepared requests takes."""
     users = [f"ceiling-{number}" for number in range(requests)]
-    asked = {
+    options = {
         "url": emulator.url,
         "key": (emulator.access_key_id, emulator.access_key_secret),
         "identity": servers.IDENTITY,
         "sessions": list(zip(users, emulator.issue(users), strict=True)),
         "connections": connections,
     }
-    return float(run_script("ceiling.py", asked))
+    return float(run_script("ceiling.py", options))
 
 
-def run_script(script: str, asked: dict[str, t.Any]) -> str:
-    """Run a script of this folder in a process of its own; return what it prints."""
+def run_script(script: str, options: dict[str, t.Any]) -> str:
+    """Run a script of this folder as a process; return its output."""
     with start_script(script) as process:
-        return talk(process, asked)[0]
+        return communicate(process, options)[0]
 
 
 def start_script(script: str) -> subprocess.Popen[str]:
-    """Start a script of this folder, in a group of processes of its own."""
+    """Start a script of this folder in a new process group."""
     return subprocess.Popen(
         (sys.executable, HERE / script),
         stdin=subprocess.PIPE,
@@ -188,9 +186,9 @@ def start_script(script: str) -> subprocess.Popen[str]:
     )
 
 
-def talk(process: subprocess.Popen[str], asked: dict[str, t.Any]) -> tuple[str, str]:
-    """Tell a script what is asked of it; return its output and its errors."""
-    output, errors = process.communicate(json.dumps(asked), LIMIT)
+def communicate(process: subprocess.Popen[str], options: dict[str, t.Any]) -> tuple[str, str]:
+    """Send options to a script as JSON; return its output and its errors."""
+    output, errors = process.communicate(json.dumps(options), LIMIT)
     if process.returncode:
         sys.exit(output + errors)
     return output, errors
@@ -202,7 +200,7 @@ def _median(lines: list[Line]) -> Line:
 
 
 def _growths(lines: list[Line]) -> list[tuple[Line, Line]]:
-    """Pair the line of 1,000 sessions, of each store, with that of the most."""
+    """For each store, pair the line of 1,000 sessions with that of the largest fleet."""
     usual = [line for line in lines if line.parallel == PARALLEL]
     return [
         (first, last)

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Look login tokens up in a process with Ansible's plugin loader, and print what a term takes, in seconds, by the number of terms."""
+"""Look up login tokens with Ansible's plugin loader, and print the seconds per term, by the number of terms."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TURNS = {1: 200, 100: 30, 10_000: 3}
 
 
 def look_up(users: list[str], options: dict[str, t.Any]) -> dict[int, float]:
-    """Return the median of what a term takes, by the number of terms."""
+    """Return the median of the seconds per term, by the number of terms."""
     init_plugin_loader([])
     loader = DataLoader()
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the processes of a group have in use of the memory, all together: what they share counts once."""
+"""Measure the memory of all processes in a process group, with shared memory counted once."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ INTERVAL = 2
 
 @contextlib.contextmanager
 def watched(group: int) -> t.Iterator[list[float]]:
-    """Look at a group of processes within the block; the list has the most that they had, in MiB."""
+    """Sample a process group during the block; the only item of the list is its peak memory in MiB."""
     peak = [0.0]
-    over = threading.Event()
+    finished = threading.Event()
 
-    def look() -> None:
-        while not over.wait(INTERVAL):
+    def sample() -> None:
+        while not finished.wait(INTERVAL):
             peak[0] = max(peak[0], sum(map(used_by, members(group))))
 
-    thread = threading.Thread(target=look)
+    thread = threading.Thread(target=sample)
     thread.start()
     try:
         yield peak
     finally:
-        over.set()
+        finished.set()
         thread.join()
 
 
 def members(group: int) -> list[int]:
-    """Return the processes of a group."""
+    """Return the processes of a process group."""
     found = []
     for name in os.listdir("/proc"):
         with contextlib.suppress(OSError, ValueError):
@@ -45,7 +45,7 @@ def members(group: int) -> list[int]:
 
 
 def used_by(process: int) -> float:
-    """Return a process's proportional share of memory, in MiB; nothing where it has ended."""
+    """Return the proportional set size of a process in MiB, or 0 if the process has ended."""
     with contextlib.suppress(OSError):
         for line in Path(f"/proc/{process}/smaps_rollup").read_text(encoding="utf-8").splitlines():
             if line.startswith("Pss:"):

@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Run the module wuying_login_tokens once, as Ansible's wrapper does, and say what its process took.
+"""Run the module wuying_login_tokens once, as Ansible's wrapper does, and report its memory.
 
-The arguments come as JSON on standard input. The last line of standard error is JSON: the peak memory in MiB, and the HTTP
-libraries that were imported.
+Reads the arguments as JSON from standard input. The last line of standard error is JSON: the peak memory in MiB, and the
+imported HTTP libraries.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if __name__ == "__main__":
     try:
         wuying_login_tokens.main()
     finally:
-        # Of this program alone, where ru_maxrss starts with what the process was before.
+        # VmHWM counts this program only. ru_maxrss includes the process before exec.
         status = Path("/proc/self/status").read_text(encoding="utf-8")
         peak = int(re.findall(r"VmHWM:\s+(\d+)", status)[0]) / 1024
         libraries = [name for name in HTTP if name in sys.modules]

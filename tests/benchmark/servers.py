@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The emulator and Redis for a benchmark, and stores full of sessions."""
+"""Start the emulator and Redis for a benchmark, and fill stores with sessions."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ VALIDITY = 7200
 REFRESH_BEFORE = 3600
 BATCH = 10_000
 START = 30
-"""For how many seconds a server may start."""
+"""The maximum start time of a server in seconds."""
 IDENTITY = {
     "region_id": "cn-hangzhou",
     "client_id": "client-1",
@@ -51,7 +51,7 @@ IDENTITY = {
 
 
 class Emulator(t.NamedTuple):
-    """An emulator of the service that runs."""
+    """A running emulator."""
 
     pid: int
     url: str
@@ -59,7 +59,7 @@ class Emulator(t.NamedTuple):
     access_key_secret: str
 
     def options(self) -> dict[str, t.Any]:
-        """Return the options that lead to it, and that fit the sessions which :func:`fill` makes."""
+        """Return the module options for this emulator and the sessions that ``fill`` creates."""
         return {
             "endpoint": self.url,
             "access_key_id": self.access_key_id,
@@ -71,30 +71,30 @@ class Emulator(t.NamedTuple):
     def issue(self, users: t.Sequence[str]) -> list[str]:
         """Return a first login token for each user."""
         body = json.dumps([{**IDENTITY, "end_user_id": user} for user in users]).encode()
-        answer = self._ask("tokens", body)
-        return [each["login_token"] for each in answer]
+        issued = self._request("tokens", body)
+        return [each["login_token"] for each in issued]
 
     def exchanges(self) -> int:
-        """Return how many exchanges there were."""
-        return int(self._ask("journal")["exchanges"])
+        """Return the number of exchanges."""
+        return int(self._request("journal")["exchanges"])
 
-    def _ask(self, control: str, body: bytes | None = None) -> t.Any:
+    def _request(self, control: str, body: bytes | None = None) -> t.Any:
         request = urllib.request.Request(f"{self.url}/_emulator/{control}", body)
         with urllib.request.urlopen(request, timeout=60) as response:
             return json.load(response)
 
 
-class Stock(t.NamedTuple):
-    """A place for records: the option ``store``, and what puts records there."""
+class Store(t.NamedTuple):
+    """A store: its name in tables, its address for the option ``store``, and a function that saves records."""
 
     name: str
-    store: str
-    put: t.Callable[[list[Record]], None]
+    address: str
+    save: t.Callable[[list[Record]], None]
 
 
 @contextlib.contextmanager
 def emulator(folder: Path) -> t.Iterator[Emulator]:
-    """Run an emulator."""
+    """Run an emulator during the block."""
     ready = folder / "ready.json"
     command = (sys.executable, EMULATOR, "--ready-file", ready, "--validity", str(VALIDITY))
     with _server(command, ready.exists) as pid:
@@ -103,28 +103,28 @@ def emulator(folder: Path) -> t.Iterator[Emulator]:
 
 
 @contextlib.contextmanager
-def directory(folder: Path) -> t.Iterator[Stock]:
-    """Give a directory store."""
-    store = folder / "store"
-    store.mkdir(0o700)
+def directory(folder: Path) -> t.Iterator[Store]:
+    """Create a directory store for the block."""
+    path = folder / "store"
+    path.mkdir(0o700)
 
-    def put(records: list[Record]) -> None:
+    def save(records: list[Record]) -> None:
         for record in records:
-            # As the exchanges before leave them: both pages are written, and the lock file stays.
-            with _new_file(store / f"{record.session.key}.record") as file:
+            # The same files as after earlier refreshes: both slots are written, and there is a lock file.
+            with _new_file(path / f"{record.session.key}.record") as file:
                 slots = TwoSlotFile(file)
                 for _slot in range(2):
                     slots.write(SlotValue(record.dump().rstrip()))
                 slots.reserve()
-            with _new_file(store / f"{record.session.key}.lock"):
+            with _new_file(path / f"{record.session.key}.lock"):
                 pass
 
     try:
-        # What is put there is synced once, in the end.
+        # Records are not synced one by one. fill() syncs once at the end.
         with mock.patch.object(two_slot_file, "_sync"):
-            yield Stock("directory", str(store), put)
+            yield Store("directory", str(path), save)
     finally:
-        shutil.rmtree(store)
+        shutil.rmtree(path)
 
 
 @contextlib.contextmanager
@@ -137,10 +137,10 @@ def _new_file(path: Path) -> t.Iterator[int]:
 
 
 @contextlib.contextmanager
-def redis(folder: Path) -> t.Iterator[Stock]:
-    """Run a Redis server that writes everything to the disk before it answers."""
+def redis(folder: Path) -> t.Iterator[Store]:
+    """Run a Redis server that writes to disk before it replies."""
     from redis import Redis
-    from redis.exceptions import ConnectionError as NotThere
+    from redis.exceptions import ConnectionError as RedisNotReady
 
     data = folder / "redis"
     data.mkdir()
@@ -159,13 +159,13 @@ def redis(folder: Path) -> t.Iterator[Stock]:
     command = ["redis-server", *itertools.chain(*settings)]
     client = Redis(port=port)
 
-    def answers() -> bool:
+    def is_ready() -> bool:
         try:
             return bool(client.ping())
-        except NotThere:
+        except RedisNotReady:
             return False
 
-    def put(records: list[Record]) -> None:
+    def save(records: list[Record]) -> None:
         pipeline = client.pipeline(transaction=False)
         for record in records:
             name = scripts.name(record.session.key)
@@ -175,30 +175,30 @@ def redis(folder: Path) -> t.Iterator[Stock]:
         pipeline.execute()
 
     try:
-        with _server(command, answers):
-            yield Stock("Redis", f"redis://127.0.0.1:{port}", put)
+        with _server(command, is_ready):
+            yield Store("Redis", f"redis://127.0.0.1:{port}", save)
     finally:
         client.close()
         shutil.rmtree(data)
 
 
 def has_redis() -> bool:
-    """Say whether the Redis store can be measured; print why not."""
+    """Return True if redis-server is installed, otherwise print a message."""
     if shutil.which("redis-server") is None:
-        print("SKIPPED: Redis, for redis-server is not installed", flush=True)
+        print("SKIPPED: the Redis store, because redis-server is not installed", flush=True)
         return False
     return True
 
 
-def fill(emulator: Emulator, stock: Stock, count: int, *, stale: bool = True) -> list[str]:
-    """Put sessions into a store, with the lineage of a long life; return their users."""
+def fill(emulator: Emulator, store: Store, count: int, *, stale: bool = True) -> list[str]:
+    """Fill a store with sessions that have the maximum lineage; return their users."""
     users = [f"user-{number:06}" for number in range(count)]
     lineage = tuple(fingerprint(str(number)) for number in range(LINEAGE_LENGTH))
-    # Stale, though none expires before its turn comes.
+    # Stale tokens expire late enough that none expires during the benchmark.
     expires_at = time.time() + (REFRESH_BEFORE - 600 if stale else VALIDITY)
     for start in range(0, count, BATCH):
         batch = users[start : start + BATCH]
-        stock.put(
+        store.save(
             [
                 Record(
                     Session(endpoint=emulator.url, end_user_id=user, **IDENTITY),
@@ -219,7 +219,7 @@ def fill(emulator: Emulator, stock: Stock, count: int, *, stale: bool = True) ->
 
 
 def processor_time(pid: int) -> float:
-    """Return for how many seconds a process has used a processor."""
+    """Return the processor time of a process in seconds."""
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 

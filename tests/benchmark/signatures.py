@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""How fast requests are signed, against Alibaba Cloud's own signer."""
+"""Measure how fast requests are signed, compared with the official signer of Alibaba Cloud."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ SIGNATURES = 5000
 
 
 def compare(pairs: int) -> None:
-    """Print how many more signatures a second are made than by the official signers."""
+    """Print the ratio of signatures per second to the official signers."""
     try:
         from alibabacloud_tea_openapi.utils import Utils
     except ImportError:
-        print("SKIPPED: signatures, for alibabacloud-tea-openapi is not installed")
+        print("SKIPPED: signatures, because alibabacloud-tea-openapi is not installed")
         return
     parameters = {
         "RegionId": "cn-hangzhou",
@@ -53,7 +53,7 @@ def compare(pairs: int) -> None:
 
 
 def rate(sign: t.Callable[[], t.Any]) -> float:
-    """Return how many signatures are made a second."""
+    """Return the number of signatures per second."""
     start = time.perf_counter()
     for _turn in range(SIGNATURES):
         sign()

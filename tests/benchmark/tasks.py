@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What tasks and lookups cost, against Ansible's own."""
+"""Measure tasks and lookups, compared with Ansible's modules."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ MODULE = "wuying.workspace.wuying_login_token"
 
 
 class Cost(t.NamedTuple):
-    """What a command took, in seconds."""
+    """The wall-clock time and processor time of a command in seconds."""
 
     wall: float
     processor: float
 
 
 class Rate(t.NamedTuple):
-    """How many sessions a second a playbook exchanges, and how many times as many as the loops do."""
+    """Sessions per second of a playbook, and the ratios to the two loops."""
 
     name: str
     rate: float
@@ -43,31 +43,31 @@ class Rate(t.NamedTuple):
 
 
 def compare_tasks(folder: Path, pairs: int) -> None:
-    """Print how much more tasks and lookups take than Ansible's own."""
+    """Print the ratios of tasks and lookups to Ansible's modules."""
     with servers.emulator(folder) as emulator:
         playbooks = write_playbooks(folder, emulator)
         print(f"{'median of the ratios of ' + str(pairs) + ' pairs':62} wall  processor")
-        for what, ours, theirs in playbooks:
-            compare(what, pairs, ours, theirs)
+        for title, ours, theirs in playbooks:
+            compare(title, pairs, ours, theirs)
 
 
 def compare_plural(folder: Path, rounds: int, sessions: int) -> list[Rate]:
-    """Print, and return, how many more sessions a second one task exchanges than loops of tasks do."""
+    """Print and return the sessions per second of one task and of loops of tasks."""
     rates: list[tuple[float, float, float]] = []
     for _turn in range(rounds):
-        with servers.emulator(folder) as emulator, servers.directory(folder) as stock:
+        with servers.emulator(folder) as emulator, servers.directory(folder) as store:
             token = emulator.issue([SESSION["end_user_id"]])[0]
-            options = {**emulator.options(), "store": stock.store}
+            options = {**emulator.options(), "store": store.address}
             first = {**options, **SESSION, "login_token": token, "return_token": False}
             play(write(folder / "first.yml", MODULE, first))
             uri = play(write_uri(folder, emulator.url, token))
             force = {**options, **SESSION, "force": True, "return_token": False}
             loop = play(write(folder / "force.yml", MODULE, force, ITEMS))
-            servers.fill(emulator, stock, sessions)
+            servers.fill(emulator, store, sessions)
             before = emulator.exchanges()
             one = play(write(folder / "plural.yml", f"{MODULE}s", options))
             if emulator.exchanges() - before != sessions:
-                sys.exit("The plural task did not exchange each stale session once.")
+                sys.exit("The task for many sessions did not refresh each stale session once.")
             rates.append((ITEMS / uri.wall, ITEMS / loop.wall, sessions / one.wall))
     print(
         f"\n{'sessions a second, each as a run of ansible-playbook':62} rate  to uri  to its loop"
@@ -92,18 +92,18 @@ def compare_plural(folder: Path, rounds: int, sessions: int) -> list[Rate]:
     return compared
 
 
-def compare(what: str, pairs: int, ours: Path, theirs: Path) -> None:
-    """Run two playbooks in turn and print how much more the first one takes."""
+def compare(title: str, pairs: int, ours: Path, theirs: Path) -> None:
+    """Run two playbooks alternately and print the ratios of their times."""
     play(ours)
     play(theirs)
     costs = [(play(ours), play(theirs)) for _turn in range(pairs)]
     wall = statistics.median(mine.wall / other.wall for mine, other in costs)
     processor = statistics.median(mine.processor / other.processor for mine, other in costs)
-    print(f"{what:62} {wall:.2f}  {processor:.2f}", flush=True)
+    print(f"{title:62} {wall:.2f}  {processor:.2f}", flush=True)
 
 
 def play(playbook: Path) -> Cost:
-    """Run a playbook and return what it took."""
+    """Run a playbook and return its times."""
     start, used = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     run = subprocess.run(
         ["ansible-playbook", playbook], check=False, capture_output=True, text=True, timeout=600
@@ -115,7 +115,7 @@ def play(playbook: Path) -> Cost:
 
 
 def write_playbooks(folder: Path, emulator: servers.Emulator) -> list[tuple[str, Path, Path]]:
-    """Write the playbooks, ours and theirs; return what each pair compares."""
+    """Write the pairs of playbooks; return each pair with its title."""
     token = emulator.issue([SESSION["end_user_id"]])[0]
     options = {**emulator.options(), **SESSION, "store": f"{folder}/alice"}
     module = {**options, "return_token": False}
@@ -131,7 +131,7 @@ def write_playbooks(folder: Path, emulator: servers.Emulator) -> list[tuple[str,
             write(folder / "ping.yml", "ansible.builtin.ping", {}, ITEMS),
         ),
         (
-            f"a task that exchanges / ansible.builtin.uri, {ITEMS} items",
+            f"a task that refreshes / ansible.builtin.uri, {ITEMS} items",
             write(folder / "force.yml", MODULE, {**module, "force": True}, ITEMS),
             write_uri(folder, emulator.url, token),
         ),
@@ -144,7 +144,7 @@ def write_playbooks(folder: Path, emulator: servers.Emulator) -> list[tuple[str,
 
 
 def write_uri(folder: Path, url: str, token: str) -> Path:
-    """Write a playbook that posts an unsigned exchange in a loop."""
+    """Write a playbook that posts an unsigned RefreshLoginToken request in a loop."""
     request = {
         "url": f"{url}/",
         "method": "POST",
@@ -163,7 +163,7 @@ def write_uri(folder: Path, url: str, token: str) -> Path:
 
 
 def write(path: Path, module: str, options: dict[str, t.Any], items: int = 1) -> Path:
-    """Write a playbook of one task in a loop."""
+    """Write a playbook with one task in a loop."""
     task = {"name": "Run", module: options, "loop": list(range(items))}
     play = {"name": "Run", "hosts": "localhost", "gather_facts": False, "tasks": [task]}
     path.write_text(json.dumps([play]))

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What all unit tests share: real emulators, as processes of their own."""
+"""Fixtures for all unit tests: emulators that run as processes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ import pytest
 SCRIPT = Path(__file__).parents[2] / "roles" / "emulator" / "files" / "emulator.py"
 FORK = multiprocessing.get_context("fork")
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-"""It goes by no proxy, and is made once, since that takes longer than a request."""
+"""Ignores proxies. Created once, because that takes longer than a request."""
 IDENTITY = {
     "region_id": "cn-hangzhou",
     "client_id": "f4a0dc8e-1702-4728-9a60-95b27a35c0de",
@@ -43,7 +43,7 @@ class Emulator:
         self.sts: dict[str, str] = facts["sts"]
 
     def control(self, method: str, path: str, body: t.Any = None) -> t.Any:
-        """Call a control and return its answer."""
+        """Call a control and return the body of its response."""
         request = urllib.request.Request(
             f"{self.url}/_emulator/{path}",
             method=method,
@@ -54,32 +54,32 @@ class Emulator:
             return json.loads(response.read() or b"null")
 
     def issue(self, end_user_id: str = "alice", **identity: str) -> str:
-        """Log a user in: return a session's first token."""
+        """Log in a user and return the first token of the session."""
         session = {**IDENTITY, "end_user_id": end_user_id, **identity}
         return str(self.control("POST", "tokens", session)["login_token"])
 
     def journal(self) -> dict[str, t.Any]:
-        """Return what was asked of the service."""
+        """Return the journal of requests to the service."""
         return dict(self.control("GET", "journal"))
 
     def clear(self) -> None:
-        """Forget the journal and all faults."""
+        """Empty the journal and delete all faults."""
         self.control("DELETE", "journal")
         self.control("DELETE", "faults")
 
     def fault(self, name: str, **parameters: t.Any) -> None:
-        """Misbehave at the next request."""
+        """Queue a fault for the next request."""
         self.control("POST", "faults", {"fault": name, **parameters})
 
     def stop(self) -> None:
-        """End the process."""
+        """Stop the emulator."""
         self._process.terminate()
         self._process.join(30)
-        assert self._process.exitcode is not None, "the emulator did not end"
+        assert self._process.exitcode is not None, "the emulator did not exit"
 
 
 def _load_emulator() -> t.Any:
-    """Import the emulator once: that takes longer than a fork, and there are hundreds of them."""
+    """Import the emulator once, because tests fork hundreds of emulators and an import takes longer."""
     spec = importlib.util.spec_from_file_location("wuying_emulator", SCRIPT)
     assert spec is not None and spec.loader is not None
     module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
@@ -91,7 +91,7 @@ EMULATOR = _load_emulator()
 
 
 def _serve(*arguments: str) -> None:
-    """Be an emulator that was called with these arguments."""
+    """Run the emulator with command-line arguments in this process."""
     sys.argv[1:] = arguments
     EMULATOR.main()
 
@@ -103,7 +103,7 @@ def _start(folder: Path, *arguments: str) -> Emulator:
     process.start()
     end = time.monotonic() + 30
     while not ready.exists():
-        assert process.is_alive(), "the emulator ended at once"
+        assert process.is_alive(), "the emulator exited"
         assert time.monotonic() < end, "the emulator did not start"
         time.sleep(0.005)
     return Emulator(process, json.loads(ready.read_text()))
@@ -113,7 +113,7 @@ def _start(folder: Path, *arguments: str) -> Emulator:
 def start_emulator(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> t.Iterator[t.Callable[..., Emulator]]:
-    """Return a function that starts an emulator with options of its own, for one test."""
+    """Return a function that starts an emulator with the given arguments for one test."""
     started: list[Emulator] = []
 
     def start(*arguments: str) -> Emulator:
@@ -129,14 +129,14 @@ def start_emulator(
 def emulator(start_emulator: t.Callable[..., Emulator]) -> Emulator:
     """Return an emulator with an empty journal and no faults.
 
-    ansible-test runs each test in a process of its own, so nothing can be shared between tests.
+    Each test starts its own, because ansible-test runs each test in a separate process.
     """
     return start_emulator()
 
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Have no test see the credentials, proxies and stores of whoever runs it."""
+    """Hide the credentials, proxies and stores of the environment from tests."""
     for name in os.environ:
         if name.startswith(("WUYING_", "ALIBABA_CLOUD_", "XDG_")) or name.lower().endswith(
             "_proxy"

@@ -2,11 +2,11 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A stand-in, on loopback, for the service that exchanges login tokens (RefreshLoginToken).
+"""Emulate the RefreshLoginToken operation of WUYING Workspace on a loopback address.
 
-It reads and checks every request by itself, down to the signature, answers as the service does, and
-misbehaves on request: see GET /_emulator/. Of login tokens it keeps fingerprints only.
-Needs Python 3.8 or newer, and for --tls the package cryptography.
+The emulator validates each request, including its signature, and responds as the service does. Its
+control API, which GET /_emulator/ lists, issues tokens and simulates faults. It stores only the
+fingerprints of login tokens. It needs Python 3.8 or later, and the package cryptography for --tls.
 """
 
 from __future__ import annotations
@@ -30,7 +30,6 @@ import sys
 import time
 import uuid
 from collections import OrderedDict, deque
-from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from email.utils import formatdate
 from functools import lru_cache, partial
@@ -41,7 +40,7 @@ from types import MappingProxyType
 from typing import Any, Callable, Mapping, NamedTuple, Tuple
 from urllib.parse import parse_qsl, quote
 
-IDENTITY = {
+IDENTITY = {  # field of the control API: parameter of the service
     "region_id": "RegionId",
     "client_id": "ClientId",
     "office_site_id": "OfficeSiteId",
@@ -51,18 +50,18 @@ IDENTITY = {
 }
 OPTIONAL = {"directory_id", "session_id"}
 REQUIRED = ("RegionId", "ClientId", "OfficeSiteId", "EndUserId", "LoginToken")
-CLOCK_TOLERANCE = 15 * 60
-MAX_HEAD, MAX_BODY, MAX_CONTROL_BODY = 1 << 16, 1 << 20, 1 << 26
+CLOCK_TOLERANCE = 15 * 60  # seconds
+MAX_HEAD, MAX_BODY, MAX_CONTROL_BODY = 1 << 16, 1 << 20, 1 << 26  # bytes
 AUTHORIZATION = re.compile(
     "ACS3-HMAC-SHA256 Credential=([^,]+),SignedHeaders=([^,]+),Signature=([^,]+)"
 )
 SIGNED_V3 = {"host", "x-acs-date", "x-acs-signature-nonce", "x-acs-content-sha256"}
 THROTTLED = "Throttling.User"
-REFUSALS = {  # code: (HTTP status, message); of every other code the status is 400
+ERRORS = {  # error code: (HTTP status, message); the status of other codes is 400
     "IncompleteSignature": (400, "The request signature does not conform to the standard."),
     "InvalidAccessKeyId.NotFound": (404, "Specified access key is not found."),
     "InvalidAction.NotFound": (404, "Specified api is not found."),
-    # The service publishes no code for a dead token: this one is a guess.
+    # Invented: the service does not document the code for a rejected token.
     "InvalidLoginToken": (400, "Specified LoginToken is invalid or has expired."),
     "InvalidSecurityToken.Malformed": (400, "Specified SecurityToken is malformed."),
     "InvalidSecurityToken.MismatchWithAccessKey": (400, "SecurityToken and AccessKeyId differ."),
@@ -72,7 +71,7 @@ REFUSALS = {  # code: (HTTP status, message); of every other code the status is 
     "SignatureNonceUsed": (400, "Specified signature nonce was used already."),
     THROTTLED: (429, "Request was denied due to user flow control."),
 }
-FAULTS: dict[str, dict[str, Any]] = {  # each with its parameters and their defaults
+FAULTS: dict[str, dict[str, Any]] = {  # fault: its parameters and their defaults
     "refuse": {},
     "reset": {"carried_out": False},
     "stall": {"carried_out": False, "seconds": 60},
@@ -88,7 +87,7 @@ FAULTS: dict[str, dict[str, Any]] = {  # each with its parameters and their defa
     "error": {"carried_out": False, "status": 400, "code": "InvalidParameter", "message": ""},
     "skew": {"seconds": 0},
 }
-KINDS: dict[type, set[str]] = {
+PARAMETERS_BY_TYPE: dict[type, set[str]] = {  # JSON type: the parameters that accept it
     bool: {"carried_out"},
     float: {"seconds", "interval"},
     int: {"seconds", "interval", "count", "status", "retry_after", "bytes"},
@@ -96,23 +95,21 @@ KINDS: dict[type, set[str]] = {
     type(None): {"count", "code", "retry_after"},
 }
 NO_FAULT: dict[str, Any] = {"fault": None, "carried_out": True}
-SILENT = ("refuse", "reset", "stall")
+NO_RESPONSE = ("refuse", "reset", "stall")
 
 Identity = Tuple[str, ...]
-encode = lru_cache(maxsize=1024)(partial(quote, safe="~"))
+percent_encode = lru_cache(maxsize=1024)(partial(quote, safe="~"))
 
 
-@dataclass(frozen=True)
-class Token:
-    """What is remembered of a login token: whose it is, and when it dies."""
+class Token(NamedTuple):
+    """The session that a login token belongs to, and when the token expires (monotonic clock)."""
 
-    __slots__ = ("expires_at", "identity")
     identity: Identity
     expires_at: float
 
 
 class Request(NamedTuple):
-    """A request as it came over the wire; ``parameters`` are those of the query and of a form."""
+    """One HTTP request; ``parameters`` combines those of the query string and of a form body."""
 
     id: str
     method: str
@@ -124,40 +121,40 @@ class Request(NamedTuple):
     keep_alive: bool
 
 
-class Answer(NamedTuple):
-    """An answer before it is put on the wire: a body that is text is sent as it is."""
+class Response(NamedTuple):
+    """One HTTP response; a body that is not text is sent as JSON."""
 
     status: int
     body: Any
     headers: Mapping[str, Any] = MappingProxyType({})
 
 
-class Claim(NamedTuple):
-    """What the signer of a request says, and how to compute what it should have said."""
+class Signature(NamedTuple):
+    """A signature as sent, and a function that computes the correct one from the secret."""
 
-    key_id: str
-    stamp: str
+    access_key_id: str
+    timestamp: str
     nonce: str
-    signature: str
+    value: str
     security_token: str
     sign: Callable[[str], tuple[str, str]]
 
 
 class Refused(Exception):
-    """The service refuses a request, with an error code."""
+    """The service refuses a request with an error code."""
 
     def __init__(self, code: str, message: str = "", retry_after: int | None = None) -> None:
         self.code, self.retry_after = code, retry_after
-        self.status, known_message = REFUSALS.get(code, (400, ""))
+        self.status, known_message = ERRORS.get(code, (400, ""))
         super().__init__(message or known_message)
 
 
-class Unreadable(Exception):
-    """What arrived is no request that can be read; the first argument is the HTTP status."""
+class MalformedRequest(Exception):
+    """The request cannot be parsed; the first argument is the HTTP status of the response."""
 
 
 def new_token() -> str:
-    """Make a login token of the look that the service's have."""
+    """Return a login token in the format of the service."""
     return f"v1{secrets.token_hex(64)}"
 
 
@@ -167,115 +164,131 @@ def fingerprint(token: str) -> str:
 
 
 @lru_cache(maxsize=16)
-def read_stamp(stamp: str) -> int:
-    """Read a time stamp; requests of the same second have the same."""
-    return calendar.timegm(time.strptime(stamp, "%Y-%m-%dT%H:%M:%SZ"))
+def parse_timestamp(timestamp: str) -> int:
+    """Return a time stamp as seconds since the epoch; cached, because requests often share one."""
+    return calendar.timegm(time.strptime(timestamp, "%Y-%m-%dT%H:%M:%SZ"))
 
 
-def canonical(parameters: dict[str, str]) -> str:
-    """Sort and percent-encode parameters as both signature versions want them."""
-    return "&".join(f"{encode(key)}={encode(parameters[key])}" for key in sorted(parameters))
+def canonical_query(parameters: dict[str, str]) -> str:
+    """Sort and percent-encode parameters as both signature versions require."""
+    return "&".join(
+        f"{percent_encode(key)}={percent_encode(parameters[key])}" for key in sorted(parameters)
+    )
 
 
 def sign_v1(request: Request, secret: str) -> tuple[str, str]:
-    """Compute a request's V1 signature, and say what was signed."""
+    """Return the V1 signature of a request and the string to sign."""
     signed = {key: value for key, value in request.parameters.items() if key != "Signature"}
-    text = f"{request.method}&%2F&{encode(canonical(signed))}"
+    text = f"{request.method}&%2F&{percent_encode(canonical_query(signed))}"
     digest = hmac.digest(f"{secret}&".encode(), text.encode(), "sha1")
     return base64.b64encode(digest).decode(), text
 
 
 def sign_v3(request: Request, names: list[str], secret: str) -> tuple[str, str]:
-    """Compute a request's V3 signature, and say what was signed."""
+    """Return the V3 signature of a request and the string to sign, as error messages show it."""
     headers = "".join(f"{name}:{request.headers.get(name, '')}\n" for name in names)
     body = hashlib.sha256(request.body).hexdigest()
-    parts = (request.method, request.path, canonical(request.query), headers, ";".join(names), body)
+    parts = (
+        request.method,
+        request.path,
+        canonical_query(request.query),
+        headers,
+        ";".join(names),
+        body,
+    )
     text = "\n".join(parts)
     to_sign = f"ACS3-HMAC-SHA256\n{hashlib.sha256(text.encode('latin-1')).hexdigest()}"
     signature = hmac.digest(secret.encode(), to_sign.encode(), "sha256").hex()
     return signature, f"{to_sign},server canonical request is:{text}"
 
 
-def claim_v1(request: Request) -> Claim:
-    """Read the claim of a request signed with V1."""
+def read_v1_signature(request: Request) -> Signature:
+    """Read the V1 signature of a request."""
     sent = request.parameters
     if (sent.get("SignatureMethod"), sent.get("SignatureVersion")) != ("HMAC-SHA1", "1.0"):
         raise Refused("IncompleteSignature")
     names = ("AccessKeyId", "Timestamp", "SignatureNonce", "Signature", "SecurityToken")
-    key_id, stamp, nonce, signature, security_token = (sent.get(name, "") for name in names)
-    return Claim(key_id, stamp, nonce, signature, security_token, partial(sign_v1, request))
+    key_id, timestamp, nonce, value, security_token = (sent.get(name, "") for name in names)
+    return Signature(key_id, timestamp, nonce, value, security_token, partial(sign_v1, request))
 
 
-def claim_v3(request: Request) -> Claim:
-    """Read the claim of a request signed with V3, which must sign every header that counts."""
+def read_v3_signature(request: Request) -> Signature:
+    """Read the V3 signature of a request, which must cover all required headers."""
     headers = request.headers
     match = AUTHORIZATION.fullmatch(headers["authorization"])
-    due = SIGNED_V3 | {name for name in headers if name.startswith("x-acs-")}
-    due |= {"content-type"} & set(headers)
-    if not match or not due.issubset(names := sorted(match[2].split(";"))):
+    required = SIGNED_V3 | {name for name in headers if name.startswith("x-acs-")}
+    required |= {"content-type"} & set(headers)
+    if not match or not required.issubset(names := sorted(match[2].split(";"))):
         raise Refused("IncompleteSignature")
-    stamp, nonce, security_token = (
+    timestamp, nonce, security_token = (
         headers.get(f"x-acs-{name}", "") for name in ("date", "signature-nonce", "security-token")
     )
-    return Claim(match[1], stamp, nonce, match[3], security_token, partial(sign_v3, request, names))
+    sign = partial(sign_v3, request, names)
+    return Signature(match[1], timestamp, nonce, match[3], security_token, sign)
 
 
-def signature_of(request: Request) -> str:
-    """Say how a request is signed."""
+def signature_version(request: Request) -> str:
+    """Return v1, v3 or anonymous."""
     if "authorization" in request.headers:
         return "v3"
     return "v1" if {"AccessKeyId", "Signature"} & set(request.parameters) else "anonymous"
 
 
-def error(request: Request, status: int, code: str, message: str, retry_after: Any) -> Answer:
-    """Make an error of the service's shape."""
+def error_response(
+    request: Request, status: int, code: str, message: str, retry_after: Any
+) -> Response:
+    """Return an error in the format of the service; ``retry_after`` is in milliseconds."""
     body = {
         "RequestId": request.id,
         "HostId": request.headers.get("host", ""),
         "Code": code,
         "Message": message,
-        "Recommend": f"https://api.aliyun.com/troubleshoot?q={encode(code)}&product=ecd",
+        "Recommend": f"https://api.aliyun.com/troubleshoot?q={percent_encode(code)}&product=ecd",
     }
-    return Answer(status, body, {} if retry_after is None else {"x-acs-retry-after": retry_after})
+    return Response(status, body, {} if retry_after is None else {"x-acs-retry-after": retry_after})
 
 
-def distort(answer: Answer, request: Request, fault: dict[str, Any]) -> Answer:
-    """Turn an answer into what a fault makes of it."""
+def apply_fault(response: Response, request: Request, fault: dict[str, Any]) -> Response:
+    """Change a response as a fault requires."""
     name, code, status = fault["fault"], fault.get("code"), fault.get("status", 200)
     if code:
-        return error(request, status, code, fault.get("message", ""), fault.get("retry_after"))
+        return error_response(
+            request, status, code, fault.get("message", ""), fault.get("retry_after")
+        )
     if "status" in fault:
-        page = "<html><body>This is no JSON.</body></html>"
-        return Answer(status, page, {"Location": fault["location"]} if "location" in fault else {})
+        page = "<html><body>This is not JSON.</body></html>"
+        return Response(
+            status, page, {"Location": fault["location"]} if "location" in fault else {}
+        )
     if name == "oversized":
-        return answer._replace(body={**answer.body, "Padding": "x" * fault["bytes"]})
+        return response._replace(body={**response.body, "Padding": "x" * fault["bytes"]})
     if name == "wrong_type":
-        return Answer(200, {"RequestId": request.id, "LoginToken": 42})
-    return answer
+        return Response(200, {"RequestId": request.id, "LoginToken": 42})
+    return response
 
 
-def render(answer: Answer, clock: float, keep_alive: bool) -> bytes:
-    """Put an answer into the bytes that go over the wire."""
-    text = isinstance(answer.body, str)
-    body = (answer.body if text else json.dumps(answer.body)).encode()
+def serialize(response: Response, clock: float, keep_alive: bool) -> bytes:
+    """Return the bytes of a response; ``clock`` is the time for its Date header."""
+    text = isinstance(response.body, str)
+    body = (response.body if text else json.dumps(response.body)).encode()
     headers = {
         "Date": formatdate(clock, usegmt=True),
         "Content-Type": "text/html" if text else "application/json;charset=utf-8",
         "Content-Length": len(body),
         "Connection": "keep-alive" if keep_alive else "close",
-        **answer.headers,
+        **response.headers,
     }
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-    reason = responses.get(answer.status, "Unknown")
-    return f"HTTP/1.1 {answer.status} {reason}\r\n{lines}\r\n".encode("latin-1", "replace") + body
+    reason = responses.get(response.status, "Unknown")
+    return f"HTTP/1.1 {response.status} {reason}\r\n{lines}\r\n".encode("latin-1", "replace") + body
 
 
 async def read_request(reader: asyncio.StreamReader) -> Request:
-    """Read one request."""
+    """Read one request from a connection."""
     try:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
     except asyncio.LimitOverrunError:
-        raise Unreadable(431) from None
+        raise MalformedRequest(431) from None
     start, *lines = head[:-4].split("\r\n")
     method, _space, rest = start.partition(" ")
     target, _space, version = rest.partition(" ")
@@ -287,11 +300,11 @@ async def read_request(reader: asyncio.StreamReader) -> Request:
         headers[name] = f"{headers[name]},{value}" if name in headers else value
     length = headers.get("content-length", "0")
     if "transfer-encoding" in headers:
-        raise Unreadable(411)
+        raise MalformedRequest(411)
     if not version.startswith("HTTP/1.") or not (length.isdecimal() and len(length) < 10):
-        raise Unreadable(400)
+        raise MalformedRequest(400)
     if int(length) > (MAX_CONTROL_BODY if path.startswith("/_emulator/") else MAX_BODY):
-        raise Unreadable(413)
+        raise MalformedRequest(413)
     body = await reader.readexactly(int(length))
     query = dict(parse_qsl(raw_query, keep_blank_values=True))
     form = {}
@@ -302,8 +315,8 @@ async def read_request(reader: asyncio.StreamReader) -> Request:
     return Request(request_id, method, path, headers, query, {**query, **form}, body, keep_alive)
 
 
-async def deliver(writer: asyncio.StreamWriter, data: bytes, fault: dict[str, Any]) -> None:
-    """Send an answer, or do to the connection what a fault asks for."""
+async def send_response(writer: asyncio.StreamWriter, data: bytes, fault: dict[str, Any]) -> None:
+    """Send a response, or disturb the connection as a fault requires."""
     name = fault["fault"]
     if name == "stall":
         await asyncio.sleep(fault["seconds"])
@@ -319,56 +332,57 @@ async def deliver(writer: asyncio.StreamWriter, data: bytes, fault: dict[str, An
     elif name == "truncate":
         head, blank, body = data.partition(b"\r\n\r\n")
         writer.write(head + blank + body[: len(body) // 2])
-    elif name not in SILENT:
+    elif name not in NO_RESPONSE:
         writer.write(data)
     await writer.drain()
-    if name == "truncate" or name in SILENT:
+    if name == "truncate" or name in NO_RESPONSE:
         writer.close()
 
 
 def as_list(payload: Any) -> list[Any]:
-    """Take one thing or a list of them as a list."""
+    """Return a list as it is, and anything else as a list of one item."""
     return payload if isinstance(payload, list) else [payload]
 
 
 def read_identity(item: Any) -> Identity:
-    """Read the identity of a session from control input."""
+    """Return the identity of a session from the body of a control request."""
     if not isinstance(item, dict) or not all(isinstance(value, str) for value in item.values()):
         raise ValueError("An identity must be an object whose values are strings.")
     if unknown := sorted(set(item) - set(IDENTITY)):
-        raise ValueError(f"An identity has no {unknown[0]}.")
+        raise ValueError(f"An identity has no field {unknown[0]}.")
     if missing := [name for name in IDENTITY if name not in OPTIONAL and not item.get(name)]:
-        raise ValueError(f"An identity needs {missing[0]}.")
+        raise ValueError(f"An identity needs the field {missing[0]}.")
     return tuple(item.get(name, "") for name in IDENTITY)
 
 
 def read_fault(item: Any) -> dict[str, Any]:
-    """Read a fault from control input."""
+    """Return a fault with its defaults from the body of a control request."""
     name = item.get("fault") if isinstance(item, dict) else None
     if not isinstance(name, str) or name not in FAULTS:
-        raise ValueError(f"A fault must name, as fault, one of {', '.join(FAULTS)}.")
+        raise ValueError(f"The field fault must be one of {', '.join(FAULTS)}.")
     fault = {"fault": name, "count": 1, **FAULTS[name], **item}
     if unknown := sorted(set(item) - {"fault", "count"} - set(FAULTS[name])):
         raise ValueError(f"The fault {name} has no parameter {unknown[0]}.")
     for key, value in item.items():
         too_few = key == "count" and isinstance(value, int) and value < 1
-        if key not in KINDS.get(type(value), ()) or too_few:
-            raise ValueError(f"The parameter {key} of the fault {name} has a wrong value.")
+        if key not in PARAMETERS_BY_TYPE.get(type(value), ()) or too_few:
+            raise ValueError(f"The parameter {key} of the fault {name} has an invalid value.")
     return fault
 
 
 class Emulator:
-    """The service: its keys, tokens and nonces, and what its user does to it."""
+    """The emulated service: its access keys, tokens, nonces, journal and queued faults."""
 
-    def __init__(self, validity: float, rotate: bool, qps: float, anonymous: bool) -> None:
-        self.validity, self.rotate, self.qps, self.anonymous = validity, rotate, qps, anonymous
+    def __init__(self, validity: float, rotate: bool, qps: float, allow_anonymous: bool) -> None:
+        self.validity, self.rotate, self.qps = validity, rotate, qps
+        self.allow_anonymous = allow_anonymous
         self.controls: dict[str, Callable[[Any], Any]] = {
             "GET /_emulator/": self.show_controls,
             "POST /_emulator/tokens": self.issue_tokens,
             "GET /_emulator/journal": self.show_journal,
-            "DELETE /_emulator/journal": self.forget_journal,
+            "DELETE /_emulator/journal": self.delete_journal,
             "POST /_emulator/faults": self.queue_faults,
-            "DELETE /_emulator/faults": self.drop_faults,
+            "DELETE /_emulator/faults": self.delete_faults,
         }
         self.keys: dict[str, tuple[str, str]] = {}
         self.tokens: OrderedDict[str, Token] = OrderedDict()
@@ -376,78 +390,80 @@ class Emulator:
         self.faults: deque[dict[str, Any]] = deque()
         self.skew = 0.0
         self.allowance, self.allowed_at = max(qps, 1.0), time.monotonic()
-        self.forget_journal()
+        self.delete_journal()
 
-    def new_key(self, prefix: str, security_token: str = "") -> dict[str, str]:
-        """Make an access key, with a security token or without."""
+    def new_access_key(self, prefix: str, security_token: str = "") -> dict[str, str]:
+        """Create an access key, which is temporary if it has a security token."""
         key_id, secret = f"{prefix}{secrets.token_hex(10)}", secrets.token_hex(15)
         self.keys[key_id] = (secret, security_token)
         return {"access_key_id": key_id, "access_key_secret": secret}
 
     def clock(self) -> float:
-        """Tell the time as the service sees it."""
+        """Return the time by the clock of the service, in seconds since the epoch."""
         return time.time() + self.skew
 
-    def issue(self, identity: Identity) -> str:
-        """Issue a login token, and forget those that have died."""
+    def issue_token(self, identity: Identity) -> str:
+        """Issue a login token, and forget expired ones."""
         now, token = time.monotonic(), new_token()
         while self.tokens and next(iter(self.tokens.values())).expires_at <= now:
             self.tokens.popitem(last=False)
         self.tokens[fingerprint(token)] = Token(identity, now + self.validity)
         return token
 
-    def redeem(self, token: str, identity: Identity) -> str:
-        """Exchange a login token for the next."""
+    def exchange_token(self, token: str, identity: Identity) -> str:
+        """Exchange a login token for the next one."""
         used = fingerprint(token)
         known = self.tokens.get(used)
         if known is None or known.identity != identity or known.expires_at <= time.monotonic():
             raise Refused("InvalidLoginToken")
         if self.rotate:
             del self.tokens[used]
-        return self.issue(known.identity)
+        return self.issue_token(known.identity)
 
-    def throttle(self) -> None:
-        """Refuse what comes faster than the limit of requests allows."""
+    def check_rate_limit(self) -> None:
+        """Refuse a request that exceeds the rate limit."""
         if not self.qps:
             return
         now = time.monotonic()
         earned = (now - self.allowed_at) * self.qps
         self.allowance, self.allowed_at = min(max(self.qps, 1.0), self.allowance + earned), now
         if self.allowance < 1:
-            wait = math.ceil((1 - self.allowance) / self.qps * 1000)
-            raise Refused(THROTTLED, retry_after=wait)
+            milliseconds = math.ceil((1 - self.allowance) / self.qps * 1000)
+            raise Refused(THROTTLED, retry_after=milliseconds)
         self.allowance -= 1
 
-    def authenticate(self, claim: Claim) -> None:
-        """Refuse a claim whose key, security token, time stamp, signature or nonce is wrong."""
-        if not (claim.key_id and claim.stamp and claim.nonce and claim.signature):
+    def check_signature(self, signature: Signature) -> None:
+        """Refuse a wrong access key, security token, time stamp, signature or nonce."""
+        if not all(
+            (signature.access_key_id, signature.timestamp, signature.nonce, signature.value)
+        ):
             raise Refused("IncompleteSignature")
-        if claim.key_id not in self.keys:
+        if signature.access_key_id not in self.keys:
             raise Refused("InvalidAccessKeyId.NotFound")
-        secret, security_token = self.keys[claim.key_id]
-        if claim.security_token not in {token for _secret, token in self.keys.values()}:
+        secret, security_token = self.keys[signature.access_key_id]
+        if signature.security_token not in {token for _secret, token in self.keys.values()}:
             raise Refused("InvalidSecurityToken.Malformed")
-        if claim.security_token != security_token:
+        if signature.security_token != security_token:
             raise Refused("InvalidSecurityToken.MismatchWithAccessKey")
-        self.check_stamp(claim.stamp)
-        expected, signed = claim.sign(secret)
-        if not hmac.compare_digest(expected.encode(), claim.signature.encode()):
+        self.check_timestamp(signature.timestamp)
+        expected, signed = signature.sign(secret)
+        if not hmac.compare_digest(expected.encode(), signature.value.encode()):
             message = "Specified signature does not match our calculation."
             message = f"{message} server string to sign is:{signed}"
             raise Refused("SignatureDoesNotMatch", message)
-        self.use_nonce(claim.nonce)
+        self.use_nonce(signature.nonce)
 
-    def check_stamp(self, stamp: str) -> None:
-        """Refuse a time stamp that is off by more than a quarter of an hour."""
+    def check_timestamp(self, timestamp: str) -> None:
+        """Refuse a time stamp that is off by more than 15 minutes."""
         try:
-            signed_at = read_stamp(stamp)
+            signed_at = parse_timestamp(timestamp)
         except ValueError:
             raise Refused("InvalidTimeStamp.Format") from None
         if abs(self.clock() - signed_at) > CLOCK_TOLERANCE:
             raise Refused("InvalidTimeStamp.Expired")
 
     def use_nonce(self, nonce: str) -> None:
-        """Refuse a nonce that was used, and forget those whose time stamps have died anyway."""
+        """Refuse a used nonce; forget those whose time stamps are refused by now."""
         now = time.monotonic()
         while self.nonces and next(iter(self.nonces.values())) <= now - 2 * CLOCK_TOLERANCE:
             self.nonces.popitem(last=False)
@@ -455,9 +471,9 @@ class Emulator:
             raise Refused("SignatureNonceUsed")
         self.nonces[nonce] = now
 
-    def exchange(self, request: Request, signature: str) -> str:
-        """Do what RefreshLoginToken does."""
-        self.throttle()
+    def refresh_login_token(self, request: Request) -> str:
+        """Run RefreshLoginToken and return the next login token."""
+        self.check_rate_limit()
         sent, headers = request.parameters, request.headers
         action = sent.get("Action") or headers.get("x-acs-action")
         version = sent.get("Version") or headers.get("x-acs-version")
@@ -466,29 +482,32 @@ class Emulator:
             raise Refused("InvalidAction.NotFound")
         if version != "2020-10-02":
             raise Refused("InvalidVersion")
-        if signature != "anonymous":
-            self.authenticate(claim_v3(request) if signature == "v3" else claim_v1(request))
-        elif not self.anonymous:
+        signed_with = signature_version(request)
+        if signed_with == "v3":
+            self.check_signature(read_v3_signature(request))
+        elif signed_with == "v1":
+            self.check_signature(read_v1_signature(request))
+        elif not self.allow_anonymous:
             raise Refused("IncompleteSignature")
         for name in REQUIRED:
             if not sent.get(name):
                 raise Refused(f"Missing{name}", f"{name} is mandatory for this action.")
         identity = tuple(sent.get(name, "") for name in IDENTITY.values())
-        return self.redeem(sent["LoginToken"], identity)
+        return self.exchange_token(sent["LoginToken"], identity)
 
-    def attempt(self, request: Request, entry: dict[str, Any]) -> Answer:
-        """Carry a request out, and note in its journal entry whether that was an exchange."""
+    def carry_out(self, request: Request, entry: dict[str, Any]) -> Response:
+        """Run the requested operation; if a token is exchanged, record that in the journal entry."""
         try:
-            token = self.exchange(request, entry["signature"])
+            token = self.refresh_login_token(request)
         except Refused as refusal:
             code, retry_after = refusal.code, refusal.retry_after
-            return error(request, refusal.status, code, str(refusal), retry_after)
+            return error_response(request, refusal.status, code, str(refusal), retry_after)
         entry.update(exchanged=True, issued=fingerprint(token)[:12])
         self.exchanges += 1
-        return Answer(200, {"RequestId": request.id, "LoginToken": token})
+        return Response(200, {"RequestId": request.id, "LoginToken": token})
 
     def next_fault(self) -> dict[str, Any]:
-        """Take the next fault of the queue."""
+        """Return the fault for the next request, and count it down."""
         if not self.faults:
             return NO_FAULT
         fault = self.faults[0]
@@ -498,8 +517,8 @@ class Emulator:
                 self.faults.popleft()
         return fault
 
-    def serve(self, request: Request) -> tuple[Answer, dict[str, Any]]:
-        """Answer a request to the service, and say which fault the answer is to suffer."""
+    def handle_request(self, request: Request) -> tuple[Response, dict[str, Any]]:
+        """Return the response to a request to the service, and the fault to simulate."""
         fault, sent = self.next_fault(), request.parameters
         token = sent.get("LoginToken")
         entry = {
@@ -507,7 +526,7 @@ class Emulator:
             "end_user_id": sent.get("EndUserId"),
             "client_id": sent.get("ClientId"),
             "method": request.method,
-            "signature": signature_of(request),
+            "signature": signature_version(request),
             "status": None,
             "code": None,
             "request_id": request.id,
@@ -519,50 +538,50 @@ class Emulator:
         self.requests += 1
         self.entries.append(entry)
         if fault.get("carried_out"):
-            answer = self.attempt(request, entry)
+            response = self.carry_out(request, entry)
         else:
-            answer = Answer(200, {"RequestId": request.id, "LoginToken": new_token()})
-        answer = distort(answer, request, fault)
-        if fault["fault"] not in SILENT:
-            code = answer.body.get("Code") if isinstance(answer.body, dict) else None
-            entry.update(status=answer.status, code=code)
-        return answer, fault
+            response = Response(200, {"RequestId": request.id, "LoginToken": new_token()})
+        response = apply_fault(response, request, fault)
+        if fault["fault"] not in NO_RESPONSE:
+            code = response.body.get("Code") if isinstance(response.body, dict) else None
+            entry.update(status=response.status, code=code)
+        return response, fault
 
-    def control(self, request: Request) -> Answer:
-        """Answer a request to the controls."""
+    def handle_control(self, request: Request) -> Response:
+        """Return the response to a request to the control API."""
         handler = self.controls.get(f"{request.method} {request.path}")
         if handler is None:
-            return Answer(404, {"error": "There is no such control: see GET /_emulator/."})
+            return Response(404, {"error": "No such control. GET /_emulator/ lists them."})
         try:
             payload = json.loads(request.body) if request.method == "POST" else None
-            return Answer(200, handler(payload))
+            return Response(200, handler(payload))
         except ValueError as problem:
-            return Answer(400, {"error": str(problem)})
+            return Response(400, {"error": str(problem)})
 
     def show_controls(self, _payload: Any) -> dict[str, Any]:
-        """List the controls, and the faults with their parameters."""
+        """List the controls, and the faults with their parameters and defaults."""
         controls = {route: handler.__doc__ for route, handler in self.controls.items()}
         return {"controls": controls, "faults": FAULTS}
 
     def issue_tokens(self, payload: Any) -> Any:
-        """Issue a first login token for an identity, or for each of a list."""
+        """Issue a first login token for an identity, or for each identity of a list."""
         identities = [read_identity(item) for item in as_list(payload)]
-        tokens = [{"login_token": self.issue(identity)} for identity in identities]
+        tokens = [{"login_token": self.issue_token(identity)} for identity in identities]
         return tokens if isinstance(payload, list) else tokens[0]
 
     def show_journal(self, _payload: Any) -> dict[str, Any]:
-        """Show how many requests and exchanges there were, and the newest 10,000 requests."""
+        """Return the number of requests and exchanges, and the newest 10,000 requests."""
         entries = list(self.entries)
         return {"requests": self.requests, "exchanges": self.exchanges, "entries": entries}
 
-    def forget_journal(self, _payload: Any = None) -> dict[str, Any]:
-        """Empty the journal and zero its counts."""
+    def delete_journal(self, _payload: Any = None) -> dict[str, Any]:
+        """Empty the journal and reset its counts."""
         self.requests = self.exchanges = 0
         self.entries: deque[dict[str, Any]] = deque(maxlen=10_000)
         return {}
 
     def queue_faults(self, payload: Any) -> dict[str, Any]:
-        """Queue a fault, or each of a list, for the next requests; a skew counts at once."""
+        """Queue a fault, or a list of faults, for the next requests; skew applies at once."""
         for fault in [read_fault(item) for item in as_list(payload)]:
             if fault["fault"] == "skew":
                 self.skew = fault["seconds"]
@@ -570,35 +589,39 @@ class Emulator:
                 self.faults.append(fault)
         return {"queued": len(self.faults)}
 
-    def drop_faults(self, _payload: Any) -> dict[str, Any]:
-        """Drop all faults and set the clock right."""
+    def delete_faults(self, _payload: Any) -> dict[str, Any]:
+        """Delete all faults and reset the clock."""
         self.faults.clear()
         self.skew = 0.0
         return {}
 
-    async def converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer the requests of one connection."""
+    async def handle_connection(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        """Respond to the requests of one connection."""
         try:
             while not writer.is_closing():
                 request = await read_request(reader)
                 if request.path.startswith("/_emulator/"):
-                    answer, fault = self.control(request), NO_FAULT
+                    response, fault = self.handle_control(request), NO_FAULT
                 else:
-                    answer, fault = self.serve(request)
-                await deliver(writer, render(answer, self.clock(), request.keep_alive), fault)
+                    response, fault = self.handle_request(request)
+                await send_response(
+                    writer, serialize(response, self.clock(), request.keep_alive), fault
+                )
                 if not request.keep_alive:
                     break
-        except Unreadable as problem:
-            answer = Answer(problem.args[0], {"error": "This request cannot be read."})
-            writer.write(render(answer, self.clock(), False))
+        except MalformedRequest as problem:
+            response = Response(problem.args[0], {"error": "The request could not be parsed."})
+            writer.write(serialize(response, self.clock(), False))
         except (OSError, EOFError):
-            pass  # the caller went away
+            pass  # the client closed the connection
         finally:
             writer.close()
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file at once and for its owner only."""
+    """Write a file atomically, readable by its owner only."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     with open(draft, "x", encoding="utf-8", opener=partial(os.open, mode=0o600)) as file:
         file.write(text)
@@ -606,7 +629,7 @@ def write_private(path: Path, text: str) -> None:
 
 
 def make_certificate() -> tuple[str, str]:
-    """Make a certificate that vouches for itself, for a week, and its key."""
+    """Return a self-signed certificate for loopback addresses, valid for a week, and its key."""
     try:
         from cryptography import x509
         from cryptography.hazmat.primitives import hashes, serialization
@@ -621,12 +644,12 @@ def make_certificate() -> tuple[str, str]:
     draft = x509.CertificateBuilder(name, name, key.public_key(), number, now, now + timedelta(7))
     certificate = draft.add_extension(names, critical=False).sign(key, hashes.SHA256())
     pem = serialization.Encoding.PEM
-    clear = (serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    return certificate.public_bytes(pem).decode(), key.private_bytes(pem, *clear).decode()
+    unencrypted = (serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return certificate.public_bytes(pem).decode(), key.private_bytes(pem, *unencrypted).decode()
 
 
 def make_tls_context(certificate_file: Path) -> ssl.SSLContext:
-    """Make what the server needs for TLS, leaving the certificate but not its key on disk."""
+    """Create a certificate and its TLS context; only the certificate remains on disk."""
     certificate, key = make_certificate()
     key_file = certificate_file.with_suffix(".key")
     write_private(certificate_file, certificate)
@@ -638,11 +661,16 @@ def make_tls_context(certificate_file: Path) -> ssl.SSLContext:
 
 
 async def run(options: argparse.Namespace, ca_path: Path | None) -> None:
-    """Serve until a signal says stop."""
+    """Run the server until SIGTERM or SIGINT."""
     emulator = Emulator(options.validity, options.rotate, options.qps, options.anonymous == "allow")
     context = make_tls_context(ca_path) if ca_path else None
     server = await asyncio.start_server(
-        emulator.converse, "127.0.0.1", options.port, limit=MAX_HEAD, backlog=1024, ssl=context
+        emulator.handle_connection,
+        "127.0.0.1",
+        options.port,
+        limit=MAX_HEAD,
+        backlog=1024,
+        ssl=context,
     )
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -653,8 +681,11 @@ async def run(options: argparse.Namespace, ca_path: Path | None) -> None:
         "url": f"{'https' if ca_path else 'http'}://127.0.0.1:{port}",
         "pid": os.getpid(),
         "ca_path": str(ca_path) if ca_path else None,
-        **emulator.new_key("LTAI"),
-        "sts": {**emulator.new_key("STS.", security_token), "security_token": security_token},
+        **emulator.new_access_key("LTAI"),
+        "sts": {
+            **emulator.new_access_key("STS.", security_token),
+            "security_token": security_token,
+        },
     }
     write_private(options.ready_file, json.dumps(ready))
     await stop.wait()
@@ -663,23 +694,25 @@ async def run(options: argparse.Namespace, ca_path: Path | None) -> None:
 
 
 def main() -> None:
-    """Read the command line, serve, and clean up."""
-    parser = argparse.ArgumentParser(description="Serve RefreshLoginToken on 127.0.0.1.")
+    """Parse the command line, run the server, and clean up."""
+    parser = argparse.ArgumentParser(
+        description="Emulate RefreshLoginToken of WUYING Workspace on 127.0.0.1."
+    )
     add = parser.add_argument
-    add("--port", type=int, default=0, help="0, the default, takes a free one")
-    add("--ready-file", type=Path, required=True, help="to write, when ready: URL, credentials")
-    add("--tls", action="store_true", help="serve HTTPS, the certificate beside the ready file")
-    add("--validity", type=float, default=900, help="seconds that a login token lives (900)")
-    add("--rotate", action="store_true", help="let a login token die when it is exchanged")
-    add("--qps", type=float, default=0, help="requests a second above which to throttle")
-    add("--anonymous", choices=("allow", "deny"), default="allow", help="serve unsigned requests?")
+    add("--port", type=int, default=0, help="port to listen on (default: a free port)")
+    add("--ready-file", type=Path, required=True, help="write URL and credentials here")
+    add("--tls", action="store_true", help="HTTPS; the certificate is next to the ready file")
+    add("--validity", type=float, default=900, help="login token validity in seconds (900)")
+    add("--rotate", action="store_true", help="invalidate a token when it is exchanged")
+    add("--qps", type=float, default=0, help="rate limit in requests per second (none)")
+    add("--anonymous", choices=("allow", "deny"), default="allow", help="unsigned requests (allow)")
     options = parser.parse_args()
     options.ready_file = options.ready_file.absolute()
     ca_path = options.ready_file.with_suffix(".ca.pem") if options.tls else None
     try:
         asyncio.run(run(options, ca_path))
     except OSError as problem:
-        sys.exit(f"The emulator cannot serve: {problem}")
+        sys.exit(f"The emulator could not start: {problem}")
     finally:
         if ca_path:
             ca_path.unlink(missing_ok=True)

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Emulators as real processes, and a plain client for them."""
+"""Start emulators as processes, and send requests to them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ALICE = {
 
 
 class Reply(NamedTuple):
-    """What came back: the status, the headers, and the body read as JSON where it is JSON."""
+    """The response: status, headers, and the body, parsed if it is JSON."""
 
     status: int
     headers: dict[str, str]
@@ -37,7 +37,7 @@ class Reply(NamedTuple):
 
 
 class Emulator:
-    """An emulator that runs as a process of its own, and Alice, who asks it."""
+    """A running emulator, and requests for the session of Alice."""
 
     alice = ALICE
 
@@ -48,14 +48,14 @@ class Emulator:
         self.keys = {name: facts[name] for name in ("access_key_id", "access_key_secret")}
 
     def connect(self, timeout: float = 10) -> http.client.HTTPConnection:
-        """Open a connection, over TLS where the emulator speaks it."""
+        """Open a connection, over TLS if the emulator uses it."""
         if self.facts["ca_path"] is None:
             return http.client.HTTPConnection(self.host, timeout=timeout)
         trust = ssl.create_default_context(cafile=self.facts["ca_path"])
         return http.client.HTTPSConnection(self.host, timeout=timeout, context=trust)
 
     def send(self, method: str, target: str, body: str | None = None, **headers: str) -> Reply:
-        """Send one request over a connection of its own."""
+        """Send one request over a new connection."""
         connection = self.connect()
         try:
             connection.request(method, target, body, headers)
@@ -68,17 +68,17 @@ class Emulator:
             connection.close()
 
     def control(self, method: str, path: str, payload: Any = None) -> Any:
-        """Use a control that must succeed."""
+        """Call a control, which must succeed, and return the body of its response."""
         reply = self.send(method, f"/_emulator/{path}", json.dumps(payload))
         assert reply.status == 200, reply.body
         return reply.body
 
     def issue(self, **identity: str) -> str:
-        """Issue a first token for Alice, or whoever the arguments make of her."""
+        """Issue a first token for Alice; the arguments override fields of her identity."""
         token: str = self.control("POST", "tokens", {**ALICE, **identity})["login_token"]
         return token
 
-    def misbehave(self, fault: str, **parameters: Any) -> None:
+    def queue_fault(self, fault: str, **parameters: Any) -> None:
         """Queue a fault."""
         self.control("POST", "faults", {"fault": fault, **parameters})
 
@@ -87,7 +87,7 @@ class Emulator:
         return self.control("GET", "journal")
 
     def parameters(self, token: str) -> dict[str, str]:
-        """Make the parameters of an exchange of Alice's."""
+        """Return the parameters of RefreshLoginToken for Alice."""
         return {
             "Action": "RefreshLoginToken",
             "Version": "2020-10-02",
@@ -99,10 +99,10 @@ class Emulator:
         }
 
     def exchange(self, token: str, **changes: str | None) -> Reply:
-        """Exchange Alice's token anonymously; arguments change or, if None, drop parameters."""
-        changed = {**self.parameters(token), **changes}
-        kept = {name: value for name, value in changed.items() if value is not None}
-        return self.send("POST", f"/?{urlencode(kept)}")
+        """Exchange a token without a signature; arguments override parameters, None removes them."""
+        parameters = {**self.parameters(token), **changes}
+        sent = {name: value for name, value in parameters.items() if value is not None}
+        return self.send("POST", f"/?{urlencode(sent)}")
 
 
 def start(folder: Path, *arguments: str) -> Emulator:
@@ -112,20 +112,20 @@ def start(folder: Path, *arguments: str) -> Emulator:
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     deadline = time.monotonic() + 20
     while not ready_file.exists():
-        assert process.poll() is None and time.monotonic() < deadline, "it did not start"
+        assert process.poll() is None and time.monotonic() < deadline, "the emulator did not start"
         time.sleep(0.02)
     return Emulator(process, json.loads(ready_file.read_text(encoding="utf-8")))
 
 
 @pytest.fixture(name="script")
 def fixture_script() -> str:
-    """Give the path of the emulator's source."""
+    """Return the path of the emulator."""
     return str(SCRIPT)
 
 
 @pytest.fixture(name="start_emulator")
 def fixture_start_emulator(tmp_path: Path) -> Iterator[Callable[..., Emulator]]:
-    """Give a function that starts an emulator with the arguments it gets."""
+    """Return a function that starts an emulator with the given arguments."""
     started: list[Emulator] = []
 
     def starter(*arguments: str) -> Emulator:
@@ -142,5 +142,5 @@ def fixture_start_emulator(tmp_path: Path) -> Iterator[Callable[..., Emulator]]:
 
 @pytest.fixture(name="emulator")
 def fixture_emulator(start_emulator: Callable[..., Emulator]) -> Emulator:
-    """Give an emulator with the defaults."""
+    """Return an emulator with default options."""
     return start_emulator()

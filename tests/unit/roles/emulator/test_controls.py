@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The controls, the journal, and the emulator as a process."""
+"""Test the controls, the journal and the process of the emulator."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ import pytest
 
 
 def fingerprint(token: str) -> str:
-    """Return the fingerprint that the journal shows of a token."""
+    """Return the fingerprint of a token as in the journal."""
     return hashlib.sha256(token.encode()).hexdigest()[:12]
 
 
@@ -28,11 +28,11 @@ def test_the_index_lists_the_controls(emulator):
     assert "POST /_emulator/tokens" in emulator.control("GET", "")["controls"]
 
 
-def test_a_control_that_there_is_not_is_not_found(emulator):
+def test_an_unknown_control_is_not_found(emulator):
     assert emulator.send("GET", "/_emulator/nothing").status == 404
 
 
-def test_thousands_of_tokens_are_issued_at_once(emulator):
+def test_one_request_issues_thousands_of_tokens(emulator):
     identities = [{**emulator.alice, "end_user_id": f"user-{number}"} for number in range(5000)]
     tokens = emulator.control("POST", "tokens", identities)
     assert len({item["login_token"] for item in tokens}) == 5000
@@ -40,19 +40,19 @@ def test_thousands_of_tokens_are_issued_at_once(emulator):
 
 
 @pytest.mark.parametrize("body", ["not JSON", "null", '"alice"', "{}"])
-def test_what_is_no_identity_is_refused_in_a_sentence(emulator, body):
+def test_input_that_is_not_an_identity_is_an_error(emulator, body):
     reply = emulator.send("POST", "/_emulator/tokens", body)
     assert reply.status == 400 and list(reply.body) == ["error"]
 
 
 @pytest.mark.parametrize("change", [{"end_user_id": ""}, {"client_id": 1}, {"surname": "x"}])
-def test_an_identity_with_a_wrong_value_is_refused_in_a_sentence(emulator, change):
+def test_an_identity_with_an_invalid_field_is_an_error(emulator, change):
     body = json.dumps([emulator.alice, {**emulator.alice, **change}])
     reply = emulator.send("POST", "/_emulator/tokens", body)
     assert reply.status == 400 and list(reply.body) == ["error"]
 
 
-def test_the_journal_tells_of_an_exchange(emulator):
+def test_the_journal_contains_an_exchange(emulator):
     token = emulator.issue()
     before, reply = time.time(), emulator.exchange(token)
     journal = emulator.journal()
@@ -74,22 +74,22 @@ def test_the_journal_tells_of_an_exchange(emulator):
     }
 
 
-def test_the_journal_tells_of_a_refusal(emulator):
+def test_the_journal_contains_a_refusal(emulator):
     emulator.exchange("unknown", EndUserId=None)
     (entry,) = emulator.journal()["entries"]
     assert (entry["status"], entry["code"]) == (400, "MissingEndUserId")
     assert (entry["end_user_id"], entry["exchanged"], entry["issued"]) == (None, False, None)
 
 
-def test_the_journal_tells_of_a_fault(emulator):
-    emulator.misbehave("status", status=503, code="ServiceUnavailable")
+def test_the_journal_contains_a_fault(emulator):
+    emulator.queue_fault("status", status=503, code="ServiceUnavailable")
     emulator.exchange(emulator.issue())
     (entry,) = emulator.journal()["entries"]
     assert (entry["fault"], entry["status"]) == ("status", 503)
     assert (entry["code"], entry["exchanged"]) == ("ServiceUnavailable", False)
 
 
-def test_the_journal_holds_no_token(emulator):
+def test_the_journal_contains_no_token(emulator):
     tokens = [emulator.issue()]
     for _exchange in range(3):
         tokens.append(emulator.exchange(tokens[-1]).body["LoginToken"])
@@ -108,7 +108,7 @@ def test_controls_are_not_in_the_journal(emulator):
     assert emulator.journal()["requests"] == 0
 
 
-def test_tls_is_served_with_a_certificate_that_the_ca_file_vouches_for(start_emulator):
+def test_tls_uses_the_certificate_of_the_ca_file(start_emulator):
     pytest.importorskip("cryptography")
     emulator = start_emulator("--tls")
     assert emulator.url.startswith("https://127.0.0.1:")
@@ -116,7 +116,7 @@ def test_tls_is_served_with_a_certificate_that_the_ca_file_vouches_for(start_emu
 
 
 @pytest.mark.parametrize("arguments", [[], ["--tls"]])
-def test_nothing_is_left_when_it_is_stopped(start_emulator, arguments):
+def test_no_file_remains_after_the_emulator_stopped(start_emulator, arguments):
     if arguments:
         pytest.importorskip("cryptography")
     emulator = start_emulator(*arguments)
@@ -127,9 +127,9 @@ def test_nothing_is_left_when_it_is_stopped(start_emulator, arguments):
     assert list(folder.iterdir()) == []
 
 
-def test_an_interrupt_stops_it_as_well_whatever_it_is_doing(start_emulator):
+def test_an_interrupt_stops_the_emulator_during_a_request(start_emulator):
     emulator = start_emulator()
-    emulator.misbehave("stall", seconds=60)
+    emulator.queue_fault("stall", seconds=60)
     connection = emulator.connect()
     connection.request("GET", "/")
     while not emulator.journal()["requests"]:
@@ -139,12 +139,12 @@ def test_an_interrupt_stops_it_as_well_whatever_it_is_doing(start_emulator):
     connection.close()
 
 
-def test_the_ready_file_is_for_its_owner_only(emulator):
+def test_only_the_owner_can_read_the_ready_file(emulator):
     ready_file = Path(emulator.process.args[3])
     assert stat.S_IMODE(os.stat(ready_file).st_mode) == 0o600
 
 
-def test_it_prints_nothing(start_emulator):
+def test_the_emulator_prints_nothing(start_emulator):
     emulator = start_emulator()
     emulator.exchange(emulator.issue())
     emulator.exchange("unknown")
@@ -152,12 +152,12 @@ def test_it_prints_nothing(start_emulator):
     assert emulator.process.communicate(timeout=10)[0] == ""
 
 
-def test_credentials_differ_from_one_emulator_to_the_next(start_emulator):
+def test_each_emulator_has_its_own_credentials(start_emulator):
     one, other = start_emulator(), start_emulator()
     assert one.keys["access_key_secret"] != other.keys["access_key_secret"]
 
 
-def test_a_port_that_is_taken_is_an_error_of_one_line(emulator, script, tmp_path):
+def test_a_used_port_is_an_error_of_one_line(emulator, script, tmp_path):
     port = emulator.host.split(":")[1]
     command = [sys.executable, script, "--ready-file", str(tmp_path / "r"), "--port", port]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Each fault does what it says, down to the socket."""
+"""Test each fault, down to the socket."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-CAN_BE_CARRIED_OUT = [
+CAN_CARRY_OUT = [
     ("reset", {}),
     ("stall", {"seconds": 0.2}),
     ("truncate", {}),
@@ -32,19 +32,19 @@ SILENT = ("reset", "stall")
 
 
 def raw_exchange(emulator: Any, token: str) -> tuple[bytes, Exception | None]:
-    """Exchange a token over a bare socket; return all that came and how the connection ended."""
+    """Exchange a token over a raw socket; return the received bytes and the final error."""
     connection = emulator.connect()
     connection.connect()
-    received, ending = b"", None
+    received, error = b"", None
     target = f"/?{urlencode(emulator.parameters(token))}"
     try:
         connection.sock.sendall(f"POST {target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         while chunk := connection.sock.recv(1 << 16):
             received += chunk
     except OSError as problem:
-        ending = problem
+        error = problem
     connection.close()
-    return received, ending
+    return received, error
 
 
 def entry_of(emulator: Any) -> Any:
@@ -54,27 +54,27 @@ def entry_of(emulator: Any) -> Any:
     return journal["entries"][0]
 
 
-def test_refuse_closes_the_connection_without_a_word(emulator):
-    emulator.misbehave("refuse")
+def test_refuse_closes_the_connection_without_a_response(emulator):
+    emulator.queue_fault("refuse")
     assert raw_exchange(emulator, emulator.issue()) == (b"", None)
     assert entry_of(emulator)["exchanged"] is False
 
 
 def test_reset_resets_the_connection(emulator):
-    emulator.misbehave("reset")
-    received, ending = raw_exchange(emulator, emulator.issue())
-    assert received == b"" and isinstance(ending, ConnectionResetError)
+    emulator.queue_fault("reset")
+    received, error = raw_exchange(emulator, emulator.issue())
+    assert received == b"" and isinstance(error, ConnectionResetError)
 
 
-def test_stall_says_nothing_for_its_time_and_closes(emulator):
-    emulator.misbehave("stall", seconds=0.5)
+def test_stall_waits_and_closes_the_connection(emulator):
+    emulator.queue_fault("stall", seconds=0.5)
     started = time.monotonic()
     assert raw_exchange(emulator, emulator.issue()) == (b"", None)
     assert 0.5 <= time.monotonic() - started < 5
 
 
-def test_others_are_served_while_one_is_stalled(emulator):
-    emulator.misbehave("stall", seconds=30)
+def test_a_stalled_request_does_not_block_others(emulator):
+    emulator.queue_fault("stall", seconds=30)
     connection, token = emulator.connect(), emulator.issue()
     connection.request("POST", f"/?{urlencode(emulator.parameters(token))}")
     while not emulator.journal()["requests"]:
@@ -83,8 +83,8 @@ def test_others_are_served_while_one_is_stalled(emulator):
     connection.close()
 
 
-def test_drip_sends_the_right_answer_byte_by_byte(emulator):
-    emulator.misbehave("drip", interval=0.001)
+def test_drip_sends_a_valid_response_byte_by_byte(emulator):
+    emulator.queue_fault("drip", interval=0.001)
     connection = emulator.connect()
     connection.request("POST", f"/?{urlencode(emulator.parameters(emulator.issue()))}")
     pieces = [connection.sock.recv(1 << 16) for _piece in range(3)]
@@ -92,77 +92,77 @@ def test_drip_sends_the_right_answer_byte_by_byte(emulator):
     while not rest.endswith(b"}"):
         rest += connection.sock.recv(1 << 16)
     connection.close()
-    answer = b"".join(pieces) + rest
-    assert len(pieces[0]) < 10 and answer.startswith(b"HTTP/1.1 200 ")
-    assert emulator.exchange(json.loads(answer.split(b"\r\n\r\n")[1])["LoginToken"]).status == 200
+    response = b"".join(pieces) + rest
+    assert len(pieces[0]) < 10 and response.startswith(b"HTTP/1.1 200 ")
+    assert emulator.exchange(json.loads(response.split(b"\r\n\r\n")[1])["LoginToken"]).status == 200
 
 
-def test_truncate_sends_half_a_body_with_its_full_length(emulator):
-    emulator.misbehave("truncate")
+def test_truncate_sends_half_of_the_body_with_the_full_length(emulator):
+    emulator.queue_fault("truncate")
     with pytest.raises(http.client.IncompleteRead) as caught:
         emulator.exchange(emulator.issue())
     assert 0 <= int(caught.value.expected or 0) - len(caught.value.partial) <= 1
 
 
-def test_status_answers_with_a_page_that_is_no_json(emulator):
-    emulator.misbehave("status", status=502)
+def test_status_responds_with_an_html_page(emulator):
+    emulator.queue_fault("status", status=502)
     reply = emulator.exchange(emulator.issue())
     assert reply.status == 502 and reply.body.startswith(b"<html>")
 
 
-def test_status_answers_with_an_error_code_where_one_is_given(emulator):
-    emulator.misbehave("status", status=503, code="ServiceUnavailable")
+def test_status_responds_with_the_given_error_code(emulator):
+    emulator.queue_fault("status", status=503, code="ServiceUnavailable")
     reply = emulator.exchange(emulator.issue())
     assert (reply.status, reply.body["Code"]) == (503, "ServiceUnavailable")
 
 
-def test_throttle_says_when_to_come_back_where_told_to(emulator):
-    emulator.misbehave("throttle", retry_after=1500)
+def test_throttle_sends_the_given_retry_after(emulator):
+    emulator.queue_fault("throttle", retry_after=1500)
     reply = emulator.exchange(emulator.issue())
     assert (reply.status, reply.body["Code"]) == (429, "Throttling.User")
     assert reply.headers["x-acs-retry-after"] == "1500"
 
 
-def test_throttle_does_not_say_when_to_come_back_otherwise(emulator):
-    emulator.misbehave("throttle", code="Throttling", status=400)
+def test_throttle_sends_no_retry_after_by_default(emulator):
+    emulator.queue_fault("throttle", code="Throttling", status=400)
     reply = emulator.exchange(emulator.issue())
     assert (reply.status, reply.body["Code"]) == (400, "Throttling")
     assert "x-acs-retry-after" not in reply.headers
 
 
-def test_redirect_points_elsewhere(emulator):
-    emulator.misbehave("redirect", status=307, location="http://127.0.0.1:1/away")
+def test_redirect_responds_with_the_given_location(emulator):
+    emulator.queue_fault("redirect", status=307, location="http://127.0.0.1:1/away")
     reply = emulator.exchange(emulator.issue())
     assert (reply.status, reply.headers["location"]) == (307, "http://127.0.0.1:1/away")
 
 
-def test_non_json_is_a_success_that_is_no_json(emulator):
-    emulator.misbehave("non_json")
+def test_non_json_responds_with_a_successful_html_page(emulator):
+    emulator.queue_fault("non_json")
     reply = emulator.exchange(emulator.issue())
     assert reply.status == 200 and isinstance(reply.body, bytes)
 
 
-def test_oversized_is_larger_than_two_mebibytes(emulator):
-    emulator.misbehave("oversized")
+def test_oversized_sends_more_than_two_mebibytes(emulator):
+    emulator.queue_fault("oversized")
     reply = emulator.exchange(emulator.issue())
     assert int(reply.headers["content-length"]) > 2 << 20 and reply.body["LoginToken"]
 
 
-def test_wrong_type_answers_with_a_number_for_a_token(emulator):
-    emulator.misbehave("wrong_type")
+def test_wrong_type_responds_with_a_number_as_the_token(emulator):
+    emulator.queue_fault("wrong_type")
     reply = emulator.exchange(emulator.issue())
     assert reply.status == 200 and isinstance(reply.body["LoginToken"], int)
 
 
-def test_code_is_a_success_with_an_error_code_and_no_token(emulator):
-    emulator.misbehave("code", code="InternalError")
+def test_code_responds_with_success_and_an_error_code(emulator):
+    emulator.queue_fault("code", code="InternalError")
     reply = emulator.exchange(emulator.issue())
     assert (reply.status, reply.body["Code"]) == (200, "InternalError")
     assert "LoginToken" not in reply.body
 
 
-def test_error_is_what_it_was_told(emulator):
-    emulator.misbehave("error", status=403, code="Forbidden.RAM", message="Not you.")
+def test_error_responds_with_the_given_error(emulator):
+    emulator.queue_fault("error", status=403, code="Forbidden.RAM", message="Not you.")
     reply = emulator.exchange(emulator.issue())
     assert (reply.status, reply.body["Code"], reply.body["Message"]) == (
         403,
@@ -171,15 +171,15 @@ def test_error_is_what_it_was_told(emulator):
     )
 
 
-@pytest.mark.parametrize(("fault", "parameters"), CAN_BE_CARRIED_OUT)
+@pytest.mark.parametrize(("fault", "parameters"), CAN_CARRY_OUT)
 @pytest.mark.parametrize("carried_out", [True, False])
-def test_a_fault_spends_the_token_only_where_told_to(
+def test_a_fault_spends_the_token_only_if_carried_out(
     start_emulator, fault, parameters, carried_out
 ):
     emulator = start_emulator("--rotate")
-    emulator.misbehave(fault, carried_out=carried_out, **parameters)
+    emulator.queue_fault(fault, carried_out=carried_out, **parameters)
     token = emulator.issue()
-    raw_exchange_once(emulator, token)
+    try_exchange(emulator, token)
     entry = entry_of(emulator)
     assert (entry["fault"], entry["exchanged"]) == (fault, carried_out)
     assert (entry["issued"] is not None) is carried_out
@@ -187,21 +187,21 @@ def test_a_fault_spends_the_token_only_where_told_to(
     assert emulator.exchange(token).status == (400 if carried_out else 200)
 
 
-def raw_exchange_once(emulator: Any, token: str) -> None:
-    """Exchange a token, whatever happens."""
+def try_exchange(emulator: Any, token: str) -> None:
+    """Exchange a token and ignore connection errors."""
     with contextlib.suppress(OSError, http.client.HTTPException):
         emulator.exchange(token)
 
 
-def test_faults_meet_the_next_requests_in_their_order_and_number(emulator):
+def test_faults_apply_to_the_next_requests_in_order(emulator):
     queued = [{"fault": "status", "status": 500, "count": 2}, {"fault": "status", "status": 502}]
     emulator.control("POST", "faults", queued)
     token = emulator.issue()
     assert [emulator.exchange(token).status for _request in range(4)] == [500, 500, 502, 200]
 
 
-def test_a_fault_without_a_count_stays_until_it_is_deleted(emulator):
-    emulator.misbehave("status", count=None)
+def test_a_fault_without_a_count_applies_until_it_is_deleted(emulator):
+    emulator.queue_fault("status", count=None)
     token = emulator.issue()
     assert [emulator.exchange(token).status for _request in range(3)] == [503, 503, 503]
     emulator.control("DELETE", "faults")
@@ -209,19 +209,19 @@ def test_a_fault_without_a_count_stays_until_it_is_deleted(emulator):
 
 
 @pytest.mark.parametrize("fault", ["refuse", "reset", "stall"])
-def test_faults_leave_the_controls_alone(emulator, fault):
-    emulator.misbehave(fault, count=None)
+def test_faults_do_not_affect_the_controls(emulator, fault):
+    emulator.queue_fault(fault, count=None)
     assert emulator.control("DELETE", "faults") == {}
     assert emulator.exchange(emulator.issue()).status == 200
 
 
-def test_a_fault_meets_signed_requests_before_they_are_checked(emulator):
-    emulator.misbehave("status", status=500)
+def test_a_fault_applies_before_the_signature_is_checked(emulator):
+    emulator.queue_fault("status", status=500)
     assert emulator.send("POST", "/", Authorization="nonsense").status == 500
 
 
-def test_a_skewed_clock_is_set_right_with_the_faults(emulator):
-    emulator.misbehave("skew", seconds=86400)
+def test_deleting_the_faults_resets_the_clock(emulator):
+    emulator.queue_fault("skew", seconds=86400)
     skewed = emulator.exchange(emulator.issue()).headers["date"]
     emulator.control("DELETE", "faults")
     assert emulator.exchange(emulator.issue()).headers["date"][:16] != skewed[:16]
@@ -243,7 +243,7 @@ def test_a_skewed_clock_is_set_right_with_the_faults(emulator):
         {"fault": "reset", "count": True},
     ],
 )
-def test_a_malformed_fault_is_refused_in_one_sentence_and_nothing_is_queued(emulator, payload):
+def test_a_malformed_fault_is_an_error_and_nothing_is_queued(emulator, payload):
     body = json.dumps([{"fault": "refuse"}, payload])
     reply = emulator.send("POST", "/_emulator/faults", body)
     assert reply.status == 400 and reply.body["error"].endswith(".")

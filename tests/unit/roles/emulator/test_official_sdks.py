@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The official SDKs, as they are, exchange tokens with the emulator."""
+"""Test the emulator with the official SDKs."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def v1_by_tea_openapi(host: str, keys: Keys, parameters: dict[str, str], place: 
     client = Client(Config(protocol="http", endpoint=host, **keys))
     request = OpenApiRequest(**{place: parameters})
     names = ("RefreshLoginToken", "2020-10-02", "HTTP", "POST", "AK", "json")
-    answer = client.do_rpcrequest(*names, request, RuntimeOptions())
-    return answer["body"]["LoginToken"]
+    response = client.do_rpcrequest(*names, request, RuntimeOptions())
+    return response["body"]["LoginToken"]
 
 
 def v3_by_tea_openapi(host: str, keys: Keys, parameters: dict[str, str], place: str) -> str:
@@ -77,24 +77,26 @@ def v1_by_sdk_core(host: str, keys: Keys, parameters: dict[str, str], place: str
 EXCHANGES = [v1_by_tea_openapi, v3_by_tea_openapi, v1_by_sdk_core]
 
 
-def caught_on_its_way(monkeypatch: pytest.MonkeyPatch, exchange: Exchange, *arguments: Any) -> Any:
-    """Return the signed request that an SDK was about to send, unsent."""
-    caught = []
+def intercepted_request(
+    monkeypatch: pytest.MonkeyPatch, exchange: Exchange, *arguments: Any
+) -> Any:
+    """Return the signed request of an SDK without sending it."""
+    intercepted = []
 
-    def catch(_session: Any, request: Any, **_options: Any) -> None:
-        caught.append(request)
-        raise OSError("caught")
+    def intercept(_session: Any, request: Any, **_options: Any) -> None:
+        intercepted.append(request)
+        raise OSError("intercepted")
 
     with monkeypatch.context() as patch:
-        patch.setattr(requests.Session, "send", catch)
-        patch.setattr(VendoredSession, "send", catch)
-        with pytest.raises(Exception, match="caught"):
+        patch.setattr(requests.Session, "send", intercept)
+        patch.setattr(VendoredSession, "send", intercept)
+        with pytest.raises(Exception, match="intercepted"):
             exchange(*arguments)
-    return caught[0]
+    return intercepted[0]
 
 
-def send_again(request: Any) -> requests.Response:
-    """Send a caught request with a client of our own."""
+def send_intercepted(request: Any) -> requests.Response:
+    """Send an intercepted request."""
     return requests.request(
         request.method, request.url, headers=dict(request.headers), data=request.body, timeout=10
     )
@@ -112,14 +114,14 @@ def test_the_official_client_exchanges_a_token_unsigned(emulator):
     request = models.RefreshLoginTokenRequest(
         login_token=token, **dict(zip(names, PARAMETERS.values()))
     )
-    answer = client.refresh_login_token(request)
-    assert answer.body.login_token not in ("", None, token)
+    response = client.refresh_login_token(request)
+    assert response.body.login_token not in ("", None, token)
     assert emulator.journal()["entries"][0]["signature"] == "anonymous"
 
 
 @pytest.mark.parametrize("place", ["query", "body"])
 @pytest.mark.parametrize("exchange", EXCHANGES)
-def test_a_signed_exchange_gives_the_token_for_the_next_exchange(emulator, exchange, place):
+def test_a_signed_exchange_returns_the_next_token(emulator, exchange, place):
     second = exchange(
         emulator.host, emulator.keys, {**PARAMETERS, "LoginToken": emulator.issue()}, place
     )
@@ -146,19 +148,19 @@ def test_the_journal_names_the_signature_version(emulator, exchange):
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(name=st.text(min_size=1, max_size=20), place=st.sampled_from(["query", "body"]))
-def test_whatever_the_characters_the_signatures_agree(emulator, exchange, name, place):
+def test_signatures_match_for_all_characters(emulator, exchange, name, place):
     token = emulator.issue(end_user_id=name)
     parameters = {**PARAMETERS, "EndUserId": name, "LoginToken": token}
     assert exchange(emulator.host, emulator.keys, parameters, place)
 
 
 @pytest.mark.parametrize("exchange", EXCHANGES)
-def test_a_request_of_an_sdk_is_good_once_only(emulator, monkeypatch, exchange):
+def test_a_request_of_an_sdk_is_valid_once(emulator, monkeypatch, exchange):
     parameters = {**PARAMETERS, "LoginToken": emulator.issue()}
-    request = caught_on_its_way(
+    request = intercepted_request(
         monkeypatch, exchange, emulator.host, emulator.keys, parameters, "query"
     )
-    first, second = send_again(request), send_again(request)
+    first, second = send_intercepted(request), send_intercepted(request)
     assert first.json()["LoginToken"]
     assert (second.status_code, second.json()["Code"]) == (400, "SignatureNonceUsed")
 
@@ -166,63 +168,63 @@ def test_a_request_of_an_sdk_is_good_once_only(emulator, monkeypatch, exchange):
 @pytest.mark.parametrize("position", [0, 31, 63])
 def test_a_v3_signature_changed_in_one_character_is_refused(emulator, monkeypatch, position):
     parameters = {**PARAMETERS, "LoginToken": emulator.issue()}
-    request = caught_on_its_way(
+    request = intercepted_request(
         monkeypatch, v3_by_tea_openapi, emulator.host, emulator.keys, parameters, "query"
     )
     head, signature = request.headers["Authorization"].split("Signature=")
     changed = signature[:position] + another(signature[position]) + signature[position + 1 :]
     request.headers["Authorization"] = f"{head}Signature={changed}"
-    assert send_again(request).json()["Code"] == "SignatureDoesNotMatch"
+    assert send_intercepted(request).json()["Code"] == "SignatureDoesNotMatch"
 
 
 @pytest.mark.parametrize("exchange", [v1_by_tea_openapi, v1_by_sdk_core])
 def test_a_v1_signature_changed_in_one_character_is_refused(emulator, monkeypatch, exchange):
     parameters = {**PARAMETERS, "LoginToken": emulator.issue()}
-    request = caught_on_its_way(
+    request = intercepted_request(
         monkeypatch, exchange, emulator.host, emulator.keys, parameters, "query"
     )
     start = request.url.index("&Signature=") + len("&Signature=")
     request.url = request.url[:start] + another(request.url[start]) + request.url[start + 1 :]
-    assert send_again(request).json()["Code"] == "SignatureDoesNotMatch"
+    assert send_intercepted(request).json()["Code"] == "SignatureDoesNotMatch"
 
 
 @pytest.mark.parametrize("exchange", EXCHANGES)
 def test_a_parameter_changed_after_signing_is_refused(emulator, monkeypatch, exchange):
     parameters = {**PARAMETERS, "LoginToken": emulator.issue()}
-    request = caught_on_its_way(
+    request = intercepted_request(
         monkeypatch, exchange, emulator.host, emulator.keys, parameters, "query"
     )
     request.url = request.url.replace("alice", "alicf")
-    assert send_again(request).json()["Code"] == "SignatureDoesNotMatch"
+    assert send_intercepted(request).json()["Code"] == "SignatureDoesNotMatch"
 
 
 @pytest.mark.parametrize("exchange", EXCHANGES)
 def test_a_body_changed_after_signing_is_refused(emulator, monkeypatch, exchange):
     parameters = {**PARAMETERS, "LoginToken": emulator.issue()}
-    request = caught_on_its_way(
+    request = intercepted_request(
         monkeypatch, exchange, emulator.host, emulator.keys, parameters, "body"
     )
     body = request.body if isinstance(request.body, str) else request.body.decode()
     request.body = body.replace("alice", "alicf")
-    assert send_again(request).json()["Code"] == "SignatureDoesNotMatch"
+    assert send_intercepted(request).json()["Code"] == "SignatureDoesNotMatch"
 
 
 def test_a_v3_header_changed_after_signing_is_refused(emulator, monkeypatch):
     parameters = {**PARAMETERS, "LoginToken": emulator.issue()}
-    request = caught_on_its_way(
+    request = intercepted_request(
         monkeypatch, v3_by_tea_openapi, emulator.host, emulator.keys, parameters, "query"
     )
     request.headers["user-agent"] += "x"
-    assert send_again(request).json()["Code"] == "SignatureDoesNotMatch"
+    assert send_intercepted(request).json()["Code"] == "SignatureDoesNotMatch"
 
 
-def test_a_v3_header_that_is_not_signed_is_refused(emulator, monkeypatch):
+def test_an_unsigned_v3_header_is_refused(emulator, monkeypatch):
     parameters = {**PARAMETERS, "LoginToken": emulator.issue()}
-    request = caught_on_its_way(
+    request = intercepted_request(
         monkeypatch, v3_by_tea_openapi, emulator.host, emulator.keys, parameters, "query"
     )
-    request.headers["x-acs-security-token"] = "slipped in"
-    assert send_again(request).json()["Code"] == "IncompleteSignature"
+    request.headers["x-acs-security-token"] = "added"
+    assert send_intercepted(request).json()["Code"] == "IncompleteSignature"
 
 
 @pytest.mark.parametrize("exchange", [v1_by_tea_openapi, v3_by_tea_openapi])
@@ -234,7 +236,7 @@ def test_a_wrong_secret_is_refused_with_the_string_that_was_signed(emulator, exc
     assert caught.value.code == "SignatureDoesNotMatch" and token in str(caught.value)
 
 
-def test_the_string_signed_v1_is_the_one_that_the_service_would_show(emulator, monkeypatch):
+def test_the_error_shows_the_string_that_was_signed_v1(emulator, monkeypatch):
     keys = {**emulator.keys, "access_key_secret": "wrong"}
     parameters = {**PARAMETERS, "LoginToken": emulator.issue()}
     signed: list[str] = []
@@ -251,19 +253,19 @@ def test_the_string_signed_v1_is_the_one_that_the_service_would_show(emulator, m
 
 @pytest.mark.parametrize("exchange", EXCHANGES)
 def test_an_unknown_access_key_is_refused(emulator, monkeypatch, exchange):
-    keys = {**emulator.keys, "access_key_id": "nobody"}
+    keys = {**emulator.keys, "access_key_id": "unknown"}
     parameters = {**PARAMETERS, "LoginToken": emulator.issue()}
-    request = caught_on_its_way(monkeypatch, exchange, emulator.host, keys, parameters, "query")
-    answer = send_again(request)
-    assert (answer.status_code, answer.json()["Code"]) == (404, "InvalidAccessKeyId.NotFound")
+    request = intercepted_request(monkeypatch, exchange, emulator.host, keys, parameters, "query")
+    response = send_intercepted(request)
+    assert (response.status_code, response.json()["Code"]) == (404, "InvalidAccessKeyId.NotFound")
 
 
 @pytest.mark.parametrize("exchange", EXCHANGES)
 def test_an_unknown_security_token_is_refused(emulator, monkeypatch, exchange):
     keys = {**emulator.facts["sts"], "security_token": "unknown"}
     parameters = {**PARAMETERS, "LoginToken": emulator.issue()}
-    request = caught_on_its_way(monkeypatch, exchange, emulator.host, keys, parameters, "query")
-    assert send_again(request).json()["Code"] == "InvalidSecurityToken.Malformed"
+    request = intercepted_request(monkeypatch, exchange, emulator.host, keys, parameters, "query")
+    assert send_intercepted(request).json()["Code"] == "InvalidSecurityToken.Malformed"
 
 
 @pytest.mark.parametrize("exchange", EXCHANGES)
@@ -271,25 +273,23 @@ def test_an_sts_key_without_its_security_token_is_refused(emulator, monkeypatch,
     sts = emulator.facts["sts"]
     keys = {name: sts[name] for name in ("access_key_id", "access_key_secret")}
     parameters = {**PARAMETERS, "LoginToken": emulator.issue()}
-    request = caught_on_its_way(monkeypatch, exchange, emulator.host, keys, parameters, "query")
-    assert send_again(request).json()["Code"] == "InvalidSecurityToken.MismatchWithAccessKey"
+    request = intercepted_request(monkeypatch, exchange, emulator.host, keys, parameters, "query")
+    assert send_intercepted(request).json()["Code"] == "InvalidSecurityToken.MismatchWithAccessKey"
 
 
 @pytest.mark.parametrize("exchange", EXCHANGES)
 @pytest.mark.parametrize("seconds", [-1000, 1000])
-def test_a_time_stamp_off_by_more_than_a_quarter_of_an_hour_is_refused(
-    emulator, monkeypatch, exchange, seconds
-):
-    emulator.misbehave("skew", seconds=seconds)
+def test_a_time_stamp_off_by_over_15_minutes_is_refused(emulator, monkeypatch, exchange, seconds):
+    emulator.queue_fault("skew", seconds=seconds)
     parameters = {**PARAMETERS, "LoginToken": emulator.issue()}
-    request = caught_on_its_way(
+    request = intercepted_request(
         monkeypatch, exchange, emulator.host, emulator.keys, parameters, "query"
     )
-    assert send_again(request).json()["Code"] == "InvalidTimeStamp.Expired"
+    assert send_intercepted(request).json()["Code"] == "InvalidTimeStamp.Expired"
 
 
 @pytest.mark.parametrize("exchange", EXCHANGES)
 def test_a_time_stamp_off_by_less_is_accepted(emulator, exchange):
-    emulator.misbehave("skew", seconds=800)
+    emulator.queue_fault("skew", seconds=800)
     parameters = {**PARAMETERS, "LoginToken": emulator.issue()}
     assert exchange(emulator.host, emulator.keys, parameters, "query")

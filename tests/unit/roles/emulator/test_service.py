@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the emulator grants and refuses, as the service does."""
+"""Test which requests the emulator accepts and refuses."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ import pytest
 REQUIRED = ("RegionId", "ClientId", "OfficeSiteId", "EndUserId", "LoginToken")
 
 
-def v1_signed(emulator: Any, **changes: str | None) -> Any:
-    """Send an exchange that is signed V1, signing whatever the arguments made of it."""
+def exchange_signed_v1(emulator: Any, **changes: str | None) -> Any:
+    """Exchange a token, signed with V1; arguments override parameters before signing."""
     parameters = {
         **emulator.parameters(emulator.issue()),
         "AccessKeyId": emulator.keys["access_key_id"],
@@ -40,21 +40,21 @@ def v1_signed(emulator: Any, **changes: str | None) -> Any:
     return emulator.send("GET", f"/?{query}&Signature={quote(signature)}")
 
 
-def test_a_success_has_a_request_id_and_a_token_of_the_service_s_look(emulator):
+def test_a_success_has_a_request_id_and_a_token(emulator):
     reply = emulator.exchange(emulator.issue())
     assert reply.status == 200
     assert re.fullmatch("[0-9A-F]{8}(-[0-9A-F]{4}){3}-[0-9A-F]{12}", reply.body["RequestId"])
     assert re.fullmatch("v1[0-9a-f]{128}", reply.body["LoginToken"])
 
 
-def test_an_error_has_the_shape_of_the_service_s(emulator):
+def test_an_error_has_the_fields_of_the_service(emulator):
     reply = emulator.exchange("unknown")
     assert set(reply.body) == {"RequestId", "HostId", "Code", "Message", "Recommend"}
 
 
 def test_a_token_can_be_exchanged_again_without_rotation(emulator):
     token = emulator.issue()
-    assert [emulator.exchange(token).status for _attempt in range(2)] == [200, 200]
+    assert [emulator.exchange(token).status for _request in range(2)] == [200, 200]
 
 
 def test_a_rotated_token_is_refused(start_emulator):
@@ -65,7 +65,7 @@ def test_a_rotated_token_is_refused(start_emulator):
     assert (reply.status, reply.body["Code"]) == (400, "InvalidLoginToken")
 
 
-def test_the_token_that_a_rotation_gave_is_good(start_emulator):
+def test_the_token_after_a_rotation_is_valid(start_emulator):
     emulator = start_emulator("--rotate")
     token = emulator.exchange(emulator.issue()).body["LoginToken"]
     assert emulator.exchange(token).status == 200
@@ -91,7 +91,7 @@ def test_a_token_of_another_session_is_refused(emulator, name):
 @pytest.mark.parametrize(
     ("option", "name"), [("directory_id", "DirectoryId"), ("session_id", "SessionId")]
 )
-def test_an_optional_part_of_the_identity_counts_where_it_was_given(emulator, option, name):
+def test_a_given_optional_field_is_part_of_the_identity(emulator, option, name):
     token = emulator.issue(**{option: "one"})
     assert emulator.exchange(token).status == 400
     assert emulator.exchange(token, **{name: "another"}).status == 400
@@ -129,13 +129,13 @@ def test_another_path_is_not_found(emulator):
     assert emulator.send("POST", target).body["Code"] == "InvalidAction.NotFound"
 
 
-def test_a_get_is_as_good_as_a_post(emulator):
+def test_a_get_request_works_like_a_post_request(emulator):
     assert (
         emulator.send("GET", f"/?{urlencode(emulator.parameters(emulator.issue()))}").status == 200
     )
 
 
-def test_parameters_may_come_in_a_form(emulator):
+def test_parameters_can_be_in_a_form(emulator):
     form = {"Content-Type": "application/x-www-form-urlencoded"}
     assert (
         emulator.send("POST", "/", urlencode(emulator.parameters(emulator.issue())), **form).status
@@ -147,14 +147,14 @@ def test_anonymous_callers_can_be_denied(start_emulator):
     emulator = start_emulator("--anonymous", "deny")
     reply = emulator.exchange(emulator.issue())
     assert (reply.status, reply.body["Code"]) == (400, "IncompleteSignature")
-    assert v1_signed(emulator).status == 200
+    assert exchange_signed_v1(emulator).status == 200
 
 
 @pytest.mark.parametrize(
     "name", ["AccessKeyId", "SignatureMethod", "SignatureVersion", "SignatureNonce", "Timestamp"]
 )
 def test_a_v1_signature_without_one_of_its_fields_is_incomplete(emulator, name):
-    assert v1_signed(emulator, **{name: None}).body["Code"] == "IncompleteSignature"
+    assert exchange_signed_v1(emulator, **{name: None}).body["Code"] == "IncompleteSignature"
 
 
 def test_credentials_of_another_scheme_are_refused(emulator):
@@ -163,44 +163,44 @@ def test_credentials_of_another_scheme_are_refused(emulator):
     assert reply.body["Code"] == "IncompleteSignature"
 
 
-def test_a_security_token_with_a_key_that_has_none_is_refused(emulator):
-    reply = v1_signed(emulator, SecurityToken=emulator.facts["sts"]["security_token"])
+def test_a_security_token_for_a_key_without_one_is_refused(emulator):
+    reply = exchange_signed_v1(emulator, SecurityToken=emulator.facts["sts"]["security_token"])
     assert reply.body["Code"] == "InvalidSecurityToken.MismatchWithAccessKey"
 
 
 def test_a_time_stamp_of_another_format_is_refused(emulator):
-    assert v1_signed(emulator, Timestamp="now").body["Code"] == "InvalidTimeStamp.Format"
+    assert exchange_signed_v1(emulator, Timestamp="now").body["Code"] == "InvalidTimeStamp.Format"
 
 
 def test_a_used_nonce_is_refused(emulator):
-    assert v1_signed(emulator).status == 200
-    assert v1_signed(emulator).body["Code"] == "SignatureNonceUsed"
+    assert exchange_signed_v1(emulator).status == 200
+    assert exchange_signed_v1(emulator).body["Code"] == "SignatureNonceUsed"
 
 
-def test_a_refused_signature_does_not_use_its_nonce_up(emulator):
-    emulator.misbehave("skew", seconds=3600)
-    assert v1_signed(emulator).body["Code"] == "InvalidTimeStamp.Expired"
+def test_a_refused_signature_does_not_use_up_its_nonce(emulator):
+    emulator.queue_fault("skew", seconds=3600)
+    assert exchange_signed_v1(emulator).body["Code"] == "InvalidTimeStamp.Expired"
     emulator.control("DELETE", "faults")
-    assert v1_signed(emulator).status == 200
+    assert exchange_signed_v1(emulator).status == 200
 
 
-def test_the_date_of_an_answer_is_the_service_s_clock(emulator):
-    emulator.misbehave("skew", seconds=-7200)
+def test_the_date_header_shows_the_clock_of_the_service(emulator):
+    emulator.queue_fault("skew", seconds=-7200)
     date = parsedate_to_datetime(emulator.exchange(emulator.issue()).headers["date"])
     behind = datetime.datetime.now(datetime.timezone.utc) - date
     assert 7195 < behind.total_seconds() < 7205
 
 
-def test_more_requests_than_the_limit_are_throttled_and_told_when_to_come_back(start_emulator):
+def test_requests_over_the_rate_limit_get_a_retry_after(start_emulator):
     emulator = start_emulator("--qps", "2")
     token = emulator.issue()
-    replies = [emulator.exchange(token) for _attempt in range(4)]
+    replies = [emulator.exchange(token) for _request in range(4)]
     assert [reply.status for reply in replies] == [200, 200, 429, 429]
     assert replies[3].body["Code"] == "Throttling.User"
     assert 0 < int(replies[3].headers["x-acs-retry-after"]) <= 500
 
 
-def test_a_throttled_request_is_served_when_it_comes_back_as_told(start_emulator):
+def test_a_throttled_request_succeeds_after_the_retry_after(start_emulator):
     emulator = start_emulator("--qps", "5")
     token = emulator.issue()
     while (reply := emulator.exchange(token)).status == 200:
@@ -209,10 +209,10 @@ def test_a_throttled_request_is_served_when_it_comes_back_as_told(start_emulator
     assert emulator.exchange(token).status == 200
 
 
-def test_many_requests_go_over_one_connection(emulator):
+def test_one_connection_carries_many_requests(emulator):
     connection, token = emulator.connect(), emulator.issue()
     target = f"/?{urlencode(emulator.parameters(token))}"
-    for _attempt in range(3):
+    for _request in range(3):
         connection.request("POST", target)
         response = connection.getresponse()
         response.read()
@@ -230,7 +230,7 @@ def test_many_requests_go_over_one_connection(emulator):
         ("GET / HTTP/1.1\r\nX: " + "x" * 70_000, 431),
     ],
 )
-def test_what_cannot_be_read_is_refused(emulator, head, status):
+def test_a_malformed_request_is_refused(emulator, head, status):
     connection = emulator.connect()
     connection.connect()
     connection.sock.sendall(f"{head}\r\n\r\n".encode())
@@ -238,7 +238,7 @@ def test_what_cannot_be_read_is_refused(emulator, head, status):
     connection.close()
 
 
-def test_a_session_keeps_its_identity_along_the_chain(start_emulator):
+def test_refreshed_tokens_keep_the_identity_of_the_session(start_emulator):
     emulator = start_emulator("--rotate")
     token = emulator.issue()
     for _exchange in range(5):

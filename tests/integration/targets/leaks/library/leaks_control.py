@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Takes secrets and does nothing with them: whatever shows one of these is not the collection's doing."""
+"""Accept secrets and do not use them. Output that contains them comes from ansible-core."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Make records in a directory older: of the users that are named, or of all."""
+"""Make the records of the named users, or all records, in a directory store look older."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Loaded into every Python process of a run, by PYTHONPATH: writes down all that is logged, whoever logs it."""
+"""Capture everything that a Python process logs. PYTHONPATH loads this file into every process of a run."""
 
 from __future__ import annotations
 
@@ -17,49 +17,49 @@ import types
 import urllib.parse
 from typing import Any
 
-FOLDER = os.environ.get("LEAKS_LISTEN", "")
-"""Where to write what is logged."""
+FOLDER = os.environ.get("LEAKS_CAPTURE", "")
+"""The folder for captured log messages."""
 PLANT = os.environ.get("LEAKS_PLANT", "")
-"""What to let slip."""
+"""The leak to plant."""
 SECRETS = os.environ.get("LEAKS_SECRETS", "")
-"""Where the emulator is to write the secrets that it makes."""
+"""The file for the secrets that the emulator creates."""
 TOKEN_SIZE, SECRET_SIZE = 64, 15
-"""The random bytes in a login token of the emulator's and, at the least, in any other of its secrets."""
+"""The number of random bytes in a login token, and the minimum in other secrets of the emulator."""
 AWKWARD = "\"/+&<\\%='"
-"""What different ways of writing a secret write differently."""
+"""Characters that encodings such as JSON, URLs and HTML change."""
 
 
 def append(path: str, text: str) -> None:
-    """Add a line to a file that only we may read."""
+    """Append a line to a file that only its owner can read."""
     with open(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "a") as file:
         file.write(f"{text}\n")
 
 
-def listen_to_libraries() -> None:
-    """Turn all debug logging on, and write down what gets past the filters of loggers."""
+def capture_loggers() -> None:
+    """Enable all debug logging, and capture the records that pass the filters of loggers."""
     call_handlers = logging.Logger.callHandlers
 
-    def write_down(logger: logging.Logger, record: logging.LogRecord) -> None:
-        if record.name != "ansible":  # that is what goes into ANSIBLE_LOG_PATH
+    def capture(logger: logging.Logger, record: logging.LogRecord) -> None:
+        if record.name != "ansible":  # the logger that writes to ANSIBLE_LOG_PATH
             append(f"{FOLDER}/logged", f"{record.getMessage()} {record.__dict__!r}")
         call_handlers(logger, record)
 
-    logging.Logger.callHandlers = write_down
-    # Each by its name, since core sets the level of the root.
+    logging.Logger.callHandlers = capture
+    # Each logger by name, because ansible-core sets the level of the root logger.
     for name in ("", "urllib3", "requests", "redis", "asyncio", "charset_normalizer"):
         logging.getLogger(name).setLevel(logging.DEBUG)
     http.client.HTTPConnection.debuglevel = 1
 
 
-def listen_to_modules() -> None:
-    """Write down what modules send to syslog and to systemd's journal, and send nothing there."""
+def capture_system_logs() -> None:
+    """Capture messages to syslog and the systemd journal instead of sending them."""
 
     def to_syslog(*arguments: Any) -> None:
         append(f"{FOLDER}/syslog", repr(arguments))
 
     def to_journal(*arguments: Any, **fields: Any) -> None:
         append(f"{FOLDER}/journal", repr((arguments, fields)))
-        raise OSError  # so that core goes on to syslog
+        raise OSError  # so that ansible-core also uses syslog
 
     syslog.openlog = syslog.syslog = to_syslog
     systemd, journal, daemon = map(types.ModuleType, ("systemd", "journal", "daemon"))
@@ -70,15 +70,15 @@ def listen_to_modules() -> None:
 
 
 def plant(leak: str) -> None:
-    """Let a secret slip, for a test of the test."""
+    """Leak a secret on purpose, to test that the search finds it."""
     if leak == "library":
         put_request = http.client.HTTPConnection.putrequest
 
-        def tell_and_put(connection: Any, method: str, url: str, *rest: Any, **more: Any) -> None:
+        def log_and_put(connection: Any, method: str, url: str, *rest: Any, **more: Any) -> None:
             logging.getLogger("urllib3.connectionpool").debug("%s %s", method, url)
             put_request(connection, method, url, *rest, **more)
 
-        http.client.HTTPConnection.putrequest = tell_and_put
+        http.client.HTTPConnection.putrequest = log_and_put
         logging.Logger.addFilter = lambda *_arguments: None
     elif leak == "exception":
         quote = urllib.parse.quote
@@ -89,27 +89,27 @@ def plant(leak: str) -> None:
             return quote(text, *arguments, **settings)
 
         urllib.parse.quote = fail
-    elif leak == "death":
+    elif leak == "crash":
         http.client.HTTPConnection.getresponse = lambda *_arguments: os.kill(os.getpid(), 9)
 
 
-def tell_secrets() -> None:
-    """Have what the emulator makes as a secret be hard to write, and written down."""
+def record_secrets() -> None:
+    """Record each secret of the emulator, and add characters that encodings change."""
 
-    def make(size: int) -> str:
-        made = f"{os.urandom(3).hex()}{AWKWARD}{os.urandom(size - 9).hex()}{AWKWARD}"
-        append(SECRETS, json.dumps(f"v1{made}" if size == TOKEN_SIZE else made))
-        return made
+    def create(size: int) -> str:
+        secret = f"{os.urandom(3).hex()}{AWKWARD}{os.urandom(size - 9).hex()}{AWKWARD}"
+        append(SECRETS, json.dumps(f"v1{secret}" if size == TOKEN_SIZE else secret))
+        return secret
 
-    def make_but_no_name(size: int) -> str:
-        return os.urandom(size).hex() if size < SECRET_SIZE else make(size)
+    def create_secret_or_id(size: int) -> str:
+        return os.urandom(size).hex() if size < SECRET_SIZE else create(size)
 
-    secrets.token_hex, secrets.token_urlsafe = make_but_no_name, make
+    secrets.token_hex, secrets.token_urlsafe = create_secret_or_id, create
 
 
 if FOLDER:
-    listen_to_libraries()
-    listen_to_modules()
+    capture_loggers()
+    capture_system_logs()
     plant(PLANT)
 if SECRETS:
-    tell_secrets()
+    record_secrets()
