@@ -23,6 +23,7 @@ from ansible_collections.wuying.workspace.tests.benchmark import (
     fleet,
     lookups,
     page,
+    plot,
     signatures,
     tasks,
 )
@@ -61,6 +62,7 @@ def main() -> None:
         terms = lookups.measure(folder, most) if "lookup" in asked.only else {}
     if asked.write_docs:
         PAGE.write_text(page.write(lines, rates, terms), encoding="utf-8")
+        PAGE.with_suffix(".svg").write_text(plot.draw(lines), encoding="utf-8")
         print(f"\n{PAGE.relative_to(ROOT)} was written.")
     if "signatures" in asked.only:
         signatures.compare(asked.pairs)
