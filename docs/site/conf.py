@@ -76,9 +76,9 @@ def link_pages(app: Sphinx, document: nodes.document) -> None:
     for reference in document.findall(nodes.reference):
         address = urlsplit(reference.get("refuri", ""))
         if address.path and not address.scheme:
-            reference["refuri"] = find_page(address.path) + (
-                "#" + address.fragment if address.fragment else ""
-            )
+            page = find_page(address.path)
+            reference["refuri"] = f"{page}#{address.fragment}" if address.fragment else page
+            reference["internal"] = not page.startswith(REPOSITORY)
 
 
 def find_page(path: str) -> str:
