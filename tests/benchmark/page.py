@@ -28,13 +28,13 @@ Performance of a fleet
 
 These figures were measured on a machine with two processors, which also runs the service's emulator. The stores are on its disk, and Redis syncs each
 change to disk before it responds. Run ``make benchmark`` to measure your own machine. The
-`README of the benchmark <../../../tests/benchmark/README.md>`__ explains what is measured.
+`README of the benchmark <../../../tests/benchmark/README.md>`__ explains the method.
 
 Stale sessions in one task
 --------------------------
 
 The *ceiling* is the number of requests that Python's ``requests`` can send from one process to the same emulator, with as many connections. All requests are
-prepared and signed beforehand. This test neither decides nor stores anything. A task uses three processes if ``max_parallel`` is 8 or more, two if it is 4,
+prepared and signed beforehand. This test makes no decisions and stores nothing. A task uses three processes if ``max_parallel`` is 8 or more, two if it is 4,
 and one if it is 2. The ceiling also depends on ``max_parallel``, because more threads in one process wait longer for each other.
 
 .. figure:: speed.svg
