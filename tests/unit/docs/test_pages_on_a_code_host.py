@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The guides and the Markdown pages read well on a code host: it knows only docutils, and shows files as they are."""
+"""The guides and the Markdown pages read well on a code host, which renders them with docutils alone."""
 
 from __future__ import annotations
 
@@ -52,10 +52,10 @@ def render(text: str, path: Path) -> nodes.document:
 
 
 def find_faults(text: str, path: Path) -> list[str]:
-    """Return what a code host would not show, or not as it is meant, and dead relative links."""
+    """Return the markup that a code host does not render, and the dead links."""
     document = render(text, path)
     faults = [message.astext() for message in document.findall(nodes.system_message)]
-    # The default role, which a single backtick stands for, is another one on the site.
+    # Single backticks mean a title here, but a link on the site.
     faults += [f"`{node.astext()}`" for node in document.findall(nodes.title_reference)]
     addresses = [node["uri"] for node in document.findall(nodes.image)]
     addresses += [node["refuri"] for node in document.findall(nodes.reference) if "refuri" in node]
@@ -63,7 +63,7 @@ def find_faults(text: str, path: Path) -> list[str]:
 
 
 def leads_somewhere(address: str, page: Path) -> bool:
-    """Return True if an address is of another site, or of an existing file and place of this repository."""
+    """Return True if an address is on another site, or is an existing file and anchor in this repository."""
     address = REPOSITORY.sub(str(ROOT) + "/", address)
     url = urlsplit(address)
     if url.scheme:
@@ -119,5 +119,5 @@ def test_there_are_guides_and_pages() -> None:
     ],
     ids=lambda text: text.splitlines()[0],
 )
-def test_this_test_finds_text_that_a_code_host_does_not_show(text: str) -> None:
+def test_faults_are_found_in_text_that_a_code_host_does_not_render(text: str) -> None:
     assert len(find_faults(text + "\n", GUIDES[0])) >= 1
