@@ -23,6 +23,7 @@ from ansible_collections.wuying.workspace.tests.benchmark import (
     fleet,
     lookups,
     page,
+    plot,
     signatures,
     tasks,
 )
@@ -66,6 +67,7 @@ def main() -> None:
         terms = lookups.measure(folder, most) if "lookup" in options.only else {}
     if options.write_docs:
         PAGE.write_text(page.write(lines, rates, terms), encoding="utf-8")
+        PAGE.with_suffix(".svg").write_text(plot.draw(lines), encoding="utf-8")
         print(f"\nWrote {PAGE.relative_to(ROOT)}.")
     if "signatures" in options.only:
         signatures.compare(options.pairs)

@@ -2,15 +2,13 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What was measured, as a page of the documentation."""
+"""Write the measurements as a page of the documentation: plain reStructuredText, which a code host renders too."""
 
 from __future__ import annotations
 
-import textwrap
 import typing as t
 from pathlib import Path
 
-from ansible_collections.wuying.workspace.tests.benchmark import plot
 from ansible_collections.wuying.workspace.tests.benchmark.fleet import Line
 from ansible_collections.wuying.workspace.tests.benchmark.tasks import Rate
 
@@ -21,50 +19,52 @@ HEAD = f"""\
 ..
 {LICENCE}
 ..
-  This page is written by the benchmark: make benchmark ARGS=--write-docs
+  The benchmark writes this page and speed.svg: make benchmark ARGS=--write-docs
 
 .. _ansible_collections.wuying.workspace.docsite.speed:
 
-What a fleet costs
-==================
+Performance of a fleet
+======================
 
-Measured on a machine with two processors, which the service's emulator shares with the task, with stores on its disk. Redis writes each change to the disk
-before it answers. ``make benchmark`` measures the same on your machine, and ``tests/benchmark/README.md`` says what exactly.
+These figures were measured on a machine with two processors, which also runs the service's emulator. The stores are on its disk, and Redis syncs each
+change to disk before it responds. Run ``make benchmark`` to measure your own machine. The
+`README of the benchmark <../../../tests/benchmark/README.md>`__ explains the method.
 
 Stale sessions in one task
 --------------------------
 
-*The ceiling* is what Python's ``requests`` sends at most, in one process, over as many connections, to the same emulator, with every request prepared and
-signed beforehand. It decides nothing and keeps nothing. With ``max_parallel`` 8 and more a task uses three processes, with 4 two, with 2 one. The
-ceiling depends on it too: the more threads a process has, the more they wait for each other.
+The *ceiling* is the number of requests that Python's ``requests`` can send from one process to the same emulator, with as many connections. All requests are
+prepared and signed beforehand. This test makes no decisions and stores nothing. A task uses three processes if ``max_parallel`` is 8 or more, two if it is 4,
+and one if it is 2. The ceiling also depends on ``max_parallel``, because more threads in one process wait longer for each other.
 
+.. figure:: speed.svg
+   :alt: Two charts by the number of stale sessions in one task, for the directory store, Redis and the ceiling. The left one shows sessions a second,
+         the right one seconds per 1,000 sessions. The table below has the values.
 """
 FLEET = """
-With ``max_parallel: 8`` and, of 10,000 sessions, also with less and more. The memory is that of all processes of the task together. All is current when the
-same task runs again at once: then nothing is sent, and no HTTP library is loaded.
+The table has the figures for ``max_parallel: 8``, and for 10,000 sessions also for other values. The memory is the total of all processes of the task. The
+last column is the time that the same task takes when it runs again at once and finds all sessions current. It then sends no request, and loads no HTTP
+library.
 
 """
 LOOPS = """
-A task for all, or a loop
--------------------------
+One task, or a loop
+-------------------
 
-Whole runs of ``ansible-playbook`` with a directory store. Most of what a loop takes is Ansible's own start of a module, again for each item.
+These are whole runs of ``ansible-playbook`` with a directory store. A loop spends most of its time on Ansible's overhead of starting a module for each item.
 
 """
 TERMS = """
-Many terms of a lookup
-----------------------
+Lookups with many terms
+-----------------------
 
-All tokens are current. The store is opened once for a lookup, however many terms it has.
+All tokens are current. A lookup opens the store once, however many terms it has.
 
 """
 
 
 def write(lines: t.Sequence[Line], rates: t.Sequence[Rate], terms: t.Mapping[int, float]) -> str:
-    """Return the page, in reStructuredText."""
-    picture = (
-        f'<div class="wuying-speed-frame" style="overflow-x: auto">\n{plot.draw(lines)}\n</div>'
-    )
+    """Return the page. Its picture is the file that :func:`plot.draw` draws."""
     fleet = [
         (
             line.store,
@@ -81,21 +81,20 @@ def write(lines: t.Sequence[Line], rates: t.Sequence[Rate], terms: t.Mapping[int
         "Store",
         "Sessions",
         "``max_parallel``",
-        "Exchanged a second",
-        "Of the ceiling",
+        "Refreshed a second",
+        "Share of the ceiling",
         "Memory in MiB",
-        "Seconds when all is current",
+        "Seconds if all are current",
     )
     loops = [(rate.name, f"{rate.rate:,.1f}", f"{rate.to_uri:,.1f}") for rate in rates]
     lookups = [(f"{count:,}", f"{1000 * seconds:.2f}") for count, seconds in terms.items()]
     return "".join(
         (
             HEAD,
-            f".. raw:: html\n\n{textwrap.indent(picture, '    ')}\n",
             FLEET,
             table(columns, fleet),
             LOOPS,
-            table(("What", "Sessions a second", "To a loop of ``uri`` tasks"), loops),
+            table(("Run", "Sessions a second", "Relative to a loop of ``uri`` tasks"), loops),
             TERMS,
             table(("Terms", "Milliseconds a term"), lookups),
         )

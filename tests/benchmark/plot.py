@@ -2,37 +2,33 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a fleet took, as a picture that follows dark and light."""
+"""Draw the performance of a fleet as an SVG file with a background of its own."""
 
 from __future__ import annotations
 
 import math
 import typing as t
+from pathlib import Path
 
 from ansible_collections.wuying.workspace.tests.benchmark.fleet import PARALLEL, Line
 
 WIDTH, HEIGHT, LEFT, TOP = 330, 220, 60, 50
 GAP = LEFT + 40
 SERIES = ("directory", "Redis", "ceiling")
+LICENCE = "\n".join(
+    line[2:] for line in Path(__file__).read_text(encoding="utf-8").splitlines()[:3]
+)
 STYLE = """
-.wuying-speed { min-width: 42rem; width: 100%; }
-.wuying-speed text { font: 13px system-ui, sans-serif; fill: #1f2328; }
-.wuying-speed .title { font-weight: 600; }
-.wuying-speed .number { font-size: 12px; fill: #59636e; }
-.wuying-speed .grid { stroke: #d1d9e0; }
-.wuying-speed .line { fill: none; stroke-width: 2; }
-.wuying-speed .directory { stroke: #0969da; } .wuying-speed circle.directory { fill: #0969da; }
-.wuying-speed .redis { stroke: #cf222e; } .wuying-speed circle.redis { fill: #cf222e; }
-.wuying-speed .ceiling { stroke: #6e7781; } .wuying-speed circle.ceiling { fill: #6e7781; }
-.wuying-speed path.ceiling { stroke-dasharray: 5 4; }
-@media (prefers-color-scheme: dark) {
-.wuying-speed text { fill: #f0f6fc; }
-.wuying-speed .number { fill: #9198a1; }
-.wuying-speed .grid { stroke: #3d444d; }
-.wuying-speed .directory { stroke: #58a6ff; } .wuying-speed circle.directory { fill: #58a6ff; }
-.wuying-speed .redis { stroke: #ff7b72; } .wuying-speed circle.redis { fill: #ff7b72; }
-.wuying-speed .ceiling { stroke: #9198a1; } .wuying-speed circle.ceiling { fill: #9198a1; }
-}
+text { font: 13px system-ui, sans-serif; fill: #1f2328; }
+.page { fill: #ffffff; }
+.title { font-weight: 600; }
+.number { font-size: 12px; fill: #59636e; }
+.grid { stroke: #d1d9e0; }
+.line { fill: none; stroke-width: 2; }
+.directory { stroke: #0969da; } circle.directory { fill: #0969da; }
+.redis { stroke: #cf222e; } circle.redis { fill: #cf222e; }
+.ceiling { stroke: #6e7781; } circle.ceiling { fill: #6e7781; }
+path.ceiling { stroke-dasharray: 5 4; }
 """
 
 Points = t.Dict[int, float]
@@ -40,7 +36,7 @@ Points = t.Dict[int, float]
 
 
 def draw(lines: t.Sequence[Line]) -> str:
-    """Draw, as SVG for light and dark, the throughput and the seconds per 1,000 sessions."""
+    """Return an SVG file with the throughput and the seconds per 1,000 sessions."""
     usual = [line for line in lines if line.parallel == PARALLEL]
     throughput: dict[str, Points] = {name: {} for name in SERIES}
     seconds: dict[str, Points] = {name: {} for name in SERIES}
@@ -54,13 +50,15 @@ def draw(lines: t.Sequence[Line]) -> str:
     width, height = 2 * (LEFT + WIDTH) + GAP, TOP + HEIGHT + 85
     return "\n".join(
         [
-            f'<svg class="wuying-speed" role="img" viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg">',
+            f"<!--\n{LICENCE}\n-->",
+            f'<svg role="img" width="{width}" height="{height}" viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg">',
             "<title>Throughput of one task by the number of stale sessions</title>",
             f"<style>{STYLE}</style>",
+            f'<rect class="page" width="{width}" height="{height}"/>',
             *_panel(LEFT, "Sessions a second", throughput),
             *_panel(LEFT + WIDTH + GAP, "Seconds per 1,000 sessions", seconds),
             *_legend([name for name in SERIES if throughput[name]]),
-            "</svg>",
+            "</svg>\n",
         ]
     )
 
@@ -103,7 +101,7 @@ def _panel(left: float, title: str, series: dict[str, Points]) -> list[str]:
 
 def _legend(names: list[str]) -> list[str]:
     y = TOP + HEIGHT + 70
-    labels = {"ceiling": "the ceiling: prepared requests, sent over as many connections"}
+    labels = {"ceiling": "ceiling: prepared requests, sent over as many connections"}
     shapes, left = [], LEFT
     for name in names:
         shapes.append(
@@ -114,7 +112,7 @@ def _legend(names: list[str]) -> list[str]:
 
 
 def _round_up(value: float) -> float:
-    """Return the next number that divides well by four."""
+    """Return the next larger number that is easy to divide by four."""
     unit = 10.0 ** math.floor(math.log10(value))
     steps = (1, 1.2, 1.6, 2, 2.4, 3.2, 4, 6, 8, 10)
     return next(step * unit for step in steps if step * unit >= value)

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The page of all settings says what the plugins' own documentation says."""
+"""The settings page agrees with the documentation of the plugins."""
 
 from __future__ import annotations
 
@@ -34,27 +34,27 @@ class Row(t.NamedTuple):
 
     name: str
     secret: bool
-    without: str
-    takers: set[str]
+    default: str
+    plugins: set[str]
 
 
 def read_rows() -> dict[str, Row]:
-    """Return the rows of all tables, by the names of the settings."""
+    """Return the rows of all tables by setting."""
     pattern = r"^ {3}\* - ``(\w+)``( \*secret\*)?\n {5}- (.+)\n {5}- (.+)\n"
     found = re.findall(pattern, PAGE.read_text(encoding="utf-8"), re.M)
     return {
         name: Row(
             name,
             bool(secret),
-            without,
-            set(PLUGINS) if takers == "all" else set(takers.split(", ")),
+            default,
+            set(PLUGINS) if plugins == "all" else set(plugins.split(", ")),
         )
-        for name, secret, without, takers in found
+        for name, secret, default, plugins in found
     }
 
 
 def read_options(plugin: t.Any) -> dict[str, dict[str, t.Any]]:
-    """Return the options of a plugin, those of its fragments included."""
+    """Return the options of a plugin, including those of its documentation fragments."""
     documentation = yaml.safe_load(plugin.DOCUMENTATION)
     options: dict[str, dict[str, t.Any]] = {}
     for name in documentation["extends_documentation_fragment"]:
@@ -79,32 +79,32 @@ def test_each_setting_has_a_row() -> None:
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-def test_a_row_says_who_takes_the_setting(name: str) -> None:
-    assert ROWS[name].takers == {who for who, options in OPTIONS.items() if name in options}
+def test_a_row_names_the_plugins_that_use_the_setting(name: str) -> None:
+    assert ROWS[name].plugins == {plugin for plugin, options in OPTIONS.items() if name in options}
     assert ROWS[name].secret == (name in SECRETS)
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-def test_a_row_says_each_default(name: str) -> None:
+def test_a_row_names_each_default(name: str) -> None:
     defaults = {
         str(options[name].get("default")).lower().removesuffix(".0")
         for options in OPTIONS.values()
         if name in options
     } - {"none"}
-    said = re.findall(r"``([a-z]\w*)``|\b(\d+)\b", ROWS[name].without)
+    named = re.findall(r"``([a-z]\w*)``|\b(\d+)\b", ROWS[name].default)
     if defaults:
-        assert {text or number for text, number in said} == defaults
+        assert {text or number for text, number in named} == defaults
     else:
-        assert not any(number for _text, number in said)
+        assert not any(number for _text, number in named)
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-def test_a_row_says_each_variable_of_the_environment(name: str) -> None:
+def test_a_row_names_each_environment_variable(name: str) -> None:
     texts = [str(options[name]["description"]) for options in OPTIONS.values() if name in options]
     variables = set(re.findall(r"\bE\((\w+)\)", " ".join(texts)))
-    if name == "auth_method":  # it names those of other options
+    if name == "auth_method":  # its description names the variables of other options
         assert variables == set(BY_ACCESS_KEY.values())
         variables = set()
     if name in BY_ACCESS_KEY:
         variables = {BY_ACCESS_KEY[name]}
-    assert set(re.findall(r"\b[A-Z_]{6,}\b", ROWS[name].without)) == variables
+    assert set(re.findall(r"\b[A-Z_]{6,}\b", ROWS[name].default)) == variables
