@@ -12,8 +12,9 @@ import typing as t
 
 from .._model.exceptions import LoginRequired, StoreError, WuyingError
 from .._model.session import Session
+from .._model.stored_state import Snapshot, StoredState
 from .._runtime.signals import hold_signals, signal_pending
-from .._store.base import Snapshot, Store, StoredState
+from .._store.base import Store
 from .decision import NO_RECORD, Outcome, TokenRequest
 from .keeper import Keeper, Warn
 from .packed import Packed

@@ -9,15 +9,14 @@ from __future__ import annotations
 import contextlib
 import typing as t
 
-from ansible_collections.wuying.workspace.plugins.module_utils._model.note import (
-    Note,
-    load_note,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._model.note import Note
 from ansible_collections.wuying.workspace.plugins.module_utils._model.record import Record
+from ansible_collections.wuying.workspace.plugins.module_utils._model.stored_state import (
+    StoredState,
+)
 from ansible_collections.wuying.workspace.plugins.module_utils._store.base import (
     LockedSession,
     Store,
-    StoredState,
 )
 
 if t.TYPE_CHECKING:
@@ -34,8 +33,7 @@ class MemoryStore(Store):
         self.files = files
 
     def read(self, key: str) -> StoredState:
-        note = self.files.get(f"note {key}")
-        return self.load_state(self.files.get(key), None if note is None else load_note(note), key)
+        return self.load_state(key, self.files.get(key), self.files.get(f"note {key}"))
 
     def keys(self) -> t.Iterator[str]:
         return (name for name in self.files if " " not in name)

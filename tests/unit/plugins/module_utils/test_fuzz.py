@@ -393,7 +393,7 @@ def test_any_stored_bytes_are_a_record_or_damaged_or_an_error(data, keys):
             assert stored.record.session == SESSION
             assert is_token(stored.record.login_token)
             assert isinstance(hash(stored.snapshot()), int)
-            again = store.load_state(store.dump_record(stored.record), None, SESSION.key)
+            again = store.load_state(SESSION.key, store.dump_record(stored.record), None)
             assert again.record == stored.record
 
 

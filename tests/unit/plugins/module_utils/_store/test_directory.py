@@ -28,8 +28,10 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model.session im
     TOKEN_LENGTH,
     Session,
 )
+from ansible_collections.wuying.workspace.plugins.module_utils._model.stored_state import (
+    StoredState,
+)
 from ansible_collections.wuying.workspace.plugins.module_utils._store import two_slot_file
-from ansible_collections.wuying.workspace.plugins.module_utils._store.base import StoredState
 from ansible_collections.wuying.workspace.plugins.module_utils._store.directory import (
     DirectoryStore,
 )
@@ -380,7 +382,7 @@ def test_where_neither_page_is_whole_every_token_is_doubted(
     file = file_of(store_path, SESSION)
     file.write_bytes(file.read_bytes().replace(b'"', b"'"))
     stored = store.read(SESSION.key)
-    assert (stored.record, stored.damage) == (None, "neither of its pages is whole")
+    assert (stored.record, stored.damage) == (None, "neither of its slots is intact")
     assert stored.may_be_spent("v1second")
 
 

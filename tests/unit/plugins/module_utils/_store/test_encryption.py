@@ -26,11 +26,9 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.wuying.workspace.plugins.module_utils._model.encoding import (
-    DamagedRecord,
-    dump_line,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._model.encoding import dump_line
 from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import (
+    DamagedRecord,
     OptionError,
     StoreError,
 )
@@ -121,7 +119,7 @@ def failure_of(store: Store) -> str:
 
 
 @pytest.mark.parametrize(
-    "payload",
+    "data",
     [b"", b"{}\n", record_of().dump(), bytes(range(256)) * 300],
     ids=["nothing", "little", "record", "much"],
 )
@@ -178,7 +176,7 @@ def test_the_first_key_encrypts_and_all_of_them_decrypt(
 def test_white_space_around_a_key_makes_no_other_key_of_it() -> None:
     key = new_key()
     assert Encryption([f" {key}\n"]).decrypt(Encryption([key]).encrypt(b"x")) == b"x"
-    assert Encryption([key]).is_first(Encryption([f"{key}\n"]).encrypt(b"x"))
+    assert Encryption([key]).uses_first_key(Encryption([f"{key}\n"]).encrypt(b"x"))
 
 
 # What can be read without the key
@@ -357,10 +355,8 @@ def test_what_is_in_an_envelope_and_no_record_is_damaged() -> None:
     with pytest.raises(DamagedRecord):
         Encryption([new_key()]).decrypt(b'{"envelope":')
     store = DirectoryStore("/nowhere", encryption)
-    assert (
-        store.load_state(encryption.encrypt(b"no JSON"), None, SESSION.key).damage
-        == "it is not JSON"
-    )
+    stored = store.load_state(SESSION.key, encryption.encrypt(b"no JSON"), None)
+    assert stored.damage == "it is not JSON"
 
 
 # From the clear to keys, and from one key to the next

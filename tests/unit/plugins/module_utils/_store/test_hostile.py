@@ -30,10 +30,12 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._model.note import new_note
 from ansible_collections.wuying.workspace.plugins.module_utils._model.record import Record
+from ansible_collections.wuying.workspace.plugins.module_utils._model.stored_state import (
+    StoredState,
+)
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.store_options import (
     open_store,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._store.base import StoredState
 from ansible_collections.wuying.workspace.plugins.module_utils._store.directory import (
     DirectoryStore,
 )
