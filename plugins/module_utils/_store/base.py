@@ -74,7 +74,7 @@ class Store(abc.ABC):
 
     @abc.abstractmethod
     def read(self, key: str) -> StoredState:
-        """Return the stored state of a session. It neither waits nor creates or writes anything."""
+        """Return the stored state of a session, without waiting, writing or creating anything."""
 
     @abc.abstractmethod
     def keys(self) -> t.Iterator[str]:

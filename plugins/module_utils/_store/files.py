@@ -39,7 +39,7 @@ def check_folder(folder: int, path: str) -> bool:
 
 
 def make_folder(path: str) -> int:
-    """Open a folder and return its descriptor. Create it and its parents if missing, with mode 0700 whatever the umask."""
+    """Open a folder and return its descriptor. Create it and its parents if missing, with mode 0700 under any umask."""
     with contextlib.suppress(FileNotFoundError):
         return open_folder(path)
     parent = os.path.dirname(path)
