@@ -232,7 +232,7 @@ headers = st.dictionaries(header_names, header_values, max_size=3)
 @example(status=429, headers={"x-acs-retry-after": "9" * 12}, body=b"")
 @example(status=503, headers={"retry-after": "9" * 12}, body=b"")
 @example(status=503, headers={"date": "14 Nov 2023", "retry-after": "14 Nov 9023"}, body=b"")
-def test_any_answer_is_a_token_or_an_error(status, headers, body):
+def test_any_response_contains_a_token_or_is_an_error(status, headers, body):
     with only_wuying_errors():
         answer = read_response(Response(status, headers, body), ENDPOINT, [SECRET], NOW)
         assert is_token(answer.login_token)
@@ -299,7 +299,7 @@ def responses(draw: st.DrawFn) -> bytes:
     response=st.one_of(responses(), mutated(responses())),
     signature_version=st.sampled_from(["v3", "v1"]),
 )
-def test_any_response_ends_an_exchange_with_a_token_or_an_error(response, signature_version):
+def test_any_bytes_on_the_wire_end_a_refresh_with_a_token_or_an_error(response, signature_version):
     scope = SocketPairs(response)
     with pytest.MonkeyPatch.context() as patch, contextlib.closing(scope):
         patch.setattr(_connections, "create_connection", scope)
@@ -383,7 +383,7 @@ def show(outcome: Outcome) -> None:
 @example(
     data=Encryption(KEYS).encrypt(b"").replace(b'"payload":"', b'"payload":"\\ud800'), keys=KEYS
 )
-def test_any_stored_bytes_are_a_record_or_damaged_or_an_error(data, keys):
+def test_any_stored_bytes_are_a_record_damage_or_an_error(data, keys):
     store = MemoryStore({SESSION.key: data}, keys and Encryption(keys))
     with only_wuying_errors():
         stored = store.read(SESSION.key)
@@ -426,7 +426,7 @@ def test_any_stored_bytes_are_a_note(data):
         ]
     ),
 )
-def test_a_keeper_gets_along_with_whatever_is_stored(data, note, keys, token, force, now, error):
+def test_a_keeper_copes_with_any_stored_bytes(data, note, keys, token, force, now, error):
     files = {SESSION.key: data, **({f"note {SESSION.key}": note} if note is not None else {})}
     store = MemoryStore(files, keys and Encryption(keys))
     warnings: list[str] = []
@@ -515,7 +515,7 @@ own_options = st.dictionaries(
 
 @PROFILE
 @given(options=options)
-def test_any_option_is_taken_or_refused(options):
+def test_any_option_is_accepted_or_refused(options):
     get_option = options.get
     with only_wuying_errors():
         request = read_request(get_option)
@@ -530,7 +530,7 @@ def test_any_option_is_taken_or_refused(options):
 
 @PROFILE
 @given(options=options, sessions=st.lists(own_options, max_size=3))
-def test_any_list_of_sessions_is_taken_or_refused(options, sessions):
+def test_any_list_of_sessions_is_accepted_or_refused(options, sessions):
     with only_wuying_errors():
         requests = read_requests({**options, "login_token": None}.get, sessions)
         assert len(requests) == len(sessions)
@@ -538,14 +538,14 @@ def test_any_list_of_sessions_is_taken_or_refused(options, sessions):
 
 @PROFILE
 @given(filters=st.one_of(VALID["filters"], any_values))
-def test_any_filter_is_taken_or_refused(filters):
+def test_any_filter_is_accepted_or_refused(filters):
     with only_wuying_errors():
         assert isinstance(read_filters(filters)(SESSION), bool)
 
 
 @PROFILE
 @given(address=st.one_of(addresses, any_text, words))
-def test_any_address_of_redis_is_taken_or_refused(address):
+def test_any_redis_address_is_accepted_or_refused(address):
     with only_wuying_errors():
         parsed = parse_address(address)
         assert str(parsed)

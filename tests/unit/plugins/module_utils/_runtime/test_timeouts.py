@@ -23,17 +23,17 @@ from ansible_collections.wuying.workspace.plugins.module_utils._runtime.timeouts
 )
 
 
-def test_what_the_call_returns_is_returned():
+def test_the_return_value_of_the_call_is_returned():
     value = object()
     assert run_with_timeout(10, lambda: value) is value
 
 
-def test_none_is_returned_as_well():
+def test_none_is_returned_too():
     assert run_with_timeout(10, lambda: None) is None
 
 
 @pytest.mark.parametrize("error", [KeyError("x"), SystemExit(3), KeyboardInterrupt()], ids=type)
-def test_what_the_call_raises_is_raised(error):
+def test_the_error_of_the_call_is_raised(error):
     def fail():
         raise error
 
@@ -42,7 +42,7 @@ def test_what_the_call_raises_is_raised(error):
     assert caught.value is error
 
 
-def test_a_call_that_hangs_is_left_behind_when_the_time_is_over():
+def test_a_call_that_hangs_is_abandoned_after_the_timeout():
     never = threading.Event()
     begun = time.monotonic()
     with pytest.raises(TimeoutError):
@@ -52,7 +52,7 @@ def test_a_call_that_hangs_is_left_behind_when_the_time_is_over():
 
 
 @pytest.mark.parametrize("seconds", [0, -1])
-def test_without_time_left_nobody_waits(seconds):
+def test_without_time_left_there_is_no_wait(seconds):
     never = threading.Event()
     begun = time.monotonic()
     with pytest.raises(TimeoutError):
@@ -61,7 +61,7 @@ def test_without_time_left_nobody_waits(seconds):
     never.set()
 
 
-def test_a_call_left_behind_does_not_keep_the_process_alive():
+def test_an_abandoned_call_does_not_keep_the_process_running():
     never, threads = threading.Event(), []
 
     def hang():

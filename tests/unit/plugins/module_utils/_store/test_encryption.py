@@ -123,12 +123,12 @@ def failure_of(store: Store) -> str:
     [b"", b"{}\n", record_of().dump(), bytes(range(256)) * 300],
     ids=["nothing", "little", "record", "much"],
 )
-def test_what_was_closed_is_opened_as_it_was(data: bytes) -> None:
+def test_encrypted_data_decrypt_to_the_same_data(data: bytes) -> None:
     encryption = Encryption([new_key()])
     assert encryption.decrypt(encryption.encrypt(data)) == data
 
 
-def test_a_record_comes_back_as_it_was(store_with: t.Callable[..., DirectoryStore]) -> None:
+def test_an_encrypted_record_is_read_unchanged(store_with: t.Callable[..., DirectoryStore]) -> None:
     store, record = store_with(new_key()), record_of()
     put(store, record)
     stored = store.read(SESSION.key)
@@ -136,7 +136,7 @@ def test_a_record_comes_back_as_it_was(store_with: t.Callable[..., DirectoryStor
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])
-def test_a_page_that_cannot_be_read_is_an_error(
+def test_a_slot_that_cannot_be_read_is_an_error(
     store_with: t.Callable[..., DirectoryStore], monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     store = store_with(new_key())
@@ -154,7 +154,7 @@ def test_a_page_that_cannot_be_read_is_an_error(
     assert next(reads) == number + 1
 
 
-def test_the_same_record_never_looks_the_same() -> None:
+def test_encrypting_the_same_data_twice_gives_different_results() -> None:
     encryption = Encryption([new_key()])
     assert encryption.encrypt(b"x") != encryption.encrypt(b"x")
 
@@ -173,7 +173,7 @@ def test_the_first_key_encrypts_and_all_of_them_decrypt(
         assert stored.needs_reencryption
 
 
-def test_white_space_around_a_key_makes_no_other_key_of_it() -> None:
+def test_white_space_around_a_key_is_ignored() -> None:
     key = new_key()
     assert Encryption([f" {key}\n"]).decrypt(Encryption([key]).encrypt(b"x")) == b"x"
     assert Encryption([key]).uses_first_key(Encryption([f"{key}\n"]).encrypt(b"x"))
@@ -183,7 +183,7 @@ def test_white_space_around_a_key_makes_no_other_key_of_it() -> None:
 
 
 @pytest.mark.parametrize("instant", ["kept", "noted", "failed", "resealed", "damaged"])
-def test_no_token_can_be_read_in_any_file_of_the_store(
+def test_no_file_of_the_store_reveals_a_token(
     store_with: t.Callable[..., DirectoryStore], store_path: Path, file: Path, instant: str
 ) -> None:
     old, new = new_key(), new_key()
@@ -214,7 +214,7 @@ def test_no_token_can_be_read_in_any_file_of_the_store(
             assert not any(form in base64.urlsafe_b64decode(encrypted) for form in forms(TOKEN))
 
 
-def test_in_the_clear_the_same_search_finds_the_token(
+def test_the_same_search_finds_an_unencrypted_token(
     store_with: t.Callable[..., DirectoryStore], file: Path
 ) -> None:
     put(store_with(), record_of())
@@ -224,7 +224,7 @@ def test_in_the_clear_the_same_search_finds_the_token(
         assert any(form in encoded for form in forms(TOKEN))
 
 
-def test_the_name_of_a_key_in_the_envelope_does_not_give_the_key_away(
+def test_the_envelope_does_not_reveal_the_key(
     store_with: t.Callable[..., DirectoryStore], file: Path
 ) -> None:
     key = new_key()
@@ -247,7 +247,7 @@ def test_the_name_of_a_key_in_the_envelope_does_not_give_the_key_away(
 
 
 @pytest.mark.parametrize("keys", ["another", "none"])
-def test_a_record_whose_key_is_not_at_hand_is_an_error_and_stays_as_it_is(
+def test_a_record_with_an_unknown_key_is_an_error_and_is_unchanged(
     store_with: t.Callable[..., DirectoryStore], store_path: Path, file: Path, keys: str
 ) -> None:
     put(store_with(new_key()), record_of())
@@ -261,7 +261,7 @@ def test_a_record_whose_key_is_not_at_hand_is_an_error_and_stays_as_it_is(
 
 
 @pytest.mark.parametrize("keys", ["another", "none"])
-def test_not_even_a_new_login_or_force_overwrites_a_record_whose_key_is_not_at_hand(
+def test_a_new_token_or_force_does_not_overwrite_an_undecryptable_record(
     emulator: Emulator,
     store_with: t.Callable[..., DirectoryStore],
     store_path: Path,
@@ -304,7 +304,7 @@ CHANGES = list(tampered({"payload": "x" * 80}))
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_an_envelope_that_was_changed_is_damaged_and_set_aside(
+def test_a_modified_envelope_is_damaged_and_set_aside(
     emulator: Emulator,
     store_with: t.Callable[..., DirectoryStore],
     store_path: Path,
@@ -327,7 +327,7 @@ def test_an_envelope_that_was_changed_is_damaged_and_set_aside(
     assert house.stored().record == outcome.record
 
 
-def test_a_record_of_another_session_is_damaged_though_its_key_is_right(
+def test_a_record_of_another_session_is_damaged_despite_the_right_key(
     store_with: t.Callable[..., DirectoryStore], store_path: Path, file: Path
 ) -> None:
     store = store_with(new_key())
@@ -337,7 +337,7 @@ def test_a_record_of_another_session_is_damaged_though_its_key_is_right(
     assert store.read(other.key).damage == "it belongs to another session"
 
 
-def test_an_envelope_of_a_newer_format_is_an_error_and_stays_as_it_is(
+def test_an_envelope_of_a_newer_format_is_an_error_and_is_unchanged(
     store_with: t.Callable[..., DirectoryStore], file: Path
 ) -> None:
     store = store_with(new_key())
@@ -350,7 +350,7 @@ def test_an_envelope_of_a_newer_format_is_an_error_and_stays_as_it_is(
     assert file.read_bytes() == data
 
 
-def test_what_is_in_an_envelope_and_no_record_is_damaged() -> None:
+def test_an_envelope_without_a_record_is_damaged() -> None:
     encryption = Encryption([new_key()])
     with pytest.raises(DamagedRecord):
         Encryption([new_key()]).decrypt(b'{"envelope":')
@@ -362,7 +362,7 @@ def test_what_is_in_an_envelope_and_no_record_is_damaged() -> None:
 # From the clear to keys, and from one key to the next
 
 
-def test_a_record_in_the_clear_is_read_and_encrypted_at_the_next_exchange(
+def test_an_unencrypted_record_is_encrypted_at_the_next_refresh(
     emulator: Emulator, store_with: t.Callable[..., DirectoryStore], store_path: Path
 ) -> None:
     session, key = session_at(emulator.url), new_key()
@@ -381,7 +381,7 @@ def test_a_record_in_the_clear_is_read_and_encrypted_at_the_next_exchange(
     assert read_file(path).record.startswith(b'{"envelope":')
 
 
-def test_a_refused_record_is_encrypted_too(
+def test_a_rejected_record_is_encrypted_too(
     emulator: Emulator, store_with: t.Callable[..., DirectoryStore]
 ) -> None:
     house = House(store_with(), emulator, session_at(emulator.url))
@@ -395,7 +395,7 @@ def test_a_refused_record_is_encrypted_too(
     assert not stored.needs_reencryption
 
 
-def test_a_record_is_written_anew_under_the_first_key_and_its_note_stays(
+def test_reencryption_keeps_the_note(
     store_with: t.Callable[..., DirectoryStore],
 ) -> None:
     old, new, record = new_key(), new_key(), record_of()
@@ -409,7 +409,7 @@ def test_a_record_is_written_anew_under_the_first_key_and_its_note_stays(
     assert stored.may_be_spent(TOKEN)
 
 
-def test_a_record_that_cannot_be_written_anew_stays_as_it_was(
+def test_a_failed_reencryption_leaves_the_record_unchanged(
     store_with: t.Callable[..., DirectoryStore], store_path: Path, file: Path
 ) -> None:
     old, new = new_key(), new_key()
@@ -450,7 +450,7 @@ def fail_at_write(number: int, written: float, fail: t.Callable[[], object]) -> 
 @pytest.mark.parametrize("how", ["killed", "I/O error"])
 @pytest.mark.parametrize("act", ["rekey", "exchange"])
 @pytest.mark.parametrize("protection", ["none", "the old key"])
-def test_what_stays_behind_when_a_record_is_put_under_the_first_key_is_found_and_replaced(
+def test_an_interrupted_reencryption_is_detected_and_completed(
     store_with: t.Callable[..., DirectoryStore],
     file: Path,
     protection: str,
@@ -505,7 +505,7 @@ def test_what_stays_behind_when_a_record_is_put_under_the_first_key_is_found_and
 
 
 @pytest.mark.parametrize("key", [True, False], ids=["a key", "no key"])
-def test_what_happens_to_a_record_under_the_first_key_makes_it_none_to_be_written_anew(
+def test_a_record_encrypted_with_the_first_key_needs_no_reencryption(
     store_with: t.Callable[..., DirectoryStore], key: bool
 ) -> None:
     store, record = store_with(*[new_key()] * key), record_of()
@@ -522,7 +522,7 @@ def test_what_happens_to_a_record_under_the_first_key_makes_it_none_to_be_writte
 # Redis
 
 
-def test_no_token_can_be_read_in_redis(tmp_path: Path) -> None:
+def test_redis_does_not_reveal_a_token(tmp_path: Path) -> None:
     require_redis()
     servers = RedisServers(tmp_path)
     server, key = servers(), new_key()
@@ -583,7 +583,7 @@ def test_a_malformed_key_is_an_error_that_does_not_show_it(store_path: Path, val
     assert caught.value.__suppress_context__ or caught.value.__context__ is None
 
 
-def test_a_key_goes_as_a_text_and_as_a_list(store_path: Path) -> None:
+def test_store_key_may_be_a_string_or_a_list(store_path: Path) -> None:
     key = new_key()
     put(seal_of(key, store_path), record_of())
     for value in (key, [key], [new_key(), key]):
@@ -591,7 +591,7 @@ def test_a_key_goes_as_a_text_and_as_a_list(store_path: Path) -> None:
 
 
 @pytest.mark.parametrize("value", [None, []])
-def test_without_a_key_records_are_in_the_clear_and_no_cryptography_is_imported(
+def test_without_a_key_cryptography_is_not_imported(
     store_path: Path, value: t.Any
 ) -> None:
     script = f"""
@@ -604,7 +604,7 @@ assert not [name for name in sys.modules if name.startswith("cryptography")]
     subprocess.run([sys.executable, "-c", script], check=True, timeout=30)
 
 
-def test_without_the_package_the_error_says_what_to_install(store_path: Path) -> None:
+def test_without_the_package_the_error_names_it(store_path: Path) -> None:
     script = f"""
 import sys, time
 sys.path[:0] = {PATH!r}

@@ -100,7 +100,7 @@ def survives(house: House, record: Record) -> None:
         SLOT_SIZE + 400,
     ],
 )
-def test_a_file_that_was_cut_off_is_set_aside_or_its_other_page_counts(
+def test_a_truncated_file_is_set_aside_or_its_other_slot_is_used(
     house: House, store_path: Path, length: int
 ) -> None:
     record = house.have("current")
@@ -133,7 +133,7 @@ EDITS: dict[str, t.Callable[[bytes], bytes]] = {
 
 
 @pytest.mark.parametrize("edit", sorted(EDITS))
-def test_a_file_that_was_edited_loses_no_later_token(
+def test_an_edited_file_loses_no_later_token(
     house: House, store_path: Path, edit: str
 ) -> None:
     record = house.have("current")
@@ -147,7 +147,7 @@ def test_a_file_that_was_edited_loses_no_later_token(
     [0, -2, 2, 10**17, 10**18 - 2, 2**63, 2**64, 10**100, 10**4000],
     ids=["0", "-2", "2", "10^17", "10^18-2", "2^63", "2^64", "10^100", "10^4000"],
 )
-def test_a_page_with_an_odd_number_loses_no_later_token(
+def test_an_unusual_counter_loses_no_later_token(
     house: House, store_path: Path, number: int
 ) -> None:
     record = house.have("current")
@@ -165,7 +165,7 @@ def test_a_page_with_an_odd_number_loses_no_later_token(
         survives(house, record)
 
 
-def test_a_file_of_gigabytes_is_read_as_fast_as_any(house: House, store_path: Path) -> None:
+def test_a_file_of_terabytes_is_read_as_fast_as_any(house: House, store_path: Path) -> None:
     record = house.have("stale")
     os.truncate(file_of(store_path, house.session), 1 << 42)
     begun = time.monotonic()
@@ -207,7 +207,7 @@ FIELDS: dict[str, dict[str, t.Any]] = {
 
 
 @pytest.mark.parametrize("name", sorted(FIELDS))
-def test_a_record_whose_fields_were_edited_is_set_aside_or_renewed(
+def test_a_record_with_edited_fields_is_set_aside_or_refreshed(
     house: House, store_path: Path, name: str
 ) -> None:
     record = house.have("current")
@@ -218,7 +218,7 @@ def test_a_record_whose_fields_were_edited_is_set_aside_or_renewed(
 
 
 @pytest.mark.parametrize("version", [2, 999])
-def test_a_record_of_a_newer_format_is_refused_and_stays(
+def test_a_record_of_a_newer_format_is_an_error_and_is_unchanged(
     house: House, store_path: Path, version: int
 ) -> None:
     record = house.have("current")
@@ -246,7 +246,7 @@ NOTES = {
 
 
 @pytest.mark.parametrize("name", sorted(NOTES))
-def test_a_note_that_was_edited_has_the_token_exchanged(
+def test_an_edited_note_leads_to_a_refresh(
     house: House, store_path: Path, name: str
 ) -> None:
     record = house.have("stale")
@@ -256,7 +256,7 @@ def test_a_note_that_was_edited_has_the_token_exchanged(
     says_nothing_of(record, *house.warnings)
 
 
-def test_the_record_of_another_session_is_never_served(house: House, store_path: Path) -> None:
+def test_the_record_of_another_session_is_never_returned(house: House, store_path: Path) -> None:
     mallory = house.session._replace(end_user_id="mallory")
     record = house.have("current")
     put(house.store, record._replace(session=mallory, login_token="v1mallory"))
@@ -291,7 +291,7 @@ def test_the_record_of_another_session_is_never_served(house: House, store_path:
     ],
     ids=ascii,
 )
-def test_a_record_that_sends_its_token_where_no_option_could_is_set_aside(
+def test_a_record_with_a_forbidden_endpoint_is_set_aside(
     house: House, store_path: Path, endpoint: str
 ) -> None:
     record = house.have("stale")
@@ -325,7 +325,7 @@ def ask_at_home() -> None:
     ["new\nline", "escape\x1b[2J", "\udcff", "\u202eevil"],
     ids=["newline", "escape", "bytes", "direction"],
 )
-def test_a_state_folder_of_an_odd_name_is_refused_and_not_shown(
+def test_an_unprintable_state_folder_is_refused_and_not_shown(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, value: str
 ) -> None:
     monkeypatch.setenv(name, str(tmp_path / value))
@@ -346,7 +346,7 @@ def test_a_state_folder_that_is_a_file_is_refused(
 
 
 @pytest.mark.parametrize("name", ["TMPDIR", "TEMP", "TMP", "PWD"])
-def test_folders_for_files_of_a_moment_do_not_count(
+def test_folders_for_temporary_files_are_not_used(
     house: House, store_path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
 ) -> None:
     (tmp_path / "everybody").mkdir(mode=0o777)
@@ -358,7 +358,7 @@ def test_folders_for_files_of_a_moment_do_not_count(
     assert len(list(store_path.iterdir())) == 2
 
 
-def test_parents_that_are_made_are_private_whatever_the_umask(
+def test_created_parent_folders_are_private_under_any_umask(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "a" / "b"))
@@ -373,7 +373,7 @@ def test_parents_that_are_made_are_private_whatever_the_umask(
 
 
 @only_root
-def test_a_folder_of_another_user_is_refused_whoever_may_enter_it(
+def test_a_folder_of_another_user_is_refused_even_for_root(
     house: House, store_path: Path
 ) -> None:
     """What root may do counts no more than what others may do to root."""
@@ -391,7 +391,7 @@ def test_a_folder_of_another_user_is_refused_whoever_may_enter_it(
 
 
 @pytest.mark.parametrize("what", ["record", "lock"])
-def test_a_file_that_is_swapped_for_a_link_is_followed_by_nobody(
+def test_a_file_replaced_by_a_link_is_not_followed(
     house: House, store_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     record = house.have("stale")
@@ -415,7 +415,7 @@ def test_a_file_that_is_swapped_for_a_link_is_followed_by_nobody(
     assert house.requests() == 0
 
 
-def test_files_that_a_thread_swaps_all_the_time_lead_nowhere(
+def test_files_that_are_swapped_continuously_are_never_followed(
     house: House, store_path: Path, tmp_path: Path
 ) -> None:
     record = house.have("current")
@@ -450,7 +450,7 @@ def test_files_that_a_thread_swaps_all_the_time_lead_nowhere(
     assert target.read_bytes() == b"precious"
 
 
-def test_a_folder_that_is_swapped_for_that_of_another_is_never_written_to(
+def test_a_folder_replaced_by_a_link_is_never_written_to(
     house: House, store_path: Path, tmp_path: Path
 ) -> None:
     house.have("stale")

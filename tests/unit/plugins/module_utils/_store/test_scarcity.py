@@ -152,7 +152,7 @@ def fill(path: Path) -> None:
 
 
 @only_root
-def test_on_a_full_disk_known_sessions_go_on_and_a_new_one_spends_nothing(
+def test_on_a_full_disk_known_sessions_refresh_and_new_ones_spend_nothing(
     house: House, mounted: t.Callable[[str], Path]
 ) -> None:
     disk = mounted("size=256k,mode=700")
@@ -169,7 +169,7 @@ def test_on_a_full_disk_known_sessions_go_on_and_a_new_one_spends_nothing(
 
 
 @only_root
-def test_a_record_that_outgrows_a_full_disk_is_refused_before_its_token_is_spent(
+def test_a_record_too_large_for_a_full_disk_fails_before_the_request(
     house: House, mounted: t.Callable[[str], Path]
 ) -> None:
     disk = mounted("size=256k,mode=700")
@@ -184,7 +184,7 @@ def test_a_record_that_outgrows_a_full_disk_is_refused_before_its_token_is_spent
 
 
 @only_root
-def test_where_no_file_can_be_made_a_new_session_spends_nothing(
+def test_without_free_inodes_a_new_session_spends_nothing(
     house: House, mounted: t.Callable[[str], Path]
 ) -> None:
     disk = mounted("size=1m,mode=700,nr_inodes=4")  # the root, the store, and two files
@@ -196,7 +196,7 @@ def test_where_no_file_can_be_made_a_new_session_spends_nothing(
 
 
 @only_root
-def test_on_a_disk_that_is_read_only_what_lives_is_served_and_nothing_is_spent(
+def test_on_a_read_only_disk_valid_tokens_are_returned_and_none_is_spent(
     house: House, mounted: t.Callable[[str], Path]
 ) -> None:
     disk = mounted("size=1m,mode=700")
@@ -209,7 +209,7 @@ def test_on_a_disk_that_is_read_only_what_lives_is_served_and_nothing_is_spent(
 
 @only_root
 @unmeasured
-def test_in_a_folder_that_is_read_only_known_sessions_go_on_and_a_new_one_spends_nothing(
+def test_in_a_read_only_folder_known_sessions_refresh_new_ones_do_not(
     house: House, nobodys: Path
 ) -> None:
     house.have("stale")
@@ -233,7 +233,7 @@ def test_in_a_folder_that_is_read_only_known_sessions_go_on_and_a_new_one_spends
 @only_root
 @unmeasured
 @pytest.mark.parametrize("umask", [0o277, 0o400, 0o700, 0o777], ids=oct)
-def test_a_umask_that_takes_all_rights_from_the_owner_too_does_no_harm(
+def test_a_umask_that_removes_the_owners_rights_does_no_harm(
     house: House, nobodys: Path, umask: int
 ) -> None:
     house.have("stale")
@@ -255,7 +255,7 @@ def test_a_umask_that_takes_all_rights_from_the_owner_too_does_no_harm(
     "limit", [0, 100, SLOT_SIZE - 1, SLOT_SIZE, SLOT_SIZE + 100, SLOT_SIZE + 8192]
 )
 @unmeasured
-def test_a_limit_of_file_sizes_spends_nothing(house: House, limit: int) -> None:
+def test_a_low_file_size_limit_spends_nothing(house: House, limit: int) -> None:
     bob, token = of_bob(house), house.emulator.issue("bob")
     for note_stands in (False, True):  # It changes which page the record goes to.
         record = house.have("stale")
@@ -276,7 +276,7 @@ def test_a_limit_of_file_sizes_spends_nothing(house: House, limit: int) -> None:
 
 
 @unmeasured
-def test_a_limit_of_file_sizes_that_is_high_enough_is_none(house: House) -> None:
+def test_a_sufficient_file_size_limit_has_no_effect(house: House) -> None:
     house.have("stale")
     end = in_a_process(
         lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2 * SLOT_SIZE, 2 * SLOT_SIZE)),
@@ -287,7 +287,7 @@ def test_a_limit_of_file_sizes_that_is_high_enough_is_none(house: House) -> None
 
 @pytest.mark.parametrize("call", ["posix_fallocate", "pwrite", "_sync"])
 @pytest.mark.parametrize("code", [errno.EDQUOT, errno.EIO])
-def test_a_quota_or_a_disk_that_fails_before_the_request_spends_nothing(
+def test_a_quota_or_disk_failure_before_the_request_spends_nothing(
     house: House, store_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, code: int
 ) -> None:
     bob, token = of_bob(house), house.emulator.issue("bob")
@@ -320,7 +320,7 @@ def leave_files(number: int) -> None:
 
 
 @unmeasured
-def test_too_many_open_files_spend_nothing(house: House) -> None:
+def test_with_too_many_open_files_nothing_is_spent(house: House) -> None:
     house.have("stale")
     house.request()  # All that is imported for an exchange is so from here on.
     ends = []
@@ -338,7 +338,7 @@ def test_too_many_open_files_spend_nothing(house: House) -> None:
     assert ends[-1] == "exchanged"
 
 
-def test_who_can_open_no_more_files_is_told_of_the_limit(house: House) -> None:
+def test_the_error_for_too_many_open_files_names_the_limit(house: House) -> None:
     house.have("current")
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free(), limits[1]))
@@ -369,7 +369,7 @@ def exchange_until_told(house: House, told: int) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
-def test_a_signal_at_any_instant_loses_no_token(house: House, number: signal.Signals) -> None:
+def test_a_signal_at_any_time_loses_no_token(house: House, number: signal.Signals) -> None:
     chance = random.Random(number)
     house.have("current")
     for _turn in range(15):
