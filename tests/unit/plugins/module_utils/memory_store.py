@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A store in memory, whose bytes a test can see and change."""
+"""A store in memory. Tests can read and change its bytes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if t.TYPE_CHECKING:
 
 
 class MemoryStore(Store):
-    """Keeps records in ``files`` under their keys, and notes under ``note KEY``."""
+    """Stores records in ``files`` under their keys, and notes under ``note KEY``."""
 
     def __init__(self, files: dict[str, bytes], encryption: Encryption | None) -> None:
         super().__init__("in memory", encryption)
@@ -40,14 +40,14 @@ class MemoryStore(Store):
 
     @contextlib.contextmanager
     def lock(self, key: str, deadline: float) -> t.Iterator[LockedSession]:
-        yield MemorySlot(self, key)
+        yield MemorySession(self, key)
 
     def close(self) -> None:
         """Nothing is open."""
 
 
-class MemorySlot(LockedSession):
-    """A session's place in memory."""
+class MemorySession(LockedSession):
+    """A session in memory."""
 
     def __init__(self, store: MemoryStore, key: str) -> None:
         self.store, self.key = store, key

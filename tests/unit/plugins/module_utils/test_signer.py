@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Requests are signed as the service's documentation says and as its official signers do it."""
+"""Test that signatures match the documentation of the service and its official signers."""
 
 from __future__ import annotations
 
@@ -63,12 +63,12 @@ timestamps = st.integers(min_value=0, max_value=4102444800)
 
 
 def seconds(stamp: str) -> int:
-    """Return a time stamp of the service's as seconds since 1970."""
+    """Convert a time stamp to seconds since 1970."""
     return calendar.timegm(time.strptime(stamp, "%Y-%m-%dT%H:%M:%SZ"))
 
 
-def apart(form: dict[str, str]) -> dict[str, str]:
-    """Return a form whose names no query has."""
+def renamed(form: dict[str, str]) -> dict[str, str]:
+    """Return a form with names that no query has."""
     return {f"form {name}": value for name, value in form.items()}
 
 
@@ -83,7 +83,7 @@ def signature_in(request: signer.SignedRequest) -> str:
 
 
 def sign_v1(**changes: t.Any) -> signer.SignedRequest:
-    """Sign a V1 request that differs from a certain one in what is passed."""
+    """Sign the default V1 request with these changes."""
     arguments: dict[str, t.Any] = {
         "action": "RefreshLoginToken",
         "version": "2020-10-02",
@@ -97,7 +97,7 @@ def sign_v1(**changes: t.Any) -> signer.SignedRequest:
 
 
 def sign_v3(**changes: t.Any) -> signer.SignedRequest:
-    """Sign a V3 request that differs from a certain one in what is passed."""
+    """Sign the default V3 request with these changes."""
     arguments: dict[str, t.Any] = {
         "action": "RefreshLoginToken",
         "version": "2020-10-02",
@@ -189,7 +189,7 @@ def test_v1_agrees_with_the_official_signers(parameters, method, secret, token, 
         1700000000,
         "nonce",
         method=method,
-        form=apart(form),
+        form=renamed(form),
     )
     query = query_of(signed)
     signature = query.pop("Signature")
@@ -203,7 +203,7 @@ def test_v1_agrees_with_the_official_signers(parameters, method, secret, token, 
 def test_v1_sends_the_same_query_as_the_sdk_core(parameters, secret, timestamp, form):
     # The SDK adds an empty SignatureType; that parameter is the only difference to ours.
     parameters = {"Format": "JSON", **parameters, "SignatureType": ""}
-    form = apart(form)
+    form = renamed(form)
     ours = signer.sign_v1(
         "Action",
         "2020-10-02",
@@ -349,8 +349,8 @@ def test_an_anonymous_v3_request_is_the_same_without_key_and_signature():
 
 
 def test_parameters_cannot_override_those_of_the_signer():
-    sneaky = {"Action": "DeleteDesktops", "Version": "1999-01-01", "SignatureNonce": "old"}
-    query = query_of(sign_v1(parameters={**PARAMETERS, **sneaky}))
+    overriding = {"Action": "DeleteDesktops", "Version": "1999-01-01", "SignatureNonce": "old"}
+    query = query_of(sign_v1(parameters={**PARAMETERS, **overriding}))
     assert (query["Action"], query["Version"]) == ("RefreshLoginToken", "2020-10-02")
     assert query["SignatureNonce"] == "nonce-0"
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Tokens go to a host that is named plainly, over TLS but on loopback."""
+"""Test endpoints: a plain host name or address, and https except for loopback addresses."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ MALFORMED = {
     "brackets around too long an address": "https://[1:2:3:4:5:6:7:8:9]",
     "zone": "https://[fe80::1%eth0]",
 }
-IN_THE_CLEAR = [
+UNENCRYPTED = [
     "http://ecd.cn-hangzhou.aliyuncs.com",
     "http://10.0.0.1",
     "http://0.0.0.0",
@@ -125,7 +125,7 @@ def test_the_error_for_credentials_in_an_endpoint_names_them():
         parse_endpoint("https://user:sesame@ecd.aliyuncs.com")
 
 
-@pytest.mark.parametrize("text", IN_THE_CLEAR)
+@pytest.mark.parametrize("text", UNENCRYPTED)
 def test_plain_http_is_allowed_for_loopback_addresses_only(text):
     with pytest.raises(OptionError, match="loopback") as caught:
         parse_endpoint(text)

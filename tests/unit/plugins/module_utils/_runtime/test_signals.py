@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Signals that end a task wait until a token is safe, and are then delivered."""
+"""Test held signals: they are delivered after the block."""
 
 from __future__ import annotations
 

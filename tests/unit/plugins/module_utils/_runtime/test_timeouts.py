@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A blocking call ends in time, and so does every wait between attempts."""
+"""Test timeouts of blocking calls and waits between attempts."""
 
 from __future__ import annotations
 
@@ -43,35 +43,35 @@ def test_the_error_of_the_call_is_raised(error):
 
 
 def test_a_call_that_hangs_is_abandoned_after_the_timeout():
-    never = threading.Event()
-    begun = time.monotonic()
+    event = threading.Event()
+    start = time.monotonic()
     with pytest.raises(TimeoutError):
-        run_with_timeout(0.05, lambda: never.wait(30))
-    assert 0.05 <= time.monotonic() - begun < 10
-    never.set()
+        run_with_timeout(0.05, lambda: event.wait(30))
+    assert 0.05 <= time.monotonic() - start < 10
+    event.set()
 
 
 @pytest.mark.parametrize("seconds", [0, -1])
 def test_without_time_left_there_is_no_wait(seconds):
-    never = threading.Event()
-    begun = time.monotonic()
+    event = threading.Event()
+    start = time.monotonic()
     with pytest.raises(TimeoutError):
-        run_with_timeout(seconds, lambda: never.wait(30))
-    assert time.monotonic() - begun < 10
-    never.set()
+        run_with_timeout(seconds, lambda: event.wait(30))
+    assert time.monotonic() - start < 10
+    event.set()
 
 
 def test_an_abandoned_call_does_not_keep_the_process_running():
-    never, threads = threading.Event(), []
+    event, threads = threading.Event(), []
 
     def hang():
         threads.append(threading.current_thread())
-        never.wait(30)
+        event.wait(30)
 
     with pytest.raises(TimeoutError):
         run_with_timeout(0.05, hang)
     assert threads[0].daemon
-    never.set()
+    event.set()
 
 
 def test_a_sleep_takes_its_time():

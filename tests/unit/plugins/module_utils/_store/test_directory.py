@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The directory store: whose it is, what it refuses, and what it survives."""
+"""Test the directory store: permissions, refusals, locking and durability."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ RECORD = next_record(None, SESSION, "v1first", "v1second", 1000.0, 900, None)
 
 @pytest.fixture
 def store(store_path: Path) -> DirectoryStore:
-    """Return a store whose folder is not there yet."""
+    """Return a store whose folder does not exist yet."""
     return DirectoryStore(str(store_path))
 
 
@@ -101,34 +101,34 @@ def test_missing_parent_folders_are_created(tmp_path: Path) -> None:
     assert (tmp_path / "a" / "b" / "store" / f"{SESSION.key}.record").exists()
 
 
-@pytest.fixture(name="come_second")
-def fixture_come_second(monkeypatch: pytest.MonkeyPatch) -> t.Callable[[int], None]:
-    """Return a function that has somebody else be faster to make a folder, with some mode."""
+@pytest.fixture(name="create_first")
+def fixture_create_first(monkeypatch: pytest.MonkeyPatch) -> t.Callable[[int], None]:
+    """Return a function that simulates another task that creates the folder first, with a given mode."""
     make = os.mkdir
 
-    def come_second(mode: int) -> None:
-        def make_twice(path: str, own_mode: int) -> None:
+    def create_first(mode: int) -> None:
+        def create_twice(path: str, own_mode: int) -> None:
             make(path)
             os.chmod(path, mode)
             make(path, own_mode)
 
-        monkeypatch.setattr(os, "mkdir", make_twice)
+        monkeypatch.setattr(os, "mkdir", create_twice)
 
-    return come_second
+    return create_first
 
 
 def test_a_folder_that_another_task_creates_first_is_used(
-    store: DirectoryStore, come_second: t.Callable[[int], None]
+    store: DirectoryStore, create_first: t.Callable[[int], None]
 ) -> None:
-    come_second(0o700)
+    create_first(0o700)
     put(store, RECORD)
     assert store.read(SESSION.key).record == RECORD
 
 
 def test_a_folder_created_first_with_access_for_others_is_refused(
-    store: DirectoryStore, come_second: t.Callable[[int], None]
+    store: DirectoryStore, create_first: t.Callable[[int], None]
 ) -> None:
-    come_second(0o777)
+    create_first(0o777)
     _is_refused(store, "is open to other users")
 
 
@@ -445,12 +445,12 @@ def test_a_reader_during_a_write_sees_an_intact_record(
 def test_no_file_descriptor_is_left_open(store: DirectoryStore, store_path: Path) -> None:
     put(store, RECORD)
     before = len(os.listdir("/proc/self/fd"))
-    for _turn in range(5):
+    for _round in range(5):
         store.read(SESSION.key)
         put(store, RECORD)
         leave_note(store, SESSION, "v1second")
     file_of(store_path, SESSION).chmod(0o640)
-    for _turn in range(5):
+    for _round in range(5):
         with pytest.raises(StoreError):
             store.read(SESSION.key)
     assert len(os.listdir("/proc/self/fd")) == before

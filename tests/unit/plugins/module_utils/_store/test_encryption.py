@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Records that are encrypted at rest: readable with their keys, and with nothing else."""
+"""Test encrypted records: they can be read with their keys only."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ FORK = multiprocessing.get_context("fork")
 PATH = [str(Path(str(encryption.__file__)).parents[6]), *sys.path]
 SESSION = session_at("https://ecd.cn-hangzhou.aliyuncs.com")
 TOKEN = "v1/Sesame+open=" + "0123456789abcdef" * 4 + "****"
-"""It looks another way in base64 and percent-encoded."""
+"""It is different in base64 and percent-encoded."""
 
 
 def new_key() -> str:
@@ -85,7 +85,7 @@ def record_of(token: str = TOKEN) -> Record:
 
 
 def forms(token: str) -> set[bytes]:
-    """Return how a token can be read: as it is, percent-encoded, and in base64, wherever in the data it stands."""
+    """Return the forms of a token: plain, percent-encoded, and in base64 at every alignment."""
     found = {token.encode(), urllib.parse.quote(token, safe="").encode()}
     for before in range(3):
         whole = base64.b64encode(b"x" * before + token.encode())
@@ -96,18 +96,18 @@ def forms(token: str) -> set[bytes]:
 
 @pytest.fixture(name="store_with")
 def fixture_store_with(store_path: Path) -> t.Callable[..., DirectoryStore]:
-    """Return a function that opens the directory store with certain keys."""
+    """Return a function that opens the directory store with the given keys."""
     return lambda *keys: DirectoryStore(str(store_path), Encryption(keys) if keys else None)
 
 
 @pytest.fixture(name="file")
 def fixture_file(store_path: Path) -> Path:
-    """Return the file of the record."""
+    """Return the file of the session."""
     return file_of(store_path, SESSION)
 
 
 def failure_of(store: Store) -> str:
-    """Return the code of the error with which a record cannot be read."""
+    """Return the code of the error that reading the record raises."""
     with pytest.raises(StoreError) as caught:
         store.read(SESSION.key)
     assert "store_key" in caught.value.message
@@ -115,7 +115,7 @@ def failure_of(store: Store) -> str:
     return caught.value.code
 
 
-# Closed and opened
+# Encrypt and decrypt
 
 
 @pytest.mark.parametrize(
@@ -149,8 +149,10 @@ def test_a_slot_that_cannot_be_read_is_an_error(
         return pread(file, size, offset)
 
     monkeypatch.setattr(os, "pread", fail_once)
+    descriptors = os.listdir("/proc/self/fd")
     with pytest.raises(StoreError, match=os.strerror(errno.EIO)):
         store.read(SESSION.key)
+    assert os.listdir("/proc/self/fd") == descriptors
     assert next(reads) == number + 1
 
 
@@ -179,10 +181,10 @@ def test_white_space_around_a_key_is_ignored() -> None:
     assert Encryption([key]).uses_first_key(Encryption([f"{key}\n"]).encrypt(b"x"))
 
 
-# What can be read without the key
+# Without the key, nothing can be read
 
 
-@pytest.mark.parametrize("instant", ["kept", "noted", "failed", "resealed", "damaged"])
+@pytest.mark.parametrize("instant", ["saved", "noted", "failed", "reencrypted", "damaged"])
 def test_no_file_of_the_store_reveals_a_token(
     store_with: t.Callable[..., DirectoryStore], store_path: Path, file: Path, instant: str
 ) -> None:
@@ -196,7 +198,7 @@ def test_no_file_of_the_store_reveals_a_token(
             note = t.cast(t.Any, locked.read().note)
             locked.write_note(note)
             locked.save_failure(note.failed(StoreError("It failed."), unknown=True))
-    if instant == "resealed":
+    if instant == "reencrypted":
         with store_with(new, old).lock(SESSION.key, time.monotonic() + 10) as locked:
             locked.reencrypt(t.cast(Record, locked.read().record))
     if instant == "damaged":
@@ -207,7 +209,7 @@ def test_no_file_of_the_store_reveals_a_token(
     assert len(everything) > 100
     for shape in (*forms(TOKEN), b"alice", b"a-request", SESSION.client_id.encode()):
         assert shape not in everything
-    # What is sealed is base64 itself: nor is the token beneath that.
+    # The encrypted data are in base64, so search the decoded data too.
     for path in store_path.iterdir():
         with contextlib.suppress(ValueError, KeyError, UnicodeDecodeError):
             encrypted = json.loads(path.read_bytes())["payload"]
@@ -284,7 +286,7 @@ def test_a_new_token_or_force_does_not_overwrite_an_undecryptable_record(
 
 
 def tampered(envelope: dict[str, t.Any]) -> dict[str, dict[str, t.Any]]:
-    """Return envelopes that somebody changed."""
+    """Return envelopes with one modification each."""
     encrypted = envelope["payload"]
     flipped = "A" if encrypted[60] != "A" else "B"
     return {
@@ -359,7 +361,7 @@ def test_an_envelope_without_a_record_is_damaged() -> None:
     assert stored.damage == "it is not JSON"
 
 
-# From the clear to keys, and from one key to the next
+# From unencrypted to encrypted, and from one key to the next
 
 
 def test_an_unencrypted_record_is_encrypted_at_the_next_refresh(
@@ -419,7 +421,7 @@ def test_a_failed_reencryption_leaves_the_record_unchanged(
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     with store.lock(SESSION.key, time.monotonic() + 10) as locked:
         record = t.cast(Record, locked.read().record)
-        # As on a full disk, a part is written and then no more; no privilege helps.
+        # As on a full disk, a part is written and then nothing more. This limit applies to root too.
         resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
         try:
             with pytest.raises(StoreError) as caught:
@@ -432,7 +434,7 @@ def test_a_failed_reencryption_leaves_the_record_unchanged(
 
 
 def fail_at_write(number: int, written: float, fail: t.Callable[[], object]) -> None:
-    """Have this process fail in a write of that number, when a part of it is written."""
+    """Make the write with this number fail in this process after a part of it was written."""
     pwrite, numbers = os.pwrite, []
 
     def write(file: int, data: t.Any, offset: int) -> int:
@@ -448,8 +450,8 @@ def fail_at_write(number: int, written: float, fail: t.Callable[[], object]) -> 
 
 @pytest.mark.parametrize("written", [0, 0.01, 0.05])
 @pytest.mark.parametrize("how", ["killed", "I/O error"])
-@pytest.mark.parametrize("act", ["rekey", "exchange"])
-@pytest.mark.parametrize("protection", ["none", "the old key"])
+@pytest.mark.parametrize("act", ["rekey", "refresh"])
+@pytest.mark.parametrize("protection", ["unencrypted", "the old key"])
 def test_an_interrupted_reencryption_is_detected_and_completed(
     store_with: t.Callable[..., DirectoryStore],
     file: Path,
@@ -462,10 +464,10 @@ def test_an_interrupted_reencryption_is_detected_and_completed(
     put(store_with(old) if protection == "the old key" else store_with(), record)
     remains = read_file(file).record[-500:] if protection == "the old key" else TOKEN.encode()
     store, current = store_with(new, old), record
-    if act == "exchange":
+    if act == "refresh":
         current = next_record(record, SESSION, TOKEN, "v1next", time.time(), 900, None)
 
-    def put_under_the_first_key() -> None:
+    def reencrypt_and_fail() -> None:
         kill = functools.partial(os.kill, os.getpid(), signal.SIGKILL)
         fail_at_write(
             2 if act == "rekey" else 3, written, kill if how == "killed" else lambda: None
@@ -480,19 +482,19 @@ def test_an_interrupted_reencryption_is_detected_and_completed(
                 locked.write_note(new_note(None, TOKEN, "a test"))
                 locked.save(current)
 
-    process = FORK.Process(target=put_under_the_first_key)
+    process = FORK.Process(target=reencrypt_and_fail)
     process.start()
     process.join(20)
     assert process.exitcode == (-signal.SIGKILL if how == "killed" else 0)
     assert read_file(file).record.startswith(b'{"envelope":')
     assert remains in file.read_bytes()
     stopped = file.read_bytes()
-    for mend in ("rekey", "exchange"):
+    for repair in ("rekey", "refresh"):
         file.write_bytes(stopped)
         keeper = House(store, t.cast(t.Any, None), SESSION).keeper()
         stored = store.read(SESSION.key)
         assert (stored.record, stored.needs_reencryption) == (current, True)
-        if mend == "rekey":
+        if repair == "rekey":
             assert keeper.reencrypt(SESSION.key)
         else:
             with store.lock(SESSION.key, time.monotonic() + 10) as locked:
@@ -509,7 +511,7 @@ def test_a_record_encrypted_with_the_first_key_needs_no_reencryption(
     store_with: t.Callable[..., DirectoryStore], key: bool
 ) -> None:
     store, record = store_with(*[new_key()] * key), record_of()
-    for _turn in range(2):
+    for _round in range(2):
         put(store, record)
         assert not store.read(SESSION.key).needs_reencryption
     leave_note(store, SESSION, TOKEN)
@@ -555,8 +557,8 @@ def test_redis_does_not_reveal_a_token(tmp_path: Path) -> None:
 # The option
 
 
-def seal_of(value: t.Any, store_path: Path) -> Store:
-    """Return the store that a value of ``store_key`` opens."""
+def open_with(value: t.Any, store_path: Path) -> Store:
+    """Open the store with a value of ``store_key``."""
     return open_store({"store": str(store_path), "store_key": value}.get, time.monotonic() + 10)
 
 
@@ -576,7 +578,7 @@ def seal_of(value: t.Any, store_path: Path) -> Store:
 )
 def test_a_malformed_key_is_an_error_that_does_not_show_it(store_path: Path, value: t.Any) -> None:
     with pytest.raises(OptionError, match="store_key") as caught:
-        seal_of(value, store_path)
+        open_with(value, store_path)
     for secret in ("sesame", "sésame", "c2VzYW1l"):
         assert secret not in caught.value.message
     assert caught.value.__cause__ is None
@@ -585,15 +587,13 @@ def test_a_malformed_key_is_an_error_that_does_not_show_it(store_path: Path, val
 
 def test_store_key_may_be_a_string_or_a_list(store_path: Path) -> None:
     key = new_key()
-    put(seal_of(key, store_path), record_of())
+    put(open_with(key, store_path), record_of())
     for value in (key, [key], [new_key(), key]):
-        assert seal_of(value, store_path).read(SESSION.key).record is not None
+        assert open_with(value, store_path).read(SESSION.key).record is not None
 
 
 @pytest.mark.parametrize("value", [None, []])
-def test_without_a_key_cryptography_is_not_imported(
-    store_path: Path, value: t.Any
-) -> None:
+def test_without_a_key_cryptography_is_not_imported(store_path: Path, value: t.Any) -> None:
     script = f"""
 import sys, time
 sys.path[:0] = {PATH!r}
@@ -619,7 +619,7 @@ except StoreError as error:
     done = subprocess.run(
         [sys.executable, "-c", script], check=True, timeout=30, stdout=subprocess.PIPE
     )
-    said = done.stdout.decode()
-    assert said.startswith("MissingLibrary")
-    assert "cryptography" in said
+    output = done.stdout.decode()
+    assert output.startswith("MissingLibrary")
+    assert "cryptography" in output
     assert not store_path.exists()
