@@ -66,8 +66,8 @@ def _deliver() -> None:
     _received.clear()
     if received:
         sys.stdout.flush()  # The signal may end the process, which would lose a printed result.
-    for number in received:
-        signal.raise_signal(number)
+    for pending in received:
+        signal.raise_signal(pending)
 
 
 def _remember(number: int, _frame: object) -> None:
