@@ -124,7 +124,7 @@ def keep_all(
             processes,
             lambda number: _lose_turn(waiting[number]),
         ):
-            keeper.store.warn_of(*report.store_warnings)
+            keeper.store.add_warnings(*report.store_warnings)
             yield report
 
 

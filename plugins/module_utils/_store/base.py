@@ -92,7 +92,7 @@ class Store(abc.ABC):
             except StoreError as error:
                 yield error
 
-    def warn_of(self, *warnings: str) -> None:
+    def add_warnings(self, *warnings: str) -> None:
         """Add warnings about the store, unless they were added before."""
         self.warnings += [warning for warning in warnings if warning not in self.warnings]
 
