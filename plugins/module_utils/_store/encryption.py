@@ -17,7 +17,7 @@ from .._model.encoding import dump_line, load_object
 from .._model.exceptions import DamagedRecord, OptionError, StoreError
 
 try:
-    from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+    from cryptography.fernet import Fernet, InvalidToken
 except ImportError:
     CRYPTOGRAPHY_IMPORT_ERROR: str | None = traceback.format_exc()
 else:
@@ -34,19 +34,20 @@ class Encryption:
         if CRYPTOGRAPHY_IMPORT_ERROR is not None:
             raise StoreError(missing_required_lib("cryptography"), code="MissingLibrary")
         try:
-            self._fernet = MultiFernet([Fernet(key) for key in keys])
-            self._key_names = [_key_name(key) for key in keys]
+            self._keys = {_key_name(key): Fernet(key) for key in keys}
         except ValueError:
             raise OptionError(
                 "store_key must consist of keys of 32 bytes in URL-safe base64. To create one, run "
                 "python3 -c 'from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())'"
             ) from None
-        self._header = {"envelope": _FORMAT, "key": self._key_names[0]}
+        self._first = next(iter(self._keys))
+        self._header = {"envelope": _FORMAT, "key": self._first}
         self._start = dump_line(self._header)[:-2]
 
     def encrypt(self, data: bytes) -> bytes:
         """Encrypt data with the first key."""
-        return dump_line({**self._header, "payload": self._fernet.encrypt(data).decode("ascii")})
+        payload = self._keys[self._first].encrypt(data).decode("ascii")
+        return dump_line({**self._header, "payload": payload})
 
     def decrypt(self, data: bytes) -> bytes:
         """Decrypt data with the key that the envelope names.
@@ -63,14 +64,14 @@ class Encryption:
             )
         if version != _FORMAT or not (isinstance(key, str) and isinstance(payload, str)):
             raise DamagedRecord("its encryption envelope is malformed")
-        if key not in self._key_names:
+        if key not in self._keys:
             raise StoreError(
                 "The record of this session is encrypted with a key that is not in store_key. "
                 "Add the key that it was encrypted with.",
                 code="WrongStoreKey",
             )
         try:
-            return self._fernet.decrypt(payload.encode("utf-8", "surrogatepass"))
+            return self._keys[key].decrypt(payload.encode("utf-8", "surrogatepass"))
         except InvalidToken:
             raise DamagedRecord("its encrypted data were modified") from None
 

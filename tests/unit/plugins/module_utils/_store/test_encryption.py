@@ -339,6 +339,17 @@ def test_a_record_of_another_session_is_damaged_despite_the_right_key(
     assert store.read(other.key).damage == "it belongs to another session"
 
 
+def test_an_envelope_that_names_another_of_the_keys_is_damaged(
+    store_with: t.Callable[..., DirectoryStore], file: Path
+) -> None:
+    first, second = new_key(), new_key()
+    put(store_with(first), record_of())
+    payload = json.loads(read_file(file).record)["payload"]
+    put(store_with(second), record_of())
+    write_file(file, dump_line({**json.loads(read_file(file).record), "payload": payload}))
+    assert store_with(second, first).read(SESSION.key).damage
+
+
 def test_an_envelope_of_a_newer_format_is_an_error_and_is_unchanged(
     store_with: t.Callable[..., DirectoryStore], file: Path
 ) -> None:
