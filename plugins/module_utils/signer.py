@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Sign requests to Alibaba Cloud's RPC services, in signature versions V1 and V3.
+"""Sign requests to Alibaba Cloud's RPC services, with signature V1 or V3.
 
-Nothing in here reads a clock, draws a random number or does I/O: time stamp and nonce are passed in.
-This file is public: other collections may import it.
+The functions do no I/O and use neither a clock nor random numbers: the caller passes the time stamp and the nonce.
+This file is public. Other collections may import it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _is_unreserved = re.compile(r"[A-Za-z0-9_.~-]*").fullmatch
 
 
 class Credentials(t.NamedTuple):
-    """An access key pair, with the security token where the pair is a temporary one of STS."""
+    """An access key pair, with a security token if it is a temporary pair from STS."""
 
     access_key_id: str
     access_key_secret: str
@@ -36,7 +36,7 @@ class Credentials(t.NamedTuple):
 
 
 class SignedRequest(t.NamedTuple):
-    """What to send: the query (percent-encoded, without ``?``), the headers and the body."""
+    """The query (percent-encoded, without ``?``), headers and body of a signed request."""
 
     query: str
     headers: dict[str, str]
@@ -57,10 +57,10 @@ def sign_v1(
     method: str = "POST",
     form: t.Mapping[str, str] | None = None,
 ) -> SignedRequest:
-    """Sign with ``HMAC-SHA1``: everything in the query, ``form`` in the body and signed with it.
+    """Sign a request with ``HMAC-SHA1``. The parameters and the signature are in the query, ``form`` in the body.
 
-    ``timestamp`` is in seconds since 1970 (UTC). Without ``credentials`` the request is anonymous: the
-    same, but for key and signature. ``parameters`` may override ``Format``.
+    ``timestamp`` is in seconds since 1970 (UTC). Without ``credentials`` the request is anonymous, which means that it
+    has no key and no signature. ``parameters`` may override ``Format``.
     Follows "Request syntax and signature method V2" of Alibaba Cloud's SDK documentation, where
     ``SignatureVersion`` is 1.0.
     """
@@ -97,11 +97,10 @@ def sign_v3(
     body: bytes = b"",
     content_type: str | None = None,
 ) -> SignedRequest:
-    """Sign with ``ACS3-HMAC-SHA256``: the parameters in the query, the signature in the headers.
+    """Sign a request with ``ACS3-HMAC-SHA256``. The parameters are in the query, the signature in the headers.
 
-    ``timestamp`` is in seconds since 1970 (UTC); ``host`` is what the ``Host`` header will say, with the port
-    where it is not the scheme's own. Without ``credentials`` the request is anonymous: the same, but for
-    the ``Authorization`` header.
+    ``timestamp`` is in seconds since 1970 (UTC). ``host`` is the ``Host`` header, which includes the port unless it is
+    the scheme's default. Without ``credentials`` the request is anonymous: it has no ``Authorization`` header.
     Follows "V3 request structure and signature" of Alibaba Cloud's SDK documentation.
     """
     headers = {
@@ -127,9 +126,9 @@ def sign_v3(
 
 
 def v1_signature(method: str, parameters: t.Mapping[str, str], access_key_secret: str) -> str:
-    """Return the V1 signature, base64, of all ``parameters`` of a request, those of a form body included."""
+    """Return the V1 signature, in base64, of all ``parameters`` of a request, including those of a form body."""
     parameters = {name: value for name, value in parameters.items() if name != "Signature"}
-    # Encoding the query once more comes down to the three characters that are left to encode.
+    # Only these three characters change when the encoded query is encoded once more.
     query = _encode_query(parameters).replace("%", "%25").replace("&", "%26").replace("=", "%3D")
     string_to_sign = f"{method}&%2F&{query}"
     return base64.b64encode(_hmac(access_key_secret + "&", string_to_sign, "sha1")).decode("ascii")
@@ -141,11 +140,11 @@ def v3_signature(
     headers: t.Mapping[str, str],
     access_key_secret: str,
 ) -> str:
-    """Return the V3 signature, lower-case hex, of a request.
+    """Return the V3 signature, in lowercase hex, of a request.
 
-    ``headers`` are those to sign, in lower case, ``x-acs-content-sha256`` (the hash of the body) among them.
-    As the official signers do it, the names of ``parameters`` enter the signed string as they are, their values
-    percent-encoded; documented names need no encoding.
+    ``headers`` are the headers to sign, with lowercase names, including ``x-acs-content-sha256`` (the hash of the body).
+    Like the official signers, this percent-encodes the values of ``parameters`` but not their names. The documented
+    names need no encoding.
     """
     query = "&".join([f"{name}={_encode(value)}" for name, value in sorted(parameters.items())])
     names = sorted(headers)

@@ -160,6 +160,9 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model.record imp
     EXPIRED,
     STALE,
 )
+from ansible_collections.wuying.workspace.plugins.module_utils._model.stored_state import (
+    StoredState,
+)
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.argument_spec import (
     argument_spec,
 )
@@ -171,7 +174,6 @@ from ansible_collections.wuying.workspace.plugins.module_utils._plugin.options i
     read_refresh_before,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.wiring import open_store_only
-from ansible_collections.wuying.workspace.plugins.module_utils._store.base import StoredState
 
 DAMAGED = "damaged"
 

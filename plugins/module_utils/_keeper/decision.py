@@ -11,7 +11,7 @@ import typing as t
 from .._model.exceptions import LoginRequired, WuyingError
 from .._model.record import CURRENT, ENDED, Record
 from .._model.session import Session
-from .._store.base import StoredState
+from .._model.stored_state import StoredState
 
 OUTCOME_UNKNOWN = "OutcomeUnknown"
 NO_RECORD = "NoLoginToken"

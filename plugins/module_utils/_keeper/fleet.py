@@ -12,8 +12,9 @@ import typing as t
 
 from .._model.exceptions import LoginRequired, StoreError, WuyingError
 from .._model.session import Session
+from .._model.stored_state import Snapshot, StoredState
 from .._runtime.signals import hold_signals, signal_pending
-from .._store.base import Snapshot, Store, StoredState
+from .._store.base import Store
 from .decision import NO_RECORD, Outcome, TokenRequest
 from .keeper import Keeper, Warn
 from .packed import Packed
@@ -123,7 +124,7 @@ def keep_all(
             processes,
             lambda number: _lose_turn(waiting[number]),
         ):
-            keeper.store.warn_of(*report.store_warnings)
+            keeper.store.add_warnings(*report.store_warnings)
             yield report
 
 

@@ -13,7 +13,8 @@ import typing as t
 from .._model.exceptions import LockTimeout, WuyingError
 from .._model.record import ENDED, EXPIRED, Record
 from .._model.session import fingerprint
-from .._store.base import LockedSession, Snapshot, Store, StoredState
+from .._model.stored_state import Snapshot, StoredState
+from .._store.base import LockedSession, Store
 from .decision import Outcome, Plan, TokenRequest, decide, is_new_login
 
 if t.TYPE_CHECKING:

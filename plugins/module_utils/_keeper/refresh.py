@@ -12,10 +12,11 @@ import typing as t
 from .._model.exceptions import LoginRequired, ServiceError, StoreError, WuyingError
 from .._model.note import Note, new_note
 from .._model.record import next_record
+from .._model.stored_state import StoredState
 from .._runtime.signals import hold_signals
 from .._service.client import ServiceClient
 from .._service.response import RefreshResult
-from .._store.base import LockedSession, StoredState
+from .._store.base import LockedSession
 from .decision import (
     ANSWER_LOST,
     LOG_IN,

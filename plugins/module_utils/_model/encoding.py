@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""How records, notes and envelopes are written: each one JSON object on a line."""
+"""Encode stored values as one JSON object per line, and times as ISO 8601."""
 
 from __future__ import annotations
 
@@ -10,24 +10,21 @@ import json
 import time
 import typing as t
 
+from .exceptions import DamagedRecord
+
 FORMAT = 1
-"""The version of what records and notes have in them."""
-
-
-class DamagedRecord(Exception):
-    """What is stored is no record of this session. The message says why and quotes nothing of it."""
-
+"""The format version of records and notes."""
 
 canonical_json = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 
 
 def dump_line(value: t.Mapping[str, t.Any]) -> bytes:
-    """Write a value as one line of canonical JSON, in ASCII."""
+    """Encode a value as one line of canonical JSON, in ASCII."""
     return canonical_json(value).encode("ascii") + b"\n"
 
 
 def load_object(data: bytes) -> dict[str, t.Any]:
-    """Read a JSON object. Raises :class:`DamagedRecord`."""
+    """Decode a JSON object. Raises :class:`DamagedRecord`."""
     try:
         value = json.loads(data.decode("utf-8"))
     except (ValueError, RecursionError):
@@ -38,5 +35,5 @@ def load_object(data: bytes) -> dict[str, t.Any]:
 
 
 def format_timestamp(timestamp: float) -> str:
-    """Write seconds since 1970 as ISO 8601 in UTC, such as ``2026-01-31T23:59:59Z``."""
+    """Format seconds since 1970 as ISO 8601 in UTC, such as ``2026-01-31T23:59:59Z``."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(timestamp))

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Endpoints: the URLs that tokens are sent to."""
+"""Parse endpoints, the URLs that tokens are sent to, and the URLs of proxies."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _REGION = re.compile(r"[a-z0-9-]+")
 
 
 def _url(characters: str) -> re.Pattern[str]:
-    """Return what a URL is that leads to a host and nowhere else, where its name may have these characters."""
+    """Return the pattern of a URL that has only a scheme, a host and a port; ``characters`` are allowed in host names."""
     return re.compile(
         r"(?P<scheme>https?)://"
         rf"(?P<host>[a-z0-9]([{characters}]*[a-z0-9])?|\[[0-9a-f:]*:[0-9a-f:.]*\])"
@@ -33,53 +33,54 @@ _PORTS = {"https": "443", "http": "80"}
 
 
 def default_endpoint(region_id: str) -> str:
-    """Return the endpoint of a region. Raises :class:`OptionError` where ``region_id`` is no part of a host name."""
+    """Return the endpoint of a region. Raises :class:`OptionError` if ``region_id`` cannot be part of a host name."""
     if not _REGION.fullmatch(region_id):
         raise OptionError(
-            "region_id must consist of lower-case letters, digits and hyphens only, such as cn-hangzhou."
+            "region_id must consist of lowercase letters, digits and hyphens, such as cn-hangzhou."
         )
     return f"https://ecd.{region_id}.aliyuncs.com"
 
 
 def parse_endpoint(text: str) -> str:
-    """Return an endpoint normalised to scheme, host and, where it is not the scheme's own, port.
+    """Return an endpoint normalised to scheme, host and, unless it is the scheme's default, port.
 
-    Raises :class:`OptionError` where it has anything else, or sends tokens in the clear to another host. One expression
-    says all that an endpoint may be, so that no two readers of URLs can disagree about where it leads.
+    Raises :class:`OptionError` if it has any other part, or would send tokens unencrypted to another host. One pattern
+    covers the whole URL, so that no other parser can read a different host in it.
     """
     if "@" in text:
-        raise OptionError("endpoint must have no user name or password in it.")
+        raise OptionError("endpoint must not contain a user name or password.")
     match = _match(_ENDPOINT, text)
     if match is None:
         raise OptionError(
-            "endpoint must be https://, a host by its name or address, and at most a port: "
-            "no path, query or white space."
+            "endpoint must be https://, a host name or address, and optionally a port. "
+            "It must not contain a path, a query or white space."
         )
     scheme, host, port = match["scheme"], match["host"], match["port"]
     if host.startswith("[") and not _is_ipv6(host[1:-1]):
-        raise OptionError("endpoint must have an IPv6 address in its brackets.")
+        raise OptionError("endpoint must contain a valid IPv6 address in its brackets.")
     if scheme == "http" and not _LOOPBACK.fullmatch(host):
         raise OptionError(
-            "endpoint must begin with https://; plain http is for loopback addresses only."
+            "endpoint must start with https://. Plain http is allowed for loopback addresses only."
         )
     return f"{scheme}://{host}" if port in (None, _PORTS[scheme]) else f"{scheme}://{host}:{port}"
 
 
 def parse_proxy(text: str) -> str:
-    """Return the URL of a proxy as it is. Raises :class:`OptionError` where it has anything but scheme, host and port."""
+    """Return the URL of a proxy unchanged. Raises :class:`OptionError` if it has more than a scheme, host and port."""
     if "@" in text:
-        raise OptionError("proxy must have no user name or password in it.")
+        raise OptionError("proxy must not contain a user name or password.")
     match = _match(_PROXY, text)
     if match is None or (match["host"].startswith("[") and not _is_ipv6(match["host"][1:-1])):
         raise OptionError(
-            "proxy must be a URL such as http://proxy.example.com:3128, with a host by its name or address, and at most a port."
+            "proxy must be http:// or https://, a host name or address, and optionally a port, "
+            "such as http://proxy.example.com:3128."
         )
     return text
 
 
 @functools.lru_cache(maxsize=64)
 def is_endpoint(text: str) -> bool:
-    """Say whether a text is an endpoint, normalised."""
+    """Return True if a text is a normalised endpoint."""
     try:
         return parse_endpoint(text) == text
     except OptionError:
@@ -87,12 +88,12 @@ def is_endpoint(text: str) -> bool:
 
 
 def host_of(endpoint: str) -> str:
-    """Return what the ``Host`` header of a request to an endpoint says."""
+    """Return the ``Host`` header of requests to an endpoint."""
     return endpoint.partition("://")[2]
 
 
 def is_loopback(endpoint: str) -> bool:
-    """Say whether an endpoint is on this very host, by its name or address."""
+    """Return True if an endpoint is a loopback address."""
     match = _ENDPOINT.fullmatch(endpoint)
     return match is not None and _LOOPBACK.fullmatch(match["host"]) is not None
 

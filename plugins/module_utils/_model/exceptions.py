@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What can go wrong: one class for each thing that a caller would treat differently.
+"""Define one exception for each kind of failure that callers treat differently.
 
-Every message is one sentence of our own that says what happened and what to do next. None may carry a
-token, a secret, a signed URL or text of the service's: of an answer only ``Code`` and ``RequestId`` are shown.
+A message says in our own words what happened and what to do next. It never contains a token, a secret, a signed URL
+or text from the service: of a response it shows only ``Code`` and ``RequestId``.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import typing as t
 
 
 class WuyingError(Exception):
-    """Something a user should read: what happened, in whose words, and whether to try again.
+    """An error that is reported to the user.
 
-    ``code`` is the service's ``Code`` where it gave one, else one of our own. ``retryable`` says whether the same
-    task may succeed later without anything being changed.
+    ``code`` is the service's ``Code`` if it returned one, otherwise a code of this collection. ``retryable`` is True if
+    the same task may succeed later without any change.
     """
 
     code = "Error"
@@ -40,7 +40,7 @@ class WuyingError(Exception):
         self.request_id = request_id
 
     def as_result(self) -> dict[str, t.Any]:
-        """Return what a failing task shows beside its message."""
+        """Return the values that a failing task returns in addition to its message."""
         return {
             "error_code": self.code,
             "http_status": self.http_status,
@@ -50,25 +50,23 @@ class WuyingError(Exception):
 
 
 class OptionError(WuyingError):
-    """An option is missing, malformed, or does not go with another. Nothing was sent or written."""
+    """An option is missing, malformed, or conflicts with another. Nothing was sent or written."""
 
     code = "InvalidOption"
 
 
 class StoreError(WuyingError):
-    """The store refuses or cannot work. No token was spent."""
+    """The store cannot be used or is not safe to use. No token was spent."""
 
     code = "StoreUnavailable"
 
 
-LOCKED = (
-    "Another task is still exchanging this session's login token, and the deadline has passed, or this task was told to stop: "
-    "try again later, or raise deadline."
-)
+class DamagedRecord(Exception):
+    """The stored data are not a record of this session. The message gives the reason and quotes none of the data."""
 
 
 class LockTimeout(StoreError):
-    """Another exchange for the session did not end within the deadline. Nothing was sent."""
+    """The session's lock was not free before the deadline. Nothing was sent."""
 
     code = "DeadlineExceeded"
     retryable = True
@@ -115,6 +113,6 @@ class MissingLibraryError(ServiceError):
 
 
 class LoginRequired(WuyingError):
-    """Nothing that we hold can keep the session going: the user must log in and pass a new token."""
+    """The session cannot be continued without a new token: the user must log in again."""
 
     code = "SessionEnded"

@@ -2,33 +2,34 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A record: a value that knows how old it is and which tokens it has seen. No I/O."""
+"""Define the record of a session: its token, when the token expires, its lineage."""
 
 from __future__ import annotations
 
 import math
 import typing as t
 
-from .encoding import FORMAT, DamagedRecord, dump_line, load_object
+from .encoding import FORMAT, dump_line, load_object
 from .endpoint import is_endpoint
-from .exceptions import StoreError
+from .exceptions import DamagedRecord, StoreError
 from .session import Session, fingerprint, is_token, load_session
 
 LINEAGE_LENGTH = 64
-"""How many fingerprints of used-up tokens a record remembers."""
+"""The number of fingerprints of used-up tokens that a record keeps."""
 PASSED_LENGTH = 16
-"""How many fingerprints of tokens that users passed in a record remembers, apart from the lineage."""
+"""The number of fingerprints of tokens passed by users that a record keeps in addition to the lineage."""
 CLOCK_TOLERANCE = 60.0
-"""By how many seconds a record may lie in the future before it counts as stale."""
-END_OF_TIME = 253402300799.0
+"""A record that was obtained more than this many seconds in the future is stale."""
+_LATEST_TIME = 253402300799.0
+"""The last second of the year 9999: ISO 8601 has four digits for the year."""
 _LAST_FORMAT = 999
-"""A greater number is none that a version of the collection has written."""
+"""Anything above is not a format version but damage."""
 
 CURRENT, STALE, EXPIRED, ENDED = "current", "stale", "expired", "ended"
 
 
 class Record(t.NamedTuple):
-    """What is kept of a session. Times are in seconds since 1970 (UTC) by the clock of whoever made the exchange."""
+    """The stored state of a session. Times are in seconds since 1970 (UTC) by the clock of the host that refreshed the token."""
 
     session: Session
     login_token: str
@@ -38,22 +39,19 @@ class Record(t.NamedTuple):
     lineage: tuple[str, ...] = ()
     passed: tuple[str, ...] = ()
     ended: str | None = None
-    """The error code with which the service refused the token, once it has."""
+    """The error code with which the service rejected the token, or None if it did not."""
 
     def __repr__(self) -> str:
         return "Record(...)"
 
     def knows(self, token: str) -> bool:
-        """Say whether a token is this record's or one that the session has used up."""
-        if token == self.login_token:
-            return True
-        mark = fingerprint(token)
-        return mark in self.lineage or mark in self.passed
+        """Return True if ``token`` is the stored token or one that the session has used up."""
+        return token == self.login_token or fingerprint(token) in (*self.lineage, *self.passed)
 
     def state(self, now: float, refresh_before: float) -> str:
         """Return ``current``, ``stale``, ``expired`` or ``ended``, as of ``now``.
 
-        ``refresh_before``, in seconds, counts as at most half of the record's lifetime.
+        ``refresh_before``, in seconds, counts as at most half of the token's validity.
         """
         if self.ended is not None:
             return ENDED
@@ -65,19 +63,19 @@ class Record(t.NamedTuple):
         return CURRENT if self.expires_at - now > margin else STALE
 
     def remaining(self, now: float) -> int:
-        """Return the whole seconds that the token may still live: an upper bound."""
+        """Return for how many whole seconds the token is valid at most."""
         return max(0, math.floor(min(self.expires_at - now, self.expires_at - self.obtained_at)))
 
     def without_lineage(self) -> Record:
-        """Return the record without the fingerprints of the tokens that came before."""
+        """Return the record without the fingerprints of earlier tokens."""
         return self._replace(lineage=(), passed=())
 
     def ended_with(self, code: str) -> Record:
-        """Return the record of a token that the service refused with ``code``."""
+        """Return the record after the service rejected its token with ``code``."""
         return self._replace(ended=code)
 
     def dump(self) -> bytes:
-        """Write the record as one line of JSON, for :func:`load_record`."""
+        """Encode the record as one line of JSON, for :func:`load_record`."""
         return dump_line({"format": FORMAT, **self._asdict(), "session": self.session.identity()})
 
 
@@ -90,42 +88,41 @@ def next_record(
     validity: float,
     request_id: str | None,
 ) -> Record:
-    """Return the record after an exchange of ``spent`` for ``login_token``, which lives ``validity`` seconds.
+    """Return the record after a refresh that used up ``spent`` and returned ``login_token``, valid for ``validity`` seconds.
 
-    A token that ``previous`` does not know was passed in by a user and is remembered as such.
+    If ``previous`` does not know ``spent``, a user passed it. The record keeps its fingerprint in ``passed`` as well.
     """
     lineage: tuple[str, ...] = ()
     passed: tuple[str, ...] = ()
-    used = [fingerprint(spent)]
     if previous is not None:
         lineage, passed = previous.lineage, previous.passed
         if previous.login_token != spent:
-            used.insert(0, fingerprint(previous.login_token))
+            lineage = _with_newest(lineage, previous.login_token, LINEAGE_LENGTH)
     if previous is None or not previous.knows(spent):
-        passed = newest(passed, fingerprint(spent), length=PASSED_LENGTH)
+        passed = _with_newest(passed, spent, PASSED_LENGTH)
     return Record(
         session=session,
         login_token=login_token,
         obtained_at=obtained_at,
         expires_at=obtained_at + validity,
         request_id=request_id,
-        lineage=newest(lineage, *used, length=LINEAGE_LENGTH),
+        lineage=_with_newest(lineage, spent, LINEAGE_LENGTH),
         passed=passed,
     )
 
 
 def load_record(data: bytes, key: str) -> Record:
-    """Read what :meth:`Record.dump` wrote.
+    """Decode the output of :meth:`Record.dump`.
 
-    Raises :class:`DamagedRecord` where it is not a record of the session with that key, and :class:`StoreError` where a
-    newer version of the collection wrote it.
+    Raises :class:`DamagedRecord` if it is not a record of the session with this key, and :class:`StoreError` if a newer
+    version of the collection wrote it.
     """
     fields = load_object(data)
     version = fields.pop("format", None)
     if isinstance(version, int) and FORMAT < version <= _LAST_FORMAT:
         raise StoreError(
-            f"The record of the session has format {version}, newer than this version of wuying.workspace "
-            f"reads ({FORMAT}): use the version that wrote it, or one after it.",
+            f"The record of this session has format {version}, which is newer than this version of wuying.workspace "
+            f"supports ({FORMAT}). Use the version that wrote it, or a later one.",
             code="NewerFormat",
         )
     if version != FORMAT:
@@ -134,26 +131,26 @@ def load_record(data: bytes, key: str) -> Record:
     if session is None or session.key != key:
         raise DamagedRecord("it belongs to another session")
     if not is_endpoint(session.endpoint):
-        raise DamagedRecord("its endpoint is none that a token may be sent to")
+        raise DamagedRecord("its endpoint is not allowed")
     try:
         record = Record(
             session=session,
             **{**fields, "lineage": tuple(fields["lineage"]), "passed": tuple(fields["passed"])},
         )
     except (KeyError, TypeError):
-        raise DamagedRecord("its fields are not those of a record") from None
-    if not _is_sound(record):
-        raise DamagedRecord("a field has a value that no record has")
+        raise DamagedRecord("a field is missing or unknown") from None
+    if not _is_valid(record):
+        raise DamagedRecord("a field has an invalid value")
     return record
 
 
-def newest(marks: tuple[str, ...], *added: str, length: int) -> tuple[str, ...]:
-    """Return ``marks`` with ``added`` as the newest, cut to the newest ``length``."""
-    return (*(mark for mark in marks if mark not in added), *added)[-length:]
+def _with_newest(fingerprints: tuple[str, ...], token: str, length: int) -> tuple[str, ...]:
+    """Return the newest ``length`` fingerprints after that of ``token`` was added as the newest."""
+    newest = fingerprint(token)
+    return (*(each for each in fingerprints if each != newest), newest)[-length:]
 
 
-def _is_sound(record: Record) -> bool:
-    marks = (*record.lineage, *record.passed)
+def _is_valid(record: Record) -> bool:
     return (
         is_token(record.login_token)
         and _is_time(record.obtained_at)
@@ -161,9 +158,9 @@ def _is_sound(record: Record) -> bool:
         and record.obtained_at < record.expires_at
         and (record.request_id is None or isinstance(record.request_id, str))
         and (record.ended is None or isinstance(record.ended, str))
-        and {str}.issuperset(map(type, marks))
+        and all(isinstance(each, str) for each in (*record.lineage, *record.passed))
     )
 
 
 def _is_time(value: object) -> bool:
-    return isinstance(value, (int, float)) and 0 <= value <= END_OF_TIME
+    return isinstance(value, (int, float)) and 0 <= value <= _LATEST_TIME

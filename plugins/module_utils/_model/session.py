@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A session: who it is, and the tokens that it is given. Values only, no I/O."""
+"""Define the identity of a session, and the shape and fingerprint of a token."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ import typing as t
 from .encoding import canonical_json
 
 TOKEN_LENGTH = 8192
+"""The number of characters that a login token may have."""
 
 
 def fingerprint(token: str) -> str:
-    """Return the SHA-256 of a token in hex: what is kept and shown in a token's place."""
+    """Return the SHA-256 of a token in hex, which is stored and shown instead of the token."""
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def is_token(value: object) -> bool:
-    """Say whether a value has the shape of a login token: ASCII without white space, of bounded length."""
+    """Return True if a value can be a login token: ASCII without white space, of limited length."""
     return (
         isinstance(value, str)
         and 0 < len(value) <= TOKEN_LENGTH
@@ -44,7 +45,7 @@ class Session(t.NamedTuple):
     session_id: str | None = None
 
     def identity(self) -> dict[str, str]:
-        """Return what names the session, without the optional parts that are not given."""
+        """Return the identity of the session, without the optional parts that are not set."""
         return {name: value for name, value in self._asdict().items() if value is not None}
 
     @property
@@ -59,13 +60,13 @@ def _key(session: Session) -> str:
 
 
 def load_session(identity: object) -> Session | None:
-    """Read what :meth:`Session.identity` gave, None where it has not the shape of one."""
+    """Return the session with this :meth:`Session.identity`, or None if it is not the identity of a session."""
     if not isinstance(identity, dict) or not all(
         isinstance(part, str) for part in identity.values()
     ):
         return None
     try:
-        # Interned, since the sessions of a fleet have most parts of their identities in common.
+        # Interned, because the sessions of a fleet share most parts of their identities.
         return Session(**{name: sys.intern(value) for name, value in identity.items()})
     except TypeError:
         return None

@@ -13,12 +13,13 @@ import re
 import time
 import typing as t
 
-from .._model.exceptions import LOCKED, LockTimeout, StoreError
+from .._model.exceptions import LockTimeout, StoreError
 from .._model.record import Record
 from .._model.session import fingerprint
+from .._model.stored_state import StoredState
 from .._runtime.signals import signal_pending
 from .._runtime.timeouts import Backoff
-from .._store.base import LockedSession, Store, StoredState
+from .._store.base import LOCKED, LockedSession, Store
 from . import lease as leases
 from . import scripts
 from .batch import read_fields, read_hash, read_names
@@ -67,7 +68,7 @@ class RedisStore(Store):
         self._leases = leases.Leases(self._refresh)
 
     def read(self, key: str) -> StoredState:
-        return self._load(key, *read_hash(self._connection, scripts.name(key), *_FIELDS))
+        return self.load_state(key, *read_hash(self._connection, scripts.name(key), *_FIELDS))
 
     def read_many(self, keys: t.Iterable[str]) -> t.Iterator[StoredState | StoreError]:
         waiting = iter(keys)
@@ -77,7 +78,7 @@ class RedisStore(Store):
                 try:
                     if isinstance(found, Exception):
                         raise self._connection.explain(found)
-                    yield self._load(key, *found)
+                    yield self.load_state(key, *found)
                 except StoreError as error:
                     yield error
 
@@ -107,13 +108,6 @@ class RedisStore(Store):
         self._connection.call(
             scripts.call(key, scripts.RENEW, owner, _milliseconds(leases.LEASE)), retries=0
         )
-
-    def _load(self, key: str, data: bytes | None, note: bytes | None) -> StoredState:
-        if note is None:
-            return self.load_state(data, None, key)
-        from .._model.note import load_note  # here, since hardly any reader meets a note
-
-        return self.load_state(data, load_note(note), key)
 
 
 class _LockedHash(LockedSession):
@@ -159,7 +153,7 @@ class _LockedHash(LockedSession):
     def read(self) -> StoredState:
         if self._found is None:
             return self._store.read(self._key)
-        return self._store._load(self._key, *self._found)
+        return self._store.load_state(self._key, *self._found)
 
     def set_aside(self) -> str:
         aside = f"{scripts.name(self._key)}:damaged-{time.time_ns()}"

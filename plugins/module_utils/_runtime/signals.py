@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Signals that end a task wait while a token is out of the store's hands."""
+"""Hold the signals that end a task while a token is in flight."""
 
 from __future__ import annotations
 
@@ -25,10 +25,9 @@ _depth = 0
 
 @contextlib.contextmanager
 def hold_signals() -> t.Iterator[None]:
-    """Hold the signals that end a task until the end of the block, then deliver what came; those that are ignored stay so.
+    """Hold the signals that end a task, and deliver them after the block. Ignored signals stay ignored.
 
-    Handlers are the main thread's to set: in any other thread the block runs as it is, and the main thread
-    holds the signals for all.
+    Only the main thread can set signal handlers. In other threads this does nothing: the main thread holds the signals.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -36,14 +35,14 @@ def hold_signals() -> t.Iterator[None]:
     if not _handlers:
         for number in _HELD:
             if signal.getsignal(number) is not signal.SIG_IGN:
-                _handlers[number] = signal.signal(number, _note)
+                _handlers[number] = signal.signal(number, _remember)
     with defer_signals():
         yield
 
 
 @contextlib.contextmanager
 def defer_signals() -> t.Iterator[None]:
-    """Have the signals that inner blocks hold be delivered at the end of this one, such as when the result is out."""
+    """Deliver the signals that :func:`hold_signals` holds in the block after this block, such as after the result is printed."""
     global _depth
     _depth += 1
     try:
@@ -55,7 +54,7 @@ def defer_signals() -> t.Iterator[None]:
 
 
 def signal_pending() -> bool:
-    """Say whether a signal came that is held: time to finish."""
+    """Return True if a signal was received and is held. The task should then finish soon."""
     return bool(_received)
 
 
@@ -66,10 +65,10 @@ def _deliver() -> None:
     received = list(_received)
     _received.clear()
     if received:
-        sys.stdout.flush()  # A signal that ends the process would take a printed result with it.
-    for waiting in received:
-        signal.raise_signal(waiting)
+        sys.stdout.flush()  # The signal may end the process, which would lose a printed result.
+    for pending in received:
+        signal.raise_signal(pending)
 
 
-def _note(number: int, _frame: object) -> None:
+def _remember(number: int, _frame: object) -> None:
     _received.append(number)

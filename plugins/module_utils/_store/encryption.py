@@ -2,10 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""How records are encrypted at rest: Fernet of the package ``cryptography``, in an envelope that names the key.
-
-Only imported where ``store_key`` is given.
-"""
+"""Encrypt records with Fernet, in an envelope that names the key."""
 
 from __future__ import annotations
 
@@ -16,8 +13,8 @@ import typing as t
 
 from ansible.module_utils.basic import missing_required_lib
 
-from .._model.encoding import DamagedRecord, dump_line, load_object
-from .._model.exceptions import OptionError, StoreError
+from .._model.encoding import dump_line, load_object
+from .._model.exceptions import DamagedRecord, OptionError, StoreError
 
 try:
     from cryptography.fernet import Fernet, InvalidToken
@@ -26,65 +23,64 @@ except ImportError:
 else:
     CRYPTOGRAPHY_IMPORT_ERROR = None
 
-_ENVELOPE = 1
-_MAKE_A_KEY = (
-    "python3 -c 'from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())'"
-)
+_FORMAT = 1
 
 
 class Encryption:
-    """Encrypts with the first of its keys, and decrypts with any of them."""
+    """Encrypts with the first of its keys, and decrypts with all of them."""
 
     def __init__(self, keys: t.Sequence[str]) -> None:
         """Take Fernet keys: 32 bytes each, in URL-safe base64. Raises :class:`OptionError` or :class:`StoreError`."""
         if CRYPTOGRAPHY_IMPORT_ERROR is not None:
             raise StoreError(missing_required_lib("cryptography"), code="MissingLibrary")
         try:
-            self._keys = {_name(key): Fernet(key) for key in keys}
+            self._keys = {_key_name(key): Fernet(key) for key in keys}
         except ValueError:
             raise OptionError(
-                f"store_key must have keys of 32 bytes in URL-safe base64; this makes one: {_MAKE_A_KEY}"
+                "store_key must consist of keys of 32 bytes in URL-safe base64. To create one, run "
+                "python3 -c 'from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())'"
             ) from None
-        self._first = _name(keys[0])
-        self._start = dump_line({"envelope": _ENVELOPE, "key": self._first})[:-2]
+        self._first = next(iter(self._keys))
+        self._header = {"envelope": _FORMAT, "key": self._first}
+        self._start = dump_line(self._header)[:-2]
 
     def encrypt(self, data: bytes) -> bytes:
-        """Encrypt with the first key."""
-        encrypted = self._keys[self._first].encrypt(data).decode("ascii")
-        return dump_line({"envelope": _ENVELOPE, "key": self._first, "payload": encrypted})
+        """Encrypt data with the first key."""
+        payload = self._keys[self._first].encrypt(data).decode("ascii")
+        return dump_line({**self._header, "payload": payload})
 
     def decrypt(self, data: bytes) -> bytes:
-        """Decrypt with whatever key the envelope names.
+        """Decrypt data with the key that the envelope names.
 
-        Raises :class:`StoreError` where that key is not at hand or a newer version of the collection wrote the envelope, and
-        :class:`DamagedRecord` where the rest does not fit the key.
+        Raises :class:`StoreError` if there is no such key or a newer version of the collection wrote the envelope, and
+        :class:`DamagedRecord` if the data were modified.
         """
         envelope = load_object(data)
-        version, name, encrypted = (envelope.get(part) for part in ("envelope", "key", "payload"))
-        if isinstance(version, int) and version > _ENVELOPE:
+        version, key, payload = (envelope.get(field) for field in ("envelope", "key", "payload"))
+        if isinstance(version, int) and version > _FORMAT:
             raise StoreError(
-                "A newer version of wuying.workspace encrypted the record of the session: use that version, or one after it.",
+                "A newer version of wuying.workspace encrypted the record of this session. Use that version, or a later one.",
                 code="NewerFormat",
             )
-        if version != _ENVELOPE or not (isinstance(name, str) and isinstance(encrypted, str)):
-            raise DamagedRecord("its envelope cannot be read")
-        if name not in self._keys:
+        if version != _FORMAT or not (isinstance(key, str) and isinstance(payload, str)):
+            raise DamagedRecord("its encryption envelope is malformed")
+        if key not in self._keys:
             raise StoreError(
-                "The record of the session is encrypted with another key than those of store_key: "
-                "add the key that it was written with.",
+                "The record of this session is encrypted with a key that is not in store_key. "
+                "Add the key that it was encrypted with.",
                 code="WrongStoreKey",
             )
         try:
-            return self._keys[name].decrypt(encrypted.encode("utf-8", "surrogatepass"))
+            return self._keys[key].decrypt(payload.encode("utf-8", "surrogatepass"))
         except InvalidToken:
-            raise DamagedRecord("what its envelope holds was changed") from None
+            raise DamagedRecord("its encrypted data were modified") from None
 
-    def is_first(self, data: bytes) -> bool:
-        """Say whether the first key encrypted these data. They are not read, since each reader of each record asks this."""
+    def uses_first_key(self, data: bytes) -> bool:
+        """Return True if the first key encrypted the data. This does not decrypt them, because every reader calls it."""
         return data.startswith(self._start)
 
 
-def _name(key: str) -> str:
-    """Return a fingerprint that names a key, with white space around it or without, and does not give it away."""
+def _key_name(key: str) -> str:
+    """Return a fingerprint that identifies a key without revealing it, ignoring white space around the key."""
     secret = base64.urlsafe_b64decode(key)
     return hashlib.sha256(b"wuying.workspace store key " + secret).hexdigest()[:16]

@@ -2,20 +2,26 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Folders and files that belong to this user alone: opened first, then checked on what is open."""
+"""Open, check and lock private files and folders."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import stat
 
-from .._model.exceptions import StoreError
+from .._model.exceptions import LockTimeout, StoreError
+from .._runtime.signals import signal_pending
+from .._runtime.timeouts import Backoff
+from .base import LOCKED
+
+_POLL = 0.02
 
 
 def open_folder(path: str) -> int:
-    """Open a folder and return its descriptor. Raises :class:`StoreError` where others have a hand in it."""
+    """Open a folder and return its descriptor. Raises :class:`StoreError` if other users own it or have access."""
     folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         check_folder(folder, path)
@@ -26,14 +32,14 @@ def open_folder(path: str) -> int:
 
 
 def check_folder(folder: int, path: str) -> bool:
-    """Say whether an open folder is still there. Raises :class:`StoreError` where others have a hand in it."""
+    """Return True if an open folder still exists. Raises :class:`StoreError` if other users own it or have access."""
     status = os.fstat(folder)
     _check_private(status, f"The store {path}", "700")
     return status.st_nlink > 0
 
 
 def make_folder(path: str) -> int:
-    """Open a folder, made where it is missing with mode 0700 whatever the umask, as are its parents."""
+    """Open a folder and return its descriptor. Create it and its parents if missing, with mode 0700 under any umask."""
     with contextlib.suppress(FileNotFoundError):
         return open_folder(path)
     parent = os.path.dirname(path)
@@ -46,16 +52,16 @@ def make_folder(path: str) -> int:
     try:
         folder = open_folder(path)
     except PermissionError:
-        _let_open(path)
+        _make_accessible(path)
         folder = open_folder(path)
     os.fchmod(folder, 0o700)
     return folder
 
 
-def _let_open(path: str) -> None:
-    """Give one's own new folder the rights that the umask took even from its owner; no link is followed."""
-    look = getattr(os, "O_PATH", os.O_RDONLY)  # only Linux opens what may not be read
-    folder = os.open(path, look | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+def _make_accessible(path: str) -> None:
+    """Restore the owner's access to a new folder if the umask removed it, without following a link."""
+    access = getattr(os, "O_PATH", os.O_RDONLY)  # only Linux can open a folder that is not readable
+    folder = os.open(path, access | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         check_folder(folder, path)
         os.chmod(f"/proc/self/fd/{folder}", 0o700)
@@ -64,7 +70,7 @@ def _let_open(path: str) -> None:
 
 
 def open_private(name: str, folder: int, flags: int) -> int:
-    """Open a plain file in an open folder and return its descriptor; one that is made has mode 0600."""
+    """Open a plain file in an open folder and return its descriptor. A new file gets mode 0600."""
     flags |= os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     file = os.open(name, flags, 0o600, dir_fd=folder)
     try:
@@ -80,7 +86,36 @@ def open_private(name: str, folder: int, flags: int) -> int:
     return file
 
 
-def _check_private(status: os.stat_result, what: str, mode: str) -> None:
+def lock_file(name: str, folder: int, deadline: float) -> int:
+    """Open and lock a file in an open folder, and return its descriptor. Closing it releases the lock.
+
+    Raises :class:`LockTimeout` at ``deadline`` (of :func:`time.monotonic`).
+    """
+    while True:
+        lock = open_private(name, folder, os.O_RDWR | os.O_CREAT)
+        try:
+            _wait_for(lock, deadline)
+            if os.fstat(lock).st_nlink:
+                return lock
+        except BaseException:
+            os.close(lock)
+            raise
+        # The file was removed in the meantime, and other tasks lock a new one.
+        os.close(lock)
+
+
+def _wait_for(lock: int, deadline: float) -> None:
+    backoff = Backoff(deadline, _POLL, _POLL)
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if signal_pending() or not backoff.wait():
+                raise LockTimeout(LOCKED) from None
+
+
+def _check_private(status: os.stat_result, name: str, mode: str) -> None:
     if status.st_uid != os.geteuid():
         reason = "belongs to another user"
     elif status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
@@ -88,6 +123,6 @@ def _check_private(status: os.stat_result, what: str, mode: str) -> None:
     else:
         return
     raise StoreError(
-        f"{what} {reason}: give it to the user who runs the task, with mode {mode}, or choose another store.",
+        f"{name} {reason}. Set its owner to the user who runs the task and its mode to {mode}, or choose another store.",
         code="StoreUnsafe",
     )

@@ -2,11 +2,11 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A file of two pages that holds one value: it is replaced whole, durably, and in place.
+"""Replace a value in place and durably, in a file with two slots.
 
-Each write goes to the page of the older value, with a number one higher and a checksum. So whatever ends a write, the
-newest page that is whole holds the value from before it or the one from after it. Nothing is created, removed or
-renamed, and no space is taken: the two costs of a file that replaces another, and the two ways in which it can fail.
+Each write goes to the slot with the older value, with a higher counter and a checksum. If it is interrupted, the other
+slot still holds the previous value. Replacing the file by a rename would need space for a second file, which a full disk
+does not have after a token was spent. It would also sync twice: the file and its directory.
 """
 
 from __future__ import annotations
@@ -18,118 +18,117 @@ import typing as t
 import zlib
 
 SLOT_SIZE = 65536
-"""Where the second page begins, and how long a page may be. Space that is not used is not taken."""
+"""The size of a slot, and the offset of the second one. Unused space in it is not allocated."""
 GROWTH = 12288
-"""By how many bytes a value may grow in a write for which space was reserved: by a token, and a note."""
+"""How many bytes longer a value may become in the writes that space is reserved for: one more token, and a note."""
 HEADROOM = 16384
-"""How many bytes are taken beyond a value where space is reserved, so that it need not be done each time."""
+"""How many bytes are allocated beyond a value, so that most reservations have nothing to do."""
 
-_USUAL = 8192
-"""How many bytes of a page are read at first: a record with its note is hardly ever longer."""
+_FIRST_READ = 8192
+"""How many bytes of a slot are read first. A record and its note are rarely longer."""
 _DIGITS = 18
-"""How long a page's number may be: no writer gets there, but a hand might."""
+"""The longest counter, in digits. No writer reaches it, but an edited file might."""
 
-_NUMBER = re.compile(rb"[^\n]*\n([0-9]{1,%d})\n" % _DIGITS)
+_COUNTER = re.compile(rb"[^\n]*\n([0-9]{1,%d})\n" % _DIGITS)
 
 _sync: t.Callable[[int], None] = getattr(os, "fdatasync", os.fsync)
 
 
 class SlotValue(t.NamedTuple):
-    """A session's record and the note of its exchange, a line each; empty where there is none."""
+    """A session's record and note, each one line without its newline, or empty if there is none."""
 
     record: bytes = b""
     note: bytes = b""
 
 
 class TwoSlotFile:
-    """The two pages of an open file. Who writes holds a lock since before they were opened."""
+    """The slots of an open file. A writer must hold a lock since before it created this object."""
 
     def __init__(self, file: int) -> None:
-        """Read the file's newest value."""
+        """Read the newest value of the file."""
         self._file = file
-        self._number = 0
+        self._counter = 0
         self.value = self._read()
-        """An empty one where none was ever written, None where neither page is whole."""
+        """The newest value: empty if none was ever written, None if neither slot is intact."""
 
     @property
     def older(self) -> SlotValue | None:
-        """What the other page still holds, which the next write replaces: None where it is there and not whole."""
-        slot = self._slot(1 - self._number % 2)
+        """The value in the other slot, which the next write replaces: None if it is not intact."""
+        slot = self._read_slot(1 - self._counter % 2)
         return slot.value if slot.length else SlotValue()
 
     def reserve(self) -> None:
-        """Have the space allocated for two writes of values that are up to :data:`GROWTH` bytes longer than this one."""
-        import resource  # here, since only an exchange needs it
+        """Allocate the space for two writes of values that are up to :data:`GROWTH` bytes longer than this one."""
+        import resource  # here, because only a refresh needs it
 
         length = sum(map(len, self.value or ()))
         needed = min(SLOT_SIZE, length + GROWTH)
         limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
         if limit != resource.RLIM_INFINITY and limit < SLOT_SIZE + needed:
             raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
-        if self._number + 2 >= 10**_DIGITS:
+        if self._counter + 2 >= 10**_DIGITS:
             raise OSError(errno.EOVERFLOW, os.strerror(errno.EOVERFLOW))
         status = os.fstat(self._file)
         if status.st_blocks * 512 < 2 * needed or status.st_size > 2 * SLOT_SIZE:
-            for place in (0, 1):
-                _allocate(self._file, place * SLOT_SIZE, min(SLOT_SIZE, length + HEADROOM))
+            for offset in (0, SLOT_SIZE):
+                _allocate(self._file, offset, min(SLOT_SIZE, length + HEADROOM))
 
     def write(self, value: SlotValue) -> None:
         """Replace the value, durably."""
-        number = self._number + 1
-        place = number % 2
-        data = _dump(number, value)
+        counter = self._counter + 1
+        index = counter % 2
+        data = _dump(counter, value)
         if len(data) > SLOT_SIZE:
             raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
-        # What was longer leaves nothing behind, nor does a write that fails halfway.
-        data = data.ljust(self._slot(place).length, b"\0")
-        _write(self._file, data, place * SLOT_SIZE)
+        # Zeros overwrite the rest of a longer value, even if that was written only in part.
+        data = data.ljust(self._read_slot(index).length, b"\0")
+        _write(self._file, data, index * SLOT_SIZE)
         _sync(self._file)
-        self._number, self.value = number, value
+        self._counter, self.value = counter, value
 
     def _read(self) -> SlotValue | None:
-        # Who reads without a lock may meet a write in either page, but not twice.
-        for _time in range(2):
-            starts = [self._start(place) for place in (0, 1)]
-            # A page that is whole has the number that it claims: where the newer one is, the older is not looked at.
-            newer = int(_claimed_number(starts[1]) > _claimed_number(starts[0]))
+        # A reader without a lock can find a slot half-written, but then the next attempt finds the new value.
+        for _attempt in range(2):
+            starts = [self._read_start(index) for index in (0, 1)]
+            # The slot with the higher counter is enough if it is intact.
+            newer = int(_claimed_counter(starts[1]) > _claimed_counter(starts[0]))
             slots: dict[int, _Slot] = {}
-            for place in (newer, 1 - newer):
-                slot = slots[place] = self._slot(place, starts[place])
+            for index in (newer, 1 - newer):
+                slot = slots[index] = self._read_slot(index, starts[index])
                 if slot.value is not None:
-                    self._number = slot.number
+                    self._counter = slot.counter
                     return slot.value
-            if not slots[0].length:  # The first write goes to the second page: it has not ended.
+            if not slots[0].length:  # The first write goes to slot 1 and was interrupted.
                 return SlotValue()
         return None
 
-    def _start(self, place: int) -> bytes:
-        return os.pread(self._file, _USUAL, place * SLOT_SIZE)
+    def _read_start(self, index: int) -> bytes:
+        return os.pread(self._file, _FIRST_READ, index * SLOT_SIZE)
 
-    def _slot(self, place: int, start: bytes | None = None) -> _Slot:
-        data = self._start(place) if start is None else start
+    def _read_slot(self, index: int, start: bytes | None = None) -> _Slot:
+        data = self._read_start(index) if start is None else start
         slot = _load(data)
-        if slot.value is None and len(data) == _USUAL:
-            slot = _load(
-                data + os.pread(self._file, SLOT_SIZE - _USUAL, place * SLOT_SIZE + _USUAL)
-            )
-        return slot if slot.number % 2 == place else slot._replace(value=None)
+        if slot.value is None and len(data) == _FIRST_READ:
+            offset = index * SLOT_SIZE + _FIRST_READ
+            slot = _load(data + os.pread(self._file, SLOT_SIZE - _FIRST_READ, offset))
+        return slot if slot.counter % 2 == index else slot._replace(value=None)
 
 
 class _Slot(t.NamedTuple):
-    """What a page holds, and how long it is. It has no value where it is not whole."""
+    """The content of a slot and its length. The value is None if the slot is not intact."""
 
-    number: int
+    counter: int
     value: SlotValue | None
     length: int
 
 
-def _dump(number: int, value: SlotValue) -> bytes:
-    data = b"%d\n%s\n%s\n" % (number, value.record, value.note)
+def _dump(counter: int, value: SlotValue) -> bytes:
+    data = b"%d\n%s\n%s\n" % (counter, value.record, value.note)
     return b"%08x %d\n%s" % (zlib.crc32(data), len(data), data)
 
 
-def _claimed_number(slot: bytes) -> int:
-    match = _NUMBER.match(slot)
+def _claimed_counter(slot: bytes) -> int:
+    match = _COUNTER.match(slot)
     return int(match[1]) if match else 0
 
 
@@ -139,9 +138,9 @@ def _load(slot: bytes) -> _Slot:
     try:
         data = rest[: int(length)]
         if checksum == b"%08x" % zlib.crc32(data):
-            number, record, note, _end = data.split(b"\n")
-            if number.isdigit() and len(number) <= _DIGITS:
-                return _Slot(int(number), SlotValue(record, note), len(head) + 1 + len(data))
+            counter, record, note, _end = data.split(b"\n")
+            if counter.isdigit() and len(counter) <= _DIGITS:
+                return _Slot(int(counter), SlotValue(record, note), len(head) + 1 + len(data))
     except ValueError:
         pass
     return _Slot(0, None, len(slot.rstrip(b"\0")))
@@ -154,11 +153,12 @@ def _write(file: int, data: bytes, offset: int) -> None:
 
 
 def _allocate(file: int, offset: int, size: int) -> None:
-    """Have bytes allocated on the disk for a file, without changing what it holds."""
+    """Allocate space on the disk for a part of a file, without changing its content."""
     try:
         os.posix_fallocate(file, offset, size)
     except (AttributeError, OSError) as error:
         if getattr(error, "errno", None) not in (None, errno.EOPNOTSUPP, errno.EINVAL):
             raise
+        # This system or file system cannot allocate: write zeros after the end of the file.
         start = max(offset, os.fstat(file).st_size)
         _write(file, bytes(max(0, offset + size - start)), start)

@@ -101,7 +101,7 @@ def test_a_token_that_could_not_be_kept_is_lost_where_another_term_fails(
     def save(_slot, _record):
         raise errors.StoreError("The disk is gone.")
 
-    files = importlib.import_module(f"{UTILS}._store.directory")._File
+    files = importlib.import_module(f"{UTILS}._store.directory")._SessionFile
     monkeypatch.setattr(files, "save", save)
     alice = {"end_user_id": "alice", "login_token": house.emulator.issue()}
     assert "NoLoginToken" in house.failure_of(alice, "nobody")

@@ -157,7 +157,7 @@ def test_a_token_that_cannot_be_kept_is_returned_with_a_warning(house, warnings,
     def save(_slot, _record):
         raise errors.StoreError("The disk is gone.")
 
-    files = importlib.import_module(f"{utils}._store.directory")._File
+    files = importlib.import_module(f"{utils}._store.directory")._SessionFile
     monkeypatch.setattr(files, "save", save)
     (token,) = house.look_up("alice", login_token=house.emulator.issue())
     assert house.emulator.journal()["entries"][0]["issued"] == fingerprint(token)[:12]

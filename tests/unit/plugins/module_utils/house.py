@@ -26,8 +26,11 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model.record imp
     next_record,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._model.session import Session
+from ansible_collections.wuying.workspace.plugins.module_utils._model.stored_state import (
+    StoredState,
+)
 from ansible_collections.wuying.workspace.plugins.module_utils._service.client import ServiceClient
-from ansible_collections.wuying.workspace.plugins.module_utils._store.base import Store, StoredState
+from ansible_collections.wuying.workspace.plugins.module_utils._store.base import Store
 from ansible_collections.wuying.workspace.plugins.module_utils._store.two_slot_file import (
     SlotValue,
     TwoSlotFile,

@@ -2,22 +2,21 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A store in memory, whose bytes a test can see and change."""
+"""A store in memory. Tests can read and change its bytes."""
 
 from __future__ import annotations
 
 import contextlib
 import typing as t
 
-from ansible_collections.wuying.workspace.plugins.module_utils._model.note import (
-    Note,
-    load_note,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._model.note import Note
 from ansible_collections.wuying.workspace.plugins.module_utils._model.record import Record
+from ansible_collections.wuying.workspace.plugins.module_utils._model.stored_state import (
+    StoredState,
+)
 from ansible_collections.wuying.workspace.plugins.module_utils._store.base import (
     LockedSession,
     Store,
-    StoredState,
 )
 
 if t.TYPE_CHECKING:
@@ -27,29 +26,28 @@ if t.TYPE_CHECKING:
 
 
 class MemoryStore(Store):
-    """Keeps records in ``files`` under their keys, and notes under ``note KEY``."""
+    """Stores records in ``files`` under their keys, and notes under ``note KEY``."""
 
     def __init__(self, files: dict[str, bytes], encryption: Encryption | None) -> None:
         super().__init__("in memory", encryption)
         self.files = files
 
     def read(self, key: str) -> StoredState:
-        note = self.files.get(f"note {key}")
-        return self.load_state(self.files.get(key), None if note is None else load_note(note), key)
+        return self.load_state(key, self.files.get(key), self.files.get(f"note {key}"))
 
     def keys(self) -> t.Iterator[str]:
         return (name for name in self.files if " " not in name)
 
     @contextlib.contextmanager
     def lock(self, key: str, deadline: float) -> t.Iterator[LockedSession]:
-        yield MemorySlot(self, key)
+        yield MemorySession(self, key)
 
     def close(self) -> None:
         """Nothing is open."""
 
 
-class MemorySlot(LockedSession):
-    """A session's place in memory."""
+class MemorySession(LockedSession):
+    """A session in memory."""
 
     def __init__(self, store: MemoryStore, key: str) -> None:
         self.store, self.key = store, key

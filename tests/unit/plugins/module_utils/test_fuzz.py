@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Whatever a service answers, a store holds or an option says: no traceback, no secret in a message, no end without bounds."""
+"""Test random responses, stored bytes and options: no traceback, no secret in a message, no endless wait."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._plugin.result im
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.wiring import open_keeper
 from ansible_collections.wuying.workspace.plugins.module_utils._redis.address import parse_address
 from ansible_collections.wuying.workspace.plugins.module_utils._service import (
-    connections as _connections,
+    connections as connections_module,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._service.client import ServiceClient
 from ansible_collections.wuying.workspace.plugins.module_utils._service.response import (
@@ -82,7 +82,7 @@ ENDPOINT = "http://127.0.0.1:9"
 SESSION = session_at(ENDPOINT)
 DEEP = b"[" * 100000
 SECRET = "v1/Sesame+open=" + "0123456789abcdef" * 4 + "**"
-"""It looks another way in base64 and percent-encoded."""
+"""It is different in base64 and percent-encoded."""
 NEXT = "v1c27bab6c205b2fdfac93be59a3aefa4b09b4c5f4af8ba4ddb5d4a2c1a7"
 FORMS = [
     SECRET,
@@ -104,7 +104,7 @@ FAILED = NOTE.failed(ServiceError("It was busy.", code="Throttling", retryable=T
 
 
 def check(error: WuyingError) -> None:
-    """See that an error says a bounded sentence, and no secret."""
+    """Check that an error has a message of limited length that contains no secret."""
     assert isinstance(error.message, str)
     assert 0 < len(error.message) <= LONGEST_MESSAGE
     shown = f"{error} {error!r} {json.dumps(error.as_result())}"
@@ -116,7 +116,7 @@ def check(error: WuyingError) -> None:
 
 @contextlib.contextmanager
 def only_wuying_errors() -> t.Iterator[None]:
-    """Let errors that a user is to see pass, once they are checked, and no other."""
+    """Suppress errors of this collection after checking them. Other errors are raised."""
     try:
         yield
     except WuyingError as error:
@@ -155,9 +155,9 @@ def mostly(value: t.Any, *others: st.SearchStrategy[t.Any]) -> st.SearchStrategy
 
 @st.composite
 def mutated(draw: st.DrawFn, bases: st.SearchStrategy[bytes]) -> bytes:
-    """Draw bytes, and change a few places of them."""
+    """Draw bytes with changes in a few places."""
     data = draw(bases)
-    for _turn in range(draw(st.sampled_from([0, 0, 0, 1, 1, 2, 3]))):
+    for _round in range(draw(st.sampled_from([0, 0, 0, 1, 1, 2, 3]))):
         start = draw(st.integers(0, len(data)))
         end = min(len(data), start + draw(st.sampled_from([0, 0, 1, 5, len(data)])))
         data = data[:start] + draw(st.one_of(st.just(b""), pieces)) + data[end:]
@@ -232,7 +232,7 @@ headers = st.dictionaries(header_names, header_values, max_size=3)
 @example(status=429, headers={"x-acs-retry-after": "9" * 12}, body=b"")
 @example(status=503, headers={"retry-after": "9" * 12}, body=b"")
 @example(status=503, headers={"date": "14 Nov 2023", "retry-after": "14 Nov 9023"}, body=b"")
-def test_any_answer_is_a_token_or_an_error(status, headers, body):
+def test_any_response_contains_a_token_or_is_an_error(status, headers, body):
     with only_wuying_errors():
         answer = read_response(Response(status, headers, body), ENDPOINT, [SECRET], NOW)
         assert is_token(answer.login_token)
@@ -240,7 +240,7 @@ def test_any_answer_is_a_token_or_an_error(status, headers, body):
 
 
 class SocketPairs:
-    """Stands in for the way to a server: each connection finds an answer waiting, and then the end."""
+    """Replaces the connections to a server: each one contains a response and then ends."""
 
     def __init__(self, answer: bytes) -> None:
         self._answer = answer
@@ -282,9 +282,9 @@ some_lines = st.lists(response_lines, max_size=3)
 
 @st.composite
 def responses(draw: st.DrawFn) -> bytes:
-    """Draw what comes over the wire: an HTTP response, more or less."""
+    """Draw the bytes of an HTTP response, valid or not."""
     body = draw(bodies)
-    lines = [b"HTTP/1.1 %d Whatever" % draw(statuses), *draw(mostly([], some_lines))]
+    lines = [b"HTTP/1.1 %d Reason" % draw(statuses), *draw(mostly([], some_lines))]
     framing = draw(st.sampled_from(["length", "length", "chunks", "none"]))
     if framing == "length":
         lines.append(b"Content-Length: %d" % len(body))
@@ -299,10 +299,10 @@ def responses(draw: st.DrawFn) -> bytes:
     response=st.one_of(responses(), mutated(responses())),
     signature_version=st.sampled_from(["v3", "v1"]),
 )
-def test_any_response_ends_an_exchange_with_a_token_or_an_error(response, signature_version):
-    scope = SocketPairs(response)
-    with pytest.MonkeyPatch.context() as patch, contextlib.closing(scope):
-        patch.setattr(_connections, "create_connection", scope)
+def test_any_bytes_on_the_wire_end_a_refresh_with_a_token_or_an_error(response, signature_version):
+    connections = SocketPairs(response)
+    with pytest.MonkeyPatch.context() as patch, contextlib.closing(connections):
+        patch.setattr(connections_module, "create_connection", connections)
         began = time.monotonic()
         with ServiceClient(None, retries=0, signature_version=signature_version) as service:
             with only_wuying_errors():
@@ -314,7 +314,7 @@ def test_any_response_ends_an_exchange_with_a_token_or_an_error(response, signat
 
 # Records
 
-# A store is its owner's: a secret that somebody wrote where none belongs is no matter of ours.
+# Messages may quote a stored identity, so it must not contain a secret in this test.
 stored_values = json_values.filter(
     lambda value: not any(form in json.dumps(value) for form in FORMS)
 )
@@ -353,37 +353,37 @@ notes = st.one_of(
         ),
     ),
 )
-seals = st.sampled_from([None, KEYS[:1], KEYS[1:], KEYS])
+key_lists = st.sampled_from([None, KEYS[:1], KEYS[1:], KEYS])
 
 
-class AnyService:
-    """A service that takes every token, or none."""
+class FakeService:
+    """A service that refreshes every token, or always fails."""
 
     def __init__(self, error: ServiceError | None) -> None:
         self.error = error
 
     def refresh(self, *_arguments: t.Any) -> RefreshResult:
-        """Do as it was told."""
+        """Raise the error, or return the next token."""
         if self.error is not None:
             raise self.error
         return RefreshResult(NEXT, None, NOW)
 
 
 def show(outcome: Outcome) -> None:
-    """Show an outcome as a task does."""
+    """Check that the result of a task contains no secret."""
     shown = describe(outcome, NOW, return_token=False)
     text = json.dumps([shown, compare(outcome, predicted=False)])
     assert not [form for form in FORMS if form in text]
 
 
 @PROFILE
-@given(data=stored, keys=seals)
+@given(data=stored, keys=key_lists)
 @example(data=DEEP, keys=None)
 @example(data=ENVELOPE + DEEP, keys=KEYS)
 @example(
     data=Encryption(KEYS).encrypt(b"").replace(b'"payload":"', b'"payload":"\\ud800'), keys=KEYS
 )
-def test_any_stored_bytes_are_a_record_or_damaged_or_an_error(data, keys):
+def test_any_stored_bytes_are_a_record_damage_or_an_error(data, keys):
     store = MemoryStore({SESSION.key: data}, keys and Encryption(keys))
     with only_wuying_errors():
         stored = store.read(SESSION.key)
@@ -393,7 +393,7 @@ def test_any_stored_bytes_are_a_record_or_damaged_or_an_error(data, keys):
             assert stored.record.session == SESSION
             assert is_token(stored.record.login_token)
             assert isinstance(hash(stored.snapshot()), int)
-            again = store.load_state(store.dump_record(stored.record), None, SESSION.key)
+            again = store.load_state(SESSION.key, store.dump_record(stored.record), None)
             assert again.record == stored.record
 
 
@@ -414,7 +414,7 @@ def test_any_stored_bytes_are_a_note(data):
 @given(
     data=stored,
     note=notes,
-    keys=seals,
+    keys=key_lists,
     token=st.sampled_from([None, SECRET, "v1first", "v1new"]),
     force=st.booleans(),
     now=st.sampled_from([NOW, NOW + 700, NOW + 1000, NOW - 100]),
@@ -426,11 +426,11 @@ def test_any_stored_bytes_are_a_note(data):
         ]
     ),
 )
-def test_a_keeper_gets_along_with_whatever_is_stored(data, note, keys, token, force, now, error):
+def test_a_keeper_copes_with_any_stored_bytes(data, note, keys, token, force, now, error):
     files = {SESSION.key: data, **({f"note {SESSION.key}": note} if note is not None else {})}
     store = MemoryStore(files, keys and Encryption(keys))
     warnings: list[str] = []
-    service = t.cast(ServiceClient, AnyService(error))
+    service = t.cast(ServiceClient, FakeService(error))
     keeper = Keeper(
         store, lambda: service, scope="", deadline=time.monotonic() + 60, clock=lambda: now
     )
@@ -441,7 +441,7 @@ def test_a_keeper_gets_along_with_whatever_is_stored(data, note, keys, token, fo
             show(keeper.predict(request, snapshot, warnings.append))
         with only_wuying_errors():
             show(keeper.ensure(request, warnings.append))
-        # Whoever asked when there was something else to see shares its failure.
+        # A caller that saw another state before it waited for the lock shares its failure.
         with only_wuying_errors():
             show(keeper.refresh(request, snapshot._replace(note=None).snapshot(), warnings.append))
         show(keeper.delete(SESSION.key))
@@ -515,7 +515,7 @@ own_options = st.dictionaries(
 
 @PROFILE
 @given(options=options)
-def test_any_option_is_taken_or_refused(options):
+def test_any_option_is_accepted_or_refused(options):
     get_option = options.get
     with only_wuying_errors():
         request = read_request(get_option)
@@ -530,7 +530,7 @@ def test_any_option_is_taken_or_refused(options):
 
 @PROFILE
 @given(options=options, sessions=st.lists(own_options, max_size=3))
-def test_any_list_of_sessions_is_taken_or_refused(options, sessions):
+def test_any_list_of_sessions_is_accepted_or_refused(options, sessions):
     with only_wuying_errors():
         requests = read_requests({**options, "login_token": None}.get, sessions)
         assert len(requests) == len(sessions)
@@ -538,14 +538,14 @@ def test_any_list_of_sessions_is_taken_or_refused(options, sessions):
 
 @PROFILE
 @given(filters=st.one_of(VALID["filters"], any_values))
-def test_any_filter_is_taken_or_refused(filters):
+def test_any_filter_is_accepted_or_refused(filters):
     with only_wuying_errors():
         assert isinstance(read_filters(filters)(SESSION), bool)
 
 
 @PROFILE
 @given(address=st.one_of(addresses, any_text, words))
-def test_any_address_of_redis_is_taken_or_refused(address):
+def test_any_redis_address_is_accepted_or_refused(address):
     with only_wuying_errors():
         parsed = parse_address(address)
         assert str(parsed)

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Requests are signed as the service's documentation says and as its official signers do it."""
+"""Test that signatures match the documentation of the service and its official signers."""
 
 from __future__ import annotations
 
@@ -63,12 +63,12 @@ timestamps = st.integers(min_value=0, max_value=4102444800)
 
 
 def seconds(stamp: str) -> int:
-    """Return a time stamp of the service's as seconds since 1970."""
+    """Convert a time stamp to seconds since 1970."""
     return calendar.timegm(time.strptime(stamp, "%Y-%m-%dT%H:%M:%SZ"))
 
 
-def apart(form: dict[str, str]) -> dict[str, str]:
-    """Return a form whose names no query has."""
+def renamed(form: dict[str, str]) -> dict[str, str]:
+    """Return a form with names that no query has."""
     return {f"form {name}": value for name, value in form.items()}
 
 
@@ -83,7 +83,7 @@ def signature_in(request: signer.SignedRequest) -> str:
 
 
 def sign_v1(**changes: t.Any) -> signer.SignedRequest:
-    """Sign a V1 request that differs from a certain one in what is passed."""
+    """Sign the default V1 request with these changes."""
     arguments: dict[str, t.Any] = {
         "action": "RefreshLoginToken",
         "version": "2020-10-02",
@@ -97,7 +97,7 @@ def sign_v1(**changes: t.Any) -> signer.SignedRequest:
 
 
 def sign_v3(**changes: t.Any) -> signer.SignedRequest:
-    """Sign a V3 request that differs from a certain one in what is passed."""
+    """Sign the default V3 request with these changes."""
     arguments: dict[str, t.Any] = {
         "action": "RefreshLoginToken",
         "version": "2020-10-02",
@@ -125,14 +125,14 @@ def test_v1_signs_the_published_request_of_describe_regions():
     assert query_of(signed) == {**DESCRIBE_REGIONS, "Signature": "OLeaidS1JvxuMvnyHOwuJ+uX5qY="}
 
 
-def test_v1_signs_the_published_request_that_spells_time_stamp_its_own_way():
+def test_v1_signs_the_published_request_with_the_parameter_time_stamp():
     parameters = dict(DESCRIBE_REGIONS)
     parameters["TimeStamp"] = parameters.pop("Timestamp")
     signature = signer.v1_signature("GET", parameters, "testsecret")
     assert signature == "CT9X0VtwR86fNWSnsc6v8YGOjuE="
 
 
-def test_v1_signs_the_published_request_with_chinese_text_and_json_in_it():
+def test_v1_signs_the_published_request_with_chinese_text_and_json():
     signed = signer.sign_v1(
         "SendSms",
         "2017-05-25",
@@ -189,7 +189,7 @@ def test_v1_agrees_with_the_official_signers(parameters, method, secret, token, 
         1700000000,
         "nonce",
         method=method,
-        form=apart(form),
+        form=renamed(form),
     )
     query = query_of(signed)
     signature = query.pop("Signature")
@@ -200,10 +200,10 @@ def test_v1_agrees_with_the_official_signers(parameters, method, secret, token, 
 
 @settings(many, max_examples=500)
 @given(parameters=maps, secret=text, timestamp=timestamps, form=maps)
-def test_v1_sends_what_the_sdk_core_sends(parameters, secret, timestamp, form):
+def test_v1_sends_the_same_query_as_the_sdk_core(parameters, secret, timestamp, form):
     # The SDK adds an empty SignatureType; that parameter is the only difference to ours.
     parameters = {"Format": "JSON", **parameters, "SignatureType": ""}
-    form = apart(form)
+    form = renamed(form)
     ours = signer.sign_v1(
         "Action",
         "2020-10-02",
@@ -264,7 +264,7 @@ def test_v3_agrees_with_the_official_signers(
 
 @settings(many, max_examples=300)
 @given(parameters=maps)
-def test_the_query_says_what_was_signed(parameters):
+def test_the_query_has_the_signed_parameters(parameters):
     assert query_of(sign_v3(parameters=parameters)) == parameters
     sent = query_of(sign_v1(parameters={f"x{name}": value for name, value in parameters.items()}))
     assert {name[1:]: value for name, value in sent.items() if name[0] == "x"} == parameters
@@ -303,7 +303,7 @@ def test_a_changed_host_body_or_content_type_changes_the_v3_signature(changes):
     assert signature_in(sign_v3(**changes)) != signature_in(sign_v3())
 
 
-def test_v1_signs_a_form_that_travels_in_the_body():
+def test_v1_signs_a_form_that_is_sent_in_the_body():
     signed = sign_v1(form={"LoginToken": "a b&c=d", "EndUserId": "爱"})
     assert signed.body == b"EndUserId=%E7%88%B1&LoginToken=a%20b%26c%3Dd"
     assert signed.headers["content-type"] == "application/x-www-form-urlencoded"
@@ -328,7 +328,7 @@ def test_v3_sends_and_signs_the_security_token_in_headers():
     assert "x-acs-security-token" not in sign_v3(credentials=KEY).headers
 
 
-def test_v3_states_the_hash_of_the_body():
+def test_v3_sends_the_hash_of_the_body():
     hashed = sign_v3(body=b"body").headers["x-acs-content-sha256"]
     assert hashed == hashlib.sha256(b"body").hexdigest()
     assert sign_v3(body=b"").headers["x-acs-content-sha256"].startswith("e3b0c442")
@@ -348,9 +348,9 @@ def test_an_anonymous_v3_request_is_the_same_without_key_and_signature():
     assert set(anonymous.headers) == set(signed.headers) - about_keys
 
 
-def test_parameters_cannot_take_the_place_of_what_the_signer_says():
-    sneaky = {"Action": "DeleteDesktops", "Version": "1999-01-01", "SignatureNonce": "old"}
-    query = query_of(sign_v1(parameters={**PARAMETERS, **sneaky}))
+def test_parameters_cannot_override_those_of_the_signer():
+    overriding = {"Action": "DeleteDesktops", "Version": "1999-01-01", "SignatureNonce": "old"}
+    query = query_of(sign_v1(parameters={**PARAMETERS, **overriding}))
     assert (query["Action"], query["Version"]) == ("RefreshLoginToken", "2020-10-02")
     assert query["SignatureNonce"] == "nonce-0"
 
@@ -369,12 +369,12 @@ def test_the_order_of_parameters_does_not_matter(sign):
 
 
 @pytest.mark.parametrize("sign", [sign_v1, sign_v3])
-def test_a_fraction_of_a_second_is_left_out_of_the_time_stamp(sign):
+def test_time_stamps_have_whole_seconds(sign):
     assert sign(timestamp=1700000000.999) == sign()
 
 
 @pytest.mark.parametrize("value", [KEY, STS, sign_v1(), sign_v3()], ids=type)
-def test_neither_credentials_nor_signed_requests_show_what_they_hold(value):
+def test_credentials_and_signed_requests_hide_their_values_in_repr(value):
     shown = {repr(value), str(value), f"{value}", f"{[value]}"}
     for text_shown in shown:
         assert text_shown.strip("[]") in ("Credentials(...)", "SignedRequest(...)")

@@ -93,7 +93,7 @@ def test_a_damaged_record_says_what_is_wrong_and_stays_where_it_is(full):
     before = {path.name: path.read_bytes() for path in full.path.iterdir()}
     entry = full.run()["sessions"][-1]
     key = full.session("damaged").key
-    assert entry == {"key": key, "state": "damaged", "damage": "neither of its pages is whole"}
+    assert entry == {"key": key, "state": "damaged", "damage": "neither of its slots is intact"}
     assert {path.name: path.read_bytes() for path in full.path.iterdir()} == before
 
 

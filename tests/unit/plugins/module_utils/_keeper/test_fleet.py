@@ -619,7 +619,7 @@ def test_a_token_that_could_not_be_kept_is_not_written_under_the_first_key(
     def fail(_slot: object, _record: object) -> t.NoReturn:
         raise StoreError("The disk is gone.")
 
-    monkeypatch.setattr(f"{DirectoryStore.__module__}._File.save", fail)
+    monkeypatch.setattr(f"{DirectoryStore.__module__}._SessionFile.save", fail)
     (report,) = fleet.keep(rekey=True)
     assert outcome_of(report).not_saved is not None
     assert not report.rekeyed
@@ -635,7 +635,7 @@ def test_what_nobody_foresaw_while_a_record_is_written_anew_is_a_warning_of_the_
     def fail(_slot: object, _record: object) -> t.NoReturn:
         raise MemoryError
 
-    monkeypatch.setattr(f"{DirectoryStore.__module__}._File.reencrypt", fail)
+    monkeypatch.setattr(f"{DirectoryStore.__module__}._SessionFile.reencrypt", fail)
     reports = fleet.keep(rekey=True)
     assert ends(reports) == {"alice": "served", "bob": "served"}
     assert all("unforeseen" in report.warnings[0] for report in reports)

@@ -47,6 +47,10 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions
 from ansible_collections.wuying.workspace.plugins.module_utils._model.note import Note
 from ansible_collections.wuying.workspace.plugins.module_utils._model.record import Record
 from ansible_collections.wuying.workspace.plugins.module_utils._model.session import Session
+from ansible_collections.wuying.workspace.plugins.module_utils._model.stored_state import (
+    Snapshot,
+    StoredState,
+)
 from ansible_collections.wuying.workspace.plugins.module_utils._service.client import ServiceClient
 from ansible_collections.wuying.workspace.plugins.module_utils._service.response import (
     RefreshResult,
@@ -54,9 +58,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._service.response
 from ansible_collections.wuying.workspace.plugins.module_utils._store.base import (
     LockedSession,
     NoStore,
-    Snapshot,
     Store,
-    StoredState,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._store.directory import (
     DirectoryStore,

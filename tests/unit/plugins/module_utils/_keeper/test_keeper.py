@@ -28,10 +28,10 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._model.note import new_note
 from ansible_collections.wuying.workspace.plugins.module_utils._model.session import fingerprint
-from ansible_collections.wuying.workspace.plugins.module_utils._store.base import (
-    NoStore,
+from ansible_collections.wuying.workspace.plugins.module_utils._model.stored_state import (
     StoredState,
 )
+from ansible_collections.wuying.workspace.plugins.module_utils._store.base import NoStore
 from ansible_collections.wuying.workspace.plugins.module_utils._store.directory import (
     DirectoryStore,
 )

@@ -29,15 +29,15 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model.session im
     Session,
     fingerprint,
 )
+from ansible_collections.wuying.workspace.plugins.module_utils._model.stored_state import (
+    StoredState,
+)
 from ansible_collections.wuying.workspace.plugins.module_utils._service.client import ServiceClient
 from ansible_collections.wuying.workspace.plugins.module_utils._service.response import (
     RefreshResult,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._store import two_slot_file
-from ansible_collections.wuying.workspace.plugins.module_utils._store.base import (
-    LockedSession,
-    StoredState,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._store.base import LockedSession
 from ansible_collections.wuying.workspace.plugins.module_utils._store.directory import (
     DirectoryStore,
 )

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Tokens go to a host that is named plainly, over TLS but on loopback."""
+"""Test endpoints: a plain host name or address, and https except for loopback addresses."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ MALFORMED = {
     "brackets around too long an address": "https://[1:2:3:4:5:6:7:8:9]",
     "zone": "https://[fe80::1%eth0]",
 }
-IN_THE_CLEAR = [
+UNENCRYPTED = [
     "http://ecd.cn-hangzhou.aliyuncs.com",
     "http://10.0.0.1",
     "http://0.0.0.0",
@@ -106,7 +106,7 @@ def test_the_endpoint_of_a_region_follows_one_rule(region):
         "cn-hangzhou\0",
     ],
 )
-def test_a_region_that_is_no_part_of_a_host_name_is_an_error(region):
+def test_a_region_that_cannot_be_part_of_a_host_name_is_an_error(region):
     with pytest.raises(OptionError, match=r"^region_id ") as caught:
         default_endpoint(region)
     assert len(region) < 2 or region not in caught.value.message
@@ -120,13 +120,13 @@ def test_a_malformed_endpoint_is_an_error_that_does_not_show_it(text):
     assert len(text) < 9 or text not in caught.value.message
 
 
-def test_credentials_in_an_endpoint_are_named_as_what_is_wrong_with_it():
+def test_the_error_for_credentials_in_an_endpoint_names_them():
     with pytest.raises(OptionError, match="user name"):
         parse_endpoint("https://user:sesame@ecd.aliyuncs.com")
 
 
-@pytest.mark.parametrize("text", IN_THE_CLEAR)
-def test_plain_http_is_for_loopback_addresses_only(text):
+@pytest.mark.parametrize("text", UNENCRYPTED)
+def test_plain_http_is_allowed_for_loopback_addresses_only(text):
     with pytest.raises(OptionError, match="loopback") as caught:
         parse_endpoint(text)
     assert text not in caught.value.message
@@ -164,7 +164,7 @@ def test_an_endpoint_has_one_spelling(text, endpoint):
         ("http://[::1]:8080", "[::1]:8080"),
     ],
 )
-def test_the_host_header_has_the_port_where_it_is_not_the_scheme_s_own(endpoint, host):
+def test_the_host_header_has_a_port_unless_it_is_the_default(endpoint, host):
     assert host_of(endpoint) == host
 
 
@@ -181,5 +181,5 @@ def test_the_host_header_has_the_port_where_it_is_not_the_scheme_s_own(endpoint,
         ("https://ecd.cn-hangzhou.aliyuncs.com", False),
     ],
 )
-def test_loopback_is_this_very_host(endpoint, loopback):
+def test_loopback_addresses_are_recognised(endpoint, loopback):
     assert is_loopback(endpoint) is loopback

@@ -20,13 +20,13 @@ from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision 
 from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import StoreError
 from ansible_collections.wuying.workspace.plugins.module_utils._model.note import new_note
 from ansible_collections.wuying.workspace.plugins.module_utils._model.record import next_record
+from ansible_collections.wuying.workspace.plugins.module_utils._model.stored_state import (
+    StoredState,
+)
 from ansible_collections.wuying.workspace.plugins.module_utils._redis import scripts
 from ansible_collections.wuying.workspace.plugins.module_utils._redis.address import parse_address
 from ansible_collections.wuying.workspace.plugins.module_utils._redis.store import RedisStore
-from ansible_collections.wuying.workspace.plugins.module_utils._store.base import (
-    LockedSession,
-    StoredState,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._store.base import LockedSession
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.faulty_server import wires
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.house import (
     House,

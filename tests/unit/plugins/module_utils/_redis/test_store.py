@@ -31,13 +31,15 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model.session im
     TOKEN_LENGTH,
     Session,
 )
+from ansible_collections.wuying.workspace.plugins.module_utils._model.stored_state import (
+    StoredState,
+)
 from ansible_collections.wuying.workspace.plugins.module_utils._redis import (
     connection as connection_module,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._redis import lease
 from ansible_collections.wuying.workspace.plugins.module_utils._redis.address import parse_address
 from ansible_collections.wuying.workspace.plugins.module_utils._redis.store import RedisStore
-from ansible_collections.wuying.workspace.plugins.module_utils._store.base import StoredState
 from ansible_collections.wuying.workspace.plugins.module_utils._store.encryption import Encryption
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.house import (
     leave_note,
@@ -195,7 +197,7 @@ def a_second_holder_waits_for_the_first(store: RedisStore, session: Session) -> 
 def waiting_ends_at_the_deadline(store: RedisStore, session: Session) -> None:
     with store.lock(session.key, soon()):
         start = time.monotonic()
-        with pytest.raises(LockTimeout, match="Another task is still exchanging"):
+        with pytest.raises(LockTimeout, match="Another task is still refreshing"):
             with store.lock(session.key, soon(0.2)):
                 pass
         assert 0.2 <= time.monotonic() - start < 5

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Signals that end a task wait until a token is safe, and are then delivered."""
+"""Test held signals: they are delivered after the block."""
 
 from __future__ import annotations
 
@@ -43,20 +43,20 @@ def test_a_signal_waits_for_the_end_of_the_block(delivered, number):
     assert not signal_pending()
 
 
-def test_without_a_signal_nothing_waits_and_nothing_is_delivered(delivered):
+def test_without_a_signal_none_is_pending_and_none_is_delivered(delivered):
     with hold_signals():
         assert not signal_pending()
     assert delivered == []
 
 
-def test_both_signals_are_delivered_in_their_order(delivered):
+def test_two_signals_are_delivered_in_order(delivered):
     with hold_signals():
         os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGINT)
     assert delivered == [signal.SIGTERM, signal.SIGINT]
 
 
-def test_the_handlers_are_back_after_the_block(delivered):
+def test_the_handlers_are_restored_after_the_block(delivered):
     before = [signal.getsignal(number) for number in HELD]
     with hold_signals():
         assert [signal.getsignal(number) for number in HELD] != before
@@ -65,7 +65,7 @@ def test_the_handlers_are_back_after_the_block(delivered):
     assert delivered == [signal.SIGTERM]
 
 
-def test_a_block_that_fails_delivers_the_signal_too(delivered):
+def test_a_block_that_raises_delivers_the_signal_too(delivered):
     with pytest.raises(KeyError), hold_signals():
         os.kill(os.getpid(), signal.SIGTERM)
         raise KeyError("x")
@@ -73,7 +73,7 @@ def test_a_block_that_fails_delivers_the_signal_too(delivered):
     assert not signal_pending()
 
 
-def test_a_signal_of_an_inner_block_waits_for_the_outer_one(delivered):
+def test_a_signal_in_an_inner_block_waits_for_the_outer_one(delivered):
     with hold_signals():
         with hold_signals():
             os.kill(os.getpid(), signal.SIGTERM)
@@ -101,7 +101,7 @@ def test_sigint_becomes_a_keyboard_interrupt_after_the_block(delivered):
     assert done == [True]
 
 
-def test_another_thread_runs_the_block_and_touches_no_handler(delivered):
+def test_another_thread_sets_no_handlers(delivered):
     before = [signal.getsignal(number) for number in HELD]
     inside: list[t.Any] = []
 

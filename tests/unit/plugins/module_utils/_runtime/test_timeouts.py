@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A blocking call ends in time, and so does every wait between attempts."""
+"""Test timeouts of blocking calls and waits between attempts."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from ansible_collections.wuying.workspace.plugins.module_utils._runtime.timeouts
 )
 
 
-def test_what_the_call_returns_is_returned():
+def test_the_return_value_of_the_call_is_returned():
     value = object()
     assert run_with_timeout(10, lambda: value) is value
 
 
-def test_none_is_returned_as_well():
+def test_none_is_returned_too():
     assert run_with_timeout(10, lambda: None) is None
 
 
 @pytest.mark.parametrize("error", [KeyError("x"), SystemExit(3), KeyboardInterrupt()], ids=type)
-def test_what_the_call_raises_is_raised(error):
+def test_the_error_of_the_call_is_raised(error):
     def fail():
         raise error
 
@@ -42,36 +42,36 @@ def test_what_the_call_raises_is_raised(error):
     assert caught.value is error
 
 
-def test_a_call_that_hangs_is_left_behind_when_the_time_is_over():
-    never = threading.Event()
-    begun = time.monotonic()
+def test_a_call_that_hangs_is_abandoned_after_the_timeout():
+    event = threading.Event()
+    start = time.monotonic()
     with pytest.raises(TimeoutError):
-        run_with_timeout(0.05, lambda: never.wait(30))
-    assert 0.05 <= time.monotonic() - begun < 10
-    never.set()
+        run_with_timeout(0.05, lambda: event.wait(30))
+    assert 0.05 <= time.monotonic() - start < 10
+    event.set()
 
 
 @pytest.mark.parametrize("seconds", [0, -1])
-def test_without_time_left_nobody_waits(seconds):
-    never = threading.Event()
-    begun = time.monotonic()
+def test_without_time_left_there_is_no_wait(seconds):
+    event = threading.Event()
+    start = time.monotonic()
     with pytest.raises(TimeoutError):
-        run_with_timeout(seconds, lambda: never.wait(30))
-    assert time.monotonic() - begun < 10
-    never.set()
+        run_with_timeout(seconds, lambda: event.wait(30))
+    assert time.monotonic() - start < 10
+    event.set()
 
 
-def test_a_call_left_behind_does_not_keep_the_process_alive():
-    never, threads = threading.Event(), []
+def test_an_abandoned_call_does_not_keep_the_process_running():
+    event, threads = threading.Event(), []
 
     def hang():
         threads.append(threading.current_thread())
-        never.wait(30)
+        event.wait(30)
 
     with pytest.raises(TimeoutError):
         run_with_timeout(0.05, hang)
     assert threads[0].daemon
-    never.set()
+    event.set()
 
 
 def test_a_sleep_takes_its_time():

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The directory store: whose it is, what it refuses, and what it survives."""
+"""Test the directory store: permissions, refusals, locking and durability."""
 
 from __future__ import annotations
 
@@ -28,8 +28,10 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model.session im
     TOKEN_LENGTH,
     Session,
 )
+from ansible_collections.wuying.workspace.plugins.module_utils._model.stored_state import (
+    StoredState,
+)
 from ansible_collections.wuying.workspace.plugins.module_utils._store import two_slot_file
-from ansible_collections.wuying.workspace.plugins.module_utils._store.base import StoredState
 from ansible_collections.wuying.workspace.plugins.module_utils._store.directory import (
     DirectoryStore,
 )
@@ -48,7 +50,7 @@ RECORD = next_record(None, SESSION, "v1first", "v1second", 1000.0, 900, None)
 
 @pytest.fixture
 def store(store_path: Path) -> DirectoryStore:
-    """Return a store whose folder is not there yet."""
+    """Return a store whose folder does not exist yet."""
     return DirectoryStore(str(store_path))
 
 
@@ -58,7 +60,7 @@ def soon(seconds: float = 10) -> float:
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077, 0o777])
-def test_the_folder_is_0700_and_its_files_are_0600_whatever_the_umask(
+def test_folder_is_0700_and_files_are_0600_under_any_umask(
     store: DirectoryStore, store_path: Path, umask: int
 ) -> None:
     before = os.umask(umask)
@@ -72,7 +74,7 @@ def test_the_folder_is_0700_and_its_files_are_0600_whatever_the_umask(
     assert files == {".record": 0o600, ".lock": 0o600}
 
 
-def test_files_are_named_after_the_sessions_key_and_nothing_of_the_session(
+def test_file_names_consist_of_the_session_key_only(
     store: DirectoryStore, store_path: Path
 ) -> None:
     put(store, RECORD)
@@ -84,7 +86,7 @@ def test_files_are_named_after_the_sessions_key_and_nothing_of_the_session(
     assert set(SESSION.key) <= set("0123456789abcdef")
 
 
-def test_what_is_kept_is_read_again(store: DirectoryStore) -> None:
+def test_a_stored_record_is_read_again(store: DirectoryStore) -> None:
     put(store, RECORD)
     assert store.read(SESSION.key) == StoredState(RECORD)
 
@@ -94,44 +96,44 @@ def test_reading_creates_nothing(store: DirectoryStore, store_path: Path) -> Non
     assert not store_path.exists()
 
 
-def test_missing_parents_are_made(tmp_path: Path) -> None:
+def test_missing_parent_folders_are_created(tmp_path: Path) -> None:
     put(DirectoryStore(str(tmp_path / "a" / "b" / "store")), RECORD)
     assert (tmp_path / "a" / "b" / "store" / f"{SESSION.key}.record").exists()
 
 
-@pytest.fixture(name="come_second")
-def fixture_come_second(monkeypatch: pytest.MonkeyPatch) -> t.Callable[[int], None]:
-    """Return a function that has somebody else be faster to make a folder, with some mode."""
+@pytest.fixture(name="create_first")
+def fixture_create_first(monkeypatch: pytest.MonkeyPatch) -> t.Callable[[int], None]:
+    """Return a function that simulates another task that creates the folder first, with a given mode."""
     make = os.mkdir
 
-    def come_second(mode: int) -> None:
-        def make_twice(path: str, own_mode: int) -> None:
+    def create_first(mode: int) -> None:
+        def create_twice(path: str, own_mode: int) -> None:
             make(path)
             os.chmod(path, mode)
             make(path, own_mode)
 
-        monkeypatch.setattr(os, "mkdir", make_twice)
+        monkeypatch.setattr(os, "mkdir", create_twice)
 
-    return come_second
+    return create_first
 
 
-def test_a_folder_that_somebody_else_was_faster_to_make_is_used(
-    store: DirectoryStore, come_second: t.Callable[[int], None]
+def test_a_folder_that_another_task_creates_first_is_used(
+    store: DirectoryStore, create_first: t.Callable[[int], None]
 ) -> None:
-    come_second(0o700)
+    create_first(0o700)
     put(store, RECORD)
     assert store.read(SESSION.key).record == RECORD
 
 
-def test_a_folder_that_somebody_else_was_faster_to_open_to_all_is_refused(
-    store: DirectoryStore, come_second: t.Callable[[int], None]
+def test_a_folder_created_first_with_access_for_others_is_refused(
+    store: DirectoryStore, create_first: t.Callable[[int], None]
 ) -> None:
-    come_second(0o777)
+    create_first(0o777)
     _is_refused(store, "is open to other users")
 
 
 @pytest.mark.parametrize("mode", [0o750, 0o705, 0o777, 0o720, 0o702])
-def test_a_folder_that_others_have_access_to_is_refused(
+def test_a_folder_that_other_users_can_access_is_refused(
     store: DirectoryStore, store_path: Path, mode: int
 ) -> None:
     store_path.mkdir()
@@ -141,7 +143,7 @@ def test_a_folder_that_others_have_access_to_is_refused(
 
 @pytest.mark.parametrize("suffix", ["record", "lock"])
 @pytest.mark.parametrize("mode", [0o640, 0o602])
-def test_a_file_that_others_have_access_to_is_refused(
+def test_a_file_that_other_users_can_access_is_refused(
     store: DirectoryStore, store_path: Path, suffix: str, mode: int
 ) -> None:
     put(store, RECORD)
@@ -155,7 +157,7 @@ def test_a_file_that_others_have_access_to_is_refused(
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
 @pytest.mark.parametrize("what", ["folder", "record", "lock"])
-def test_what_belongs_to_another_user_is_refused(
+def test_a_folder_or_file_of_another_user_is_refused(
     store: DirectoryStore, store_path: Path, what: str
 ) -> None:
     put(store, RECORD)
@@ -182,7 +184,7 @@ def test_a_file_in_place_of_the_folder_is_refused(store: DirectoryStore, store_p
 
 @pytest.mark.parametrize("suffix", ["record", "lock"])
 @pytest.mark.parametrize("kind", ["symbolic link", "FIFO", "folder"])
-def test_what_is_no_plain_file_is_refused_without_waiting(
+def test_anything_but_a_plain_file_is_refused_without_blocking(
     store: DirectoryStore, store_path: Path, tmp_path: Path, suffix: str, kind: str
 ) -> None:
     store_path.mkdir(mode=0o700)
@@ -207,11 +209,11 @@ def test_a_read_only_folder_is_an_error(store: DirectoryStore, store_path: Path)
     _is_refused(store, "Permission denied")
 
 
-def test_a_folder_that_cannot_be_made_is_an_error() -> None:
+def test_a_folder_that_cannot_be_created_is_an_error() -> None:
     _is_refused(DirectoryStore("/proc/1/no/such/store"), "cannot be used")
 
 
-def test_a_second_holder_waits_for_the_first(store: DirectoryStore) -> None:
+def test_a_second_task_waits_for_the_lock(store: DirectoryStore) -> None:
     order: list[str] = []
 
     def hold() -> None:
@@ -227,7 +229,7 @@ def test_a_second_holder_waits_for_the_first(store: DirectoryStore) -> None:
     assert order == ["first", "second"]
 
 
-def test_waiting_ends_at_the_deadline(store: DirectoryStore) -> None:
+def test_waiting_for_the_lock_ends_at_the_deadline(store: DirectoryStore) -> None:
     with store.lock(SESSION.key, soon()):
         start = time.monotonic()
         with pytest.raises(LockTimeout), store.lock(SESSION.key, soon(0.2)):
@@ -241,7 +243,7 @@ def test_sessions_do_not_wait_for_each_other(store: DirectoryStore) -> None:
         pass
 
 
-def test_the_lock_file_stays(store: DirectoryStore, store_path: Path) -> None:
+def test_the_lock_file_is_never_removed(store: DirectoryStore, store_path: Path) -> None:
     lock = store_path / f"{SESSION.key}.lock"
     put(store, RECORD)
     inode = lock.stat().st_ino
@@ -251,7 +253,7 @@ def test_the_lock_file_stays(store: DirectoryStore, store_path: Path) -> None:
     assert lock.stat().st_ino == inode
 
 
-def test_who_waited_for_a_lock_that_was_removed_holds_the_new_one(
+def test_a_task_whose_lock_file_was_removed_locks_the_new_one(
     store: DirectoryStore, store_path: Path
 ) -> None:
     held, done = threading.Event(), threading.Event()
@@ -280,7 +282,7 @@ def test_space_is_reserved_before_the_note(store: DirectoryStore, store_path: Pa
     assert file_of(store_path, SESSION).stat().st_blocks * 512 >= 2 * HEADROOM
 
 
-def test_an_exchange_needs_no_space_that_the_one_before_has_not_taken(
+def test_a_refresh_of_a_known_session_allocates_no_space(
     store: DirectoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(store, RECORD)
@@ -294,7 +296,7 @@ def test_an_exchange_needs_no_space_that_the_one_before_has_not_taken(
     assert store.read(SESSION.key) == StoredState(newer)
 
 
-def test_a_new_session_that_finds_no_space_leaves_nothing(
+def test_a_new_session_without_space_leaves_no_record_file(
     store: DirectoryStore, store_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_arguments: object) -> None:
@@ -306,7 +308,7 @@ def test_a_new_session_that_finds_no_space_leaves_nothing(
     assert [path.suffix for path in store_path.iterdir()] == [".lock"]
 
 
-def test_the_largest_record_is_kept_and_read_again(store: DirectoryStore) -> None:
+def test_the_largest_record_is_stored_and_read_again(store: DirectoryStore) -> None:
     record = _largest_record()
     put(store, record)
     assert store.read(record.session.key).record == record
@@ -315,7 +317,7 @@ def test_the_largest_record_is_kept_and_read_again(store: DirectoryStore) -> Non
     assert store.read(record.session.key).may_be_spent("v1second")
 
 
-def test_a_record_is_on_the_disk_step_by_step_before_it_is_told(
+def test_each_step_is_synced_before_the_next_one(
     store: DirectoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps: list[str] = []
@@ -348,7 +350,7 @@ def test_a_record_is_on_the_disk_step_by_step_before_it_is_told(
     assert steps == ["pwrite", "_sync"] * 2
 
 
-def test_a_note_is_read_while_the_record_stays(store: DirectoryStore) -> None:
+def test_a_note_is_read_together_with_the_record(store: DirectoryStore) -> None:
     put(store, RECORD)
     leave_note(store, SESSION, "v1second")
     stored = store.read(SESSION.key)
@@ -357,14 +359,14 @@ def test_a_note_is_read_while_the_record_stays(store: DirectoryStore) -> None:
     assert not stored.may_be_spent("v1third")
 
 
-def test_a_file_without_a_note_is_none(store: DirectoryStore, store_path: Path) -> None:
+def test_an_empty_file_has_neither_record_nor_note(store: DirectoryStore, store_path: Path) -> None:
     put(store, RECORD)
     file_of(store_path, SESSION).write_bytes(b"")
     assert store.read(SESSION.key) == StoredState()
 
 
 @pytest.mark.parametrize("content", [RECORD.dump(), RECORD.dump()[:20], b"{}", b"\xff"])
-def test_a_note_that_cannot_be_read_doubts_every_token(
+def test_an_unreadable_note_covers_every_token(
     store: DirectoryStore, store_path: Path, content: bytes
 ) -> None:
     put(store, RECORD)
@@ -373,18 +375,18 @@ def test_a_note_that_cannot_be_read_doubts_every_token(
     assert store.read(SESSION.key).record == RECORD
 
 
-def test_where_neither_page_is_whole_every_token_is_doubted(
+def test_if_neither_slot_is_intact_every_token_may_be_spent(
     store: DirectoryStore, store_path: Path
 ) -> None:
     put(store, RECORD)
     file = file_of(store_path, SESSION)
     file.write_bytes(file.read_bytes().replace(b'"', b"'"))
     stored = store.read(SESSION.key)
-    assert (stored.record, stored.damage) == (None, "neither of its pages is whole")
+    assert (stored.record, stored.damage) == (None, "neither of its slots is intact")
     assert stored.may_be_spent("v1second")
 
 
-def test_a_record_whose_file_was_removed_meanwhile_is_kept_all_the_same(
+def test_a_record_is_saved_even_if_its_file_was_removed(
     store: DirectoryStore, store_path: Path
 ) -> None:
     put(store, RECORD)
@@ -396,7 +398,7 @@ def test_a_record_whose_file_was_removed_meanwhile_is_kept_all_the_same(
     assert store.read(SESSION.key) == StoredState(newer)
 
 
-def test_readers_see_the_old_record_or_the_new_one_and_nothing_else(
+def test_readers_see_either_the_old_record_or_the_new_one(
     store: DirectoryStore,
 ) -> None:
     records = [RECORD._replace(login_token=f"v1{n}" * 500) for n in range(50)]
@@ -419,7 +421,7 @@ def test_readers_see_the_old_record_or_the_new_one_and_nothing_else(
     assert snapshot <= {record.login_token for record in records}
 
 
-def test_who_reads_while_exchanges_end_sees_a_record_whole(
+def test_a_reader_during_a_write_sees_an_intact_record(
     store: DirectoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(store, RECORD)
@@ -440,15 +442,15 @@ def test_who_reads_while_exchanges_end_sees_a_record_whole(
     assert stored.record == newer or stored.may_be_spent("v1third")
 
 
-def test_a_descriptor_is_never_left_open(store: DirectoryStore, store_path: Path) -> None:
+def test_no_file_descriptor_is_left_open(store: DirectoryStore, store_path: Path) -> None:
     put(store, RECORD)
     before = len(os.listdir("/proc/self/fd"))
-    for _turn in range(5):
+    for _round in range(5):
         store.read(SESSION.key)
         put(store, RECORD)
         leave_note(store, SESSION, "v1second")
     file_of(store_path, SESSION).chmod(0o640)
-    for _turn in range(5):
+    for _round in range(5):
         with pytest.raises(StoreError):
             store.read(SESSION.key)
     assert len(os.listdir("/proc/self/fd")) == before

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Records that are encrypted at rest: readable with their keys, and with nothing else."""
+"""Test encrypted records: they can be read with their keys only."""
 
 from __future__ import annotations
 
@@ -26,11 +26,9 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.wuying.workspace.plugins.module_utils._model.encoding import (
-    DamagedRecord,
-    dump_line,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._model.encoding import dump_line
 from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import (
+    DamagedRecord,
     OptionError,
     StoreError,
 )
@@ -71,7 +69,7 @@ FORK = multiprocessing.get_context("fork")
 PATH = [str(Path(str(encryption.__file__)).parents[6]), *sys.path]
 SESSION = session_at("https://ecd.cn-hangzhou.aliyuncs.com")
 TOKEN = "v1/Sesame+open=" + "0123456789abcdef" * 4 + "****"
-"""It looks another way in base64 and percent-encoded."""
+"""It is different in base64 and percent-encoded."""
 
 
 def new_key() -> str:
@@ -87,7 +85,7 @@ def record_of(token: str = TOKEN) -> Record:
 
 
 def forms(token: str) -> set[bytes]:
-    """Return how a token can be read: as it is, percent-encoded, and in base64, wherever in the data it stands."""
+    """Return the forms of a token: plain, percent-encoded, and in base64 at every alignment."""
     found = {token.encode(), urllib.parse.quote(token, safe="").encode()}
     for before in range(3):
         whole = base64.b64encode(b"x" * before + token.encode())
@@ -98,18 +96,18 @@ def forms(token: str) -> set[bytes]:
 
 @pytest.fixture(name="store_with")
 def fixture_store_with(store_path: Path) -> t.Callable[..., DirectoryStore]:
-    """Return a function that opens the directory store with certain keys."""
+    """Return a function that opens the directory store with the given keys."""
     return lambda *keys: DirectoryStore(str(store_path), Encryption(keys) if keys else None)
 
 
 @pytest.fixture(name="file")
 def fixture_file(store_path: Path) -> Path:
-    """Return the file of the record."""
+    """Return the file of the session."""
     return file_of(store_path, SESSION)
 
 
 def failure_of(store: Store) -> str:
-    """Return the code of the error with which a record cannot be read."""
+    """Return the code of the error that reading the record raises."""
     with pytest.raises(StoreError) as caught:
         store.read(SESSION.key)
     assert "store_key" in caught.value.message
@@ -117,20 +115,20 @@ def failure_of(store: Store) -> str:
     return caught.value.code
 
 
-# Closed and opened
+# Encrypt and decrypt
 
 
 @pytest.mark.parametrize(
-    "payload",
+    "data",
     [b"", b"{}\n", record_of().dump(), bytes(range(256)) * 300],
     ids=["nothing", "little", "record", "much"],
 )
-def test_what_was_closed_is_opened_as_it_was(data: bytes) -> None:
+def test_encrypted_data_decrypt_to_the_same_data(data: bytes) -> None:
     encryption = Encryption([new_key()])
     assert encryption.decrypt(encryption.encrypt(data)) == data
 
 
-def test_a_record_comes_back_as_it_was(store_with: t.Callable[..., DirectoryStore]) -> None:
+def test_an_encrypted_record_is_read_unchanged(store_with: t.Callable[..., DirectoryStore]) -> None:
     store, record = store_with(new_key()), record_of()
     put(store, record)
     stored = store.read(SESSION.key)
@@ -138,7 +136,7 @@ def test_a_record_comes_back_as_it_was(store_with: t.Callable[..., DirectoryStor
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])
-def test_a_page_that_cannot_be_read_is_an_error(
+def test_a_slot_that_cannot_be_read_is_an_error(
     store_with: t.Callable[..., DirectoryStore], monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     store = store_with(new_key())
@@ -151,12 +149,14 @@ def test_a_page_that_cannot_be_read_is_an_error(
         return pread(file, size, offset)
 
     monkeypatch.setattr(os, "pread", fail_once)
+    descriptors = os.listdir("/proc/self/fd")
     with pytest.raises(StoreError, match=os.strerror(errno.EIO)):
         store.read(SESSION.key)
+    assert os.listdir("/proc/self/fd") == descriptors
     assert next(reads) == number + 1
 
 
-def test_the_same_record_never_looks_the_same() -> None:
+def test_encrypting_the_same_data_twice_gives_different_results() -> None:
     encryption = Encryption([new_key()])
     assert encryption.encrypt(b"x") != encryption.encrypt(b"x")
 
@@ -175,17 +175,17 @@ def test_the_first_key_encrypts_and_all_of_them_decrypt(
         assert stored.needs_reencryption
 
 
-def test_white_space_around_a_key_makes_no_other_key_of_it() -> None:
+def test_white_space_around_a_key_is_ignored() -> None:
     key = new_key()
     assert Encryption([f" {key}\n"]).decrypt(Encryption([key]).encrypt(b"x")) == b"x"
-    assert Encryption([key]).is_first(Encryption([f"{key}\n"]).encrypt(b"x"))
+    assert Encryption([key]).uses_first_key(Encryption([f"{key}\n"]).encrypt(b"x"))
 
 
-# What can be read without the key
+# Without the key, nothing can be read
 
 
-@pytest.mark.parametrize("instant", ["kept", "noted", "failed", "resealed", "damaged"])
-def test_no_token_can_be_read_in_any_file_of_the_store(
+@pytest.mark.parametrize("instant", ["saved", "noted", "failed", "reencrypted", "damaged"])
+def test_no_file_of_the_store_reveals_a_token(
     store_with: t.Callable[..., DirectoryStore], store_path: Path, file: Path, instant: str
 ) -> None:
     old, new = new_key(), new_key()
@@ -198,7 +198,7 @@ def test_no_token_can_be_read_in_any_file_of_the_store(
             note = t.cast(t.Any, locked.read().note)
             locked.write_note(note)
             locked.save_failure(note.failed(StoreError("It failed."), unknown=True))
-    if instant == "resealed":
+    if instant == "reencrypted":
         with store_with(new, old).lock(SESSION.key, time.monotonic() + 10) as locked:
             locked.reencrypt(t.cast(Record, locked.read().record))
     if instant == "damaged":
@@ -209,14 +209,14 @@ def test_no_token_can_be_read_in_any_file_of_the_store(
     assert len(everything) > 100
     for shape in (*forms(TOKEN), b"alice", b"a-request", SESSION.client_id.encode()):
         assert shape not in everything
-    # What is sealed is base64 itself: nor is the token beneath that.
+    # The encrypted data are in base64, so search the decoded data too.
     for path in store_path.iterdir():
         with contextlib.suppress(ValueError, KeyError, UnicodeDecodeError):
             encrypted = json.loads(path.read_bytes())["payload"]
             assert not any(form in base64.urlsafe_b64decode(encrypted) for form in forms(TOKEN))
 
 
-def test_in_the_clear_the_same_search_finds_the_token(
+def test_the_same_search_finds_an_unencrypted_token(
     store_with: t.Callable[..., DirectoryStore], file: Path
 ) -> None:
     put(store_with(), record_of())
@@ -226,7 +226,7 @@ def test_in_the_clear_the_same_search_finds_the_token(
         assert any(form in encoded for form in forms(TOKEN))
 
 
-def test_the_name_of_a_key_in_the_envelope_does_not_give_the_key_away(
+def test_the_envelope_does_not_reveal_the_key(
     store_with: t.Callable[..., DirectoryStore], file: Path
 ) -> None:
     key = new_key()
@@ -249,7 +249,7 @@ def test_the_name_of_a_key_in_the_envelope_does_not_give_the_key_away(
 
 
 @pytest.mark.parametrize("keys", ["another", "none"])
-def test_a_record_whose_key_is_not_at_hand_is_an_error_and_stays_as_it_is(
+def test_a_record_with_an_unknown_key_is_an_error_and_is_unchanged(
     store_with: t.Callable[..., DirectoryStore], store_path: Path, file: Path, keys: str
 ) -> None:
     put(store_with(new_key()), record_of())
@@ -263,7 +263,7 @@ def test_a_record_whose_key_is_not_at_hand_is_an_error_and_stays_as_it_is(
 
 
 @pytest.mark.parametrize("keys", ["another", "none"])
-def test_not_even_a_new_login_or_force_overwrites_a_record_whose_key_is_not_at_hand(
+def test_a_new_token_or_force_does_not_overwrite_an_undecryptable_record(
     emulator: Emulator,
     store_with: t.Callable[..., DirectoryStore],
     store_path: Path,
@@ -286,7 +286,7 @@ def test_not_even_a_new_login_or_force_overwrites_a_record_whose_key_is_not_at_h
 
 
 def tampered(envelope: dict[str, t.Any]) -> dict[str, dict[str, t.Any]]:
-    """Return envelopes that somebody changed."""
+    """Return envelopes with one modification each."""
     encrypted = envelope["payload"]
     flipped = "A" if encrypted[60] != "A" else "B"
     return {
@@ -306,7 +306,7 @@ CHANGES = list(tampered({"payload": "x" * 80}))
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_an_envelope_that_was_changed_is_damaged_and_set_aside(
+def test_a_modified_envelope_is_damaged_and_set_aside(
     emulator: Emulator,
     store_with: t.Callable[..., DirectoryStore],
     store_path: Path,
@@ -329,7 +329,7 @@ def test_an_envelope_that_was_changed_is_damaged_and_set_aside(
     assert house.stored().record == outcome.record
 
 
-def test_a_record_of_another_session_is_damaged_though_its_key_is_right(
+def test_a_record_of_another_session_is_damaged_despite_the_right_key(
     store_with: t.Callable[..., DirectoryStore], store_path: Path, file: Path
 ) -> None:
     store = store_with(new_key())
@@ -339,7 +339,18 @@ def test_a_record_of_another_session_is_damaged_though_its_key_is_right(
     assert store.read(other.key).damage == "it belongs to another session"
 
 
-def test_an_envelope_of_a_newer_format_is_an_error_and_stays_as_it_is(
+def test_an_envelope_that_names_another_of_the_keys_is_damaged(
+    store_with: t.Callable[..., DirectoryStore], file: Path
+) -> None:
+    first, second = new_key(), new_key()
+    put(store_with(first), record_of())
+    payload = json.loads(read_file(file).record)["payload"]
+    put(store_with(second), record_of())
+    write_file(file, dump_line({**json.loads(read_file(file).record), "payload": payload}))
+    assert store_with(second, first).read(SESSION.key).damage
+
+
+def test_an_envelope_of_a_newer_format_is_an_error_and_is_unchanged(
     store_with: t.Callable[..., DirectoryStore], file: Path
 ) -> None:
     store = store_with(new_key())
@@ -352,21 +363,19 @@ def test_an_envelope_of_a_newer_format_is_an_error_and_stays_as_it_is(
     assert file.read_bytes() == data
 
 
-def test_what_is_in_an_envelope_and_no_record_is_damaged() -> None:
+def test_an_envelope_without_a_record_is_damaged() -> None:
     encryption = Encryption([new_key()])
     with pytest.raises(DamagedRecord):
         Encryption([new_key()]).decrypt(b'{"envelope":')
     store = DirectoryStore("/nowhere", encryption)
-    assert (
-        store.load_state(encryption.encrypt(b"no JSON"), None, SESSION.key).damage
-        == "it is not JSON"
-    )
+    stored = store.load_state(SESSION.key, encryption.encrypt(b"no JSON"), None)
+    assert stored.damage == "it is not JSON"
 
 
-# From the clear to keys, and from one key to the next
+# From unencrypted to encrypted, and from one key to the next
 
 
-def test_a_record_in_the_clear_is_read_and_encrypted_at_the_next_exchange(
+def test_an_unencrypted_record_is_encrypted_at_the_next_refresh(
     emulator: Emulator, store_with: t.Callable[..., DirectoryStore], store_path: Path
 ) -> None:
     session, key = session_at(emulator.url), new_key()
@@ -385,7 +394,7 @@ def test_a_record_in_the_clear_is_read_and_encrypted_at_the_next_exchange(
     assert read_file(path).record.startswith(b'{"envelope":')
 
 
-def test_a_refused_record_is_encrypted_too(
+def test_a_rejected_record_is_encrypted_too(
     emulator: Emulator, store_with: t.Callable[..., DirectoryStore]
 ) -> None:
     house = House(store_with(), emulator, session_at(emulator.url))
@@ -399,7 +408,7 @@ def test_a_refused_record_is_encrypted_too(
     assert not stored.needs_reencryption
 
 
-def test_a_record_is_written_anew_under_the_first_key_and_its_note_stays(
+def test_reencryption_keeps_the_note(
     store_with: t.Callable[..., DirectoryStore],
 ) -> None:
     old, new, record = new_key(), new_key(), record_of()
@@ -413,7 +422,7 @@ def test_a_record_is_written_anew_under_the_first_key_and_its_note_stays(
     assert stored.may_be_spent(TOKEN)
 
 
-def test_a_record_that_cannot_be_written_anew_stays_as_it_was(
+def test_a_failed_reencryption_leaves_the_record_unchanged(
     store_with: t.Callable[..., DirectoryStore], store_path: Path, file: Path
 ) -> None:
     old, new = new_key(), new_key()
@@ -423,7 +432,7 @@ def test_a_record_that_cannot_be_written_anew_stays_as_it_was(
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     with store.lock(SESSION.key, time.monotonic() + 10) as locked:
         record = t.cast(Record, locked.read().record)
-        # As on a full disk, a part is written and then no more; no privilege helps.
+        # As on a full disk, a part is written and then nothing more. This limit applies to root too.
         resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
         try:
             with pytest.raises(StoreError) as caught:
@@ -436,7 +445,7 @@ def test_a_record_that_cannot_be_written_anew_stays_as_it_was(
 
 
 def fail_at_write(number: int, written: float, fail: t.Callable[[], object]) -> None:
-    """Have this process fail in a write of that number, when a part of it is written."""
+    """Make the write with this number fail in this process after a part of it was written."""
     pwrite, numbers = os.pwrite, []
 
     def write(file: int, data: t.Any, offset: int) -> int:
@@ -452,9 +461,9 @@ def fail_at_write(number: int, written: float, fail: t.Callable[[], object]) -> 
 
 @pytest.mark.parametrize("written", [0, 0.01, 0.05])
 @pytest.mark.parametrize("how", ["killed", "I/O error"])
-@pytest.mark.parametrize("act", ["rekey", "exchange"])
-@pytest.mark.parametrize("protection", ["none", "the old key"])
-def test_what_stays_behind_when_a_record_is_put_under_the_first_key_is_found_and_replaced(
+@pytest.mark.parametrize("act", ["rekey", "refresh"])
+@pytest.mark.parametrize("protection", ["unencrypted", "the old key"])
+def test_an_interrupted_reencryption_is_detected_and_completed(
     store_with: t.Callable[..., DirectoryStore],
     file: Path,
     protection: str,
@@ -466,10 +475,10 @@ def test_what_stays_behind_when_a_record_is_put_under_the_first_key_is_found_and
     put(store_with(old) if protection == "the old key" else store_with(), record)
     remains = read_file(file).record[-500:] if protection == "the old key" else TOKEN.encode()
     store, current = store_with(new, old), record
-    if act == "exchange":
+    if act == "refresh":
         current = next_record(record, SESSION, TOKEN, "v1next", time.time(), 900, None)
 
-    def put_under_the_first_key() -> None:
+    def reencrypt_and_fail() -> None:
         kill = functools.partial(os.kill, os.getpid(), signal.SIGKILL)
         fail_at_write(
             2 if act == "rekey" else 3, written, kill if how == "killed" else lambda: None
@@ -484,19 +493,19 @@ def test_what_stays_behind_when_a_record_is_put_under_the_first_key_is_found_and
                 locked.write_note(new_note(None, TOKEN, "a test"))
                 locked.save(current)
 
-    process = FORK.Process(target=put_under_the_first_key)
+    process = FORK.Process(target=reencrypt_and_fail)
     process.start()
     process.join(20)
     assert process.exitcode == (-signal.SIGKILL if how == "killed" else 0)
     assert read_file(file).record.startswith(b'{"envelope":')
     assert remains in file.read_bytes()
     stopped = file.read_bytes()
-    for mend in ("rekey", "exchange"):
+    for repair in ("rekey", "refresh"):
         file.write_bytes(stopped)
         keeper = House(store, t.cast(t.Any, None), SESSION).keeper()
         stored = store.read(SESSION.key)
         assert (stored.record, stored.needs_reencryption) == (current, True)
-        if mend == "rekey":
+        if repair == "rekey":
             assert keeper.reencrypt(SESSION.key)
         else:
             with store.lock(SESSION.key, time.monotonic() + 10) as locked:
@@ -509,11 +518,11 @@ def test_what_stays_behind_when_a_record_is_put_under_the_first_key_is_found_and
 
 
 @pytest.mark.parametrize("key", [True, False], ids=["a key", "no key"])
-def test_what_happens_to_a_record_under_the_first_key_makes_it_none_to_be_written_anew(
+def test_a_record_encrypted_with_the_first_key_needs_no_reencryption(
     store_with: t.Callable[..., DirectoryStore], key: bool
 ) -> None:
     store, record = store_with(*[new_key()] * key), record_of()
-    for _turn in range(2):
+    for _round in range(2):
         put(store, record)
         assert not store.read(SESSION.key).needs_reencryption
     leave_note(store, SESSION, TOKEN)
@@ -526,7 +535,7 @@ def test_what_happens_to_a_record_under_the_first_key_makes_it_none_to_be_writte
 # Redis
 
 
-def test_no_token_can_be_read_in_redis(tmp_path: Path) -> None:
+def test_redis_does_not_reveal_a_token(tmp_path: Path) -> None:
     require_redis()
     servers = RedisServers(tmp_path)
     server, key = servers(), new_key()
@@ -559,8 +568,8 @@ def test_no_token_can_be_read_in_redis(tmp_path: Path) -> None:
 # The option
 
 
-def seal_of(value: t.Any, store_path: Path) -> Store:
-    """Return the store that a value of ``store_key`` opens."""
+def open_with(value: t.Any, store_path: Path) -> Store:
+    """Open the store with a value of ``store_key``."""
     return open_store({"store": str(store_path), "store_key": value}.get, time.monotonic() + 10)
 
 
@@ -580,24 +589,22 @@ def seal_of(value: t.Any, store_path: Path) -> Store:
 )
 def test_a_malformed_key_is_an_error_that_does_not_show_it(store_path: Path, value: t.Any) -> None:
     with pytest.raises(OptionError, match="store_key") as caught:
-        seal_of(value, store_path)
+        open_with(value, store_path)
     for secret in ("sesame", "sésame", "c2VzYW1l"):
         assert secret not in caught.value.message
     assert caught.value.__cause__ is None
     assert caught.value.__suppress_context__ or caught.value.__context__ is None
 
 
-def test_a_key_goes_as_a_text_and_as_a_list(store_path: Path) -> None:
+def test_store_key_may_be_a_string_or_a_list(store_path: Path) -> None:
     key = new_key()
-    put(seal_of(key, store_path), record_of())
+    put(open_with(key, store_path), record_of())
     for value in (key, [key], [new_key(), key]):
-        assert seal_of(value, store_path).read(SESSION.key).record is not None
+        assert open_with(value, store_path).read(SESSION.key).record is not None
 
 
 @pytest.mark.parametrize("value", [None, []])
-def test_without_a_key_records_are_in_the_clear_and_no_cryptography_is_imported(
-    store_path: Path, value: t.Any
-) -> None:
+def test_without_a_key_cryptography_is_not_imported(store_path: Path, value: t.Any) -> None:
     script = f"""
 import sys, time
 sys.path[:0] = {PATH!r}
@@ -608,7 +615,7 @@ assert not [name for name in sys.modules if name.startswith("cryptography")]
     subprocess.run([sys.executable, "-c", script], check=True, timeout=30)
 
 
-def test_without_the_package_the_error_says_what_to_install(store_path: Path) -> None:
+def test_without_the_package_the_error_names_it(store_path: Path) -> None:
     script = f"""
 import sys, time
 sys.path[:0] = {PATH!r}
@@ -623,7 +630,7 @@ except StoreError as error:
     done = subprocess.run(
         [sys.executable, "-c", script], check=True, timeout=30, stdout=subprocess.PIPE
     )
-    said = done.stdout.decode()
-    assert said.startswith("MissingLibrary")
-    assert "cryptography" in said
+    output = done.stdout.decode()
+    assert output.startswith("MissingLibrary")
+    assert "cryptography" in output
     assert not store_path.exists()

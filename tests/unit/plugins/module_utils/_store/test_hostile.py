@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Surroundings that somebody has prepared: each is refused in a sentence or set aside with a warning, and no token goes astray."""
+"""Test edited, replaced and malicious files: an error or a warning, and no token is lost or leaked."""
 
 from __future__ import annotations
 
@@ -30,10 +30,12 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._model.note import new_note
 from ansible_collections.wuying.workspace.plugins.module_utils._model.record import Record
+from ansible_collections.wuying.workspace.plugins.module_utils._model.stored_state import (
+    StoredState,
+)
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.store_options import (
     open_store,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._store.base import StoredState
 from ansible_collections.wuying.workspace.plugins.module_utils._store.directory import (
     DirectoryStore,
 )
@@ -49,26 +51,26 @@ from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.house 
 only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
 
 
-def file_with(number: bytes, record: bytes, note: bytes = b"") -> bytes:
-    """Return a page as a hand might write it, with a checksum that is right."""
-    data = number + b"\n" + record.rstrip() + b"\n" + note + b"\n"
+def slot_with(counter: bytes, record: bytes, note: bytes = b"") -> bytes:
+    """Return a slot with any counter and a valid checksum."""
+    data = counter + b"\n" + record.rstrip() + b"\n" + note + b"\n"
     return b"%08x %d\n%s" % (zlib.crc32(data), len(data), data)
 
 
-def says_nothing_of(record: Record, *texts: str) -> None:
-    """See that no text has a part of a record's token."""
+def assert_hides(record: Record, *texts: str) -> None:
+    """Check that no text contains a part of a record's token."""
     assert not [text for text in texts if record.login_token[:16] in text]
 
 
-def survives(house: House, record: Record) -> None:
-    """See that an ask is served, sets a damaged record aside with a warning, or fails in a sentence."""
+def assert_survives(house: House, record: Record) -> None:
+    """Check that a request succeeds, sets a damaged record aside, or fails, and that a new token then succeeds."""
     messages = house.warnings
     try:
         house.predict()
         house.request()
     except WuyingError as error:
         messages.append(error.message)
-    says_nothing_of(record, *messages)
+    assert_hides(record, *messages)
     outcome = house.request(house.emulator.issue(), force=True)
     assert outcome.changed
     assert house.stored().record == outcome.record
@@ -98,13 +100,13 @@ def survives(house: House, record: Record) -> None:
         SLOT_SIZE + 400,
     ],
 )
-def test_a_file_that_was_cut_off_is_set_aside_or_its_other_page_counts(
+def test_a_truncated_file_is_set_aside_or_its_other_slot_is_used(
     house: House, store_path: Path, length: int
 ) -> None:
     record = house.have("current")
     file = file_of(store_path, house.session)
     os.truncate(file, length)
-    survives(house, record)
+    assert_survives(house, record)
     aside = list(store_path.glob("*.damaged-*"))
     assert len(aside) == len([text for text in house.warnings if "was set aside" in text])
     assert {stat.S_IMODE(path.stat().st_mode) for path in store_path.iterdir()} == {0o600}
@@ -113,31 +115,29 @@ def test_a_file_that_was_cut_off_is_set_aside_or_its_other_page_counts(
 EDITS: dict[str, t.Callable[[bytes], bytes]] = {
     "binary": lambda data: bytes(range(256)) * 512,
     "zeros": lambda data: bytes(len(data)),
-    "the newest page damaged": lambda data: b"x" + data[1:],
-    "the older page damaged": lambda data: data[:SLOT_SIZE] + b"x" + data[SLOT_SIZE + 1 :],
+    "the newest slot damaged": lambda data: b"x" + data[1:],
+    "the older slot damaged": lambda data: data[:SLOT_SIZE] + b"x" + data[SLOT_SIZE + 1 :],
     "both damaged": lambda data: data.replace(b'"', b"'"),
-    "the newest page twice": lambda data: data[:SLOT_SIZE] + data[:SLOT_SIZE],
-    "the older page twice": lambda data: (
+    "the newest slot twice": lambda data: data[:SLOT_SIZE] + data[:SLOT_SIZE],
+    "the older slot twice": lambda data: (
         data[SLOT_SIZE:].ljust(SLOT_SIZE, b"\0") + data[SLOT_SIZE:]
     ),
-    "pages exchanged": lambda data: data[SLOT_SIZE:].ljust(SLOT_SIZE, b"\0") + data[:SLOT_SIZE],
+    "slots swapped": lambda data: data[SLOT_SIZE:].ljust(SLOT_SIZE, b"\0") + data[:SLOT_SIZE],
     "windows newlines": lambda data: data.replace(b"\n", b"\r\n"),
     "a text": lambda data: b"please do not edit\n",
     "no newline": lambda data: b"0" * 2 * SLOT_SIZE,
     "a length of a thousand digits": lambda data: b"00000000 " + b"9" * 1000 + b"\n",
     "a length below zero": lambda data: b"00000000 -1\n" + data,
-    "more pages": lambda data: data.ljust(2 * SLOT_SIZE, b"\0") + b"\xff" * SLOT_SIZE,
+    "a third slot": lambda data: data.ljust(2 * SLOT_SIZE, b"\0") + b"\xff" * SLOT_SIZE,
 }
 
 
 @pytest.mark.parametrize("edit", sorted(EDITS))
-def test_a_file_that_was_edited_loses_no_later_token(
-    house: House, store_path: Path, edit: str
-) -> None:
+def test_an_edited_file_loses_no_later_token(house: House, store_path: Path, edit: str) -> None:
     record = house.have("current")
     file = file_of(store_path, house.session)
     file.write_bytes(EDITS[edit](file.read_bytes()))
-    survives(house, record)
+    assert_survives(house, record)
 
 
 @pytest.mark.parametrize(
@@ -145,42 +145,42 @@ def test_a_file_that_was_edited_loses_no_later_token(
     [0, -2, 2, 10**17, 10**18 - 2, 2**63, 2**64, 10**100, 10**4000],
     ids=["0", "-2", "2", "10^17", "10^18-2", "2^63", "2^64", "10^100", "10^4000"],
 )
-def test_a_page_with_an_odd_number_loses_no_later_token(
+def test_an_unusual_counter_loses_no_later_token(
     house: House, store_path: Path, number: int
 ) -> None:
     record = house.have("current")
     digits = b"1" + b"0" * 4000 if number == 10**4000 else b"%d" % number
-    slot = file_with(digits, record.dump())
+    slot = slot_with(digits, record.dump())
     file = file_of(store_path, house.session)
     file.write_bytes(slot.ljust(SLOT_SIZE, b"\0") + slot)
     if number == 10**18 - 2:
-        for _turn in range(2):
+        for _round in range(2):
             with pytest.raises(StoreError, match="too large"):
                 house.request(force=True)
         assert house.requests() == 0
         assert house.stored().record == record
     else:
-        survives(house, record)
+        assert_survives(house, record)
 
 
-def test_a_file_of_gigabytes_is_read_as_fast_as_any(house: House, store_path: Path) -> None:
+def test_a_file_of_terabytes_is_read_as_fast_as_any(house: House, store_path: Path) -> None:
     record = house.have("stale")
     os.truncate(file_of(store_path, house.session), 1 << 42)
-    begun = time.monotonic()
-    survives(house, record)
-    assert time.monotonic() - begun < 10
+    start = time.monotonic()
+    assert_survives(house, record)
+    assert time.monotonic() - start < 10
 
 
 FIELDS: dict[str, dict[str, t.Any]] = {
     "times that are no numbers": {"obtained_at": float("nan"), "expires_at": float("nan")},
-    "no number as the end": {"expires_at": float("nan")},
-    "no end": {"expires_at": float("inf")},
-    "no beginning": {"obtained_at": float("-inf")},
+    "an expiry that is no number": {"expires_at": float("nan")},
+    "an infinite expiry": {"expires_at": float("inf")},
+    "an infinite start": {"obtained_at": float("-inf")},
     "a time of a thousand digits": {"expires_at": 10**1000},
     "the far future": {"obtained_at": 4e9, "expires_at": 4e9 + 900},
-    "the end of time": {"expires_at": 253402300799},
-    "the beginning of time": {"obtained_at": 0, "expires_at": 1},
-    "an end before its beginning": {"obtained_at": 5, "expires_at": 1},
+    "the latest time": {"expires_at": 253402300799},
+    "the earliest time": {"obtained_at": 0, "expires_at": 1},
+    "an expiry before its start": {"obtained_at": 5, "expires_at": 1},
     "times below zero": {"obtained_at": -5, "expires_at": -1},
     "format 0": {"format": 0},
     "format -1": {"format": -1},
@@ -194,38 +194,38 @@ FIELDS: dict[str, dict[str, t.Any]] = {
     "a lineage of lists": {"lineage": [["x"]]},
     "a lineage that is none": {"lineage": None},
     "another field": {"sesame": 1},
-    "itself": {"self": 1},
+    "a field called self": {"self": 1},
     "format 1000": {"format": 1000},
     "a format of a thousand digits": {"format": 10**1000},
     "a session that is a list": {"session": []},
     "a session with more": {"session": {"sesame": "x"}},
-    "an end that is no text": {"ended": 7},
+    "an error code that is no text": {"ended": 7},
     "a request id that is no text": {"request_id": {}},
 }
 
 
 @pytest.mark.parametrize("name", sorted(FIELDS))
-def test_a_record_whose_fields_were_edited_is_set_aside_or_renewed(
+def test_a_record_with_edited_fields_is_set_aside_or_refreshed(
     house: House, store_path: Path, name: str
 ) -> None:
     record = house.have("current")
     fields = {**json.loads(record.dump()), **FIELDS[name]}
     file = file_of(store_path, house.session)
     write_file(file, json.dumps(fields).encode())
-    survives(house, record)
+    assert_survives(house, record)
 
 
 @pytest.mark.parametrize("version", [2, 999])
-def test_a_record_of_a_newer_format_is_refused_and_stays(
+def test_a_record_of_a_newer_format_is_an_error_and_is_unchanged(
     house: House, store_path: Path, version: int
 ) -> None:
     record = house.have("current")
     data = json.dumps({**json.loads(record.dump()), "format": version}).encode()
     file = file_of(store_path, house.session)
     write_file(file, data)
-    for asked in ({}, {"force": True}, {"login_token": house.emulator.issue()}):
+    for request in ({}, {"force": True}, {"login_token": house.emulator.issue()}):
         with pytest.raises(StoreError, match="newer than this version") as caught:
-            house.request(**asked)
+            house.request(**request)
         assert caught.value.code == "NewerFormat"
         assert len(caught.value.message) < 300
     assert house.requests() == 0
@@ -237,24 +237,22 @@ NOTES = {
     "nested": b"[" * 50000,
     "a failure that is a text": b'{"note": 1, "id": "", "fingerprint": "", "scope": "", "possibly_spent": [], "failure": "x"}',
     "a failure of another shape": b'{"note": 1, "id": "", "fingerprint": "", "scope": "", "possibly_spent": [], "failure": {"sesame": 1}}',
-    "numbers": b'{"note": 1, "id": 1, "fingerprint": NaN, "scope": -1, "possibly_spent": [Infinity], "failure": null}',
+    "unusual numbers": b'{"note": 1, "id": 1, "fingerprint": NaN, "scope": -1, "possibly_spent": [Infinity], "failure": null}',
     "another field": b'{"note": 1, "possibly_spent": [], "sesame": 1}',
     "a newer format": b'{"note": 2}',
 }
 
 
 @pytest.mark.parametrize("name", sorted(NOTES))
-def test_a_note_that_was_edited_has_the_token_exchanged(
-    house: House, store_path: Path, name: str
-) -> None:
+def test_an_edited_note_leads_to_a_refresh(house: House, store_path: Path, name: str) -> None:
     record = house.have("stale")
     write_file(file_of(store_path, house.session), record.dump(), NOTES[name])
     assert house.request().changed
     assert house.stored().note is None
-    says_nothing_of(record, *house.warnings)
+    assert_hides(record, *house.warnings)
 
 
-def test_the_record_of_another_session_is_never_served(house: House, store_path: Path) -> None:
+def test_the_record_of_another_session_is_never_returned(house: House, store_path: Path) -> None:
     mallory = house.session._replace(end_user_id="mallory")
     record = house.have("current")
     put(house.store, record._replace(session=mallory, login_token="v1mallory"))
@@ -263,10 +261,10 @@ def test_the_record_of_another_session_is_never_served(house: House, store_path:
         house.request()
     assert house.requests() == 0
     assert "belongs to another session" in house.warnings[0]
-    says_nothing_of(record, *house.warnings)
+    assert_hides(record, *house.warnings)
 
 
-# Records that point elsewhere
+# Records with another endpoint
 
 
 @pytest.mark.parametrize(
@@ -289,27 +287,27 @@ def test_the_record_of_another_session_is_never_served(house: House, store_path:
     ],
     ids=ascii,
 )
-def test_a_record_that_sends_its_token_where_no_option_could_is_set_aside(
+def test_a_record_with_a_forbidden_endpoint_is_set_aside(
     house: House, store_path: Path, endpoint: str
 ) -> None:
     record = house.have("stale")
     session = house.session._replace(endpoint=endpoint)
     write_file(file_of(store_path, session), record._replace(session=session).dump())
     reports = keep_all(house.keeper(), read_stored(house.store, TokenRequest), max_parallel=2)
-    ends = {report.key: report.result for report in reports}
-    refused = ends[session.key]
+    results = {report.key: report.result for report in reports}
+    refused = results[session.key]
     assert isinstance(refused, WuyingError)
     assert "damaged" in refused.message
-    says_nothing_of(record, refused.message)
-    assert not isinstance(ends[house.session.key], WuyingError)
+    assert_hides(record, refused.message)
+    assert not isinstance(results[house.session.key], WuyingError)
     assert house.requests() == 1
 
 
-# Where records are kept
+# The folder of the store
 
 
-def ask_at_home() -> None:
-    """Take the lock of a session in the store that a user has who names none."""
+def lock_in_default_store() -> None:
+    """Take the lock of a session in the default store."""
     options = {"store": None, "store_key": None, "deadline": 60.0}
     store = open_store(options.get, time.monotonic() + 10)
     with store.lock("0" * 64, time.monotonic() + 1):
@@ -323,12 +321,12 @@ def ask_at_home() -> None:
     ["new\nline", "escape\x1b[2J", "\udcff", "\u202eevil"],
     ids=["newline", "escape", "bytes", "direction"],
 )
-def test_a_state_folder_of_an_odd_name_is_refused_and_not_shown(
+def test_an_unprintable_state_folder_is_refused_and_not_shown(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, value: str
 ) -> None:
     monkeypatch.setenv(name, str(tmp_path / value))
     with pytest.raises(OptionError, match="^store must be given") as caught:
-        ask_at_home()
+        lock_in_default_store()
     assert caught.value.message.isprintable()
     assert list(tmp_path.iterdir()) == []
 
@@ -340,11 +338,11 @@ def test_a_state_folder_that_is_a_file_is_refused(
     (tmp_path / "file").touch()
     monkeypatch.setenv(name, str(tmp_path / "file"))
     with pytest.raises(StoreError, match="cannot be used|not a plain directory"):
-        ask_at_home()
+        lock_in_default_store()
 
 
 @pytest.mark.parametrize("name", ["TMPDIR", "TEMP", "TMP", "PWD"])
-def test_folders_for_files_of_a_moment_do_not_count(
+def test_folders_for_temporary_files_are_not_used(
     house: House, store_path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
 ) -> None:
     (tmp_path / "everybody").mkdir(mode=0o777)
@@ -356,13 +354,13 @@ def test_folders_for_files_of_a_moment_do_not_count(
     assert len(list(store_path.iterdir())) == 2
 
 
-def test_parents_that_are_made_are_private_whatever_the_umask(
+def test_created_parent_folders_are_private_under_any_umask(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "a" / "b"))
     before = os.umask(0)
     try:
-        ask_at_home()
+        lock_in_default_store()
     finally:
         os.umask(before)
     made = [path for path in tmp_path.rglob("*") if path.is_dir()]
@@ -371,25 +369,23 @@ def test_parents_that_are_made_are_private_whatever_the_umask(
 
 
 @only_root
-def test_a_folder_of_another_user_is_refused_whoever_may_enter_it(
-    house: House, store_path: Path
-) -> None:
-    """What root may do counts no more than what others may do to root."""
+def test_a_folder_of_another_user_is_refused_even_for_root(house: House, store_path: Path) -> None:
+    """Root could write to it, but so could the other user."""
     record = house.have("stale")
     os.chown(store_path, 65534, -1)
     with pytest.raises(StoreError, match="belongs to another user") as caught:
         DirectoryStore(str(store_path)).read(house.session.key)
     with pytest.raises(StoreError, match="belongs to another user"):
         house.request()
-    says_nothing_of(record, caught.value.message)
+    assert_hides(record, caught.value.message)
     assert house.requests() == 0
 
 
-# What is swapped between check and use
+# Files and folders that are replaced between check and use
 
 
 @pytest.mark.parametrize("what", ["record", "lock"])
-def test_a_file_that_is_swapped_for_a_link_is_followed_by_nobody(
+def test_a_file_replaced_by_a_link_is_not_followed(
     house: House, store_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     record = house.have("stale")
@@ -408,12 +404,12 @@ def test_a_file_that_is_swapped_for_a_link_is_followed_by_nobody(
     monkeypatch.setattr(os, "open", swap)
     with pytest.raises(StoreError, match="not a plain directory or file") as caught:
         house.request()
-    says_nothing_of(record, caught.value.message)
+    assert_hides(record, caught.value.message)
     assert target.read_bytes() == b"precious"
     assert house.requests() == 0
 
 
-def test_files_that_a_thread_swaps_all_the_time_lead_nowhere(
+def test_files_that_are_swapped_continuously_are_never_followed(
     house: House, store_path: Path, tmp_path: Path
 ) -> None:
     record = house.have("current")
@@ -436,7 +432,7 @@ def test_files_that_a_thread_swaps_all_the_time_lead_nowhere(
     thread.start()
     codes = set()
     try:
-        for _turn in range(300):
+        for _round in range(300):
             try:
                 assert house.store.read(house.session.key) in (StoredState(), StoredState(record))
             except StoreError as error:
@@ -448,7 +444,7 @@ def test_files_that_a_thread_swaps_all_the_time_lead_nowhere(
     assert target.read_bytes() == b"precious"
 
 
-def test_a_folder_that_is_swapped_for_that_of_another_is_never_written_to(
+def test_a_folder_replaced_by_a_link_is_never_written_to(
     house: House, store_path: Path, tmp_path: Path
 ) -> None:
     house.have("stale")

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The two pages of a file: a write that ends anywhere leaves the value from before it or the one from after it."""
+"""Test the two-slot file: an interrupted write leaves either the old value or the new one."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def fixture_path(tmp_path: Path) -> Path:
 
 @contextlib.contextmanager
 def opened(path: Path) -> t.Iterator[TwoSlotFile]:
-    """Open a file's pages."""
+    """Open a two-slot file."""
     file = os.open(path, os.O_RDWR)
     try:
         yield TwoSlotFile(file)
@@ -46,17 +46,17 @@ def opened(path: Path) -> t.Iterator[TwoSlotFile]:
 
 
 def value_of(path: Path) -> SlotValue | None:
-    """Read a file anew."""
+    """Open a file and return its value."""
     with opened(path) as slots:
         return slots.value
 
 
 def numbered(number: int, length: int = 10) -> SlotValue:
-    """Return one value of many."""
+    """Return a value that contains a number."""
     return SlotValue(b"record %d " % number + b"r" * length, b"note %d" % number)
 
 
-def test_a_file_that_was_never_written_has_an_empty_value(path: Path) -> None:
+def test_a_new_file_has_an_empty_value(path: Path) -> None:
     assert value_of(path) == EMPTY
     with opened(path) as slots:
         slots.reserve()
@@ -74,7 +74,7 @@ def test_a_file_that_was_never_written_has_an_empty_value(path: Path) -> None:
     ],
     ids=["nothing", "record", "note", "both", "zeros"],
 )
-def test_what_was_written_last_is_read(path: Path, value: SlotValue) -> None:
+def test_the_value_written_last_is_read(path: Path, value: SlotValue) -> None:
     with opened(path) as slots:
         for number in range(5):
             slots.write(numbered(number))
@@ -84,14 +84,14 @@ def test_what_was_written_last_is_read(path: Path, value: SlotValue) -> None:
 
 
 @pytest.mark.parametrize("length", [1, HEADROOM - 100, HEADROOM, HEADROOM + 1, SLOT_SIZE - 100])
-def test_a_value_may_fill_a_page(path: Path, length: int) -> None:
+def test_a_value_can_fill_a_slot(path: Path, length: int) -> None:
     with opened(path) as slots:
         for number in range(3):
             slots.write(numbered(number, length))
             assert value_of(path) == numbered(number, length)
 
 
-def test_a_value_that_does_not_fit_is_an_error_and_changes_nothing(path: Path) -> None:
+def test_a_value_that_is_too_long_is_an_error_and_changes_nothing(path: Path) -> None:
     with opened(path) as slots:
         slots.write(numbered(1))
         before = path.read_bytes()
@@ -103,19 +103,19 @@ def test_a_value_that_does_not_fit_is_an_error_and_changes_nothing(path: Path) -
 
 @pytest.mark.parametrize("seed", range(20))
 @pytest.mark.parametrize("how", ["from the beginning", "to the end", "blocks", "bytes"])
-def test_a_torn_write_leaves_the_value_from_before_or_the_one_from_after(
+def test_a_torn_write_leaves_the_old_value_or_the_new_one(
     path: Path, monkeypatch: pytest.MonkeyPatch, how: str, seed: int
 ) -> None:
-    chance = random.Random(seed)
+    generator = random.Random(seed)
     with opened(path) as slots:
-        for number in range(chance.randint(1, 3)):
-            slots.write(numbered(number, chance.randint(0, 9000)))
-        before, after = slots.value, numbered(99, chance.randint(0, 9000))
+        for number in range(generator.randint(1, 3)):
+            slots.write(numbered(number, generator.randint(0, 9000)))
+        before, after = slots.value, numbered(99, generator.randint(0, 9000))
         pwrite = os.pwrite
 
         def torn(file: int, data: bytes, offset: int) -> t.NoReturn:
             there = os.pread(file, len(data), offset).ljust(len(data), b"\0")
-            pwrite(file, mixed(there, data, how, chance), offset)
+            pwrite(file, mixed(there, data, how, generator), offset)
             raise KeyboardInterrupt
 
         monkeypatch.setattr(os, "pwrite", torn)
@@ -124,24 +124,22 @@ def test_a_torn_write_leaves_the_value_from_before_or_the_one_from_after(
     assert value_of(path) in (before, after)
 
 
-def mixed(old: bytes, new: bytes, how: str, chance: random.Random) -> bytes:
-    """Return what lies on a disk when a write ends in the middle."""
-    middle = chance.randint(0, len(new))
+def mixed(old: bytes, new: bytes, how: str, generator: random.Random) -> bytes:
+    """Return a mixture of old and new data, as after an interrupted write."""
+    middle = generator.randint(0, len(new))
     if how == "from the beginning":
         return new[:middle] + old[middle:]
     if how == "to the end":
         return old[:middle] + new[middle:]
     size = 512 if how == "blocks" else 1
     return b"".join(
-        chance.choice((old, new))[start : start + size] for start in range(0, len(new), size)
+        generator.choice((old, new))[start : start + size] for start in range(0, len(new), size)
     )
 
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("how", ["from the beginning", "to the end", "blocks", "bytes"])
-def test_a_file_whose_first_write_is_torn_was_never_written(
-    path: Path, how: str, seed: int
-) -> None:
+def test_a_file_whose_first_write_was_torn_is_empty(path: Path, how: str, seed: int) -> None:
     with opened(path) as slots:
         slots.reserve()
         slots.write(numbered(1, 3000))
@@ -155,18 +153,18 @@ def test_a_file_whose_first_write_is_torn_was_never_written(
 
 
 @pytest.mark.parametrize(
-    "number",
+    "counter",
     [b"-1", b"+1", b" 1", b"1_1", b"", b"x", b"1" * 19, b"1" * 5000, "١".encode()],
     ids=["negative", "sign", "space", "underscore", "none", "letter", "large", "huge", "Arabic"],
 )
-def test_a_page_whose_number_no_writer_wrote_is_not_whole(path: Path, number: bytes) -> None:
-    data = number + b"\nrecord\nnote\n"
+def test_a_slot_with_an_invalid_counter_is_not_intact(path: Path, counter: bytes) -> None:
+    data = counter + b"\nrecord\nnote\n"
     slot = b"%08x %d\n%s" % (zlib.crc32(data), len(data), data)
     path.write_bytes(slot.ljust(SLOT_SIZE, b"\0") + slot)
     assert value_of(path) is None
 
 
-def test_a_number_that_ends_the_counting_is_an_error_before_a_write(path: Path) -> None:
+def test_the_highest_counter_is_an_error_before_a_write(path: Path) -> None:
     data = b"%d\nrecord\nnote\n" % (10**18 - 1)
     slot = b"%08x %d\n%s" % (zlib.crc32(data), len(data), data)
     path.write_bytes(bytes(SLOT_SIZE) + slot)
@@ -175,7 +173,7 @@ def test_a_number_that_ends_the_counting_is_an_error_before_a_write(path: Path) 
     assert value_of(path) == (b"record", b"note")
 
 
-def test_space_that_something_else_in_the_file_takes_does_not_count(path: Path) -> None:
+def test_space_allocated_elsewhere_in_the_file_does_not_count(path: Path) -> None:
     with path.open("rb+") as file:
         file.seek(3 * SLOT_SIZE)
         file.write(b"x" * 4 * SLOT_SIZE)
@@ -185,9 +183,7 @@ def test_space_that_something_else_in_the_file_takes_does_not_count(path: Path) 
     assert (path.stat().st_blocks - before) * 512 >= 2 * HEADROOM
 
 
-def test_after_a_torn_write_the_next_one_counts(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_write_after_a_torn_one_is_read(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with opened(path) as slots:
         slots.write(numbered(1))
 
@@ -204,7 +200,7 @@ def test_after_a_torn_write_the_next_one_counts(
     assert value_of(path) == numbered(3)
 
 
-def test_a_page_in_the_place_of_the_other_does_not_count(path: Path) -> None:
+def test_slots_in_the_wrong_places_are_not_intact(path: Path) -> None:
     with opened(path) as slots:
         slots.write(numbered(1))
         slots.write(numbered(2))
@@ -214,12 +210,12 @@ def test_a_page_in_the_place_of_the_other_does_not_count(path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [b"{", b"\xff" * 10, b"\n" * 10, b"00000000 0\n", b"x" * 200000])
-def test_what_nobody_wrote_is_no_value(path: Path, damage: bytes) -> None:
+def test_other_content_is_not_a_value(path: Path, damage: bytes) -> None:
     path.write_bytes(damage)
     assert value_of(path) is None
 
 
-def test_what_was_longer_leaves_nothing_behind(path: Path) -> None:
+def test_a_shorter_value_overwrites_a_longer_one_completely(path: Path) -> None:
     with opened(path) as slots:
         for _slot in range(2):
             slots.write(SlotValue(b"secret" * 500))
@@ -228,7 +224,7 @@ def test_what_was_longer_leaves_nothing_behind(path: Path) -> None:
     assert b"secret" not in path.read_bytes()
 
 
-def test_what_was_longer_and_torn_leaves_nothing_behind(path: Path) -> None:
+def test_a_shorter_value_overwrites_a_longer_torn_one_completely(path: Path) -> None:
     with opened(path) as slots:
         for _slot in range(2):
             slots.write(SlotValue(b"secret" * 500))
@@ -240,15 +236,17 @@ def test_what_was_longer_and_torn_leaves_nothing_behind(path: Path) -> None:
     assert b"secret" not in path.read_bytes()
 
 
-def holds(path: Path, slots: TwoSlotFile, value: SlotValue, older: SlotValue | None) -> None:
-    """See what both pages hold, for who wrote them and for who reads them anew."""
+def assert_values(
+    path: Path, slots: TwoSlotFile, value: SlotValue, older: SlotValue | None
+) -> None:
+    """Check the values of both slots, for the writer and for a new reader."""
     with opened(path) as again:
         for each in (slots, again):
             assert each.value == value
             assert each.older == older
 
 
-def test_what_the_other_page_still_holds_is_known(
+def test_the_value_in_the_other_slot_is_returned_as_older(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pwrite = os.pwrite
@@ -258,19 +256,19 @@ def test_what_the_other_page_still_holds_is_known(
         raise KeyboardInterrupt
 
     with opened(path) as slots:
-        holds(path, slots, EMPTY, EMPTY)
+        assert_values(path, slots, EMPTY, EMPTY)
         slots.reserve()
         slots.write(numbered(1))
-        holds(path, slots, numbered(1), EMPTY)
+        assert_values(path, slots, numbered(1), EMPTY)
         slots.write(numbered(2))
-        holds(path, slots, numbered(2), numbered(1))
+        assert_values(path, slots, numbered(2), numbered(1))
         monkeypatch.setattr(os, "pwrite", torn)
         with pytest.raises(KeyboardInterrupt):
             slots.write(numbered(3))
-        holds(path, slots, numbered(2), None)
+        assert_values(path, slots, numbered(2), None)
 
 
-def test_space_that_was_reserved_is_enough_for_two_writes(
+def test_the_reserved_space_is_enough_for_two_writes(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with opened(path) as slots:
@@ -285,7 +283,7 @@ def test_space_that_was_reserved_is_enough_for_two_writes(
         assert path.stat().st_blocks > before
 
 
-def test_without_a_call_that_allocates_zeros_are_written(
+def test_without_posix_fallocate_zeros_are_written(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delattr(os, "posix_fallocate")
@@ -298,9 +296,7 @@ def test_without_a_call_that_allocates_zeros_are_written(
     assert value_of(path) == numbered(1)
 
 
-def test_a_write_is_on_the_disk_before_it_is_told(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_write_is_synced(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[bytes] = []
     monkeypatch.setattr(two_slot_file, "_sync", lambda _file: synced.append(path.read_bytes()))
     with opened(path) as slots:
