@@ -56,7 +56,10 @@ class Connection:
             raise StoreError(missing_required_lib("redis"), code="MissingLibrary")
         self.timeout = _SHORTEST_TIMEOUT
         self.address = address
-        self._credentials = {"username": username or None, "password": password or None}
+        self._credentials: dict[str, t.Any] = {
+            "username": username or None,
+            "password": password or None,
+        }
         self._ca_path = ca_path
         self._deadline = deadline
         self._last_failure: StoreError | None = None
@@ -118,7 +121,7 @@ class Connection:
             return self._client
 
     def _connect(self) -> t.Any:
-        address, library = self.address, t.cast(t.Any, redis)
+        address = self.address
         # The library must not retry, because its versions differ in how they do and none knows the deadline.
         common: dict[str, t.Any] = {
             "socket_timeout": self.timeout,
@@ -127,7 +130,7 @@ class Connection:
             "max_connections": 10000,
         }
         if address.path is not None:
-            return library.Redis(
+            return redis.Redis(
                 unix_socket_path=address.path, db=address.db, **common, **self._credentials
             )
         common.update(socket_connect_timeout=self.timeout, **self._tls_options())
@@ -137,7 +140,7 @@ class Connection:
         if address.kind == SENTINEL:
             return self._connect_through_sentinels(hosts, common)
         ((host, port),) = hosts
-        return library.Redis(host=host, port=port, db=address.db, **common, **self._credentials)
+        return redis.Redis(host=host, port=port, db=address.db, **common, **self._credentials)
 
     def _connect_to_cluster(self, hosts: list[Host], common: dict[str, t.Any]) -> t.Any:
         nodes: list[t.Any] = [redis.cluster.ClusterNode(*host) for host in hosts]
