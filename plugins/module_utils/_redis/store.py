@@ -85,7 +85,7 @@ class RedisStore(Store):
                     yield error
 
     def keys(self) -> t.Iterator[str]:
-        # All names are read before the first is returned, so that none is returned twice.
+        # Read all names before the first is returned, so that none is returned twice and a lost connection can be retried.
         for name in read_names(self._connection, scripts.PREFIX):
             match = _HASH_NAME.fullmatch(name)
             if match:
