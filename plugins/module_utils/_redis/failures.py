@@ -24,28 +24,8 @@ class ServerFailure(StoreError):
     """The server cannot do its work. It may recover, or another server may take its place."""
 
 
-class ReadOnlyServer(ServerFailure):
-    """The server is a replica and accepts no writes."""
-
-    code = "StoreReadOnly"
-
-
 class OutOfMemory(ServerFailure):
     """The server has no memory left for a write."""
-
-    code = "StoreFull"
-
-
-class AccessDenied(StoreError):
-    """The server refuses the user, or refuses the user a command or a key."""
-
-    code = "StoreAccessDenied"
-
-
-class TlsFailed(StoreError):
-    """The server's certificate could not be verified."""
-
-    code = "TlsFailed"
 
 
 class UnexpectedReply(Exception):
@@ -102,8 +82,9 @@ class _Cause(t.NamedTuple):
 
     applies: t.Callable[[_Error], bool]
     message: str
-    kind: type[StoreError] = ServerFailure
     retryable: bool = False
+    code: str = ServerFailure.code
+    kind: type[StoreError] = ServerFailure
 
 
 # The first cause that applies counts. The text of an error is needed beside its class, because an error within a script
@@ -117,7 +98,8 @@ _CAUSES = (
             )
         ),
         "refuses access. Check store_username and store_password.",
-        AccessDenied,
+        code="StoreAccessDenied",
+        kind=StoreError,
     ),
     _Cause(
         lambda error: (
@@ -125,22 +107,25 @@ _CAUSES = (
             or error.says("NOPERM|ACL failure|has no permissions|user executing the script can't")
         ),
         "refuses this user a command or a key. Grant the user the rights that the Redis guide lists.",
-        AccessDenied,
+        code="StoreAccessDenied",
+        kind=StoreError,
     ),
     _Cause(
         lambda error: error.is_a(redis.ReadOnlyError) or error.says("READONLY"),
         "is a read-only replica. Set store to the primary, or use redis+sentinel:// or redis+cluster://.",
-        ReadOnlyServer,
+        code="StoreReadOnly",
     ),
     _Cause(
         lambda error: error.is_a(redis.exceptions.OutOfMemoryError) or error.says("OOM "),
         "has no memory left. Increase its maxmemory or remove data.",
-        OutOfMemory,
+        code="StoreFull",
+        kind=OutOfMemory,
     ),
     _Cause(
         _Error.is_tls_failure,
         "could not be verified. Check store, store_ca_path and the server's certificate.",
-        TlsFailed,
+        code="TlsFailed",
+        kind=StoreError,
     ),
     _Cause(
         lambda error: (
@@ -201,7 +186,8 @@ def explain(error: Exception, address: Address) -> StoreError:
     """Return the error to raise for an error of the library. The message does not quote the library or the server."""
     found = _Error(error, address)
     cause = next((cause for cause in _CAUSES if cause.applies(found)), _UNREACHABLE)
-    return cause.kind(f"The Redis server {address} {cause.message}", retryable=cause.retryable)
+    message = f"The Redis server {address} {cause.message}"
+    return cause.kind(message, code=cause.code, retryable=cause.retryable)
 
 
 def _chain(error: BaseException | None) -> t.Iterator[BaseException]:
