@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The address of a Redis server, cluster, or group that Sentinels watch. No I/O, and no package is needed for it."""
+"""Read the address of a Redis server, cluster or Sentinel group."""
 
 from __future__ import annotations
 
@@ -34,7 +34,10 @@ _SERVICE = re.compile(r"[A-Za-z0-9._-]+")
 
 
 class Address(t.NamedTuple):
-    """Where Redis is. ``hosts`` are the server, the nodes that know the cluster, or the Sentinels; ``service`` is what these call it."""
+    """An address of Redis.
+
+    ``hosts`` are the server, some nodes of the cluster, or the Sentinels. ``service`` is the name that the Sentinels know.
+    """
 
     kind: str
     tls: bool = False
@@ -44,7 +47,7 @@ class Address(t.NamedTuple):
     db: int = 0
 
     def __str__(self) -> str:
-        """Return what to call it in a message."""
+        """Return the name of the server in messages."""
         if self.path is not None:
             return self.path
         hosts = ", ".join(
@@ -54,7 +57,7 @@ class Address(t.NamedTuple):
 
 
 def parse_address(text: str) -> Address:
-    """Read an address. Raises :class:`OptionError`, which does not repeat it: there may be a password in it."""
+    """Read an address. Raises :class:`OptionError`, which does not quote the address, because it may contain a password."""
     scheme, _separator, rest = text.partition("://")
     if scheme not in _SCHEMES:
         raise OptionError(
@@ -63,10 +66,10 @@ def parse_address(text: str) -> Address:
         )
     if "@" in rest:
         raise OptionError(
-            "store must have no user name or password in it: use store_username and store_password."
+            "store must not contain a user name or password. Use store_username and store_password."
         )
     if "?" in rest or "#" in rest:
-        raise OptionError("store must have no query and no fragment in it.")
+        raise OptionError("store must not contain a query or a fragment.")
     kind, tls = _SCHEMES[scheme]
     if kind == SOCKET:
         return _parse_socket(rest)
@@ -76,18 +79,20 @@ def parse_address(text: str) -> Address:
     hosts = tuple(_parse_host(name, _PORT) for name in names.split(","))
     if kind == CLUSTER:
         if path not in ("", "0"):
-            raise OptionError("store must name no database of a Redis cluster, which has only one.")
+            raise OptionError(
+                "store must not name a database of a Redis cluster, because a cluster has only one."
+            )
         return Address(kind, tls, hosts)
     if len(hosts) > 1:
         raise OptionError(
-            "store must name a single Redis server, or use redis+cluster:// or redis+sentinel://."
+            "store must name a single Redis server. For more hosts use redis+cluster:// or redis+sentinel://."
         )
     return Address(kind, tls, hosts, db=_parse_database(path))
 
 
 def _parse_socket(path: str) -> Address:
     if not path.startswith("/") or not path.isprintable():
-        raise OptionError("store must have the absolute path of a socket after unix://.")
+        raise OptionError("store must contain the absolute path of a socket after unix://.")
     return Address(SOCKET, path=path)
 
 
@@ -95,7 +100,7 @@ def _parse_sentinel(names: str, path: str, tls: bool) -> Address:
     service, _slash, database = path.partition("/")
     if not _SERVICE.fullmatch(service):
         raise OptionError(
-            "store must name the Sentinels and what they call the server: redis+sentinel://HOST:PORT,HOST:PORT/SERVICE."
+            "store must name the Sentinels and the service that they monitor, as in redis+sentinel://HOST:PORT,HOST:PORT/SERVICE."
         )
     hosts = tuple(_parse_host(name, _SENTINEL_PORT) for name in names.split(","))
     return Address(SENTINEL, tls, hosts, service=service, db=_parse_database(database))
@@ -105,24 +110,22 @@ def _parse_host(text: str, port: int) -> Host:
     match = _HOST.fullmatch(text)
     if match is None:
         raise OptionError(
-            "store must name a Redis server as HOST or HOST:PORT, an IPv6 address in brackets."
+            "store must name a Redis server as HOST or HOST:PORT. Write an IPv6 address in brackets."
         )
     name = match["name"]
     if match["ipv6"] is not None:
         try:
             name = str(ipaddress.IPv6Address(match["ipv6"]))
         except ValueError:
-            raise OptionError("store must have an IPv6 address in its brackets.") from None
+            raise OptionError("store must contain a valid IPv6 address in the brackets.") from None
     if match["port"] is not None:
         port = int(match["port"])
     if not 0 < port < 65536:
-        raise OptionError("store must have a port from 1 to 65535.")
+        raise OptionError("store must contain a port from 1 to 65535.")
     return name, port
 
 
 def _parse_database(text: str) -> int:
     if text and not _DATABASE.fullmatch(text):
-        raise OptionError(
-            "store must have the number of a database, or nothing, after the Redis server."
-        )
+        raise OptionError("store must end with the number of a database, or omit it.")
     return int(text or 0)

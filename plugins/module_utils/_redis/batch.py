@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Hashes read from Redis, many at once, and their names. Only files of the Redis store import this file."""
+"""Read many sessions from Redis at once."""
 
 from __future__ import annotations
 
@@ -10,47 +10,49 @@ import functools
 import typing as t
 
 from .connection import Connection
-from .failures import is_redirection, is_refusal
-from .replies import check_fields, check_names
+from .failures import UnexpectedReply, check_fields, is_redirection, is_refusal
 
-_SCAN = 1000
-"""How many keys a server looks at for each answer."""
+_SCAN_COUNT = 1000
+"""How many keys a server examines for each reply to SCAN."""
 
 
-def read_names(connection: Connection, start: str) -> set[bytes]:
-    """Return the names of all keys that start so. Raises :class:`StoreError`."""
-    return connection.call(
-        lambda client: check_names(client.scan_iter(match=f"{start}*", count=_SCAN))
+def read_names(connection: Connection, prefix: str) -> set[bytes]:
+    """Return the names of all keys that start with ``prefix``. Raises :class:`StoreError`."""
+    return connection.run(
+        lambda client: _check_names(client.scan_iter(match=f"{prefix}*", count=_SCAN_COUNT))
     )
 
 
 def read_hash(connection: Connection, name: str, *fields: str) -> list[bytes | None]:
-    """Return the fields of a hash. Raises :class:`StoreError`."""
-    return connection.call(lambda client: check_fields(client.hmget(name, *fields), len(fields)))
+    """Return fields of a hash. Raises :class:`StoreError`."""
+    return connection.run(lambda client: check_fields(client.hmget(name, *fields), len(fields)))
 
 
-def read_fields(connection: Connection, names: t.Sequence[str], *fields: str) -> list[t.Any]:
-    """Return for each hash its fields, or the error with which its server refuses them. Raises :class:`StoreError`."""
+def read_hashes(connection: Connection, names: t.Sequence[str], *fields: str) -> list[t.Any]:
+    """Return for each hash its fields, or the error with which the server refuses to read it.
+
+    Raises :class:`StoreError` if a server fails.
+    """
     found: dict[str, t.Any] = {}
-    connection.call(functools.partial(_read, connection, names, fields, found))
+    connection.run(functools.partial(_read_missing, connection, names, fields, found))
     return [found[name] for name in names]
 
 
-def _read(
+def _read_missing(
     connection: Connection,
     names: t.Sequence[str],
     fields: t.Sequence[str],
     found: dict[str, t.Any],
     client: t.Any,
 ) -> None:
-    """Add to ``found`` what an earlier turn did not get; it ends with the first server that is lost.
+    """Add the hashes to ``found`` that an earlier call did not read. Stop at the first server that fails.
 
-    A cluster's own pipeline would then ask that server once more for each of its keys, and wait each time.
+    The library's own pipeline for clusters would wait for that server again for each of its keys.
     """
     missing = [name for name in dict.fromkeys(names) if name not in found]
-    # The first alone: only so does a cluster's client learn who took the place of a server that was lost in an earlier turn.
+    # Read the first one by itself, because only then a cluster's client learns which node replaced one that failed.
     for name in missing[:1]:
-        found[name] = _ask(client, name, fields)
+        found[name] = _read_one(client, name, fields)
     batches: dict[str, tuple[t.Any, list[str]]] = {}
     for name in missing[1:]:
         node, server = connection.node(client, name)
@@ -59,22 +61,37 @@ def _read(
         pipeline = server.pipeline(transaction=False)
         for name in batch:
             pipeline.hmget(name, *fields)
-        for name, answer in zip(batch, pipeline.execute(raise_on_error=False)):
-            if isinstance(answer, Exception):
-                if is_redirection(answer):
-                    answer = _ask(client, name, fields)
-                elif not is_refusal(answer):
-                    # What concerns the connection concerns all of them.
-                    raise answer
-            else:
-                answer = check_fields(answer, len(fields))
-            found[name] = answer
+        for name, reply in zip(batch, pipeline.execute(raise_on_error=False)):
+            found[name] = _check_pipelined(client, name, fields, reply)
 
 
-def _ask(client: t.Any, name: str, fields: t.Sequence[str]) -> t.Any:
+def _check_pipelined(client: t.Any, name: str, fields: t.Sequence[str], reply: t.Any) -> t.Any:
+    """Return the fields in a reply, or the server's refusal. Raise an error that concerns the whole connection."""
+    if not isinstance(reply, Exception):
+        return check_fields(reply, len(fields))
+    if is_redirection(reply):
+        return _read_one(client, name, fields)
+    if is_refusal(reply):
+        return reply
+    raise reply
+
+
+def _read_one(client: t.Any, name: str, fields: t.Sequence[str]) -> t.Any:
+    """Return the fields of a hash, or the error with which the server refuses to read it."""
     try:
         return check_fields(client.hmget(name, *fields), len(fields))
     except Exception as error:
         if not is_refusal(error):
             raise
         return error
+
+
+def _check_names(names: t.Iterable[object]) -> set[bytes]:
+    """Return the names of keys. Raises :class:`UnexpectedReply`."""
+    try:
+        found = set(names)
+    except (TypeError, ValueError):  # from the library, while it parses the replies
+        raise UnexpectedReply from None
+    if all(isinstance(name, bytes) for name in found):
+        return t.cast(t.Set[bytes], found)
+    raise UnexpectedReply

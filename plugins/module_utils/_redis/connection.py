@@ -2,10 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Connections to Redis, bounded in time.
-
-Only files of the Redis store import this file.
-"""
+"""Connect to Redis, and run commands with timeouts and retries."""
 
 from __future__ import annotations
 
@@ -38,12 +35,12 @@ else:
 
 T = t.TypeVar("T")
 
-_LEAST_TIMEOUT, _TIMEOUT = 0.1, 5.0
+_SHORTEST_TIMEOUT, _LONGEST_TIMEOUT = 0.1, 5.0
 _RETRIES, _FIRST_PAUSE, _LONGEST_PAUSE = 4, 0.05, 0.5
 
 
 class Connection:
-    """Runs commands on a Redis server, cluster or group; connects when it is first used. Safe to share between threads."""
+    """Runs commands on a Redis server, cluster or Sentinel group. Connects at the first command. Safe to share between threads."""
 
     def __init__(
         self,
@@ -54,100 +51,112 @@ class Connection:
         ca_path: str | None,
         deadline: float,
     ) -> None:
-        """``deadline`` is the instant of :func:`time.monotonic` after which nothing is tried again. Raises :class:`StoreError`."""
+        """After ``deadline`` (of :func:`time.monotonic`) nothing is tried again. Raises :class:`StoreError`."""
         if REDIS_IMPORT_ERROR is not None:
             raise StoreError(missing_required_lib("redis"), code="MissingLibrary")
-        self.timeout = _LEAST_TIMEOUT
+        self.timeout = _SHORTEST_TIMEOUT
         self.address = address
-        self._login = {"username": username or None, "password": password or None}
+        self._credentials: dict[str, t.Any] = {
+            "username": username or None,
+            "password": password or None,
+        }
         self._ca_path = ca_path
         self._deadline = deadline
-        self._lost: StoreError | None = None
-        """Why the server was out of reach last: once the deadline has passed, nobody waits for it again."""
-        self._guard = threading.Lock()
+        self._last_failure: StoreError | None = None
+        """The last retryable failure. After the deadline it is raised again without another wait for the server."""
+        self._lock = threading.Lock()
         self._client: t.Any = None
         self._sentinels: list[t.Any] = []
 
-    def call(self, work: t.Callable[[t.Any], T], retries: int = _RETRIES) -> T:
-        """Return what ``work`` makes of a client. It must be harmless to repeat, for it is after a fault that passes.
+    def run(self, command: t.Callable[[t.Any], T], retries: int = _RETRIES) -> T:
+        """Call ``command`` with a client and return its result. It must be idempotent, because it is retried.
 
-        Raises :class:`StoreError`, which shows nothing of what the library or the server say.
+        Raises :class:`StoreError`, whose message quotes neither the library nor the server.
         """
         backoff = Backoff(self._deadline, _FIRST_PAUSE, _LONGEST_PAUSE)
-        if self._lost is not None and time.monotonic() >= self._deadline:
-            raise self._lost.with_traceback(None)
+        if self._last_failure is not None and time.monotonic() >= self._deadline:
+            raise self._last_failure.with_traceback(None)
         while True:
-            answer, failure = self._try(work)
+            result, failure = self._try(command)
             if failure is None:
-                return t.cast(T, answer)
+                return t.cast(T, result)
             if not retries or not failure.retryable or not backoff.wait():
-                self._lost = failure if failure.retryable else None
+                self._last_failure = failure if failure.retryable else None
                 raise failure
             retries -= 1
 
     def explain(self, error: Exception) -> StoreError:
-        """Return what an error of the library means."""
+        """Return the error to raise for an error of the library."""
         return explain(error, self.address)
 
     def node(self, client: t.Any, name: str) -> tuple[str, t.Any]:
-        """Return the server that holds a key: something that names it, and a client of its own."""
+        """Return the server that stores a key: its name and a client."""
         if self.address.kind != CLUSTER:
             return "", client
         node = client.get_node_from_key(name)
         return str(node.name), client.get_redis_connection(node)
 
     def close(self) -> None:
-        """Close all connections, also those on which an answer is awaited."""
-        with self._guard:
+        """Close all connections, including those that wait for a reply."""
+        with self._lock:
             clients, self._client, self._sentinels = [self._client, *self._sentinels], None, []
         for client in clients:
             if client is not None:
                 client.close()
 
-    def _try(self, work: t.Callable[[t.Any], T]) -> tuple[T | None, StoreError | None]:
-        # Returned, so that what is raised has no trace of it; and any, lest one that nobody foresaw costs a new token.
+    def _try(self, command: t.Callable[[t.Any], T]) -> tuple[T | None, StoreError | None]:
+        # The failure is returned and not raised here, so that its context does not show the library's error. All exceptions
+        # are caught, because an unforeseen one must not lose a new token.
         try:
-            return work(self._connected()), None
+            return command(self._connected_client()), None
         except Exception as error:
             return None, self.explain(error)
 
-    def _connected(self) -> t.Any:
-        with self._guard:
+    def _connected_client(self) -> t.Any:
+        with self._lock:
             if self._client is None:
                 remaining = self._deadline - time.monotonic()
-                self.timeout = max(_LEAST_TIMEOUT, min(_TIMEOUT, remaining / 4))
+                self.timeout = max(_SHORTEST_TIMEOUT, min(_LONGEST_TIMEOUT, remaining / 4))
                 self._client = self._connect()
             return self._client
 
     def _connect(self) -> t.Any:
-        # It is tried again here and not in the library, where the versions differ and none knows the deadline.
+        address = self.address
+        # The library must not retry, because its versions differ in how they do and none knows the deadline.
         common: dict[str, t.Any] = {
             "socket_timeout": self.timeout,
             "retry": Retry(NoBackoff(), 0),
             "protocol": 2,
             "max_connections": 10000,
         }
-        address, login, library = self.address, self._login, t.cast(t.Any, redis)
         if address.path is not None:
-            return library.Redis(unix_socket_path=address.path, db=address.db, **common, **login)
-        common.update(socket_connect_timeout=self.timeout, **self._tls())
+            return redis.Redis(
+                unix_socket_path=address.path, db=address.db, **common, **self._credentials
+            )
+        common.update(socket_connect_timeout=self.timeout, **self._tls_options())
         hosts = self._resolvable_hosts()
         if address.kind == CLUSTER:
-            nodes = [library.cluster.ClusterNode(*host) for host in hosts]
-            cluster = library.RedisCluster(startup_nodes=nodes, **common, **login)
-            cluster.cluster_error_retry_attempts = 0  # what version 5 goes by instead of "retry"
-            return cluster
+            return self._connect_to_cluster(hosts, common)
         if address.kind == SENTINEL:
-            group = library.sentinel.Sentinel(
-                hosts, sentinel_kwargs=common, db=address.db, **common, **login
-            )
-            self._sentinels = list(group.sentinels)
-            return group.master_for(address.service)
+            return self._connect_through_sentinels(hosts, common)
         ((host, port),) = hosts
-        return library.Redis(host=host, port=port, db=address.db, **common, **login)
+        return redis.Redis(host=host, port=port, db=address.db, **common, **self._credentials)
+
+    def _connect_to_cluster(self, hosts: list[Host], common: dict[str, t.Any]) -> t.Any:
+        nodes: list[t.Any] = [redis.cluster.ClusterNode(*host) for host in hosts]
+        cluster: t.Any = redis.RedisCluster(startup_nodes=nodes, **common, **self._credentials)
+        cluster.cluster_error_retry_attempts = 0  # used by version 5 in place of "retry"
+        return cluster
+
+    def _connect_through_sentinels(self, hosts: list[Host], common: dict[str, t.Any]) -> t.Any:
+        group: t.Any = redis.sentinel.Sentinel(
+            hosts, sentinel_kwargs=common, db=self.address.db, **common, **self._credentials
+        )
+        self._sentinels = list(group.sentinels)
+        return group.master_for(self.address.service)
 
     def _resolvable_hosts(self) -> list[Host]:
-        """Return the hosts whose names have an address, found in time: the library's own look-up knows no end."""
+        """Return the hosts whose names can be resolved in time. The library resolves names without a timeout."""
         found = []
         for host in self.address.hosts:
             with contextlib.suppress(OSError, UnicodeError):
@@ -157,13 +166,13 @@ class Connection:
             raise OSError
         return found
 
-    def _tls(self) -> dict[str, t.Any]:
+    def _tls_options(self) -> dict[str, t.Any]:
         if not self.address.tls:
             return {}
-        where = "ssl_ca_path" if self._ca_path and os.path.isdir(self._ca_path) else "ssl_ca_certs"
+        is_folder = self._ca_path is not None and os.path.isdir(self._ca_path)
         return {
             "ssl": True,
             "ssl_cert_reqs": "required",
             "ssl_check_hostname": True,
-            where: self._ca_path,
+            "ssl_ca_path" if is_folder else "ssl_ca_certs": self._ca_path,
         }

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What errors of the Redis library, and of its servers, mean. Only files of the Redis store import this one."""
+"""Explain failures of Redis: what went wrong, and what to do next."""
 
 from __future__ import annotations
 
@@ -12,102 +12,182 @@ import typing as t
 
 from .._model.exceptions import StoreError
 from .address import CLUSTER, Address
-from .replies import UnexpectedReply
 
 try:
     import redis
     from redis.sentinel import MasterNotFoundError
 except ImportError:
-    pass  # Who is without it has been told by then.
+    pass  # Connection reports the missing library before any function of this file is called.
 
-UNAVAILABLE, READ_ONLY, FULL = "StoreUnavailable", "StoreReadOnly", "StoreFull"
-_ACCESS_DENIED = "StoreAccessDenied"
-_UNKNOWN = re.compile(
-    "NOAUTH|WRONGPASS|[Aa]uthentication required|invalid username-password|without any password configured"
-)
-_DENIED = re.compile("NOPERM|ACL failure|has no permissions|user executing the script can't")
+
+class ServerFailure(StoreError):
+    """The server cannot do its work. It may recover, or another server may take its place."""
+
+
+class OutOfMemory(ServerFailure):
+    """The server has no memory left for a write."""
+
+
+class UnexpectedReply(Exception):
+    """The reply to a command has a shape that Redis never sends."""
+
+
+def check_fields(reply: object, count: int) -> list[bytes | None]:
+    """Return ``count`` fields of a hash, None for each missing one. Raises :class:`UnexpectedReply`."""
+    if not isinstance(reply, list) or len(reply) != count:
+        raise UnexpectedReply
+    if not all(field is None or isinstance(field, bytes) for field in reply):
+        raise UnexpectedReply
+    return reply
 
 
 def is_refusal(error: Exception) -> bool:
-    """Say whether it is an answer of the server's to this one command, the connection being sound."""
+    """Return True if the server refused this one command and the connection still works."""
     return isinstance(error, redis.ResponseError) and not isinstance(
         error, redis.exceptions.ClusterError
     )
 
 
 def is_redirection(error: Exception) -> bool:
-    """Say whether it names another server of the cluster, which has the answer."""
+    """Return True if the error names another node of the cluster, which has the key."""
     return isinstance(error, redis.exceptions.AskError)
 
 
+class _Error:
+    """An error of the library with its causes, and whether the address is that of a cluster."""
+
+    def __init__(self, error: BaseException, address: Address) -> None:
+        self._chain = list(_chain(error))
+        self._text = " ".join(map(str, self._chain))
+        self.in_cluster = address.kind == CLUSTER
+
+    def is_a(self, *kinds: t.Any) -> bool:
+        """Return True if the error or one of its causes is an instance of one of the classes."""
+        return any(isinstance(error, kinds) for error in self._chain)
+
+    def says(self, pattern: str) -> bool:
+        """Return True if the text of the error or of one of its causes matches the pattern."""
+        return re.search(pattern, self._text) is not None
+
+    def is_tls_failure(self) -> bool:
+        """Return True if TLS failed although the connection was not lost."""
+        lost = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLWantReadError)
+        return any(
+            isinstance(error, ssl.SSLError) and not isinstance(error, lost) for error in self._chain
+        )
+
+
+class _Cause(t.NamedTuple):
+    """A possible cause and the error to raise. ``message`` comes after "The Redis server X"."""
+
+    applies: t.Callable[[_Error], bool]
+    message: str
+    retryable: bool = False
+    code: str = ServerFailure.code
+    kind: type[StoreError] = ServerFailure
+
+
+# The first cause that applies counts. The text of an error is needed beside its class, because an error within a script
+# arrives as a plain ResponseError, and because versions of the library differ in the classes that they use.
+_CAUSES = (
+    _Cause(
+        lambda error: (
+            error.is_a(redis.AuthenticationError)
+            or error.says(
+                "NOAUTH|WRONGPASS|[Aa]uthentication required|invalid username-password|without any password configured"
+            )
+        ),
+        "refuses access. Check store_username and store_password.",
+        code="StoreAccessDenied",
+        kind=StoreError,
+    ),
+    _Cause(
+        lambda error: (
+            error.is_a(redis.exceptions.NoPermissionError)
+            or error.says("NOPERM|ACL failure|has no permissions|user executing the script can't")
+        ),
+        "refuses this user a command or a key. Grant the user the rights that the Redis guide lists.",
+        code="StoreAccessDenied",
+        kind=StoreError,
+    ),
+    _Cause(
+        lambda error: error.is_a(redis.ReadOnlyError) or error.says("READONLY"),
+        "is a read-only replica. Set store to the primary, or use redis+sentinel:// or redis+cluster://.",
+        code="StoreReadOnly",
+    ),
+    _Cause(
+        lambda error: error.is_a(redis.exceptions.OutOfMemoryError) or error.says("OOM "),
+        "has no memory left. Increase its maxmemory or remove data.",
+        code="StoreFull",
+        kind=OutOfMemory,
+    ),
+    _Cause(
+        _Error.is_tls_failure,
+        "could not be verified. Check store, store_ca_path and the server's certificate.",
+        code="TlsFailed",
+        kind=StoreError,
+    ),
+    _Cause(
+        lambda error: (
+            not error.in_cluster and (error.is_a(redis.exceptions.AskError) or error.says("MOVED"))
+        ),
+        "is part of a cluster. Use redis+cluster:// or rediss+cluster:// in store.",
+    ),
+    _Cause(
+        lambda error: error.says("luster mode is not enabled|cluster support disabled"),
+        "is not a cluster. Use redis:// or rediss:// in store.",
+    ),
+    _Cause(
+        lambda error: error.is_a(UnexpectedReply, redis.InvalidResponse),
+        "does not reply as Redis does. Check store.",
+    ),
+    _Cause(
+        lambda error: error.says("MISCONF"),
+        "cannot save to its disk and accepts no writes. Check its log.",
+    ),
+    _Cause(
+        lambda error: error.says("WRONGTYPE"),
+        "stores another type of value under the session's key. Remove that key.",
+    ),
+    _Cause(
+        lambda error: error.is_a(redis.BusyLoadingError) or error.says("LOADING"),
+        "is still loading its data. Try again.",
+        retryable=True,
+    ),
+    _Cause(
+        lambda error: error.is_a(MasterNotFoundError),
+        "is unknown to its Sentinels or has no primary. Check store, or try again.",
+        retryable=True,
+    ),
+    _Cause(
+        lambda error: (
+            error.is_a(redis.exceptions.ClusterError, redis.exceptions.TryAgainError)
+            or error.says("CLUSTERDOWN|MASTERDOWN|TRYAGAIN|NOREPLICAS|[Ss]lots? .*not covered")
+        ),
+        "has nodes or replicas that are not available. Try again.",
+        retryable=True,
+    ),
+    _Cause(
+        lambda error: error.is_a(redis.TimeoutError, TimeoutError),
+        "did not reply in time. Try again later, or check the port and whether the server expects TLS.",
+        retryable=True,
+    ),
+    _Cause(
+        lambda error: error.is_a(redis.ResponseError),
+        "refuses a command that the store needs. Use Redis 6 or later, and check the server's log.",
+    ),
+)
+_UNREACHABLE = _Cause(
+    lambda error: True, "cannot be reached. Check store and the network.", retryable=True
+)
+
+
 def explain(error: Exception, address: Address) -> StoreError:
-    """Return what an error of the library means; nothing of what it or the server say is shown."""
-    chain = list(_chain(error))
-    words = " ".join(str(each) for each in chain)
-    code, retryable = UNAVAILABLE, False
-
-    def is_a(*kinds: t.Any) -> bool:
-        return any(isinstance(each, kinds) for each in chain)
-
-    if is_a(redis.AuthenticationError) or _UNKNOWN.search(words):
-        code, what = _ACCESS_DENIED, "refuses access: check store_username and store_password"
-    elif is_a(redis.exceptions.NoPermissionError) or _DENIED.search(words):
-        code, what = (
-            _ACCESS_DENIED,
-            "refuses this user a command or a key: give the user the rights that the guide to Redis names",
-        )
-    elif is_a(redis.ReadOnlyError) or "READONLY" in words:
-        code, what = (
-            READ_ONLY,
-            "is a read-only replica: name the primary, or use redis+sentinel:// or redis+cluster://",
-        )
-    elif is_a(redis.exceptions.OutOfMemoryError) or "OOM " in words:
-        code, what = FULL, "has no memory left: raise its maxmemory, or remove something"
-    elif _is_tls_failure(chain):
-        code, what = (
-            "TlsFailed",
-            "could not be verified: check store, store_ca_path and its certificate",
-        )
-    elif address.kind != CLUSTER and (is_a(redis.exceptions.AskError) or "MOVED" in words):
-        what = "is part of a cluster: use redis+cluster:// or rediss+cluster://"
-    elif "luster mode is not enabled" in words or "cluster support disabled" in words:
-        what = "is no cluster: use redis:// or rediss://"
-    elif is_a(UnexpectedReply, redis.InvalidResponse):
-        what = "does not answer as Redis does: check store"
-    elif "MISCONF" in words:
-        what = "cannot save to its disk and takes no writes: look at its log"
-    elif "WRONGTYPE" in words:
-        what = "holds something else under the name of the session: remove it"
-    else:
-        retryable, what = _explain_passing(is_a, words)
-    return StoreError(f"The Redis server {address} {what}.", code=code, retryable=retryable)
-
-
-def _explain_passing(is_a: t.Callable[..., bool], words: str) -> tuple[bool, str]:
-    if is_a(redis.BusyLoadingError) or "LOADING" in words:
-        return True, "is still loading its data: try again"
-    if is_a(MasterNotFoundError):
-        return True, "has no primary that its Sentinels know: check store, or try again"
-    if is_a(redis.exceptions.ClusterError, redis.exceptions.TryAgainError) or re.search(
-        "CLUSTERDOWN|MASTERDOWN|TRYAGAIN|NOREPLICAS|[Ss]lots? .*not covered", words
-    ):
-        return True, "has not all its nodes at work: try again"
-    if is_a(redis.TimeoutError, TimeoutError):
-        return (
-            True,
-            "did not answer in time: try again later, or check its port, and whether it is one of TLS",
-        )
-    if is_a(redis.ResponseError):
-        return (
-            False,
-            "refuses a command of the store: it must be version 6 or later; look at its log",
-        )
-    return True, "cannot be reached: check store and the network"
-
-
-def _is_tls_failure(chain: t.Sequence[BaseException]) -> bool:
-    cut_off = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLWantReadError)
-    return any(isinstance(each, ssl.SSLError) and not isinstance(each, cut_off) for each in chain)
+    """Return the error to raise for an error of the library. The message does not quote the library or the server."""
+    found = _Error(error, address)
+    cause = next((cause for cause in _CAUSES if cause.applies(found)), _UNREACHABLE)
+    message = f"The Redis server {address} {cause.message}"
+    return cause.kind(message, code=cause.code, retryable=cause.retryable)
 
 
 def _chain(error: BaseException | None) -> t.Iterator[BaseException]:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Leases of locks in Redis, renewed as long as their holder lives."""
+"""Renew the leases of locks in Redis while they are held."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ import typing as t
 from .._model.exceptions import StoreError
 
 LEASE = 30.0
-"""For how many seconds a lock outlives its holder; a living one renews it three times as often."""
+"""How long, in seconds, a lock stays after the last renewal. It is renewed after a third of that time."""
 
 
 class Leases:
-    """Renews the leases that are held: one thread, from the first one until it is closed. Safe to share between threads."""
+    """Renews leases in one thread, which runs from the first lease until :meth:`close`. Safe to share between threads."""
 
-    def __init__(self, refresh: t.Callable[[str, str], None]) -> None:
-        """Take what renews the lease of a key and its owner. It may raise :class:`StoreError`."""
-        self._refresh = refresh
-        self._guard = threading.Lock()
+    def __init__(self, renew: t.Callable[[str, str], None]) -> None:
+        """``renew`` renews the lease of a key and its owner. It may raise :class:`StoreError`."""
+        self._renew = renew
+        self._lock = threading.Lock()
         self._held: dict[str, str] = {}
-        self._process = os.getpid()
+        self._pid = os.getpid()
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
 
     @contextlib.contextmanager
-    def renewed(self, key: str, owner: str) -> t.Iterator[None]:
+    def renewing(self, key: str, owner: str) -> t.Iterator[None]:
         """Renew a lease within the block."""
-        with self._guard:
-            if self._process != os.getpid():
-                # What the parent of this process holds is the parent's to renew, and threads are not inherited.
-                self._process, self._thread = os.getpid(), None
+        with self._lock:
+            if self._pid != os.getpid():
+                # In a forked process: the parent renews its own leases, and threads are not inherited.
+                self._pid, self._thread = os.getpid(), None
                 self._held.clear()
             self._held[owner] = key
             if self._thread is None:
@@ -43,12 +43,12 @@ class Leases:
         try:
             yield
         finally:
-            with self._guard:
+            with self._lock:
                 self._held.pop(owner, None)
 
     def close(self) -> None:
-        """End the thread."""
-        with self._guard:
+        """Stop the thread and wait for its end."""
+        with self._lock:
             thread, self._thread = self._thread, None
             self._stop.set()
         if thread is not None:
@@ -57,17 +57,17 @@ class Leases:
     def _start(self) -> None:
         self._stop = threading.Event()
         thread = threading.Thread(target=self._run, args=(self._stop,), daemon=True)
-        # Without a thread the lease runs out by itself, and who comes too late then is told so.
+        # Without a thread the lease expires. A writer that is late because of this gets an error.
         with contextlib.suppress(RuntimeError):
             thread.start()
             self._thread = thread
 
     def _run(self, stop: threading.Event) -> None:
         while not stop.wait(LEASE / 3):
-            with self._guard:
+            with self._lock:
                 held = list(self._held.items())
             for owner, key in held:
                 if stop.is_set():
                     return
                 with contextlib.suppress(StoreError):
-                    self._refresh(key, owner)
+                    self._renew(key, owner)

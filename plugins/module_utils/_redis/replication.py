@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""How safe a record is in Redis: what to warn of, and whether a replica has it."""
+"""Warn about servers that may lose records, and wait for replicas."""
 
 from __future__ import annotations
 
@@ -13,37 +13,37 @@ import typing as t
 from .._model.exceptions import StoreError
 from .connection import Connection
 
-_WAIT = 1000
-"""For how many milliseconds a replica has the time to confirm that it has a record."""
+_REPLICA_TIMEOUT = 1000
+"""How long, in milliseconds, a save waits until a replica has the record."""
 
 
 class Replication:
-    """Looks after the servers that hold the records. Safe to share between threads."""
+    """Checks the servers that store the records. Safe to share between threads."""
 
     def __init__(self, connection: Connection, warn: t.Callable[[str], None]) -> None:
-        """``warn`` is told each thing once."""
+        """``warn`` is called once for each warning."""
         self._connection = connection
         self._warn = warn
-        self._guard = threading.Lock()
-        self._said: set[str] = set()
+        self._lock = threading.Lock()
+        self._warned: set[str] = set()
         self._replicas: dict[str, int] = {}
 
-    def look(self, name: str) -> None:
-        """Look once at the server that holds a key: whether it may lose records, and whether it has replicas."""
+    def check(self, name: str) -> None:
+        """Check the server that stores a key, once: whether it may lose records, and whether it has replicas."""
         with contextlib.suppress(StoreError):
-            self._connection.call(lambda client: self._look(client, name))
+            self._connection.run(lambda client: self._check(client, name))
 
     def wait_for_replica(self, name: str, lifetime: int) -> None:
-        """Wait until a replica, where there is one, has what was written under a key, which lives ``lifetime`` ms."""
+        """Wait until a replica has the new value of a key, if the server has replicas. ``lifetime`` is the key's, in milliseconds."""
         with contextlib.suppress(StoreError):
-            if self._connection.call(lambda client: self._is_safe(client, name, lifetime)):
+            if self._connection.run(lambda client: self._is_replicated(client, name, lifetime)):
                 return
-        self._say(
-            f"No replica of the Redis server {self._connection.address} confirmed in time that it has the new login token, "
-            "which is lost if the server fails before one has it: look at its replicas."
+        self._warn_once(
+            f"No replica of the Redis server {self._connection.address} confirmed the new login token in time. "
+            "If the server fails before a replica has the token, it is lost. Check the server's replicas."
         )
 
-    def _look(self, client: t.Any, name: str) -> None:
+    def _check(self, client: t.Any, name: str) -> None:
         node, server = self._connection.node(client, name)
         if node in self._replicas:
             return
@@ -51,40 +51,46 @@ class Replication:
         for section in ("persistence", "memory", "replication"):
             pipeline.info(section)
         pipeline.config_get("save")
-        persistence, memory, replication, save = (
-            answer if isinstance(answer, dict) else {}
-            for answer in pipeline.execute(raise_on_error=False)
+        persistence, memory, replication, config = (
+            reply if isinstance(reply, dict) else {}
+            for reply in pipeline.execute(raise_on_error=False)
         )
         self._replicas[node] = replication.get("connected_slaves", 0)
-        points = save.get("save", save.get(b"save"))
-        if persistence.get("aof_enabled") == 0 and points in ("", b""):
-            self._say(
-                f"The Redis server {self._connection.address} writes nothing to a disk, so that all sessions end with it: "
-                "set appendonly to yes."
-            )
-        policy = memory.get("maxmemory_policy", "noeviction")
-        if memory.get("maxmemory", 0) > 0 and policy != "noeviction":
-            self._say(
-                f"The Redis server {self._connection.address} may drop login tokens when its memory is full "
-                f"(maxmemory-policy {policy}): set maxmemory-policy to noeviction."
+        self._check_persistence(persistence, config)
+        self._check_memory(memory)
+
+    def _check_persistence(self, persistence: dict[str, t.Any], config: dict[t.Any, t.Any]) -> None:
+        snapshots = config.get("save", config.get(b"save"))
+        if persistence.get("aof_enabled") == 0 and snapshots in ("", b""):
+            self._warn_once(
+                f"The Redis server {self._connection.address} does not save data to disk, so all sessions are lost when it stops. "
+                "Set appendonly to yes."
             )
 
-    def _is_safe(self, client: t.Any, name: str, lifetime: int) -> bool:
+    def _check_memory(self, memory: dict[str, t.Any]) -> None:
+        policy = memory.get("maxmemory_policy", "noeviction")
+        if memory.get("maxmemory", 0) > 0 and policy != "noeviction":
+            self._warn_once(
+                f"The Redis server {self._connection.address} may delete login tokens when its memory is full, "
+                f"because its maxmemory-policy is {policy}. Set maxmemory-policy to noeviction."
+            )
+
+    def _is_replicated(self, client: t.Any, name: str, lifetime: int) -> bool:
         node, server = self._connection.node(client, name)
         if not self._replicas.get(node):
             return True
-        # WAIT counts what its own connection wrote, and all that was written before: writing the same again is enough.
+        # WAIT covers only writes of its own connection and earlier ones. PEXPIRE is such a write and changes nothing.
         pipeline = server.pipeline(transaction=False)
         pipeline.pexpire(name, lifetime)
-        pipeline.wait(1, min(_WAIT, int(self._connection.timeout * 800)))
+        pipeline.wait(1, min(_REPLICA_TIMEOUT, int(self._connection.timeout * 800)))
         acknowledged = int(pipeline.execute()[1])
         if not acknowledged:
             self._replicas.pop(node, None)
-            self._look(client, name)
+            self._check(client, name)
         return acknowledged > 0
 
-    def _say(self, warning: str) -> None:
-        with self._guard:
-            if warning not in self._said:
-                self._said.add(warning)
+    def _warn_once(self, warning: str) -> None:
+        with self._lock:
+            if warning not in self._warned:
+                self._warned.add(warning)
                 self._warn(warning)

@@ -2,9 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the Redis store has the server do at once. Each script may be repeated after a lost reply, and each key of one has the same hash tag.
+"""Lua scripts that change a session in Redis in one step.
 
-KEYS are the session's hash, its lock and its tombstone. Where a value is absent, an empty string stands for it.
+Each script is idempotent, so it may be run again after a lost reply. KEYS are the session's hash, its lock and its
+tombstone; they share a hash tag. An empty string stands for an absent value.
 """
 
 from __future__ import annotations
@@ -12,15 +13,15 @@ from __future__ import annotations
 import typing as t
 
 from .._model.exceptions import StoreError
-from .replies import UnexpectedReply, check_fields
+from .failures import UnexpectedReply, check_fields
 
 PREFIX = "wuying.workspace:"
-"""How the names of all keys begin."""
+"""The start of all key names."""
 
 ACQUIRE = """
 -- owner, lease
-local held = redis.call('GET', KEYS[2])
-if held and held ~= ARGV[1] then return {0} end
+local owner = redis.call('GET', KEYS[2])
+if owner and owner ~= ARGV[1] then return {0} end
 redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
 local stored = redis.call('HMGET', KEYS[1], 'record', 'note', 'fingerprint')
 return {1, stored[1], stored[2], stored[3], redis.call('GET', KEYS[3])}
@@ -39,23 +40,23 @@ return 'done'
 """
 
 WRITE_NOTE = """
--- owner, mark that was read, note, attempt, lifetime
+-- owner, fingerprint as read, note, note_id, lifetime
 if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 'lost' end
-local mark = redis.call('HGET', KEYS[1], 'fingerprint')
-if mark and mark ~= ARGV[2] then return 'newer' end
+local fingerprint = redis.call('HGET', KEYS[1], 'fingerprint')
+if fingerprint and fingerprint ~= ARGV[2] then return 'newer' end
 redis.call('HSET', KEYS[1], 'note', ARGV[3], 'note_id', ARGV[4])
--- Who lacks a right that keeping needs is refused here, before the token is spent.
+-- Deletes nothing. SAVE needs this right too, so a user without it fails here, before the token is spent.
 redis.call('HDEL', KEYS[1], '')
 redis.call('PEXPIRE', KEYS[1], math.max(redis.call('PTTL', KEYS[1]), tonumber(ARGV[5])))
 return 'done'
 """
 
 SAVE = """
--- tombstone that was read, mark that was read, its own mark, record, lifetime, attempt
-local gone = redis.call('GET', KEYS[3])
-if gone and gone ~= ARGV[1] then return 'gone' end
-local mark = redis.call('HGET', KEYS[1], 'fingerprint')
-if mark and mark ~= ARGV[2] and mark ~= ARGV[3] then return 'newer' end
+-- tombstone as read, fingerprint as read, new fingerprint, record, lifetime, note_id
+local tombstone = redis.call('GET', KEYS[3])
+if tombstone and tombstone ~= ARGV[1] then return 'deleted' end
+local fingerprint = redis.call('HGET', KEYS[1], 'fingerprint')
+if fingerprint and fingerprint ~= ARGV[2] and fingerprint ~= ARGV[3] then return 'newer' end
 redis.call('HSET', KEYS[1], 'record', ARGV[4], 'fingerprint', ARGV[3])
 if redis.call('HGET', KEYS[1], 'note_id') == ARGV[6] then redis.call('HDEL', KEYS[1], 'note', 'note_id') end
 redis.call('PEXPIRE', KEYS[1], ARGV[5])
@@ -63,13 +64,13 @@ return 'done'
 """
 
 SAVE_FAILURE = """
--- note, attempt
+-- note, note_id
 if redis.call('HGET', KEYS[1], 'note_id') == ARGV[2] then redis.call('HSET', KEYS[1], 'note', ARGV[1]) end
 return 'done'
 """
 
 REENCRYPT = """
--- owner, mark that was read, record
+-- owner, fingerprint as read, record
 if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 'lost' end
 if redis.call('HGET', KEYS[1], 'fingerprint') ~= ARGV[2] then return 'newer' end
 redis.call('HSET', KEYS[1], 'record', ARGV[3])
@@ -77,111 +78,102 @@ return 'done'
 """
 
 SET_ASIDE = """
--- owner, lifetime; KEYS[3] is where to
+-- owner, lifetime; KEYS[3] is the new name
 if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 'lost' end
 if redis.call('HEXISTS', KEYS[1], 'record') == 0 then return 'done' end
-local note = redis.call('HMGET', KEYS[1], 'note', 'note_id')
--- A full server refuses here, not between the next steps.
-if note[1] then redis.call('HSET', KEYS[1], 'note', note[1]) end
+local stored = redis.call('HMGET', KEYS[1], 'note', 'note_id')
+-- A full server refuses this write. The steps below then never stop half way.
+if stored[1] then redis.call('HSET', KEYS[1], 'note', stored[1]) end
 redis.call('RENAME', KEYS[1], KEYS[3])
 if redis.call('PTTL', KEYS[3]) < 0 then redis.call('PEXPIRE', KEYS[3], ARGV[2]) end
-if note[1] then
-  redis.call('HSET', KEYS[1], 'note', note[1], 'note_id', note[2] or '')
+if stored[1] then
+  redis.call('HSET', KEYS[1], 'note', stored[1], 'note_id', stored[2] or '')
   redis.call('PEXPIRE', KEYS[1], ARGV[2])
 end
 return 'done'
 """
 
 DELETE = """
--- owner, tombstone, its lifetime
-local gone = redis.call('GET', KEYS[3])
-if gone == ARGV[2] .. '1' then return 1 end
-if gone == ARGV[2] .. '0' then return 0 end
+-- owner, tombstone, lifetime of the tombstone
+local tombstone = redis.call('GET', KEYS[3])
+if tombstone == ARGV[2] .. '1' then return 1 end
+if tombstone == ARGV[2] .. '0' then return 0 end
 if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 'lost' end
-local there = redis.call('HEXISTS', KEYS[1], 'record')
-redis.call('SET', KEYS[3], ARGV[2] .. there, 'PX', ARGV[3])
+local existed = redis.call('HEXISTS', KEYS[1], 'record')
+redis.call('SET', KEYS[3], ARGV[2] .. existed, 'PX', ARGV[3])
 redis.call('DEL', KEYS[1])
-return there
+return existed
 """
 
-_EVEN_IF_FULL = "#!lua flags=allow-oom\n"
-"""What has a server from version 7 on run a script also when its memory is full: what was paid for with a token must be kept."""
-
-
-def name(key: str) -> str:
-    """Return what a session's hash is called; the braces have a cluster keep what belongs to it on one server."""
-    return f"{PREFIX}{{{key}}}"
-
-
-def call(
-    key: str,
-    script: str,
-    *arguments: t.Any,
-    third: str | None = None,
-    even_if_full: bool = False,
-) -> t.Callable[[t.Any], t.Any]:
-    """Return what has a client run a script for a session; ``third`` takes the tombstone's place."""
-    first = name(key)
-    keys = (first, f"{first}:lock", third or f"{first}:gone")
-    # With its text, not by its digest: a server that was started anew knows no digests, and no right to load is needed.
-    text = _EVEN_IF_FULL + script if even_if_full else script
-    return lambda client: _checked(script, client.eval(text, len(keys), *keys, *arguments))
-
-
-def _checked(script: str, answer: t.Any) -> t.Any:
-    """Return what a script answers. Raises :class:`OddAnswer`, lest something else than its success passes for it."""
-    if script != ACQUIRE:
-        if answer not in _ANSWERS[script]:
-            raise UnexpectedReply
-    elif answer != [0]:
-        if not isinstance(answer, list) or answer[:1] != [1]:
-            raise UnexpectedReply
-        check_fields(answer[1:], 4)
-    return answer
-
-
-def raise_refusal(answer: object) -> None:
-    """Raise the :class:`StoreError` that an answer of a script stands for, if it does."""
-    if isinstance(answer, bytes) and answer in _REFUSALS:
-        raise _REFUSALS[answer]()
-
-
-def _lost() -> StoreError:
-    return StoreError(
-        "The lock of the session was lost to another task, or with the Redis server, before its login token was used: try again.",
-        code="LockLost",
-        retryable=True,
-    )
-
-
-def _newer() -> StoreError:
-    return StoreError(
-        "A newer login token of the session was kept meanwhile, by another task: run the task again to get that one.",
-        code="NewerRecord",
-        retryable=True,
-    )
-
-
-def _forgotten() -> StoreError:
-    return StoreError(
-        "The session was forgotten meanwhile, by another task with state=absent: pass login_token to start it again.",
-        code="SessionForgotten",
-    )
-
-
-_ANSWERS: dict[str, tuple[object, ...]] = {
+_REPLIES: dict[str, tuple[object, ...]] = {
     RENEW: (b"done",),
     RELEASE: (b"done",),
     WRITE_NOTE: (b"done", b"lost", b"newer"),
-    SAVE: (b"done", b"gone", b"newer"),
+    SAVE: (b"done", b"deleted", b"newer"),
     SAVE_FAILURE: (b"done",),
     REENCRYPT: (b"done", b"lost", b"newer"),
     SET_ASIDE: (b"done", b"lost"),
     DELETE: (0, 1, b"lost"),
 }
+"""All possible replies of each script except ACQUIRE."""
 
-_REFUSALS: dict[bytes, t.Callable[[], StoreError]] = {
-    b"lost": _lost,
-    b"newer": _newer,
-    b"gone": _forgotten,
+_REFUSALS: dict[bytes, tuple[str, bool, str]] = {
+    b"lost": (
+        "LockLost",
+        True,
+        "The session's lock was lost to another task or with the Redis server before the login token was used. Try again.",
+    ),
+    b"newer": (
+        "NewerRecord",
+        True,
+        "Another task saved a newer login token of this session. Run the task again to use it.",
+    ),
+    b"deleted": (
+        "SessionForgotten",
+        False,
+        "Another task removed this session with state=absent. Pass login_token to start it again.",
+    ),
 }
+"""The error code, whether to try again, and the message, for each reply that means that nothing was written."""
+
+_ALLOW_OOM = "#!lua flags=allow-oom\n"
+"""With this first line Redis 7 and later run a script even if their memory is full."""
+
+
+def hash_name(key: str) -> str:
+    """Return the name of a session's hash. Because of the braces, a cluster stores all keys of a session on one node."""
+    return f"{PREFIX}{{{key}}}"
+
+
+def command(
+    key: str,
+    script: str,
+    *arguments: t.Any,
+    third_key: str | None = None,
+    even_if_full: bool = False,
+) -> t.Callable[[t.Any], t.Any]:
+    """Return a function that runs a script for a session on a client. ``third_key`` replaces the tombstone."""
+    name = hash_name(key)
+    keys = (name, f"{name}:lock", third_key or f"{name}:gone")
+    # The text and not its digest, because a restarted server knows no digests, and SCRIPT LOAD would need another right.
+    text = _ALLOW_OOM + script if even_if_full else script
+    return lambda client: _check_reply(script, client.eval(text, len(keys), *keys, *arguments))
+
+
+def raise_refusal(reply: object) -> None:
+    """Raise the :class:`StoreError` for a reply that means that nothing was written."""
+    if isinstance(reply, bytes) and reply in _REFUSALS:
+        code, retryable, message = _REFUSALS[reply]
+        raise StoreError(message, code=code, retryable=retryable)
+
+
+def _check_reply(script: str, reply: t.Any) -> t.Any:
+    """Return the reply of a script. Raises :class:`UnexpectedReply` if the script never returns it."""
+    if script != ACQUIRE:
+        if reply not in _REPLIES[script]:
+            raise UnexpectedReply
+    elif reply != [0]:
+        if not isinstance(reply, list) or reply[:1] != [1]:
+            raise UnexpectedReply
+        check_fields(reply[1:], 4)
+    return reply

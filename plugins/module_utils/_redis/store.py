@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Records in Redis: shared by many hosts, locked by leases, and guarded against writers that come too late."""
+"""Store records in Redis, shared by many hosts."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from .._runtime.timeouts import Backoff
 from .._store.base import LOCKED, LockedSession, Store
 from . import lease as leases
 from . import scripts
-from .batch import read_fields, read_hash, read_names
+from .batch import read_hash, read_hashes, read_names
 from .connection import Connection
-from .failures import FULL, READ_ONLY, UNAVAILABLE
+from .failures import OutOfMemory, ServerFailure
 from .replication import Replication
 
 if t.TYPE_CHECKING:
@@ -32,11 +32,11 @@ if t.TYPE_CHECKING:
     from .._store.encryption import Encryption
     from .address import Address
 
-LIFETIME = 30 * 86400.0
-"""For how many seconds a record is kept after its token has expired, and what was set aside or noted."""
-GONE = 86400.0
-"""For how many seconds it is remembered that a session was forgotten: longer than any task has for its exchange."""
-_RECORD = re.compile(rb"wuying\.workspace:\{([0-9a-f]{64})\}")
+RECORD_LIFETIME = 30 * 86400.0
+"""How long, in seconds, Redis keeps a record after its token has expired, a note, and a damaged record."""
+TOMBSTONE_LIFETIME = 86400.0
+"""How long, in seconds, Redis remembers that a session was removed: longer than any refresh takes."""
+_HASH_NAME = re.compile(rb"wuying\.workspace:\{([0-9a-f]{64})\}")
 _FIELDS = ("record", "note")
 _CHUNK = 500
 _FIRST_PAUSE = 0.04
@@ -44,10 +44,11 @@ _LONGEST_PAUSE = 0.15
 
 
 class RedisStore(Store):
-    """Keeps each session in a hash that is named after the session's key: ``record``, its ``mark``, ``note`` and ``attempt``.
+    """Stores each session in a hash that is named after the session's key.
 
-    ``mark`` is the fingerprint of the record's token. Beside the hash, ``:lock`` names the holder of the lock, as long as its lease
-    runs, and ``:gone`` tells writers that are late that the session was forgotten.
+    Its fields are ``record``, ``fingerprint`` (of the record's token), ``note`` and ``note_id``. Beside the hash there are two
+    more keys. ``:lock`` names the owner of the lock until the lease expires. ``:gone`` is the tombstone of a removed session; with
+    it a late writer does not bring the session back.
     """
 
     def __init__(
@@ -65,16 +66,17 @@ class RedisStore(Store):
             address, username=username, password=password, ca_path=ca_path, deadline=deadline
         )
         self._replication = Replication(self._connection, self.warnings.append)
-        self._leases = leases.Leases(self._refresh)
+        self._leases = leases.Leases(self._renew_lease)
 
     def read(self, key: str) -> StoredState:
-        return self.load_state(key, *read_hash(self._connection, scripts.name(key), *_FIELDS))
+        record, note = read_hash(self._connection, scripts.hash_name(key), *_FIELDS)
+        return self.load_state(key, record, note)
 
     def read_many(self, keys: t.Iterable[str]) -> t.Iterator[StoredState | StoreError]:
-        waiting = iter(keys)
-        for chunk in iter(lambda: list(itertools.islice(waiting, _CHUNK)), []):
-            names = [scripts.name(key) for key in chunk]
-            for key, found in zip(chunk, read_fields(self._connection, names, *_FIELDS)):
+        remaining = iter(keys)
+        for chunk in iter(lambda: list(itertools.islice(remaining, _CHUNK)), []):
+            names = [scripts.hash_name(key) for key in chunk]
+            for key, found in zip(chunk, read_hashes(self._connection, names, *_FIELDS)):
                 try:
                     if isinstance(found, Exception):
                         raise self._connection.explain(found)
@@ -83,35 +85,34 @@ class RedisStore(Store):
                     yield error
 
     def keys(self) -> t.Iterator[str]:
-        # All of them before the first, so that none comes twice, and a lost connection does no harm.
+        # Read all names before the first is returned, so that none is returned twice and a lost connection can be retried.
         for name in read_names(self._connection, scripts.PREFIX):
-            match = _RECORD.fullmatch(name)
+            match = _HASH_NAME.fullmatch(name)
             if match:
                 yield match[1].decode("ascii")
 
     @contextlib.contextmanager
     def lock(self, key: str, deadline: float) -> t.Iterator[LockedSession]:
-        held = _LockedHash(self, self._connection, self._replication, key, deadline)
-        held.wait()
-        with self._leases.renewed(key, held.owner):
+        locked = _LockedHash(self, self._connection, self._replication, key, deadline)
+        locked.acquire()
+        with self._leases.renewing(key, locked.owner):
             try:
-                self._replication.look(scripts.name(key))
-                yield held
+                self._replication.check(scripts.hash_name(key))
+                yield locked
             finally:
-                held.release()
+                locked.release()
 
     def close(self) -> None:
         self._leases.close()
         self._connection.close()
 
-    def _refresh(self, key: str, owner: str) -> None:
-        self._connection.call(
-            scripts.call(key, scripts.RENEW, owner, _milliseconds(leases.LEASE)), retries=0
-        )
+    def _renew_lease(self, key: str, owner: str) -> None:
+        renew = scripts.command(key, scripts.RENEW, owner, _milliseconds(leases.LEASE))
+        self._connection.run(renew, retries=0)
 
 
 class _LockedHash(LockedSession):
-    """A session's hash under its lock."""
+    """A session's hash whose lock this task holds."""
 
     def __init__(
         self,
@@ -128,25 +129,26 @@ class _LockedHash(LockedSession):
         self._key = key
         self._deadline = deadline
         self._found: tuple[bytes | None, bytes | None] | None = None
-        self._mark: bytes | str = ""
-        self._gone: bytes | str = ""
-        self._attempt = ""
+        """Record and note as read with the lock, until the first write."""
+        self._fingerprint: bytes | str = ""
+        self._tombstone: bytes | str = ""
+        self._note_id = ""
 
-    def wait(self) -> None:
-        """Take the lock, as soon as it is free."""
+    def acquire(self) -> None:
+        """Wait for the lock until the deadline. Raises :class:`LockTimeout`."""
         backoff = Backoff(self._deadline, _FIRST_PAUSE, _LONGEST_PAUSE)
         while True:
-            reply = self._run(scripts.ACQUIRE, self.owner, _milliseconds(leases.LEASE))
-            if reply[0]:
-                _acquired, record, note, mark, gone = reply
+            acquired, *values = self._run(scripts.ACQUIRE, self.owner, _milliseconds(leases.LEASE))
+            if acquired:
+                record, note, token_fingerprint, tombstone = values
                 self._found = (record, note)
-                self._mark, self._gone = mark or "", gone or ""
+                self._fingerprint, self._tombstone = token_fingerprint or "", tombstone or ""
                 return
             if signal_pending() or not backoff.wait():
                 raise LockTimeout(LOCKED)
 
     def release(self) -> None:
-        """Give the lock back; where that cannot be told, its lease runs out."""
+        """Release the lock. If the server cannot be reached, the lease expires."""
         with contextlib.suppress(StoreError):
             self._run(scripts.RELEASE, self.owner)
 
@@ -156,71 +158,82 @@ class _LockedHash(LockedSession):
         return self._store.load_state(self._key, *self._found)
 
     def set_aside(self) -> str:
-        aside = f"{scripts.name(self._key)}:damaged-{time.time_ns()}"
-        self._write(scripts.SET_ASIDE, self.owner, _milliseconds(LIFETIME), third=aside)
-        self._mark = ""
-        return aside
+        name = f"{scripts.hash_name(self._key)}:damaged-{time.time_ns()}"
+        self._write(scripts.SET_ASIDE, self.owner, _milliseconds(RECORD_LIFETIME), third_key=name)
+        self._fingerprint = ""
+        return name
 
     def write_note(self, note: Note) -> None:
-        self._attempt = note.id
+        self._note_id = note.id
         self._write(
             scripts.WRITE_NOTE,
             self.owner,
-            self._mark,
+            self._fingerprint,
             note.dump(),
             note.id,
-            _milliseconds(LIFETIME),
+            _milliseconds(RECORD_LIFETIME),
         )
 
     def save(self, record: Record) -> None:
-        mark = fingerprint(record.login_token)
-        lifetime = _milliseconds(max(record.expires_at - time.time(), 0) + LIFETIME)
-        data = self._store.dump_record(record)
-        self._insist(scripts.SAVE, self._gone, self._mark, mark, data, lifetime, self._attempt)
-        self._mark = mark
-        self._replication.wait_for_replica(scripts.name(self._key), lifetime)
+        new_fingerprint = fingerprint(record.login_token)
+        lifetime = _milliseconds(max(record.expires_at - time.time(), 0) + RECORD_LIFETIME)
+        self._write_until_deadline(
+            scripts.SAVE,
+            self._tombstone,
+            self._fingerprint,
+            new_fingerprint,
+            self._store.dump_record(record),
+            lifetime,
+            self._note_id,
+        )
+        self._fingerprint = new_fingerprint
+        self._replication.wait_for_replica(scripts.hash_name(self._key), lifetime)
 
     def save_failure(self, note: Note) -> None:
         self._write(scripts.SAVE_FAILURE, note.dump(), note.id, even_if_full=True)
 
     def reencrypt(self, record: Record) -> None:
-        self._write(scripts.REENCRYPT, self.owner, self._mark, self._store.dump_record(record))
+        data = self._store.dump_record(record)
+        self._write(scripts.REENCRYPT, self.owner, self._fingerprint, data)
 
     def delete(self) -> bool:
-        gone = os.urandom(16).hex()
-        there = self._write(
-            scripts.DELETE, self.owner, gone, _milliseconds(GONE), even_if_full=True
-        )
-        self._mark, self._gone = "", f"{gone}{there}"
-        return bool(there)
+        tombstone = os.urandom(16).hex()
+        lifetime = _milliseconds(TOMBSTONE_LIFETIME)
+        existed = self._write(scripts.DELETE, self.owner, tombstone, lifetime, even_if_full=True)
+        self._fingerprint, self._tombstone = "", f"{tombstone}{existed}"
+        return bool(existed)
 
-    def _insist(self, script: str, *arguments: t.Any) -> None:
-        """Write until the deadline what a token was spent for: a server may come back, or another take its place."""
+    def _write_until_deadline(self, script: str, *arguments: t.Any) -> None:
+        """Write, and retry until the deadline if the server fails, because the token of this write is already spent."""
         backoff = Backoff(self._deadline, _LONGEST_PAUSE, _LONGEST_PAUSE)
         while True:
             try:
                 self._write(script, *arguments, even_if_full=True)
                 return
-            except StoreError as error:
-                temporary = error.code in (UNAVAILABLE, READ_ONLY, FULL)
-                if not temporary or signal_pending() or not backoff.wait():
+            except ServerFailure:
+                if signal_pending() or not backoff.wait():
                     raise
 
     def _write(
-        self, script: str, *arguments: t.Any, third: str | None = None, even_if_full: bool = False
+        self,
+        script: str,
+        *arguments: t.Any,
+        third_key: str | None = None,
+        even_if_full: bool = False,
     ) -> t.Any:
+        """Run a script that writes, and return its reply. Raises :class:`StoreError` if it refuses to write."""
         try:
-            answer = self._run(script, *arguments, third=third)
-        except StoreError as error:
-            if not even_if_full or error.code != FULL:
+            reply = self._run(script, *arguments, third_key=third_key)
+        except OutOfMemory:
+            if not even_if_full:
                 raise
-            answer = self._run(script, *arguments, third=third, even_if_full=True)
+            reply = self._run(script, *arguments, third_key=third_key, even_if_full=True)
         self._found = None
-        scripts.raise_refusal(answer)
-        return answer
+        scripts.raise_refusal(reply)
+        return reply
 
-    def _run(self, script: str, *arguments: t.Any, **settings: t.Any) -> t.Any:
-        return self._connection.call(scripts.call(self._key, script, *arguments, **settings))
+    def _run(self, script: str, *arguments: t.Any, **options: t.Any) -> t.Any:
+        return self._connection.run(scripts.command(self._key, script, *arguments, **options))
 
 
 def _milliseconds(seconds: float) -> int:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Real Redis servers for the tests, each a process of its own with a folder of its own."""
+"""Real Redis servers for the tests, each with its own process and folder."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ DURABLE = ("--save", "", "--appendonly", "yes", "--appendfsync", "always")
 
 
 def require_redis() -> t.Any:
-    """Return the package, or skip the test where it or the server is missing."""
+    """Return the library, or skip the test if the library or the server is not installed."""
     if not shutil.which("redis-server"):
         pytest.skip("redis-server is not installed")
     return pytest.importorskip("redis", reason="the Python package redis is not installed")
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on, nor on that of a cluster's bus beside it.
+    """Return a free port whose port for the cluster bus is free too.
 
-    Both are below those that systems give to clients: none of these takes it before the server does.
+    Both are below the ports that systems assign to clients, so that no client can take one before the server does.
     """
-    for _turn in range(200):
+    for _attempt in range(200):
         port = random.randrange(10000, 22000)
         with contextlib.suppress(OSError), socket.socket() as probe, socket.socket() as bus:
             probe.bind(("127.0.0.1", port))
@@ -50,7 +50,7 @@ class RedisServer:
     def __init__(
         self, folder: Path, *options: str, host: str = "127.0.0.1", tls: bool = False
     ) -> None:
-        """Start it, with ``options`` of its command line."""
+        """Start a server with command line ``options``."""
         self._redis = require_redis()
         self.folder = folder
         self.port = free_port()
@@ -81,17 +81,17 @@ class RedisServer:
         return self._process.pid
 
     def start(self) -> None:
-        """Start it (again), and wait until it answers."""
+        """Start or restart the server, and wait until it replies."""
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(self._command, stdout=log, stderr=log)
         end = time.monotonic() + 20
-        while not self._answers():
+        while not self._replies():
             assert self._process.poll() is None, (self.folder / "log").read_text()
             assert time.monotonic() < end, "the Redis server did not start"
             time.sleep(0.01)
 
-    def _answers(self) -> bool:
-        """Say whether it answers anything: it listens before it has found all that it needs."""
+    def _replies(self) -> bool:
+        """Return True if the server replies. It listens before it is ready."""
         family = socket.AF_INET if self._is_sentinel else socket.AF_UNIX
         with contextlib.suppress(OSError), socket.socket(family) as line:
             line.settimeout(1)
@@ -101,37 +101,37 @@ class RedisServer:
         return False
 
     def client(self, **options: t.Any) -> t.Any:
-        """Return a client for looking behind the scenes."""
+        """Return a client that sees the server's data directly."""
         return self._redis.Redis(unix_socket_path=self.socket, **options)
 
     def pause(self) -> None:
-        """Stop it as it is."""
+        """Suspend the process."""
         self._process.send_signal(signal.SIGSTOP)
 
-    def go_on(self) -> None:
-        """Have it go on."""
+    def resume(self) -> None:
+        """Resume the process."""
         self._process.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
-        """End it at once."""
+        """Kill the process."""
         self._process.kill()
         self._process.wait(20)
 
     def stop(self) -> None:
-        """End it, and remove its socket."""
+        """Kill the process and remove its socket."""
         self.kill()
         Path(self.socket).unlink(missing_ok=True)
 
 
 class RedisServers:
-    """Starts servers, and ends them all."""
+    """Starts servers and stops all of them at the end."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._started: list[RedisServer] = []
 
     def __call__(self, *options: str, **arguments: t.Any) -> RedisServer:
-        """Start a server that keeps what it is told, unless the options say otherwise."""
+        """Start a server that saves every write to disk unless ``options`` change that."""
         folder = self._folder / f"redis-{len(self._started)}"
         folder.mkdir()
         if "--sentinel" in options:
@@ -142,7 +142,7 @@ class RedisServers:
         return self._started[-1]
 
     def cluster(self, nodes: int = 3) -> list[RedisServer]:
-        """Start a cluster and wait until it works."""
+        """Start a cluster and wait until it is available."""
         options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "2000")
         servers = [self(*options) for _node in range(nodes)]
         names = [f"{server.host}:{server.port}" for server in servers]
@@ -156,18 +156,18 @@ class RedisServers:
         while not all(
             server.client().cluster("info")["cluster_state"] == "ok" for server in servers
         ):
-            assert time.monotonic() < end, "the cluster does not work"
+            assert time.monotonic() < end, "the cluster is not available"
             time.sleep(0.02)
         return servers
 
     def stop(self) -> None:
-        """End all servers."""
+        """Stop all servers."""
         for server in self._started:
             server.stop()
 
 
 class Certificates(t.NamedTuple):
-    """A CA, and a server's certificate that it signed. ``folder`` has the CA as OpenSSL looks it up in a folder."""
+    """A CA and a server certificate that it signed. ``folder`` contains the CA in the form that OpenSSL expects in a folder."""
 
     folder: Path
     ca: Path
@@ -175,7 +175,7 @@ class Certificates(t.NamedTuple):
     key: Path
 
     def options(self) -> tuple[str, ...]:
-        """Return what has a server use them."""
+        """Return the server options to use the certificate."""
         files = (
             "--tls-cert-file",
             self.certificate,
@@ -188,7 +188,7 @@ class Certificates(t.NamedTuple):
 
 
 def make_certificates(folder: Path, name: str, *hosts: str) -> Certificates:
-    """Make a CA, and a certificate for addresses of a server."""
+    """Make a CA and a certificate for the addresses of a server."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec

@@ -599,7 +599,7 @@ def test_what_there_is_to_say_of_a_redis_store_is_a_warning_however_the_task_end
     finally:
         servers.stop()
     assert result.get("error_code") == code
-    assert any("set appendonly to yes" in str(warning) for warning in result["warnings"])
+    assert any("Set appendonly to yes" in str(warning) for warning in result["warnings"])
 
 
 def test_as_a_process_it_keeps_its_files_private_whatever_the_umask(house):

@@ -753,7 +753,7 @@ def test_with_a_redis_that_hangs_the_deadline_holds_for_all(
         try:
             reports = list(keep_all(keeper, readings))
         finally:
-            server.go_on()
+            server.resume()
     assert time.monotonic() - begun < 12
     assert set(ends(reports).values()) == {"StoreUnavailable"}
 
@@ -799,7 +799,7 @@ def test_with_redis_many_processes_exchange_each_session_once(
     assert all(fleet.stored(name) != before[name] for name in names)
     # What each process has noticed of the store is said once.
     (warning,) = fleet.store.warnings
-    assert "writes nothing to a disk" in warning
+    assert "does not save data to disk" in warning
 
 
 def test_with_redis_the_living_are_served_after_the_deadline(redis_fleet: Fleet) -> None:

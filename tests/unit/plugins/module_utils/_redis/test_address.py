@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Addresses of Redis: what they mean, and what is refused without being repeated."""
+"""Test how addresses of Redis are read, and which are refused without being quoted."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._redis.address im
 
 
 @pytest.mark.parametrize(
-    ("text", "address", "called"),
+    ("text", "address", "name"),
     [
         ("redis://h", Address("server", hosts=(("h", 6379),)), "h:6379"),
         ("redis://h/", Address("server", hosts=(("h", 6379),)), "h:6379"),
@@ -43,9 +43,9 @@ from ansible_collections.wuying.workspace.plugins.module_utils._redis.address im
         ),
     ],
 )
-def test_an_address_is_read_and_named_in_messages(text: str, address: Address, called: str) -> None:
+def test_an_address_is_read_and_named_in_messages(text: str, address: Address, name: str) -> None:
     assert parse_address(text) == address
-    assert str(parse_address(text)) == called
+    assert str(parse_address(text)) == name
 
 
 @pytest.mark.parametrize(
@@ -55,13 +55,13 @@ def test_an_address_is_read_and_named_in_messages(text: str, address: Address, c
         ("redis:secret", "absolute path of a directory"),
         ("REDIS://secret", "absolute path of a directory"),
         ("redis+tls://secret", "absolute path of a directory"),
-        ("redis://:secret@h", "use store_username and store_password"),
-        ("redis://u:se/cr?et@h", "use store_username and store_password"),
-        ("redis+cluster://a,u:secret@b", "use store_username and store_password"),
-        ("unix://secret@/run/r.sock", "use store_username and store_password"),
-        ("redis://h?password=secret", "no query"),
-        ("redis://h#secret", "no query"),
-        ("unix:///run/r.sock?db=1", "no query"),
+        ("redis://:secret@h", "Use store_username and store_password"),
+        ("redis://u:se/cr?et@h", "Use store_username and store_password"),
+        ("redis+cluster://a,u:secret@b", "Use store_username and store_password"),
+        ("unix://secret@/run/r.sock", "Use store_username and store_password"),
+        ("redis://h?password=secret", "must not contain a query"),
+        ("redis://h#secret", "must not contain a query"),
+        ("unix:///run/r.sock?db=1", "must not contain a query"),
         ("unix://run/r.sock", "absolute path of a socket"),
         ("unix://", "absolute path of a socket"),
         ("unix:///run/\x00", "absolute path of a socket"),
@@ -82,15 +82,15 @@ def test_an_address_is_read_and_named_in_messages(text: str, address: Address, c
         ("redis://h/\N{SUPERSCRIPT TWO}", "number of a database"),
         ("redis://a,b", "single Redis server"),
         ("redis+cluster://a,", "HOST"),
-        ("redis+cluster://a/1", "no database"),
-        ("redis+sentinel://a", "what they call the server"),
-        ("redis+sentinel://a/", "what they call the server"),
-        ("redis+sentinel://a/my name", "what they call the server"),
+        ("redis+cluster://a/1", "must not name a database"),
+        ("redis+sentinel://a", "the service that they monitor"),
+        ("redis+sentinel://a/", "the service that they monitor"),
+        ("redis+sentinel://a/my name", "the service that they monitor"),
         ("redis+sentinel://a/n/x", "number of a database"),
         ("redis+sentinel:///n", "HOST"),
     ],
 )
-def test_what_is_no_address_is_refused_and_not_repeated(text: str, reason: str) -> None:
+def test_an_invalid_address_is_refused_and_not_quoted(text: str, reason: str) -> None:
     with pytest.raises(OptionError, match=reason) as caught:
         parse_address(text)
     assert caught.value.message.startswith("store must ")

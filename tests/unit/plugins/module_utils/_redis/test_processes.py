@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The promise over Redis: many processes on many hosts, clocks that differ, and holders that are stopped or die."""
+"""Test the guarantees with Redis: many processes and hosts, clocks that differ, and tasks that are suspended or killed."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ CLOCKS = (0, 10, 20, 30)
 
 @pytest.fixture
 def servers(tmp_path: Path) -> t.Iterator[RedisServers]:
-    """Return what starts servers."""
+    """Return a function that starts servers."""
     require_redis()
     started = RedisServers(tmp_path)
     yield started
@@ -90,37 +90,35 @@ def _get(results: t.Any) -> t.Any:
 
 
 @pytest.fixture
-def house_over_redis(
-    servers: RedisServers, start_emulator: t.Callable[..., Emulator]
-) -> t.Iterator[House]:
-    """Return a house whose service lets an exchanged token die at once."""
+def house(servers: RedisServers, start_emulator: t.Callable[..., Emulator]) -> t.Iterator[House]:
+    """Return a session in Redis, at an emulator where a refresh invalidates the old token at once."""
     emulator = start_emulator("--rotate")
     store = open_at(servers().address)
     yield House(store, emulator, session_at(emulator.url))
     store.close()
 
 
-def test_32_processes_that_ask_for_one_stale_session_send_one_exchange(
-    house_over_redis: House,
+def test_32_processes_with_one_stale_session_send_one_refresh(
+    house: House,
 ) -> None:
-    house_over_redis.have("stale")
+    house.have("stale")
     results: t.Any = FORK.Queue()
 
     def request() -> None:
-        results.put(house_over_redis.request().record)
+        results.put(house.request().record)
 
-    processes = [FORK.Process(target=request) for _turn in range(32)]
+    processes = [FORK.Process(target=request) for _process in range(32)]
     for process in processes:
         process.start()
     got = [results.get(timeout=60) for _process in processes]
     for process in processes:
         process.join(60)
-    assert got == [house_over_redis.stored().record] * 32
-    journal = house_over_redis.emulator.journal()
+    assert got == [house.stored().record] * 32
+    journal = house.emulator.journal()
     assert (journal["requests"], journal["exchanges"]) == (1, 1)
 
 
-def test_a_holder_that_was_stopped_past_its_lease_cannot_overwrite_what_came_after(
+def test_a_task_suspended_past_its_lease_cannot_overwrite_a_newer_token(
     servers: RedisServers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lease, "LEASE", 0.5)
@@ -140,7 +138,7 @@ def test_a_holder_that_was_stopped_past_its_lease_cannot_overwrite_what_came_aft
         try:
             with mine.lock(session.key, time.monotonic() + 30) as locked:
                 locked.write_note(new_note(None, old.login_token, "a test"))
-                results.put("begun")
+                results.put("noted")
                 os.kill(os.getpid(), signal.SIGSTOP)
                 locked.save(late)
         except StoreError as error:
@@ -151,7 +149,7 @@ def test_a_holder_that_was_stopped_past_its_lease_cannot_overwrite_what_came_aft
     process.start()
     assert process.pid is not None
     try:
-        assert _get(results) == "begun"
+        assert _get(results) == "noted"
         os.waitpid(process.pid, os.WUNTRACED)
         put(store, newer)
     finally:
@@ -162,56 +160,56 @@ def test_a_holder_that_was_stopped_past_its_lease_cannot_overwrite_what_came_aft
     store.close()
 
 
-def test_a_lock_is_free_once_its_dead_holders_lease_is_over(
-    house_over_redis: House, monkeypatch: pytest.MonkeyPatch
+def test_the_lock_of_a_killed_process_is_free_after_its_lease(
+    house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lease, "LEASE", 0.5)
-    house_over_redis.have("stale")
+    house.have("stale")
     held = FORK.Event()
 
     def hold() -> None:
-        with house_over_redis.store.lock(house_over_redis.session.key, time.monotonic() + 10):
+        with house.store.lock(house.session.key, time.monotonic() + 10):
             held.set()
             time.sleep(60)
 
     process = FORK.Process(target=hold)
     process.start()
     assert held.wait(20)
-    time.sleep(1)  # The lease is renewed as long as its holder lives.
+    time.sleep(1)  # The lease is renewed while the process runs.
     process.kill()
     process.join(20)
-    assert house_over_redis.request().changed
+    assert house.request().changed
 
 
-def test_who_dies_between_answer_and_keeping_leaves_its_note(
-    house_over_redis: House, monkeypatch: pytest.MonkeyPatch
+def test_a_process_killed_before_it_saves_leaves_its_note(
+    house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lease, "LEASE", 0.5)
-    record = house_over_redis.have("stale")
+    record = house.have("stale")
 
-    def ask_and_die() -> None:
+    def request_and_be_killed() -> None:
         from ansible_collections.wuying.workspace.plugins.module_utils._redis import (
             store as store_module,
         )
 
         store_module._LockedHash.save = lambda *_any: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore
-        house_over_redis.request()
+        house.request()
 
-    process = FORK.Process(target=ask_and_die)
+    process = FORK.Process(target=request_and_be_killed)
     process.start()
     process.join(30)
-    stored = house_over_redis.stored()
+    stored = house.stored()
     assert stored.record == record and stored.may_be_spent(record.login_token)
 
 
 class Network:
-    """Hosts of a kind: namespaces on a bridge, from which the emulator is reached on loopback as from here."""
+    """Simulated hosts: network namespaces on a bridge, each with the emulator on its own loopback address."""
 
     def __init__(self, hosts: int, port: int) -> None:
-        """Make them. ``port`` is the emulator's."""
-        mark = f"{os.getpid() % 46656:x}"
-        self._bridge = f"wyb{mark}"
-        self.hosts = [f"wy{mark}n{number}" for number in range(hosts)]
+        """Create the hosts. ``port`` is the emulator's port."""
+        suffix = f"{os.getpid() % 46656:x}"
+        self._bridge = f"wyb{suffix}"
+        self.hosts = [f"wy{suffix}n{number}" for number in range(hosts)]
         self._prefix = f"10.213.{os.getpid() % 256}"
         self.address = f"{self._prefix}.1"
         self._forwarders: list[t.Any] = []
@@ -222,13 +220,13 @@ class Network:
             raise
 
     def enter(self, host: str) -> None:
-        """Have this thread move to a host."""
+        """Move the current thread to a host."""
         with open(f"/var/run/netns/{host}", "rb") as namespace:
             if ctypes.CDLL(None, use_errno=True).setns(namespace.fileno(), 0x40000000):
                 raise OSError(ctypes.get_errno(), "setns")
 
     def remove(self) -> None:
-        """Take everything away again."""
+        """Remove hosts, bridge and forwarders."""
         for forwarder in self._forwarders:
             forwarder.kill()
             forwarder.join(10)
@@ -255,7 +253,7 @@ class Network:
             assert ready.wait(20)
 
     def _forward(self, host: str, port: int, ready: t.Any) -> None:
-        """Listen on the host's loopback, and pass what comes to our own: a socket stays in the namespace it was made in."""
+        """Forward connections from the host's loopback to ours. A socket stays in the namespace in which it was created."""
         listener: list[socket.socket] = []
 
         def listen() -> None:
@@ -285,32 +283,33 @@ def _ip(*arguments: str, check: bool = True) -> None:
 
 
 @pytest.fixture
-def emulator_of_many(start_emulator: t.Callable[..., Emulator]) -> Emulator:
-    """Return an emulator where an exchanged token dies at once."""
+def rotating_emulator(start_emulator: t.Callable[..., Emulator]) -> Emulator:
+    """Return an emulator where a refresh invalidates the old token at once."""
     return start_emulator("--rotate")
 
 
 @pytest.fixture
-def network(emulator_of_many: Emulator) -> t.Iterator[Network | None]:
-    """Return three more hosts, None (and a warning) where this one cannot have any."""
+def network(rotating_emulator: Emulator) -> t.Iterator[Network | None]:
+    """Return three more hosts, or None with a warning if this host cannot create any."""
     made: Network | None = None
     try:
         if not shutil.which("ip"):
             raise OSError("no ip")
-        made = Network(3, int(emulator_of_many.url.rpartition(":")[2]))
+        made = Network(3, int(rotating_emulator.url.rpartition(":")[2]))
     except (OSError, subprocess.SubprocessError):
         warnings.warn(
-            "no network namespaces can be made here: all processes run on one host", stacklevel=1
+            "network namespaces cannot be created here, so all processes run on one host",
+            stacklevel=1,
         )
     yield made
     if made is not None:
         made.remove()
 
 
-def test_500_stale_sessions_that_4_processes_of_16_threads_ask_for_are_exchanged_once_each(
-    servers: RedisServers, emulator_of_many: Emulator, network: Network | None
+def test_500_stale_sessions_are_refreshed_once_by_4_processes(
+    servers: RedisServers, rotating_emulator: Emulator, network: Network | None
 ) -> None:
-    emulator = emulator_of_many
+    emulator = rotating_emulator
     here = "127.0.0.1" if network is None else network.address
     server = servers("--protected-mode", "no", host=here)
     sessions = [

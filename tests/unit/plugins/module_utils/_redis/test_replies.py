@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Servers that answer as no Redis does: an error that says so, and never taken for a success."""
+"""Test replies that Redis never sends: each is an error and never a success."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ pytest.importorskip("redis", reason="the Python package redis is not installed")
 
 SESSION = session_at("https://ecd.cn-hangzhou.aliyuncs.com")
 RECORD = next_record(None, SESSION, "v1first", "v1second", time.time(), 900, None)
-ATTEMPT = new_note(None, "v1first", "a test")
+NOTE = new_note(None, "v1first", "a test")
 NOTHING = b"$-1\r\n"
 DONE = b"$4\r\ndone\r\n"
-ODD = {
+UNEXPECTED = {
     "a number": b":5\r\n",
     "no items": b"*0\r\n",
     "nothing": NOTHING,
@@ -56,54 +56,54 @@ ODD = {
     "one item": b"*1\r\n$-1\r\n",
     "three items": b"*3\r\n$-1\r\n$-1\r\n$-1\r\n",
 }
-"""What no command of the store is answered with."""
+"""Replies that no command of the store gets."""
 
 
-class Puppet(socketserver.ThreadingTCPServer):
-    """A server that speaks as Redis does, and answers each command, or script, with what a test wrote."""
+class FakeRedis(socketserver.ThreadingTCPServer):
+    """A server with the protocol of Redis, which sends the reply that a test sets for a command or script."""
 
     daemon_threads = True
     allow_reuse_address = True
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Talk)
-        self.answers: dict[bytes, bytes] = {
+        super().__init__(("127.0.0.1", 0), _Conversation)
+        self.replies: dict[bytes, bytes] = {
             b"HMGET": b"*2\r\n" + NOTHING * 2,
             b"SCAN": b"*2\r\n$1\r\n0\r\n*0\r\n",
             scripts.ACQUIRE.encode(): b"*5\r\n:1\r\n" + NOTHING * 4,
             scripts.DELETE.encode(): b":0\r\n",
         }
-        self.asked: list[bytes] = []
+        self.received: list[bytes] = []
         self.address = f"redis://127.0.0.1:{self.server_address[1]}"
         threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
 
 
-class _Talk(socketserver.StreamRequestHandler):
-    server: Puppet
+class _Conversation(socketserver.StreamRequestHandler):
+    server: FakeRedis
 
     def handle(self) -> None:
         for line in iter(self.rfile.readline, b""):
             command = [self._read_item() for _item in range(int(line[1:]))]
-            what = command[1] if command[0] == b"EVAL" else command[0]
-            self.server.asked.append(what)
-            usual = DONE if command[0] == b"EVAL" else b"+OK\r\n"
-            self.wfile.write(self.server.answers.get(what, usual))
+            name = command[1] if command[0] == b"EVAL" else command[0]
+            self.server.received.append(name)
+            default = DONE if command[0] == b"EVAL" else b"+OK\r\n"
+            self.wfile.write(self.server.replies.get(name, default))
 
     def _read_item(self) -> bytes:
         length = int(self.rfile.readline()[1:])
         return self.rfile.read(length + 2)[:-2]
 
 
-@pytest.fixture(name="puppet")
-def fixture_puppet() -> t.Iterator[Puppet]:
-    """Return a server that answers as Redis does, as long as nothing else is said."""
-    with Puppet() as server:
+@pytest.fixture(name="server")
+def fixture_server() -> t.Iterator[FakeRedis]:
+    """Return a server that replies as Redis does until a test sets other replies."""
+    with FakeRedis() as server:
         yield server
         server.shutdown()
 
 
 def open_store(address: str) -> RedisStore:
-    """Return a store that gives up soon."""
+    """Return a store with a deadline of two seconds."""
     return RedisStore(
         parse_address(address),
         username=None,
@@ -114,16 +114,16 @@ def open_store(address: str) -> RedisStore:
 
 
 @pytest.fixture(name="store")
-def fixture_store(puppet: Puppet) -> t.Iterator[RedisStore]:
+def fixture_store(server: FakeRedis) -> t.Iterator[RedisStore]:
     """Return a store on the server."""
-    with contextlib.closing(open_store(puppet.address)) as store:
+    with contextlib.closing(open_store(server.address)) as store:
         yield store
 
 
-def fails(action: t.Callable[[], object]) -> None:
-    """See that an action fails, at once and with what there is to say."""
+def assert_fails(action: t.Callable[[], object]) -> None:
+    """Check that an action fails at once with the error for unexpected replies."""
     begin = time.monotonic()
-    with pytest.raises(StoreError, match="does not answer as Redis does: check store") as caught:
+    with pytest.raises(StoreError, match="does not reply as Redis does. Check store") as caught:
         action()
     assert time.monotonic() - begin < 1
     assert (caught.value.code, caught.value.retryable) == ("StoreUnavailable", False)
@@ -131,41 +131,39 @@ def fails(action: t.Callable[[], object]) -> None:
 
 
 def lock(store: RedisStore) -> t.ContextManager[LockedSession]:
-    """Hold the session's lock."""
+    """Lock the session."""
     return store.lock(SESSION.key, time.monotonic() + 0.3)
 
 
-def test_who_answers_as_redis_does_is_believed(store: RedisStore) -> None:
+def test_replies_of_redis_are_accepted(store: RedisStore) -> None:
     assert store.read(SESSION.key) == StoredState()
     assert list(store.read_many([SESSION.key] * 3)) == [StoredState()] * 3
     assert list(store.keys()) == []
     with lock(store) as locked:
         assert locked.read() == StoredState()
-        locked.write_note(ATTEMPT)
+        locked.write_note(NOTE)
         locked.save(RECORD)
         assert not locked.delete()
     assert store.warnings == []
 
 
-@pytest.mark.parametrize("odd", ODD)
-def test_a_hash_of_another_shape_is_an_error(puppet: Puppet, store: RedisStore, odd: str) -> None:
-    puppet.answers[b"HMGET"] = ODD[odd]
-    fails(lambda: store.read(SESSION.key))
-    fails(lambda: list(store.read_many([SESSION.key])))
-    fails(lambda: list(store.read_many([f"{number:064x}" for number in range(3)])))
+@pytest.mark.parametrize("reply", UNEXPECTED)
+def test_an_unexpected_hash_is_an_error(server: FakeRedis, store: RedisStore, reply: str) -> None:
+    server.replies[b"HMGET"] = UNEXPECTED[reply]
+    assert_fails(lambda: store.read(SESSION.key))
+    assert_fails(lambda: list(store.read_many([SESSION.key])))
+    assert_fails(lambda: list(store.read_many([f"{number:064x}" for number in range(3)])))
 
 
-def test_one_hash_of_another_shape_among_many_is_an_error(
-    puppet: Puppet, store: RedisStore
-) -> None:
-    puppet.answers[b"HMGET"] = b"*2\r\n" + NOTHING * 2 + ODD["a number"]
-    fails(lambda: list(store.read_many([f"{n:064x}" for n in range(4)])))
+def test_one_unexpected_hash_among_many_is_an_error(server: FakeRedis, store: RedisStore) -> None:
+    server.replies[b"HMGET"] = b"*2\r\n" + NOTHING * 2 + UNEXPECTED["a number"]
+    assert_fails(lambda: list(store.read_many([f"{n:064x}" for n in range(4)])))
 
 
 @pytest.mark.parametrize(
-    "odd",
+    "reply",
     [
-        *ODD.values(),
+        *UNEXPECTED.values(),
         b"*2\r\n$1\r\n0\r\n:3\r\n",
         b"*2\r\n$1\r\n0\r\n*1\r\n:3\r\n",
         b"*2\r\n$1\r\n0\r\n*1\r\n*0\r\n",
@@ -173,15 +171,15 @@ def test_one_hash_of_another_shape_among_many_is_an_error(
         b"*2\r\n$1\r\nx\r\n*0\r\n",
     ],
 )
-def test_names_of_another_shape_are_an_error(puppet: Puppet, store: RedisStore, odd: bytes) -> None:
-    puppet.answers[b"SCAN"] = odd
-    fails(lambda: list(store.keys()))
+def test_unexpected_names_are_an_error(server: FakeRedis, store: RedisStore, reply: bytes) -> None:
+    server.replies[b"SCAN"] = reply
+    assert_fails(lambda: list(store.keys()))
 
 
 @pytest.mark.parametrize(
-    "odd",
+    "reply",
     [
-        *ODD.values(),
+        *UNEXPECTED.values(),
         DONE,
         b"*1\r\n:1\r\n",
         b"*1\r\n:2\r\n",
@@ -189,75 +187,77 @@ def test_names_of_another_shape_are_an_error(puppet: Puppet, store: RedisStore, 
         b"*5\r\n$1\r\n1\r\n" + NOTHING * 4,
     ],
 )
-def test_a_lock_is_not_held_by_an_answer_of_another_shape(
-    puppet: Puppet, store: RedisStore, odd: bytes
+def test_an_unexpected_reply_does_not_grant_the_lock(
+    server: FakeRedis, store: RedisStore, reply: bytes
 ) -> None:
-    puppet.answers[scripts.ACQUIRE.encode()] = odd
-    fails(lambda: lock(store).__enter__())
+    server.replies[scripts.ACQUIRE.encode()] = reply
+    assert_fails(lambda: lock(store).__enter__())
 
 
 WRITES: dict[str, tuple[str, t.Callable[[LockedSession], object]]] = {
-    "write_note": (scripts.WRITE_NOTE, lambda locked: locked.write_note(ATTEMPT)),
+    "write_note": (scripts.WRITE_NOTE, lambda locked: locked.write_note(NOTE)),
     "save": (scripts.SAVE, lambda locked: locked.save(RECORD)),
-    "save_failure": (scripts.SAVE_FAILURE, lambda locked: locked.save_failure(ATTEMPT)),
+    "save_failure": (scripts.SAVE_FAILURE, lambda locked: locked.save_failure(NOTE)),
     "reencrypt": (scripts.REENCRYPT, lambda locked: locked.reencrypt(RECORD)),
     "set aside": (scripts.SET_ASIDE, lambda locked: locked.set_aside()),
     "delete": (scripts.DELETE, lambda locked: locked.delete()),
 }
 
 
-ODD_ALWAYS = [*ODD.values(), b":-1\r\n", b"$4\r\nDONE\r\n", b"$0\r\n\r\n"]
-ANOTHER_S = [
+UNEXPECTED_FOR_WRITES = [*UNEXPECTED.values(), b":-1\r\n", b"$4\r\nDONE\r\n", b"$0\r\n\r\n"]
+FROM_OTHER_SCRIPTS = [
     ("write_note", b":1\r\n"),
     ("save", b"$4\r\nlost\r\n"),
     ("delete", DONE),
     ("delete", b":2\r\n"),
 ]
-"""Answers of other scripts than the one that was run."""
+"""Replies of other scripts than the one that was run."""
 
 
-@pytest.mark.parametrize(("write", "odd"), [*itertools.product(WRITES, ODD_ALWAYS), *ANOTHER_S])
-def test_no_answer_of_another_shape_or_of_another_script_passes_for_a_success(
-    puppet: Puppet, store: RedisStore, write: str, odd: bytes
+@pytest.mark.parametrize(
+    ("write", "reply"), [*itertools.product(WRITES, UNEXPECTED_FOR_WRITES), *FROM_OTHER_SCRIPTS]
+)
+def test_an_unexpected_reply_to_a_write_is_not_a_success(
+    server: FakeRedis, store: RedisStore, write: str, reply: bytes
 ) -> None:
     script, act = WRITES[write]
-    puppet.answers[script.encode()] = odd
+    server.replies[script.encode()] = reply
     with lock(store) as locked:
-        fails(lambda: act(locked))
+        assert_fails(lambda: act(locked))
 
 
-@pytest.mark.parametrize("odd", [NOTHING, b":1\r\n", b"+OK\r\n"])
-def test_a_token_that_was_not_kept_by_an_odd_answer_is_handed_out(
-    puppet: Puppet, store: RedisStore, emulator: Emulator, odd: bytes
+@pytest.mark.parametrize("reply", [NOTHING, b":1\r\n", b"+OK\r\n"])
+def test_a_token_is_returned_if_the_reply_to_saving_it_is_unexpected(
+    server: FakeRedis, store: RedisStore, emulator: Emulator, reply: bytes
 ) -> None:
-    puppet.answers[scripts.SAVE.encode()] = odd
+    server.replies[scripts.SAVE.encode()] = reply
     house = House(store, emulator, session_at(emulator.url))
     request = TokenRequest(house.session, emulator.issue())
     outcome = house.keeper(seconds=1).ensure(request, house.warnings.append)
     assert outcome.record is not None and outcome.not_saved is not None
-    assert "does not answer as Redis does" in outcome.not_saved.message
+    assert "does not reply as Redis does" in outcome.not_saved.message
 
 
-@pytest.mark.parametrize("odd", [NOTHING, b":1\r\n", b"+OK\r\n"])
-def test_nothing_is_sent_where_an_odd_answer_is_all_that_noted_it(
-    puppet: Puppet, store: RedisStore, emulator: Emulator, odd: bytes
+@pytest.mark.parametrize("reply", [NOTHING, b":1\r\n", b"+OK\r\n"])
+def test_nothing_is_sent_if_the_reply_to_the_note_is_unexpected(
+    server: FakeRedis, store: RedisStore, emulator: Emulator, reply: bytes
 ) -> None:
-    puppet.answers[scripts.WRITE_NOTE.encode()] = odd
+    server.replies[scripts.WRITE_NOTE.encode()] = reply
     house = House(store, emulator, session_at(emulator.url))
-    fails(lambda: house.request(emulator.issue()))
+    assert_fails(lambda: house.request(emulator.issue()))
     assert house.requests() == 0
 
 
-def test_a_server_that_has_just_been_started_and_still_loads_says_so(
-    puppet: Puppet, store: RedisStore
+def test_a_server_that_is_still_loading_is_a_retryable_error(
+    server: FakeRedis, store: RedisStore
 ) -> None:
-    puppet.answers[b"HMGET"] = b"-LOADING Redis is loading the dataset in memory\r\n"
-    with pytest.raises(StoreError, match="is still loading its data: try again") as caught:
+    server.replies[b"HMGET"] = b"-LOADING Redis is loading the dataset in memory\r\n"
+    with pytest.raises(StoreError, match="is still loading its data. Try again") as caught:
         store.read(SESSION.key)
     assert (caught.value.code, caught.value.retryable) == ("StoreUnavailable", True)
 
 
-def test_something_that_speaks_http_is_no_redis() -> None:
+def test_a_web_server_is_not_taken_for_redis() -> None:
     def answer(connection: socket.socket) -> None:
         connection.recv(65536)
         connection.sendall(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
@@ -266,4 +266,4 @@ def test_something_that_speaks_http_is_no_redis() -> None:
     with wires() as start:
         wire = start(answer, reads=False)
         with contextlib.closing(open_store(f"redis://127.0.0.1:{wire.port}")) as store:
-            fails(lambda: store.read(SESSION.key))
+            assert_fails(lambda: store.read(SESSION.key))

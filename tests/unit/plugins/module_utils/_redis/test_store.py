@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The Redis store over real servers: what it keeps, whom it locks out, whom it refuses, and what it survives."""
+"""Test the Redis store with real servers: records, locks, refusals and failures."""
 
 from __future__ import annotations
 
@@ -60,23 +60,23 @@ DAY = 86400
 
 
 def soon(seconds: float = 10) -> float:
-    """Return a deadline."""
+    """Return a deadline that many seconds from now."""
     return time.monotonic() + seconds
 
 
 def record_of(session: Session = SESSION, token: str = "v1second") -> Record:
-    """Return a fresh record."""
+    """Return the record of a token that was just issued."""
     return next_record(None, session, "v1first", token, time.time(), 900, None)
 
 
 def note_of(token: str = "v1first") -> Note:
-    """Return the note of an exchange."""
+    """Return the note of a refresh."""
     return new_note(None, token, "a test")
 
 
 @pytest.fixture
 def servers(tmp_path: Path) -> t.Iterator[RedisServers]:
-    """Return what starts servers."""
+    """Return a function that starts servers."""
     require_redis()
     started = RedisServers(tmp_path)
     yield started
@@ -85,7 +85,7 @@ def servers(tmp_path: Path) -> t.Iterator[RedisServers]:
 
 @pytest.fixture
 def server(servers: RedisServers) -> RedisServer:
-    """Return a server."""
+    """Return a new server."""
     return servers()
 
 
@@ -94,7 +94,7 @@ Open = t.Callable[..., RedisStore]
 
 @pytest.fixture
 def open_store() -> t.Iterator[Open]:
-    """Return a function that opens a store on an address."""
+    """Return a function that opens a store at an address."""
     opened: list[RedisStore] = []
 
     def open_at(address: str, seconds: float = 30, **options: t.Any) -> RedisStore:
@@ -109,11 +109,11 @@ def open_store() -> t.Iterator[Open]:
 
 @pytest.fixture
 def store(server: RedisServer, open_store: Open) -> RedisStore:
-    """Return a store on a server of its own."""
+    """Return a store on the server."""
     return open_store(server.address)
 
 
-def what_is_kept_is_read_again(store: RedisStore, session: Session) -> None:
+def a_saved_record_is_read_back(store: RedisStore, session: Session) -> None:
     record = record_of(session)
     put(store, record)
     assert store.read(session.key) == StoredState(record)
@@ -121,21 +121,21 @@ def what_is_kept_is_read_again(store: RedisStore, session: Session) -> None:
         assert locked.read() == StoredState(record)
 
 
-def the_largest_record_is_kept(store: RedisStore, session: Session) -> None:
+def the_largest_record_is_saved(store: RedisStore, session: Session) -> None:
     record = record_of(session, "x" * TOKEN_LENGTH)
     record = record._replace(lineage=("f" * 64,) * 64, passed=("f" * 64,) * 16)
     put(store, record)
     assert store.read(session.key).record == record
 
 
-def nothing_is_there_before(store: RedisStore, session: Session) -> None:
+def a_new_session_has_no_record(store: RedisStore, session: Session) -> None:
     assert store.read(session.key) == StoredState()
     with store.lock(session.key, soon()) as locked:
         assert locked.read() == StoredState()
         assert not locked.delete()
 
 
-def a_note_stands_until_the_answer_is_kept(store: RedisStore, session: Session) -> None:
+def a_note_stays_until_the_new_token_is_saved(store: RedisStore, session: Session) -> None:
     put(store, record_of(session))
     leave_note(store, session, "v1second")
     stored = store.read(session.key)
@@ -148,7 +148,7 @@ def a_note_stands_until_the_answer_is_kept(store: RedisStore, session: Session) 
     assert store.read(session.key) == StoredState(store.read(session.key).record)
 
 
-def a_failure_is_noted(store: RedisStore, session: Session) -> None:
+def a_failure_is_saved_in_the_note(store: RedisStore, session: Session) -> None:
     put(store, record_of(session))
     note = note_of("v1second")
     failed = note.failed(ServiceError("It failed.", code="Throttling"), unknown=False)
@@ -159,14 +159,16 @@ def a_failure_is_noted(store: RedisStore, session: Session) -> None:
     assert store.read(session.key) == StoredState(store.read(session.key).record, failed)
 
 
-def an_ended_record_is_written_over_the_same_token(store: RedisStore, session: Session) -> None:
+def an_ended_record_replaces_the_record_of_its_token(store: RedisStore, session: Session) -> None:
     record = record_of(session)
     put(store, record)
     put(store, record.ended_with("InvalidLoginToken"))
     assert store.read(session.key) == StoredState(record.ended_with("InvalidLoginToken"))
 
 
-def what_is_forgotten_is_gone_and_may_start_again(store: RedisStore, session: Session) -> None:
+def a_removed_session_has_no_record_and_can_start_again(
+    store: RedisStore, session: Session
+) -> None:
     put(store, record_of(session))
     leave_note(store, session, "v1second")
     with store.lock(session.key, soon()) as locked:
@@ -178,7 +180,7 @@ def what_is_forgotten_is_gone_and_may_start_again(store: RedisStore, session: Se
     assert store.read(session.key).record is not None
 
 
-def a_second_holder_waits_for_the_first(store: RedisStore, session: Session) -> None:
+def a_second_task_waits_for_the_lock(store: RedisStore, session: Session) -> None:
     order: list[str] = []
 
     def hold() -> None:
@@ -194,7 +196,7 @@ def a_second_holder_waits_for_the_first(store: RedisStore, session: Session) -> 
     assert order == ["first", "second"]
 
 
-def waiting_ends_at_the_deadline(store: RedisStore, session: Session) -> None:
+def waiting_for_the_lock_ends_at_the_deadline(store: RedisStore, session: Session) -> None:
     with store.lock(session.key, soon()):
         start = time.monotonic()
         with pytest.raises(LockTimeout, match="Another task is still refreshing"):
@@ -203,7 +205,7 @@ def waiting_ends_at_the_deadline(store: RedisStore, session: Session) -> None:
         assert 0.2 <= time.monotonic() - start < 5
 
 
-def many_are_read_in_their_order(store: RedisStore, session: Session) -> None:
+def many_sessions_are_read_in_order(store: RedisStore, session: Session) -> None:
     sessions = [session._replace(client_id=f"c{number}") for number in range(12)]
     for each in sessions[::2]:
         put(store, record_of(each))
@@ -216,33 +218,35 @@ def many_are_read_in_their_order(store: RedisStore, session: Session) -> None:
 
 
 BASICS = (
-    what_is_kept_is_read_again,
-    the_largest_record_is_kept,
-    nothing_is_there_before,
-    a_note_stands_until_the_answer_is_kept,
-    a_failure_is_noted,
-    an_ended_record_is_written_over_the_same_token,
-    what_is_forgotten_is_gone_and_may_start_again,
-    a_second_holder_waits_for_the_first,
-    waiting_ends_at_the_deadline,
-    many_are_read_in_their_order,
+    a_saved_record_is_read_back,
+    the_largest_record_is_saved,
+    a_new_session_has_no_record,
+    a_note_stays_until_the_new_token_is_saved,
+    a_failure_is_saved_in_the_note,
+    an_ended_record_replaces_the_record_of_its_token,
+    a_removed_session_has_no_record_and_can_start_again,
+    a_second_task_waits_for_the_lock,
+    waiting_for_the_lock_ends_at_the_deadline,
+    many_sessions_are_read_in_order,
 )
 
 
 @pytest.mark.parametrize("behaviour", BASICS)
-def test_on_a_server(store: RedisStore, behaviour: t.Callable[[RedisStore, Session], None]) -> None:
+def test_store_on_a_server(
+    store: RedisStore, behaviour: t.Callable[[RedisStore, Session], None]
+) -> None:
     behaviour(store, SESSION)
     assert store.warnings == []
 
 
-def test_on_a_cluster(servers: RedisServers, open_store: Open) -> None:
+def test_store_on_a_cluster(servers: RedisServers, open_store: Open) -> None:
     nodes = servers.cluster()
     store = open_store(f"redis+cluster://127.0.0.1:1,127.0.0.1:{nodes[1].port}")
     for number, behaviour in enumerate(BASICS):
         behaviour(store, SESSION._replace(end_user_id=f"user {number}"))
     assert all(node.client().dbsize() for node in nodes)
     assert store.warnings == []
-    with pytest.raises(StoreError, match=r"is part of a cluster: use redis\+cluster://") as caught:
+    with pytest.raises(StoreError, match=r"is part of a cluster. Use redis\+cluster://") as caught:
         names = [SESSION._replace(end_user_id=f"{number}").key for number in range(64)]
         for stored in open_store(nodes[0].address).read_many(names):
             if isinstance(stored, StoreError):
@@ -250,12 +254,14 @@ def test_on_a_cluster(servers: RedisServers, open_store: Open) -> None:
     assert not caught.value.retryable
 
 
-def test_a_single_server_is_told_from_a_cluster(server: RedisServer, open_store: Open) -> None:
+def test_a_cluster_address_of_a_single_server_is_an_error(
+    server: RedisServer, open_store: Open
+) -> None:
     store = open_store(f"redis+cluster://127.0.0.1:{server.port}", seconds=1)
-    fails(store, "StoreUnavailable", "is no cluster: use redis://")
+    assert_fails(store, "StoreUnavailable", "is not a cluster. Use redis://")
 
 
-def test_what_is_wrong_with_a_cluster_is_no_single_session_s_failure(
+def test_a_cluster_that_is_down_fails_the_whole_read(
     servers: RedisServers, open_store: Open
 ) -> None:
     nodes = servers.cluster()
@@ -268,28 +274,28 @@ def test_what_is_wrong_with_a_cluster_is_no_single_session_s_failure(
     while any(node.client().cluster("info")["cluster_state"] == "ok" for node in nodes):
         assert time.monotonic() < end
         time.sleep(0.02)
-    with pytest.raises(StoreError, match="has not all its nodes at work") as caught:
+    with pytest.raises(StoreError, match="has nodes or replicas that are not available") as caught:
         list(store.read_many(keys))
     assert (caught.value.code, caught.value.retryable) == ("StoreUnavailable", True)
 
 
-def check_names(count: int) -> list[str]:
-    """Return the keys of sessions that any cluster has on all its nodes."""
+def session_keys(count: int) -> list[str]:
+    """Return the keys of sessions, which a cluster spreads over all its nodes."""
     return [SESSION._replace(end_user_id=f"user {number}").key for number in range(count)]
 
 
 def node_of(nodes: list[RedisServer], key: str) -> RedisServer:
-    """Return which node of a cluster holds a session."""
+    """Return the node of a cluster that stores a session."""
     with require_redis().RedisCluster("127.0.0.1", nodes[0].port) as client:
         port = client.get_node_from_key(f"wuying.workspace:{{{key}}}").port
     return next(node for node in nodes if node.port == port)
 
 
-def test_a_node_of_a_cluster_that_hangs_is_an_error_in_time(
+def test_a_hanging_cluster_node_is_an_error_in_time(
     servers: RedisServers, open_store: Open
 ) -> None:
     nodes = servers.cluster()
-    keys = check_names(60)
+    keys = session_keys(60)
     hanging = node_of(nodes, keys[1])
 
     def lock(store: RedisStore) -> None:
@@ -305,7 +311,9 @@ def test_a_node_of_a_cluster_that_hangs_is_an_error_in_time(
     ended = []
 
     def end(store: RedisStore, action: t.Callable[[RedisStore], object]) -> None:
-        with pytest.raises(StoreError, match="did not answer in time|not all its nodes") as caught:
+        with pytest.raises(
+            StoreError, match="did not reply in time|nodes or replicas that are not available"
+        ) as caught:
             action(store)
         ended.append(
             (
@@ -325,29 +333,29 @@ def test_a_node_of_a_cluster_that_hangs_is_an_error_in_time(
         for thread in threads:
             thread.join(30)
     finally:
-        hanging.go_on()
+        hanging.resume()
     assert len(ended) == len(actions)
     assert max(late for late, _error in ended) < 1
     assert {(error.code, error.retryable) for _late, error in ended} == {("StoreUnavailable", True)}
 
 
-def test_a_slot_that_no_node_of_a_cluster_serves_is_no_single_session_s_failure(
+def test_an_unassigned_cluster_slot_fails_the_whole_read(
     servers: RedisServers, open_store: Open
 ) -> None:
     nodes = servers.cluster()
-    keys = check_names(6)
+    keys = session_keys(6)
     store = open_store(nodes[0].address.replace(":", "+cluster:", 1), seconds=1)
     assert list(store.read_many(keys)) == [StoredState()] * len(keys)
-    locked = nodes[0].client().cluster("keyslot", f"wuying.workspace:{{{keys[1]}}}")
+    slot = nodes[0].client().cluster("keyslot", f"wuying.workspace:{{{keys[1]}}}")
     for node in nodes:
         node.client().config_set("cluster-require-full-coverage", "no")
-        node.client().cluster("delslots", locked)
-    with pytest.raises(StoreError, match="has not all its nodes at work") as caught:
+        node.client().cluster("delslots", slot)
+    with pytest.raises(StoreError, match="has nodes or replicas that are not available") as caught:
         list(store.read_many(keys))
     assert (caught.value.code, caught.value.retryable) == ("StoreUnavailable", True)
 
 
-def test_many_are_read_while_their_slots_move_within_a_cluster(
+def test_many_sessions_are_read_while_their_slots_migrate(
     servers: RedisServers, open_store: Open
 ) -> None:
     nodes = servers.cluster()
@@ -367,51 +375,51 @@ def test_many_are_read_while_their_slots_move_within_a_cluster(
         for session in sessions
         if node_of(nodes, session.key) is source
     ]
-    there, here = (node.client().cluster("myid") for node in (target, source))
+    target_id, source_id = (node.client().cluster("myid") for node in (target, source))
     for name in names:
-        locked = source.client().cluster("keyslot", name)
-        target.client().cluster("setslot", locked, "importing", here)
-        source.client().cluster("setslot", locked, "migrating", there)
+        slot = source.client().cluster("keyslot", name)
+        target.client().cluster("setslot", slot, "importing", source_id)
+        source.client().cluster("setslot", slot, "migrating", target_id)
         source.client().migrate("127.0.0.1", target.port, [name], 0, 5000)
     assert found() == expected
     for name in names:
         for node in (target, source):
-            locked = node.client().cluster("keyslot", name)
-            node.client().cluster("setslot", locked, "node", there)
+            slot = node.client().cluster("keyslot", name)
+            node.client().cluster("setslot", slot, "node", target_id)
     assert len(names) > 1
     assert found() == expected
 
 
-def test_many_are_read_from_the_replica_that_took_a_lost_node_s_place(
+def test_many_sessions_are_read_from_the_replica_of_a_failed_node(
     servers: RedisServers, open_store: Open
 ) -> None:
     nodes = servers.cluster()
-    keys = check_names(30)
+    keys = session_keys(30)
     lost = node_of(nodes, keys[1])
     known = next(node for node in nodes if node is not lost)
     replica = servers("--cluster-enabled", "yes", "--cluster-node-timeout", "2000")
     replica.client().cluster("meet", "127.0.0.1", known.port)
     primary = lost.client().cluster("myid").decode("ascii")
-    until(lambda: primary in str(replica.client().cluster("nodes")))
+    wait_until(lambda: primary in str(replica.client().cluster("nodes")))
     replica.client().cluster("replicate", primary)
-    until(lambda: replica.client().info("replication")["master_link_status"] == "up")
+    wait_until(lambda: replica.client().info("replication")["master_link_status"] == "up")
     store = open_store(known.address.replace(":", "+cluster:", 1))
     assert list(store.read_many(keys)) == [StoredState()] * len(keys)
     lost.kill()
     replica.client().cluster("failover", "takeover")
-    until(lambda: node_of([known, replica, *nodes], keys[1]) is replica)
+    wait_until(lambda: node_of([known, replica, *nodes], keys[1]) is replica)
     assert list(store.read_many(keys)) == [StoredState()] * len(keys)
 
 
-def until(condition: t.Callable[[], object]) -> None:
-    """Wait for what comes to be."""
+def wait_until(condition: t.Callable[[], object]) -> None:
+    """Wait until a condition is true."""
     end = soon(20)
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.02)
 
 
-def test_through_a_sentinel(servers: RedisServers, open_store: Open) -> None:
+def test_store_through_a_sentinel(servers: RedisServers, open_store: Open) -> None:
     primary = servers("--requirepass", "secret")
     sentinel = servers("--sentinel")
     with require_redis().Redis(port=sentinel.port) as client:
@@ -419,60 +427,60 @@ def test_through_a_sentinel(servers: RedisServers, open_store: Open) -> None:
         client.execute_command("SENTINEL", "SET", "mine", "auth-pass", "secret")
     sentinels = f"redis+sentinel://127.0.0.1:1,127.0.0.1:{sentinel.port}"
     store = open_store(f"{sentinels}/mine", password="secret")
-    what_is_kept_is_read_again(store, SESSION)
-    fails(open_store(f"{sentinels}/other", seconds=1), "StoreUnavailable", "Sentinels know")
+    a_saved_record_is_read_back(store, SESSION)
+    assert_fails(
+        open_store(f"{sentinels}/other", seconds=1), "StoreUnavailable", "unknown to its Sentinels"
+    )
 
 
-def test_over_a_socket(server: RedisServer, open_store: Open) -> None:
-    what_is_kept_is_read_again(open_store(f"unix://{server.socket}"), SESSION)
+def test_store_over_a_socket(server: RedisServer, open_store: Open) -> None:
+    a_saved_record_is_read_back(open_store(f"unix://{server.socket}"), SESSION)
 
 
 @pytest.fixture
 def certificates(tmp_path: Path) -> t.Callable[..., Certificates]:
-    """Return what makes certificates."""
+    """Return a function that makes certificates."""
     pytest.importorskip("cryptography")
     return lambda name, *hosts: make_certificates(tmp_path, name, *hosts)
 
 
-def test_over_tls_with_a_ca_of_ones_own(
+def test_store_over_tls_with_a_private_ca(
     servers: RedisServers, open_store: Open, certificates: t.Callable[..., Certificates]
 ) -> None:
     mine, other = certificates("mine", "127.0.0.1"), certificates("other", "127.0.0.1")
     elsewhere = certificates("elsewhere", "192.0.2.1")
     server = servers(*mine.options(), tls=True)
     address = f"rediss://127.0.0.1:{server.port}"
-    what_is_kept_is_read_again(open_store(address, ca_path=str(mine.ca)), SESSION)
-    what_is_kept_is_read_again(
+    a_saved_record_is_read_back(open_store(address, ca_path=str(mine.ca)), SESSION)
+    a_saved_record_is_read_back(
         open_store(address, ca_path=str(mine.folder)), SESSION._replace(end_user_id="bob")
     )
     for ca_path in (str(other.ca), None):
-        fails(
+        assert_fails(
             open_store(address, ca_path=ca_path),
             "TlsFailed",
-            "check store, store_ca_path and its certificate",
+            "Check store, store_ca_path and the server's certificate",
             retryable=False,
         )
-    misplaced = servers(*elsewhere.options(), tls=True)
-    store = open_store(f"rediss://127.0.0.1:{misplaced.port}", ca_path=str(elsewhere.ca))
-    fails(store, "TlsFailed", "could not be verified")
+    wrong_host = servers(*elsewhere.options(), tls=True)
+    store = open_store(f"rediss://127.0.0.1:{wrong_host.port}", ca_path=str(elsewhere.ca))
+    assert_fails(store, "TlsFailed", "could not be verified")
 
 
-def test_tls_to_a_server_that_speaks_none_is_an_error(
-    server: RedisServer, open_store: Open
-) -> None:
+def test_tls_to_a_server_without_tls_is_an_error(server: RedisServer, open_store: Open) -> None:
     store = open_store(server.address.replace("redis:", "rediss:"), seconds=1)
     with pytest.raises(StoreError) as caught:
         store.read(SESSION.key)
     assert caught.value.code in ("TlsFailed", "StoreUnavailable")
 
 
-def test_in_another_database(server: RedisServer, open_store: Open) -> None:
-    what_is_kept_is_read_again(open_store(f"{server.address}/3"), SESSION)
+def test_store_in_another_database(server: RedisServer, open_store: Open) -> None:
+    a_saved_record_is_read_back(open_store(f"{server.address}/3"), SESSION)
     assert server.client(db=3).exists(NAME)
     assert not server.client().dbsize()
 
 
-def test_keys_are_named_after_the_sessions_key_and_die_by_themselves(
+def test_keys_are_named_after_the_session_and_expire(
     server: RedisServer, store: RedisStore
 ) -> None:
     put(store, record_of())
@@ -489,7 +497,7 @@ def test_keys_are_named_after_the_sessions_key_and_die_by_themselves(
     assert 30 < client.ttl(f"{NAME}:gone") <= DAY
 
 
-def test_a_long_expired_record_is_kept_all_the_same(store: RedisStore) -> None:
+def test_a_long_expired_record_is_saved(store: RedisStore) -> None:
     record = record_of()._replace(obtained_at=1000.0, expires_at=1900.0)
     put(store, record)
     assert store.read(SESSION.key).record == record
@@ -524,7 +532,7 @@ def test_a_damaged_record_is_set_aside_and_its_note_stays(
     assert list(store.keys()) == [SESSION.key]
 
 
-def test_what_is_wrong_with_one_record_is_returned_in_its_place(
+def test_the_error_of_one_record_is_returned_in_its_place(
     server: RedisServer, store: RedisStore
 ) -> None:
     put(store, record_of())
@@ -532,14 +540,14 @@ def test_what_is_wrong_with_one_record_is_returned_in_its_place(
     other = SESSION._replace(end_user_id="other")
     client = server.client()
     client.hset(NAME.replace(SESSION.key, newer.key), "record", b'{"format":99}')
-    client.set(NAME.replace(SESSION.key, other.key), "a text")
+    client.set(NAME.replace(SESSION.key, other.key), "a string")
     first, second, third = store.read_many([newer.key, other.key, SESSION.key])
     assert isinstance(first, StoreError) and first.code == "NewerFormat"
-    assert isinstance(second, StoreError) and "holds something else" in second.message
+    assert isinstance(second, StoreError) and "stores another type of value" in second.message
     assert isinstance(third, StoredState) and third.record is not None
 
 
-def test_no_token_can_be_read_in_what_is_sealed(server: RedisServer, open_store: Open) -> None:
+def test_no_token_is_readable_in_encrypted_records(server: RedisServer, open_store: Open) -> None:
     pytest.importorskip("cryptography")
     from cryptography.fernet import Fernet
 
@@ -568,7 +576,7 @@ def test_no_token_can_be_read_in_what_is_sealed(server: RedisServer, open_store:
     assert client.ttl(NAME) > 30 * DAY
 
 
-def test_the_lock_is_one_holders_among_threads_of_several_stores(
+def test_only_one_thread_of_several_stores_holds_the_lock(
     server: RedisServer, open_store: Open
 ) -> None:
     stores = [open_store(server.address) for _store in range(4)]
@@ -576,7 +584,7 @@ def test_the_lock_is_one_holders_among_threads_of_several_stores(
     most: list[int] = []
 
     def work(store: RedisStore) -> None:
-        for _turn in range(3):
+        for _round in range(3):
             with store.lock(SESSION.key, soon(30)):
                 inside.append(1)
                 most.append(len(inside))
@@ -591,7 +599,7 @@ def test_the_lock_is_one_holders_among_threads_of_several_stores(
     assert most == [1] * 48
 
 
-def test_a_living_holder_keeps_its_lock_past_the_lease(
+def test_a_running_task_keeps_its_lock_past_the_lease(
     store: RedisStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lease, "LEASE", 0.6)
@@ -604,34 +612,36 @@ def test_a_living_holder_keeps_its_lock_past_the_lease(
 
 
 @pytest.fixture
-def lapse(server: RedisServer) -> t.Callable[[], None]:
-    """Return what has the lease of the session's lock run out, as it does when its holder stands still."""
+def expire_lease(server: RedisServer) -> t.Callable[[], None]:
+    """Return a function that ends the lease of the session's lock, as if its owner had been suspended."""
     client = server.client()
 
-    def run_out() -> None:
+    def expire() -> None:
         assert client.pexpire(f"{NAME}:lock", 1)
         while client.exists(f"{NAME}:lock"):
             time.sleep(0.001)
 
-    return run_out
+    return expire
 
 
-def test_who_lost_the_lock_does_not_begin(store: RedisStore, lapse: t.Callable[[], None]) -> None:
+def test_a_task_without_its_lock_cannot_write_a_note(
+    store: RedisStore, expire_lease: t.Callable[[], None]
+) -> None:
     with store.lock(SESSION.key, soon()) as locked:
-        lapse()
-        with pytest.raises(StoreError, match="lock of the session was lost") as caught:
+        expire_lease()
+        with pytest.raises(StoreError, match="session's lock was lost") as caught:
             locked.write_note(note_of())
     assert caught.value.code == "LockLost" and caught.value.retryable
     assert store.read(SESSION.key) == StoredState()
 
 
-def test_who_holds_the_lock_while_a_late_writer_keeps_does_not_begin(
-    store: RedisStore, lapse: t.Callable[[], None]
+def test_no_note_is_written_after_a_late_writer_saved_a_newer_token(
+    store: RedisStore, expire_lease: t.Callable[[], None]
 ) -> None:
     put(store, record_of(token="v1old"))
     with store.lock(SESSION.key, soon()) as locked:
         locked.write_note(note_of("v1old"))
-        lapse()
+        expire_lease()
         with store.lock(SESSION.key, soon()) as second:
             locked.save(record_of(token="v1new"))
             with pytest.raises(StoreError, match="newer login token") as caught:
@@ -641,37 +651,37 @@ def test_who_holds_the_lock_while_a_late_writer_keeps_does_not_begin(
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_who_comes_too_late_does_not_overwrite_a_newer_record(
-    store: RedisStore, lapse: t.Callable[[], None], known: bool
+def test_a_late_writer_does_not_overwrite_a_newer_record(
+    store: RedisStore, expire_lease: t.Callable[[], None], known: bool
 ) -> None:
     if known:
         put(store, record_of(token="v1old"))
     newer = record_of(token="v1newer")
     with store.lock(SESSION.key, soon()) as locked:
         locked.write_note(note_of("v1old"))
-        lapse()
+        expire_lease()
         put(store, newer)
-        with pytest.raises(StoreError, match="newer login token of the session was kept") as caught:
+        with pytest.raises(StoreError, match="saved a newer login token of this session") as caught:
             locked.save(record_of(token="v1late"))
         locked.save_failure(note_of("v1old"))
     assert caught.value.code == "NewerRecord"
     assert store.read(SESSION.key) == StoredState(newer)
 
 
-def test_who_lost_only_the_lock_keeps_its_record(
-    store: RedisStore, lapse: t.Callable[[], None]
+def test_a_task_that_lost_only_its_lock_saves_its_record(
+    store: RedisStore, expire_lease: t.Callable[[], None]
 ) -> None:
     put(store, record_of(token="v1old"))
     record = record_of(token="v1new")
     with store.lock(SESSION.key, soon()) as locked:
         locked.write_note(note_of("v1old"))
-        lapse()
+        expire_lease()
         with store.lock(SESSION.key, soon()):
             locked.save(record)
     assert store.read(SESSION.key) == StoredState(record)
 
 
-def test_who_finds_the_old_record_lost_keeps_its_own(
+def test_a_record_is_saved_after_the_old_one_was_lost(
     server: RedisServer, store: RedisStore
 ) -> None:
     put(store, record_of(token="v1old"))
@@ -683,26 +693,26 @@ def test_who_finds_the_old_record_lost_keeps_its_own(
     assert store.read(SESSION.key) == StoredState(record)
 
 
-def test_keeping_ones_own_record_again_is_no_error(store: RedisStore) -> None:
+def test_saving_the_same_record_twice_is_no_error(store: RedisStore) -> None:
     record = record_of(token="v1new")
     with store.lock(SESSION.key, soon()) as locked:
         locked.write_note(note_of())
         locked.save(record)
-        locked._mark = ""  # type: ignore[attr-defined]
+        locked._fingerprint = ""  # type: ignore[attr-defined]
         locked.save(record)
     assert store.read(SESSION.key) == StoredState(record)
 
 
-def test_a_forgotten_session_refuses_who_is_late_and_takes_who_starts_it_again(
-    store: RedisStore, lapse: t.Callable[[], None]
+def test_a_removed_session_refuses_a_late_writer_and_can_start_again(
+    store: RedisStore, expire_lease: t.Callable[[], None]
 ) -> None:
     put(store, record_of(token="v1old"))
     with store.lock(SESSION.key, soon()) as locked:
         locked.write_note(note_of("v1old"))
-        lapse()
+        expire_lease()
         with store.lock(SESSION.key, soon()) as other:
             assert other.delete()
-        with pytest.raises(StoreError, match="forgotten meanwhile") as caught:
+        with pytest.raises(StoreError, match="removed this session") as caught:
             locked.save(record_of(token="v1late"))
     assert caught.value.code == "SessionForgotten"
     assert store.read(SESSION.key) == StoredState()
@@ -710,25 +720,25 @@ def test_a_forgotten_session_refuses_who_is_late_and_takes_who_starts_it_again(
     assert store.read(SESSION.key).record is not None
 
 
-def test_no_further_lease_is_renewed_once_the_store_is_closed(
+def test_no_lease_is_renewed_after_the_store_is_closed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(lease, "LEASE", 0.03)
     renewing, renewed = threading.Event(), []
 
-    def refresh(key: str, _owner: str) -> None:
+    def renew(key: str, _owner: str) -> None:
         renewed.append(key)
         renewing.set()
         assert leases._stop.wait(10)
 
-    leases = lease.Leases(refresh)
-    with leases.renewed("first", "me"), leases.renewed("second", "me too"):
+    leases = lease.Leases(renew)
+    with leases.renewing("first", "me"), leases.renewing("second", "me too"):
         assert renewing.wait(10)
         leases.close()
     assert len(renewed) == 1
 
 
-def test_nothing_outlives_closing(server: RedisServer, store: RedisStore) -> None:
+def test_close_ends_threads_and_connections(server: RedisServer, store: RedisStore) -> None:
     before = threading.active_count()
     put(store, record_of())
     assert threading.active_count() == before + 1
@@ -740,8 +750,10 @@ def test_nothing_outlives_closing(server: RedisServer, store: RedisStore) -> Non
     put(store, record_of(token="v1third"))
 
 
-def fails(store: RedisStore, code: str, reason: str, *, retryable: bool | None = None) -> None:
-    """See a store fail in the same way wherever it can."""
+def assert_fails(
+    store: RedisStore, code: str, reason: str, *, retryable: bool | None = None
+) -> None:
+    """Check that reading, listing and saving fail with the same error."""
     for action in (
         lambda: store.read(SESSION.key),
         lambda: list(store.keys()),
@@ -757,28 +769,32 @@ def fails(store: RedisStore, code: str, reason: str, *, retryable: bool | None =
 
 
 @pytest.mark.parametrize("password", [None, "", "wrong secret"])
-def test_a_server_that_refuses_the_password_is_an_error(
+def test_a_wrong_password_is_an_error(
     servers: RedisServers, open_store: Open, password: str | None
 ) -> None:
     store = open_store(servers("--requirepass", "secret").address, password=password)
-    fails(store, "StoreAccessDenied", "check store_username and store_password", retryable=False)
+    assert_fails(
+        store, "StoreAccessDenied", "Check store_username and store_password", retryable=False
+    )
 
 
-def test_a_password_that_nobody_asked_for_is_an_error(
+def test_a_password_for_a_server_without_one_is_an_error(
     server: RedisServer, open_store: Open
 ) -> None:
-    fails(open_store(server.address, password="secret"), "StoreAccessDenied", "store_password")
+    assert_fails(
+        open_store(server.address, password="secret"), "StoreAccessDenied", "store_password"
+    )
 
 
 GUIDE = Path(__file__).parents[5] / "docs/docsite/rst/guide_redis.rst"
 RIGHTS = re.findall(r"^ +user ansible on >PASSWORD (.+)", GUIDE.read_text(encoding="utf-8"), re.M)[
     0
 ]
-"""What the guide names."""
+"""The rights that the guide lists."""
 
 
 @pytest.mark.parametrize("kind", ["server", "cluster"])
-def test_a_user_with_the_least_rights_can_do_everything(
+def test_a_user_with_the_rights_of_the_guide_can_do_everything(
     servers: RedisServers, open_store: Open, kind: str
 ) -> None:
     nodes = servers.cluster() if kind == "cluster" else [servers()]
@@ -793,7 +809,7 @@ def test_a_user_with_the_least_rights_can_do_everything(
     assert store.warnings == []
 
 
-def test_a_user_who_lacks_a_right_is_an_error(server: RedisServer, open_store: Open) -> None:
+def test_a_user_without_a_required_right_is_an_error(server: RedisServer, open_store: Open) -> None:
     for name, rights in (
         ("few", "~wuying.workspace:* +eval +scan +hmget"),
         ("none", ""),
@@ -806,7 +822,7 @@ def test_a_user_who_lacks_a_right_is_an_error(server: RedisServer, open_store: O
         assert (caught.value.code, caught.value.retryable) == ("StoreAccessDenied", False)
 
 
-def test_who_lacks_a_right_that_keeping_needs_is_refused_before_the_token_is_spent(
+def test_a_missing_right_to_save_is_found_before_the_token_is_spent(
     server: RedisServer, open_store: Open
 ) -> None:
     refused = []
@@ -831,27 +847,27 @@ def test_who_lacks_a_right_that_keeping_needs_is_refused_before_the_token_is_spe
 NEEDED_TO_LOCK = {"~wuying.workspace:*", "+eval", "+get", "+set", "+hmget"}
 
 
-def test_a_read_only_replica_is_read_and_not_written(
+def test_a_read_only_replica_can_be_read_but_not_written(
     servers: RedisServers, open_store: Open
 ) -> None:
     primary = servers("--repl-diskless-sync-delay", "0")
     put(open_store(primary.address), record_of())
     replica = servers("--replicaof", "127.0.0.1", str(primary.port))
     store = open_store(replica.address)
-    until(lambda: store.read(SESSION.key).record)
+    wait_until(lambda: store.read(SESSION.key).record)
     with pytest.raises(StoreError, match="is a read-only replica") as caught:
         put(store, record_of())
     assert caught.value.code == "StoreReadOnly"
 
 
-def test_a_replica_has_the_record_before_it_is_told_and_its_silence_is_warned_of_once(
+def test_save_waits_for_a_replica_and_warns_once_if_it_does_not_confirm(
     servers: RedisServers, open_store: Open
 ) -> None:
     primary = servers("--repl-diskless-sync-delay", "0")
     replica = servers("--replicaof", "127.0.0.1", str(primary.port))
     client = primary.client()
-    # A link that is up is not known to the primary yet: a replica says so once a second.
-    until(lambda: client.set("written", 1) and client.wait(1, 1000))
+    # The primary learns only once a second that the link to its replica is up.
+    wait_until(lambda: client.set("written", 1) and client.wait(1, 1000))
     store = open_store(primary.address)
     for number in range(20):
         put(store, record_of(token=f"v1{number}"))
@@ -860,13 +876,13 @@ def test_a_replica_has_the_record_before_it_is_told_and_its_silence_is_warned_of
     replica.pause()
     put(store, record_of(token="v1unseen"))
     put(store, record_of(token="v1unseen2"))
-    replica.go_on()
+    replica.resume()
     (warning,) = store.warnings
     assert "No replica of the Redis server" in warning
     assert store.read(SESSION.key).record is not None
 
 
-def test_a_full_server_refuses_before_a_token_is_spent_and_keeps_what_was_paid_for(
+def test_a_full_server_refuses_a_note_but_saves_a_new_token(
     server: RedisServer, store: RedisStore
 ) -> None:
     put(store, record_of())
@@ -881,13 +897,13 @@ def test_a_full_server_refuses_before_a_token_is_spent_and_keeps_what_was_paid_f
     assert caught.value.code == "StoreFull"
 
 
-def test_a_server_that_cannot_save_refuses_before_a_token_is_spent(
+def test_a_server_that_cannot_save_fails_before_a_token_is_spent(
     servers: RedisServers, open_store: Open
 ) -> None:
     server = servers("--save", "3600 1000000")
     store = open_store(server.address)
     put(store, record_of())
-    (server.folder / "dump.rdb").mkdir()  # Nothing can be saved in its place.
+    (server.folder / "dump.rdb").mkdir()  # so that no snapshot can be written
     client = server.client()
     client.bgsave()
     end = soon(20)
@@ -900,17 +916,17 @@ def test_a_server_that_cannot_save_refuses_before_a_token_is_spent(
     assert t.cast(Record, store.read(SESSION.key).record).login_token == "v1second"
 
 
-def test_a_server_without_a_command_of_the_store_is_an_error(
+def test_a_server_without_a_required_command_is_an_error(
     servers: RedisServers, open_store: Open
 ) -> None:
     store = open_store(servers("--rename-command", "EVAL", "").address)
     assert store.read(SESSION.key) == StoredState()
-    with pytest.raises(StoreError, match="refuses a command of the store") as caught:
+    with pytest.raises(StoreError, match="refuses a command that the store needs") as caught:
         put(store, record_of())
     assert (caught.value.code, caught.value.retryable) == ("StoreUnavailable", False)
 
 
-def test_settings_that_may_lose_tokens_are_warned_of_once(
+def test_settings_that_may_lose_tokens_cause_one_warning(
     servers: RedisServers, open_store: Open
 ) -> None:
     server = servers(
@@ -922,8 +938,8 @@ def test_settings_that_may_lose_tokens_are_warned_of_once(
     put(store, record_of())
     put(store, record_of())
     first, second = store.warnings
-    assert "writes nothing to a disk" in first and "set appendonly to yes" in first
-    assert "maxmemory-policy allkeys-lru" in second
+    assert "does not save data to disk" in first and "Set appendonly to yes" in first
+    assert "maxmemory-policy is allkeys-lru" in second
     server.client().config_set("save", "60 1")
     server.client().config_set("maxmemory", "0")
     store = open_store(server.address)
@@ -931,7 +947,7 @@ def test_settings_that_may_lose_tokens_are_warned_of_once(
     assert store.warnings == []
 
 
-def test_a_server_that_starts_again_before_the_deadline_gets_the_record(
+def test_a_record_is_saved_if_the_server_restarts_before_the_deadline(
     server: RedisServer, store: RedisStore
 ) -> None:
     record = record_of(token="v1new")
@@ -945,7 +961,7 @@ def test_a_server_that_starts_again_before_the_deadline_gets_the_record(
     assert store.read(SESSION.key) == StoredState(record)
 
 
-def test_a_server_that_stays_away_is_an_error_at_the_deadline(
+def test_a_server_that_stays_down_is_an_error_at_the_deadline(
     server: RedisServer, open_store: Open
 ) -> None:
     store = open_store(server.address, seconds=1.5)
@@ -957,21 +973,21 @@ def test_a_server_that_stays_away_is_an_error_at_the_deadline(
             locked.save(record_of())
     assert 1 < time.monotonic() - start < 4
     assert (caught.value.code, caught.value.retryable) == ("StoreUnavailable", True)
-    fails(store, "StoreUnavailable", "cannot be reached", retryable=True)
+    assert_fails(store, "StoreUnavailable", "cannot be reached", retryable=True)
 
 
-def test_a_server_that_hangs_is_an_error_in_time(server: RedisServer, open_store: Open) -> None:
+def test_a_hanging_server_is_an_error_in_time(server: RedisServer, open_store: Open) -> None:
     store = open_store(server.address, seconds=1)
     server.pause()
     start = time.monotonic()
-    with pytest.raises(StoreError, match="did not answer in time") as caught:
+    with pytest.raises(StoreError, match="did not reply in time") as caught:
         store.read(SESSION.key)
-    server.go_on()
+    server.resume()
     assert time.monotonic() - start < 3
     assert caught.value.retryable
 
 
-def test_without_the_package_the_error_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_library_is_an_error_that_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection_module, "REDIS_IMPORT_ERROR", "No module named redis")
     with pytest.raises(StoreError, match="redis") as caught:
         RedisStore(
@@ -980,11 +996,11 @@ def test_without_the_package_the_error_names_it(monkeypatch: pytest.MonkeyPatch)
     assert caught.value.code == "MissingLibrary"
 
 
-def test_a_name_that_no_host_has_is_an_error_in_time(
+def test_an_unknown_host_name_is_an_error_in_time(
     server: RedisServer, open_store: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = open_store("redis://no-such-host.invalid", seconds=1)
-    fails(store, "StoreUnavailable", "cannot be reached", retryable=True)
+    assert_fails(store, "StoreUnavailable", "cannot be reached", retryable=True)
     resolve = socket.getaddrinfo
 
     def hang(host: str, *arguments: t.Any, **options: t.Any) -> t.Any:
@@ -994,11 +1010,13 @@ def test_a_name_that_no_host_has_is_an_error_in_time(
 
     monkeypatch.setattr(socket, "getaddrinfo", hang)
     start = time.monotonic()
-    fails(open_store("redis://slow.invalid", seconds=1), "StoreUnavailable", "cannot be reached")
+    assert_fails(
+        open_store("redis://slow.invalid", seconds=1), "StoreUnavailable", "cannot be reached"
+    )
     assert time.monotonic() - start < 5
 
 
-def test_every_command_may_be_repeated_after_its_reply_was_lost(
+def test_every_command_can_be_repeated_after_a_lost_reply(
     server: RedisServer, store: RedisStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = connection_module.Connection._try
@@ -1021,7 +1039,7 @@ def test_every_command_may_be_repeated_after_its_reply_was_lost(
     assert not server.client().exists(f"{NAME}:lock")
 
 
-def test_a_forked_process_does_not_renew_what_its_parent_holds(
+def test_a_forked_process_does_not_renew_the_leases_of_its_parent(
     store: RedisStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with store.lock(SESSION.key, soon()):
@@ -1031,22 +1049,24 @@ def test_a_forked_process_does_not_renew_what_its_parent_holds(
 
 
 def test_a_user_name_without_a_password_is_an_error(server: RedisServer, open_store: Open) -> None:
-    fails(open_store(server.address, username="ansible"), "StoreAccessDenied", "store_password")
+    assert_fails(
+        open_store(server.address, username="ansible"), "StoreAccessDenied", "store_password"
+    )
 
 
-def test_a_server_that_misses_its_replicas_refuses_before_a_token_is_spent(
+def test_missing_replicas_are_an_error_before_a_token_is_spent(
     server: RedisServer, open_store: Open
 ) -> None:
     store = open_store(server.address, seconds=1)
     put(store, record_of())
     server.client().config_set("min-replicas-to-write", 1)
-    with pytest.raises(StoreError, match="has not all its nodes at work") as caught:
+    with pytest.raises(StoreError, match="has nodes or replicas that are not available") as caught:
         put(store, record_of())
     assert (caught.value.code, caught.value.retryable) == ("StoreUnavailable", True)
     assert store.read(SESSION.key).record is not None
 
 
-def test_a_failover_that_is_over_before_the_deadline_does_no_harm(
+def test_a_record_is_saved_if_a_failover_ends_before_the_deadline(
     server: RedisServer, store: RedisStore
 ) -> None:
     record = record_of(token="v1new")
@@ -1061,15 +1081,15 @@ def test_a_failover_that_is_over_before_the_deadline_does_no_harm(
     assert store.read(SESSION.key) == StoredState(record)
 
 
-def test_whatever_the_library_raises_a_token_in_hand_is_not_dropped(
+def test_an_unforeseen_exception_while_saving_is_a_store_error(
     store: RedisStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fall_over(*_arguments: t.Any) -> t.NoReturn:
+    def fail(*_arguments: t.Any) -> t.NoReturn:
         raise AttributeError("v1secret")
 
     with store.lock(SESSION.key, soon(1)) as locked:
         locked.write_note(note_of())
-        monkeypatch.setattr(require_redis().Redis, "eval", fall_over)
+        monkeypatch.setattr(require_redis().Redis, "eval", fail)
         with pytest.raises(StoreError) as caught:
             locked.save(record_of())
     assert caught.value.code == "StoreUnavailable" and "secret" not in caught.value.message
