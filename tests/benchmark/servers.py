@@ -168,7 +168,7 @@ def redis(folder: Path) -> t.Iterator[Store]:
     def save(records: list[Record]) -> None:
         pipeline = client.pipeline(transaction=False)
         for record in records:
-            name = scripts.name(record.session.key)
+            name = scripts.hash_name(record.session.key)
             mark = fingerprint(record.login_token)
             pipeline.hset(name, mapping={"record": record.dump(), "fingerprint": mark})
             pipeline.expire(name, 30 * 86400)
