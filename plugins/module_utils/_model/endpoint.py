@@ -74,6 +74,8 @@ def parse_proxy(text: str) -> str:
         raise OptionError(
             "proxy must be a URL such as http://proxy.example.com:3128, with a host by its name or address, and at most a port."
         )
+    if match["scheme"] == "https":
+        raise OptionError("proxy must start with http://. https:// proxies are not supported.")
     return text
 
 

@@ -35,7 +35,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model.record imp
     Record,
     next_record,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._service import client
+from ansible_collections.wuying.workspace.plugins.module_utils._service import client, retry
 from ansible_collections.wuying.workspace.plugins.module_utils._service.client import ServiceClient
 from ansible_collections.wuying.workspace.plugins.module_utils._store.directory import (
     DirectoryStore,
@@ -348,17 +348,17 @@ class Fault(t.NamedTuple):
 
 def lost(answer: RefreshResult, **how: t.Any) -> Fault:
     """Return a fault that breaks the connection off."""
-    return Fault(peer(answer, **how), "ConnectionLost", "before its answer was complete")
+    return Fault(peer(answer, **how), "ConnectionLost", "before its response was complete")
 
 
 def late(answer: RefreshResult) -> Fault:
     """Return a fault that takes too long."""
-    return Fault(peer(answer), "Timeout", "did not answer in time")
+    return Fault(peer(answer), "Timeout", "did not respond in time")
 
 
 def unreadable(answer: RefreshResult) -> Fault:
     """Return a fault of which no login token can be read."""
-    return Fault(peer(answer), "InvalidResponse", "no login token that can be read")
+    return Fault(peer(answer), "InvalidResponse", "did not contain a valid login token")
 
 
 def unreachable(build: Build, code: str, says: str, *, retryable: bool = True) -> Fault:
@@ -377,28 +377,30 @@ def untrusted(build: Build) -> Fault:
 
 
 FAULTS: dict[str, Fault] = {
-    "connection-refused": unreachable(nobody, "ConnectionFailed", "cannot be reached"),
+    "connection-refused": unreachable(nobody, "ConnectionFailed", "could not be reached"),
     "name-unknown": unreachable(
-        name_service(unknown_name), "NameNotResolved", "cannot be resolved"
+        name_service(unknown_name), "NameNotResolved", "could not be resolved"
     ),
     "look-up-hangs": unreachable(
-        name_service(hanging_look_up), "Timeout", "did not answer in time"
+        name_service(hanging_look_up), "Timeout", "did not respond in time"
     ),
     "certificate-expired": untrusted(certificate(days=-1)),
     "certificate-self-signed": untrusted(certificate(vouched=False)),
     "certificate-wrong-name": untrusted(certificate(ELSEWHERE)),
     "authority-missing": unreachable(
-        authority(None), "TlsFailed", "check ca_path", retryable=False
+        authority(None), "TlsFailed", "Check ca_path", retryable=False
     ),
     "authority-garbage": untrusted(authority(b"garbage")),
     "handshake-in-the-clear": untrusted(handshake(ok(GOOD))),
-    "handshake-reset": unreachable(handshake(resetting), "ConnectionFailed", "cannot be reached"),
-    "handshake-stalls": unreachable(handshake(silent), "Timeout", "did not answer in time"),
+    "handshake-reset": unreachable(
+        handshake(resetting), "ConnectionFailed", "could not be reached"
+    ),
+    "handshake-stalls": unreachable(handshake(silent), "Timeout", "did not respond in time"),
     "proxy-absent": unreachable(proxy(None), "ProxyFailed", "through the proxy"),
     "proxy-forbids": unproxied("403 Forbidden"),
     "proxy-wants-a-login": unproxied("407 Proxy Authentication Required"),
     "proxy-fails": unproxied("502 Bad Gateway"),
-    "proxy-stalls": unreachable(proxy(silent), "Timeout", "did not answer in time"),
+    "proxy-stalls": unreachable(proxy(silent), "Timeout", "did not respond in time"),
     "proxy-impersonates": untrusted(impostor),
     "reset-before-reading": lost(resetting_unread, reads=False),
     "reset-after-reading": lost(resetting),
@@ -450,13 +452,13 @@ FAULTS: dict[str, Fault] = {
     "token-of-a-megabyte": unreadable(bringing("v" * 1000000)),
     "token-of-two-megabytes": unreadable(bringing("v" * 2000000)),
     "status-500": Fault(
-        peer(response("500 Error", body=HTML)), "ServiceUnavailable", "not available for now"
+        peer(response("500 Error", body=HTML)), "ServiceUnavailable", "temporarily unavailable"
     ),
     "status-502": Fault(
-        peer(response("502 Bad", body=GOOD)), "ServiceUnavailable", "not available for now"
+        peer(response("502 Bad", body=GOOD)), "ServiceUnavailable", "temporarily unavailable"
     ),
     "status-429": Fault(
-        peer(response("429 Slow", body=HTML)), "Throttling", "takes no more requests", doubt=False
+        peer(response("429 Slow", body=HTML)), "Throttling", "throttling requests", doubt=False
     ),
     "status-403": Fault(
         peer(response("403 Forbidden", body=HTML)),
@@ -468,7 +470,7 @@ FAULTS: dict[str, Fault] = {
     "status-200-with-code": Fault(
         peer(ok(body(Code="InternalError", Message=TOKEN))),
         "InternalError",
-        "not available for now",
+        "temporarily unavailable",
     ),
     "status-200-with-permission": Fault(
         peer(ok(body(Code="Forbidden.RAM", Message=TOKEN))),
@@ -481,7 +483,7 @@ FAULTS: dict[str, Fault] = {
         f"redirect-{status}-{'away' if away else 'home'}": Fault(
             redirect(status, away=away),
             "InvalidResponse",
-            "redirects to another place",
+            "redirects to another URL",
             retryable=False,
             doubt=False,
         )
@@ -551,7 +553,7 @@ class Stage:
         with pytest.raises(WuyingError) as caught:
             self.ask(**options)
         error = caught.value
-        assert_clear(error.message, sentences=2 if isinstance(error, LoginRequired) else 1)
+        assert_clear(error.message, sentences=4 if isinstance(error, LoginRequired) else 3)
         trace = "".join(traceback.format_exception(type(error), error, None))
         assert_hidden(trace, repr(error), str(vars(error)), str(error.as_result()))
         return error
@@ -589,7 +591,7 @@ def assert_hidden(*texts: str) -> None:
 @pytest.fixture(autouse=True)
 def _nothing_logged(monkeypatch, caplog, capfd):
     """See for each test that nothing secret is logged or printed; have attempts follow each other quickly."""
-    monkeypatch.setattr(client, "BACKOFF", 0.001)
+    monkeypatch.setattr(retry, "BACKOFF", 0.001)
     caplog.set_level(logging.DEBUG)
     yield
     printed = capfd.readouterr()
@@ -626,7 +628,7 @@ def test_while_the_token_lives(play, name: str) -> None:
         assert stage.ask() == (False, record, record, None)
         (warning,) = stage.warnings
         assert fault.says in warning
-        assert_clear(warning, sentences=2)
+        assert_clear(warning, sentences=5)
         assert_hidden(warning)
     else:
         error = stage.fail()
@@ -727,7 +729,7 @@ def test_a_fault_of_the_emulator(start_emulator, store_path, name: str, paramete
     emulator.fault(name, **json.loads(parameters))
     if retryable:
         assert stage.ask() == (False, record, record, None)
-        assert_clear(stage.warnings[0], sentences=2)
+        assert_clear(stage.warnings[0], sentences=5)
     else:
         assert stage.fail().code == code
     assert stage.took < stage.settings["timeout"] + PATIENCE
@@ -783,7 +785,7 @@ def test_a_clock_that_is_off_and_a_date_that_is_no_help(store_path, date: str) -
         record = stage.have("stale")
         error = stage.fail(retries=3)
     assert (error.code, error.retryable) == ("InvalidTimeStamp.Expired", False)
-    assert "set this host's clock" in error.message
+    assert "Set this host's clock" in error.message
     assert len(wire.heads) in (1, 2)
     assert stage.kept() == record
 

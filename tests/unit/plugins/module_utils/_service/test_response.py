@@ -11,7 +11,11 @@ import typing as t
 
 import pytest
 
-from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import ServiceError
+from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import (
+    ClockSkew,
+    ServiceError,
+    TokenRejected,
+)
 from ansible_collections.wuying.workspace.plugins.module_utils._service.response import (
     RefreshResult,
     read_response,
@@ -27,9 +31,9 @@ DATE_SECONDS = 1700000000
 
 CREDENTIALS = "access key"
 PERMISSION = "ecd:RefreshLoginToken"
-REQUEST = "options that name the session"
+REQUEST = "options that identify the session"
 PLACE = "region_id and endpoint"
-LATER = "try again later"
+LATER = "Try again later"
 # (code, HTTP status): (what the advice names, retryable, sent, refused)
 TABLE = {
     ("MissingParameter", 400): (REQUEST, False, False, False),
@@ -61,10 +65,10 @@ TABLE = {
     ("InvalidAction.NotFound", 404): (PLACE, False, False, False),
     ("InvalidApi.NotFound", 404): (PLACE, False, False, False),
     ("InvalidProduct.NotFound", 404): (PLACE, False, False, False),
-    ("InvalidLoginToken", 400): ("refused the login token", False, False, True),
-    ("InvalidLoginToken.Expired", 403): ("refused the login token", False, False, True),
-    ("LoginTokenExpired", 400): ("refused the login token", False, False, True),
-    ("SomethingElse", 400): ("refused the login token", False, False, True),
+    ("InvalidLoginToken", 400): ("rejected the login token", False, False, True),
+    ("InvalidLoginToken.Expired", 403): ("rejected the login token", False, False, True),
+    ("LoginTokenExpired", 400): ("rejected the login token", False, False, True),
+    ("SomethingElse", 400): ("rejected the login token", False, False, True),
 }
 
 
@@ -107,7 +111,11 @@ def test_each_code_is_treated_as_the_table_says(code, status):
     error = failure_of(reply(status, Code=code, RequestId=REQUEST_ID, Message=SPENT))
     assert advice in error.message
     assert code in error.message
-    assert (error.retryable, error.sent, error.refused) == (retryable, sent, refused)
+    assert (error.retryable, error.outcome_unknown, isinstance(error, TokenRejected)) == (
+        retryable,
+        sent,
+        refused,
+    )
     assert (error.code, error.http_status, error.request_id) == (code, status, REQUEST_ID)
 
 
@@ -137,7 +145,7 @@ def test_a_code_without_a_token_is_a_failure_whatever_the_status():
 )
 def test_a_code_without_the_shape_of_one_is_not_shown(code):
     error = failure_of(reply(400, Code=code))
-    assert (error.code, error.refused) == ("InvalidResponse", False)
+    assert (error.code, isinstance(error, TokenRejected)) == ("InvalidResponse", False)
     assert not code or code not in error.message
 
 
@@ -146,13 +154,13 @@ def test_a_code_that_nobody_knows_refuses_no_token_where_the_status_speaks_of_so
     status,
 ):
     error = failure_of(reply(status, Code="SomethingElse"))
-    assert not error.refused
-    assert error.sent == (status == 200)
+    assert not isinstance(error, TokenRejected)
+    assert error.outcome_unknown == (status == 200)
     assert error.retryable == (status in (200, 408, 429))
 
 
 def test_a_token_that_is_missing_is_no_refusal():
-    assert not failure_of(reply(400, Code="MissingLoginToken")).refused
+    assert not isinstance(failure_of(reply(400, Code="MissingLoginToken")), TokenRejected)
 
 
 def test_a_request_id_that_is_the_token_is_not_shown():
@@ -206,9 +214,9 @@ def test_a_request_id_without_the_shape_of_one_is_not_shown(request_id):
 )
 def test_what_has_not_the_shape_of_a_token_is_not_taken_for_one(token):
     error = failure_of(reply(LoginToken=token, RequestId=REQUEST_ID))
-    assert (error.code, error.retryable, error.sent) == ("InvalidResponse", True, True)
+    assert (error.code, error.retryable, error.outcome_unknown) == ("InvalidResponse", True, True)
     assert error.request_id == REQUEST_ID
-    assert not error.refused
+    assert not isinstance(error, TokenRejected)
 
 
 @pytest.mark.parametrize(
@@ -231,34 +239,46 @@ def test_what_has_not_the_shape_of_a_token_is_not_taken_for_one(token):
 )
 def test_a_body_that_is_no_json_object_is_an_answer_without_a_token(body):
     error = failure_of(Response(200, {}, body))
-    assert (error.code, error.retryable, error.sent) == ("InvalidResponse", True, True)
+    assert (error.code, error.retryable, error.outcome_unknown) == ("InvalidResponse", True, True)
 
 
 def test_a_token_counts_with_status_200_only():
     error = failure_of(reply(500, LoginToken=NEXT))
-    assert (error.code, error.retryable, error.sent) == ("ServiceUnavailable", True, True)
+    assert (error.code, error.retryable, error.outcome_unknown) == (
+        "ServiceUnavailable",
+        True,
+        True,
+    )
     assert NEXT not in error.message
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504, 599])
 def test_a_status_of_the_500s_is_transient_and_may_have_been_carried_out(status):
     error = failure_of(Response(status, {}, b"<html>"))
-    assert (error.code, error.retryable, error.sent) == ("ServiceUnavailable", True, True)
+    assert (error.code, error.retryable, error.outcome_unknown) == (
+        "ServiceUnavailable",
+        True,
+        True,
+    )
     assert error.http_status == status
 
 
 @pytest.mark.parametrize("status", [408, 429])
 def test_a_status_that_asks_for_patience_is_throttling(status):
     error = failure_of(Response(status, {"retry-after": "7"}, b""))
-    assert (error.code, error.retryable, error.sent) == ("Throttling", True, False)
-    assert error.wait == 7
+    assert (error.code, error.retryable, error.outcome_unknown) == ("Throttling", True, False)
+    assert error.retry_after == 7
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_a_redirect_is_a_permanent_error(status):
     location = f"https://example.com/?token={SPENT}"
     error = failure_of(Response(status, {"location": location}, b""))
-    assert (error.retryable, error.sent, error.refused) == (False, False, False)
+    assert (error.retryable, error.outcome_unknown, isinstance(error, TokenRejected)) == (
+        False,
+        False,
+        False,
+    )
     assert "redirects" in error.message
     assert "example.com" not in error.message
 
@@ -266,7 +286,11 @@ def test_a_redirect_is_a_permanent_error(status):
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 407, 418])
 def test_a_refusal_without_a_code_is_not_the_service_s_and_ends_no_session(status):
     error = failure_of(Response(status, {}, b"<html>Access denied</html>"))
-    assert (error.code, error.retryable, error.refused) == ("InvalidResponse", False, False)
+    assert (error.code, error.retryable, isinstance(error, TokenRejected)) == (
+        "InvalidResponse",
+        False,
+        False,
+    )
     assert ENDPOINT in error.message
 
 
@@ -294,19 +318,22 @@ def test_a_refusal_without_a_code_is_not_the_service_s_and_ends_no_session(statu
 )
 @pytest.mark.parametrize(("status", "code"), [(429, "Throttling"), (503, "ServiceUnavailable")])
 def test_the_wish_of_the_service_is_read_in_either_header(status, code, headers, wait):
-    assert failure_of(reply(status, headers, Code=code)).wait == wait
+    assert failure_of(reply(status, headers, Code=code)).retry_after == wait
 
 
 def test_the_time_of_the_service_comes_from_its_date_header():
     error = failure_of(reply(400, {"date": DATE}, Code="InvalidTimeStamp.Expired"))
+    assert isinstance(error, ClockSkew)
     assert error.server_time == DATE_SECONDS
 
 
 @pytest.mark.parametrize("date", ["", "yesterday", "Tue, 99 Nov 2023 22:13:20 GMT"])
 def test_without_a_readable_date_the_clock_is_not_corrected(date):
     error = failure_of(reply(400, {"date": date}, Code="InvalidTimeStamp.Expired"))
+    assert isinstance(error, ClockSkew)
     assert error.server_time is None
 
 
 def test_other_errors_do_not_touch_the_clock():
-    assert failure_of(reply(400, {"date": DATE}, Code="Throttling")).server_time is None
+    error = failure_of(reply(400, {"date": DATE}, Code="Throttling"))
+    assert not isinstance(error, ClockSkew)

@@ -12,6 +12,7 @@ import gzip
 import http.client
 import logging
 import socket
+import ssl
 import threading
 import time
 import traceback
@@ -19,9 +20,16 @@ import typing as t
 from urllib.parse import quote, quote_plus
 
 import pytest
+from urllib3.util.connection import create_connection
 
 from ansible_collections.wuying.workspace.plugins.module_utils._model.endpoint import host_of
-from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import ServiceError
+from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import (
+    ServiceError,
+    TokenRejected,
+)
+from ansible_collections.wuying.workspace.plugins.module_utils._service import (
+    connections,
+)
 from ansible_collections.wuying.workspace.plugins.module_utils._service import (
     transport as _transport,
 )
@@ -257,14 +265,14 @@ def test_an_address_that_does_not_answer_is_followed_by_the_next(start_wire, mon
 
 def test_a_refused_connection_sent_nothing_and_may_be_tried_again():
     error = failure_of(f"http://127.0.0.1:{closed_port()}")
-    assert (error.code, error.retryable, error.sent) == ("ConnectionFailed", True, False)
-    assert not error.refused
+    assert (error.code, error.retryable, error.outcome_unknown) == ("ConnectionFailed", True, False)
+    assert not isinstance(error, TokenRejected)
 
 
 def test_a_name_that_does_not_resolve_sent_nothing_and_may_be_tried_again():
     error = failure_of("https://no-such-host.invalid", 20)
     assert error.code in ("NameNotResolved", "Timeout")  # where nobody answers name look-ups
-    assert (error.retryable, error.sent) == (True, False)
+    assert (error.retryable, error.outcome_unknown) == (True, False)
 
 
 def test_a_look_up_that_fails_is_told_apart(monkeypatch):
@@ -273,12 +281,12 @@ def test_a_look_up_that_fails_is_told_apart(monkeypatch):
 
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
     error = failure_of(ELSEWHERE)
-    assert (error.code, error.retryable, error.sent) == ("NameNotResolved", True, False)
+    assert (error.code, error.retryable, error.outcome_unknown) == ("NameNotResolved", True, False)
 
 
 def test_a_name_that_cannot_be_encoded_does_not_resolve():
     error = failure_of(f"https://{'a' * 64}.invalid")
-    assert (error.code, error.sent) == ("NameNotResolved", False)
+    assert (error.code, error.outcome_unknown) == ("NameNotResolved", False)
 
 
 def test_a_look_up_that_hangs_ends_in_time(monkeypatch):
@@ -286,7 +294,7 @@ def test_a_look_up_that_hangs_ends_in_time(monkeypatch):
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_kwargs: never.wait(60))
     error = failure_of(ELSEWHERE, 0.2)
     never.set()
-    assert (error.retryable, error.sent) == (True, False)
+    assert (error.retryable, error.outcome_unknown) == (True, False)
 
 
 def test_a_host_that_does_not_take_the_connection_ends_in_time():
@@ -300,7 +308,7 @@ def test_a_host_that_does_not_take_the_connection_ends_in_time():
             waiting.connect_ex(listener.getsockname())
         error = failure_of(f"http://127.0.0.1:{listener.getsockname()[1]}", 0.3)
     assert error.code in ("ConnectionFailed", "Timeout")
-    assert (error.retryable, error.sent) == (True, False)
+    assert (error.retryable, error.outcome_unknown) == (True, False)
 
 
 # What goes wrong afterwards
@@ -308,12 +316,12 @@ def test_a_host_that_does_not_take_the_connection_ends_in_time():
 
 def test_a_reset_after_the_request_leaves_open_what_became_of_it(start_wire):
     error = failure_of(start_wire(resetting).url)
-    assert (error.code, error.retryable, error.sent) == ("ConnectionLost", True, True)
+    assert (error.code, error.retryable, error.outcome_unknown) == ("ConnectionLost", True, True)
 
 
 def test_a_connection_that_closes_without_an_answer_leaves_open_what_became_of_it(start_wire):
     error = failure_of(start_wire(b"").url)
-    assert (error.code, error.retryable, error.sent) == ("ConnectionLost", True, True)
+    assert (error.code, error.retryable, error.outcome_unknown) == ("ConnectionLost", True, True)
 
 
 @pytest.mark.parametrize(
@@ -329,7 +337,7 @@ def test_an_answer_that_takes_too_long_is_cut_off(start_wire, answer):
     begun = time.monotonic()
     error = failure_of(start_wire(answer).url, 0.3)
     assert 0.3 <= time.monotonic() - begun < PATIENCE
-    assert (error.code, error.retryable, error.sent) == ("Timeout", True, True)
+    assert (error.code, error.retryable, error.outcome_unknown) == ("Timeout", True, True)
 
 
 @pytest.mark.parametrize("length", ["X-Slow: ", "Content-Length: 1000000\r\n\r\n", "\r\n"])
@@ -373,7 +381,7 @@ def test_interim_answers_without_end_are_cut_off(start_wire, interim):
             time.sleep(0.01)
 
     error = failure_of(start_wire(answer).url, 0.3)
-    assert (error.code, error.sent) == ("Timeout", True)
+    assert (error.code, error.outcome_unknown) == ("Timeout", True)
 
 
 @pytest.mark.parametrize(
@@ -392,7 +400,7 @@ def test_interim_answers_without_end_are_cut_off(start_wire, interim):
 )
 def test_an_answer_that_is_cut_short_or_garbled_is_no_answer(start_wire, answer):
     error = failure_of(start_wire(answer).url)
-    assert (error.code, error.retryable, error.sent) == ("ConnectionLost", True, True)
+    assert (error.code, error.retryable, error.outcome_unknown) == ("ConnectionLost", True, True)
 
 
 def test_of_a_body_longer_than_it_says_only_the_stated_length_counts(start_wire):
@@ -420,7 +428,7 @@ def test_of_a_chunk_without_end_no_more_is_read_than_of_any_other_answer(start_w
             taken.append(1)
 
     error = failure_of(start_wire(answer).url)
-    assert (error.code, error.retryable, error.sent) == ("ConnectionLost", True, True)
+    assert (error.code, error.retryable, error.outcome_unknown) == ("ConnectionLost", True, True)
     assert len(taken) < 32
 
 
@@ -459,7 +467,7 @@ def test_a_certificate_that_nobody_vouches_for_is_refused_before_anything_is_sen
 ):
     wire = start_wire(GOOD, certified[1])
     error = failure_of(wire.url)
-    assert (error.code, error.retryable, error.sent) == ("TlsFailed", False, False)
+    assert (error.code, error.retryable, error.outcome_unknown) == ("TlsFailed", False, False)
     assert wire.heads == []
 
 
@@ -467,7 +475,7 @@ def test_a_certificate_for_another_name_is_refused_before_anything_is_sent(start
     ca_path, context = misnamed
     wire = start_wire(GOOD, context)
     error = failure_of(wire.url, ca_path=ca_path)
-    assert (error.code, error.retryable, error.sent) == ("TlsFailed", False, False)
+    assert (error.code, error.retryable, error.outcome_unknown) == ("TlsFailed", False, False)
     assert wire.heads == []
 
 
@@ -497,7 +505,7 @@ def test_plain_text_where_tls_is_spoken_sent_nothing():
 
     with contextlib.ExitStack() as stack:
         error = failure_of(f"https://127.0.0.1:{raw_server(stack, behave)}")
-    assert (error.code, error.retryable, error.sent) == ("TlsFailed", False, False)
+    assert (error.code, error.retryable, error.outcome_unknown) == ("TlsFailed", False, False)
 
 
 def test_a_reset_of_the_handshake_sent_nothing():
@@ -507,7 +515,7 @@ def test_a_reset_of_the_handshake_sent_nothing():
 
     with contextlib.ExitStack() as stack:
         error = failure_of(f"https://127.0.0.1:{raw_server(stack, behave)}")
-    assert (error.retryable, error.sent) == (True, False)
+    assert (error.retryable, error.outcome_unknown) == (True, False)
 
 
 def test_a_handshake_that_the_other_side_gives_up_may_be_tried_again():
@@ -516,7 +524,7 @@ def test_a_handshake_that_the_other_side_gives_up_may_be_tried_again():
 
     with contextlib.ExitStack() as stack:
         error = failure_of(f"https://127.0.0.1:{raw_server(stack, behave)}")
-    assert (error.code, error.retryable, error.sent) == ("TlsFailed", True, False)
+    assert (error.code, error.retryable, error.outcome_unknown) == ("TlsFailed", True, False)
 
 
 @pytest.mark.parametrize("start", [b"", b"\x16\x03\x03\x40\x00"], ids=["silence", "drip"])
@@ -529,7 +537,27 @@ def test_a_handshake_that_takes_too_long_is_cut_off(start):
 
     with contextlib.ExitStack() as stack:
         error = failure_of(f"https://127.0.0.1:{raw_server(stack, behave)}", 0.3)
-    assert (error.code, error.retryable, error.sent) == ("Timeout", True, False)
+    assert (error.code, error.retryable, error.outcome_unknown) == ("Timeout", True, False)
+
+
+def test_a_handshake_gets_only_the_time_that_is_left(start_wire, certified, monkeypatch):
+    timeouts: list[float] = []
+    connect, handshake = create_connection, ssl.SSLSocket.do_handshake
+
+    def connect_slowly(*args: t.Any, **kwargs: t.Any) -> socket.socket:
+        opened = connect(*args, **kwargs)
+        time.sleep(1)
+        return opened
+
+    def note_timeout(sock: ssl.SSLSocket, *args: t.Any) -> None:
+        if not sock.server_side:
+            timeouts.append(sock.gettimeout() or 0.0)
+        handshake(sock, *args)
+
+    monkeypatch.setattr(connections, "create_connection", connect_slowly)
+    monkeypatch.setattr(ssl.SSLSocket, "do_handshake", note_timeout)
+    failure_of(start_wire(GOOD, certified[1]).url, 5)
+    assert 0 < timeouts[0] <= 4
 
 
 # Proxies and other things that the environment has
@@ -537,7 +565,7 @@ def test_a_handshake_that_takes_too_long_is_cut_off(start):
 
 def test_a_proxy_that_is_not_there_sent_nothing():
     error = failure_of(ELSEWHERE, proxy=f"http://127.0.0.1:{closed_port()}")
-    assert (error.code, error.retryable, error.sent) == ("ProxyFailed", True, False)
+    assert (error.code, error.retryable, error.outcome_unknown) == ("ProxyFailed", True, False)
 
 
 @pytest.mark.parametrize(
@@ -546,20 +574,20 @@ def test_a_proxy_that_is_not_there_sent_nothing():
 def test_a_proxy_that_refuses_sent_nothing_and_saw_no_token(start_wire, status):
     wire = start_wire(response(status))
     error = failure_of(ELSEWHERE, proxy=wire.url)
-    assert (error.code, error.retryable, error.sent) == ("ProxyFailed", True, False)
+    assert (error.code, error.retryable, error.outcome_unknown) == ("ProxyFailed", True, False)
     assert wire.heads[0].startswith("CONNECT ecd.cn-hangzhou.aliyuncs.com:443 ")
     assert_hidden(wire.heads[0])
 
 
 def test_a_proxy_that_says_nothing_is_given_up_in_time(start_wire):
     error = failure_of(ELSEWHERE, 0.3, proxy=start_wire(silent).url)
-    assert (error.code, error.retryable, error.sent) == ("Timeout", True, False)
+    assert (error.code, error.retryable, error.outcome_unknown) == ("Timeout", True, False)
 
 
 def test_a_proxy_that_drips_is_given_up_in_time(start_wire):
     wire = start_wire(dripping(b"HTTP/1.1 200 OK\r\nX-Slow: "))
     error = failure_of(ELSEWHERE, 0.3, proxy=wire.url)
-    assert (error.code, error.retryable, error.sent) == ("Timeout", True, False)
+    assert (error.code, error.retryable, error.outcome_unknown) == ("Timeout", True, False)
 
 
 def test_through_a_proxy_the_endpoint_itself_is_verified_and_read(start_wire, misnamed):
@@ -588,7 +616,7 @@ def test_a_proxy_cannot_pass_itself_off_as_the_endpoint(start_wire, certified):
             inside.append(read_head(tunnel))
 
     error = failure_of(ELSEWHERE, proxy=start_wire(answer).url, ca_path=ca_path)
-    assert (error.code, error.sent) == ("TlsFailed", False)
+    assert (error.code, error.outcome_unknown) == ("TlsFailed", False)
     assert not any(inside)
 
 
@@ -600,14 +628,14 @@ def test_a_proxy_of_the_environment_counts(start_wire, monkeypatch, name):
     assert len(wire.heads) == 1
 
 
-@pytest.mark.parametrize("scheme", ["socks4", "socks5", "SOCKS5H"])
-def test_a_socks_proxy_of_the_environment_is_refused_by_name(start_wire, monkeypatch, scheme):
+@pytest.mark.parametrize("scheme", ["socks4", "socks5", "SOCKS5H", "https", "HTTPS"])
+def test_environment_proxies_other_than_http_are_refused(start_wire, monkeypatch, scheme):
     wire = start_wire(GOOD)
     monkeypatch.setenv("HTTPS_PROXY", f"{scheme}://127.0.0.1:{wire.port}")
-    with pytest.raises(ServiceError, match="SOCKS proxies are not supported") as caught:
+    with pytest.raises(ServiceError, match="not https:// or SOCKS") as caught:
         post(ELSEWHERE)
     error = caught.value
-    assert (error.code, error.retryable, error.sent) == ("ProxyFailed", False, False)
+    assert (error.code, error.retryable, error.outcome_unknown) == ("ProxyFailed", False, False)
     assert wire.connections == 0
 
 
@@ -672,6 +700,12 @@ def test_what_somebody_else_logs_with_the_library_is_kept(start_wire, log):
     post(start_wire(GOOD).url)
     logging.getLogger("urllib3.connectionpool").debug("somebody else's request")
     assert log[-1:] == ["somebody else's request"]
+
+
+def test_header_lines_that_cannot_be_parsed_are_not_logged(start_wire, log):
+    wire = start_wire(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n" + TOKEN.encode() + b"\r\n\r\n{}")
+    assert post(wire.url).body == b"{}"
+    assert not [line for line in log if "Failed to parse" in line]
 
 
 def test_debug_output_of_the_standard_library_stays_off(start_wire, monkeypatch, capfd):
