@@ -116,7 +116,7 @@ def _explain_code(code: str, response: Response, endpoint: str) -> ServiceError:
 
 
 def _explain_status(response: Response, endpoint: str) -> ServiceError:
-    """Return the error for a response that contains neither a login token nor a known code."""
+    """Return the error for a response without a login token or a known code."""
     status = response.status
     if status >= 500:
         return _unavailable(response, "ServiceUnavailable")
