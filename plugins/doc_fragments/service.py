@@ -73,6 +73,7 @@ options:
   proxy:
     description:
       - The URL of an HTTP proxy, with a scheme, a host and nothing else but a port, so without user name and password.
+      - Only V(http://) proxies are supported. The connection through the proxy to the endpoint is encrypted.
       - Without it the usual environment variables (E(HTTPS_PROXY), E(NO_PROXY) and so on) count. Loopback addresses are
         never reached by proxy.
     type: str

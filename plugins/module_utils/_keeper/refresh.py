@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import typing as t
 
-from .._model.exceptions import LoginRequired, ServiceError, StoreError, WuyingError
+from .._model.exceptions import LoginRequired, ServiceError, StoreError, TokenRejected, WuyingError
 from .._model.note import Note, new_note
 from .._model.record import next_record
 from .._model.stored_state import StoredState
@@ -81,16 +81,17 @@ def _keep(
 def _note_failure(
     error: ServiceError, plan: Plan, stored: StoredState, note: Note, locked: LockedSession
 ) -> WuyingError:
-    unknown = error.sent or stored.may_be_spent(t.cast(str, plan.token))
-    failure = _refused(error, unknown=unknown, login=plan.login) if error.refused else error
+    unknown = error.outcome_unknown or stored.may_be_spent(t.cast(str, plan.token))
+    rejected = isinstance(error, TokenRejected)
+    failure = _refused(error, unknown=unknown, login=plan.login) if rejected else error
     # The note of the beginning stays where this cannot be written: the outcome is then unknown, which is safe.
     with contextlib.suppress(StoreError):
-        record = stored.record if error.refused and not plan.login else None
+        record = stored.record if rejected and not plan.login else None
         # A record that ended just so before would not show those who wait that it was tried again: the note does.
         if record is not None and record.ended != failure.code:
             locked.save(record.ended_with(failure.code))
         else:
-            locked.save_failure(note.failed(failure, unknown=unknown and not error.refused))
+            locked.save_failure(note.failed(failure, unknown=unknown and not rejected))
     return failure
 
 

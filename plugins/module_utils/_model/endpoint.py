@@ -75,6 +75,8 @@ def parse_proxy(text: str) -> str:
             "proxy must be http:// or https://, a host name or address, and optionally a port, "
             "such as http://proxy.example.com:3128."
         )
+    if match["scheme"] == "https":
+        raise OptionError("proxy must start with http://. https:// proxies are not supported.")
     return text
 
 

@@ -73,11 +73,10 @@ class LockTimeout(StoreError):
 
 
 class ServiceError(WuyingError):
-    """An exchange failed.
+    """A request to the service failed.
 
-    ``sent`` says whether the service may have carried it out all the same; ``refused``, whether the service will not
-    take this login token any more, and ``busy``, whether it asks everybody to slow down. ``wait`` is the service's wish, in seconds, before the next attempt;
-    ``server_time`` is set where our clock is off, to the service's: seconds since 1970 (UTC).
+    ``outcome_unknown`` is True if the service may have processed the request, or an earlier attempt of it. ``retry_after`` is
+    how many seconds the service asks clients to wait before the next attempt.
     """
 
     code = "ServiceError"
@@ -86,11 +85,8 @@ class ServiceError(WuyingError):
         self,
         message: str,
         *,
-        sent: bool = False,
-        refused: bool = False,
-        busy: bool = False,
-        wait: float = 0.0,
-        server_time: float | None = None,
+        outcome_unknown: bool = False,
+        retry_after: float = 0.0,
         code: str | None = None,
         retryable: bool | None = None,
         http_status: int | None = None,
@@ -99,15 +95,34 @@ class ServiceError(WuyingError):
         super().__init__(
             message, code=code, retryable=retryable, http_status=http_status, request_id=request_id
         )
-        self.sent = sent
-        self.refused = refused
-        self.busy = busy
-        self.wait = wait
+        self.outcome_unknown = outcome_unknown
+        self.retry_after = retry_after
+
+
+class Throttled(ServiceError):
+    """The service asks all clients to send fewer requests. This request was not processed."""
+
+    code = "Throttling"
+    retryable = True
+
+
+class TokenRejected(ServiceError):
+    """The service does not accept this login token any more."""
+
+
+class ClockSkew(ServiceError):
+    """The service rejected the time stamp of the request.
+
+    ``server_time`` is the service's time in seconds since 1970 (UTC), or None if the response had no valid date.
+    """
+
+    def __init__(self, message: str, *, server_time: float | None = None, **details: t.Any) -> None:
+        super().__init__(message, **details)
         self.server_time = server_time
 
 
 class MissingLibraryError(ServiceError):
-    """A Python package that an exchange needs is not installed. Nothing was sent."""
+    """A Python package that is needed to send requests is not installed. Nothing was sent."""
 
     code = "MissingLibrary"
 

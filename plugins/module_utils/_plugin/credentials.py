@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Credentials: from options, the environment, or a provider chain."""
+"""Read the access key from options, the environment or the provider chain."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import os
 import typing as t
 
 from .._model.exceptions import OptionError
+from .._model.session import TOKEN_LENGTH, is_token
 
 Keys = t.Tuple[str, str, t.Optional[str]]
-"""An access key's ID, its secret and, where the key is a temporary one of STS, its security token."""
+"""An access key's ID, its secret and, for a temporary key from STS, its security token."""
 
 OPTIONS = ("access_key_id", "access_key_secret", "security_token")
 VARIABLES = (
@@ -23,10 +24,10 @@ VARIABLES = (
 
 
 def from_options(get_option: t.Callable[[str], t.Any]) -> t.Callable[[float], Keys | None]:
-    """Return a function of the deadline (of :func:`time.monotonic`) that finds the credentials once they are needed.
+    """Return a function that finds the credentials when they are needed. Its argument is the deadline (of :func:`time.monotonic`).
 
-    The function returns None where requests are to be anonymous, and raises :class:`OptionError` or
-    :class:`ServiceError`. Half a set of options is an :class:`OptionError` at once.
+    The function returns None for anonymous requests. It raises :class:`OptionError` or :class:`ServiceError`. An incomplete set of
+    options raises :class:`OptionError` at once.
     """
     method = get_option("auth_method")
     if method == "anonymous":
@@ -35,7 +36,7 @@ def from_options(get_option: t.Callable[[str], t.Any]) -> t.Callable[[float], Ke
         return _from_provider_chain
     given = [get_option(name) or None for name in OPTIONS]
     if any(given):
-        credentials = _checked(given, "access_key_id and access_key_secret")
+        credentials = _checked(given, OPTIONS)
         return lambda deadline: credentials
     return lambda deadline: _from_environment()
 
@@ -44,35 +45,37 @@ def _from_environment() -> Keys:
     given = [os.environ.get(name) or None for name in VARIABLES]
     if not any(given):
         raise OptionError(
-            "An exchange is due and there are no credentials: set access_key_id and access_key_secret, "
-            f"or {VARIABLES[0]} and {VARIABLES[1]} in the environment, "
-            "or choose another auth_method.",
+            "The login token must be refreshed, but no credentials are set. Set access_key_id and access_key_secret, "
+            f"or {VARIABLES[0]} and {VARIABLES[1]} in the environment, or choose another auth_method.",
             code="MissingCredentials",
         )
-    return _checked(given, f"{VARIABLES[0]} and {VARIABLES[1]}")
+    return _checked(given, VARIABLES)
 
 
-def _checked(given: t.Sequence[str | None], names: str) -> Keys:
-    access_key_id, access_key_secret, security_token = given
-    if not access_key_id or not access_key_secret:
-        raise OptionError(
-            f"{names} go together, and a security token goes with them: half a set of credentials is given.",
-            code="MissingCredentials",
-        )
-    for value in (access_key_id, access_key_secret, security_token or "-"):
-        if (
-            not isinstance(value, str)
-            or not value.isascii()
-            or not value.isprintable()
-            or " " in value
-        ):
+def _checked(given: t.Sequence[str | None], names: t.Sequence[str]) -> Keys:
+    key_id, secret, security_token = given
+    key_id_name, secret_name, security_token_name = names
+    if not key_id or not secret:
+        if key_id:
+            problem = f"{key_id_name} is set but {secret_name} is not. Set both, or neither."
+        elif secret:
+            problem = f"{secret_name} is set but {key_id_name} is not. Set both, or neither."
+        else:
+            problem = f"{security_token_name} is set but {key_id_name} and {secret_name} are not. Set all three, or none."
+        raise OptionError(problem, code="MissingCredentials")
+    for name, value in zip(names, given):
+        if value and not is_token(value):  # the same form as a login token
             raise OptionError(
-                f"{names} and the security token must be ASCII text without white space."
+                f"{name} must be ASCII text without white space, of at most {TOKEN_LENGTH} characters."
             )
-    return access_key_id, access_key_secret, security_token
+    return key_id, secret, security_token
 
 
 def _from_provider_chain(deadline: float) -> Keys:
-    from .provider_chain import ask_provider_chain  # here, since hardly any task takes it
+    # Imported here, because few tasks use it.
+    from .provider_chain import ask_provider_chain
 
-    return _checked(ask_provider_chain(deadline), "The provider chain's access key ID and secret")
+    names = [
+        f"The provider chain's {name}" for name in ("access key ID", "secret", "security token")
+    ]
+    return _checked(ask_provider_chain(deadline), names)

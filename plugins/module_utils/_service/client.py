@@ -2,37 +2,37 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""One exchange: sign it, send it, read the answer, and try again where that makes sense.
+"""Operations of the service: sign, send, read the response, and retry.
 
-Only ``_options.py`` imports this file, and only when an exchange is due: an unchanged task is to be as fast as a ping.
+Only ``_plugin/wiring.py`` imports this file, and only when a request is due, so that an unchanged task stays fast.
 """
 
 from __future__ import annotations
 
 import os
-import random
 import time
 import typing as t
 
 from ansible.module_utils.basic import missing_required_lib
 
 from .._model.endpoint import host_of
-from .._model.exceptions import MissingLibraryError, ServiceError
+from .._model.exceptions import ClockSkew, MissingLibraryError, ServiceError, Throttled
 from .._model.session import Session
 from .._runtime.timeouts import sleep_unless_signalled
 from ..signer import Credentials, SignedRequest, sign_v1, sign_v3
-from . import transport as _transport
 from .connections import REQUESTS_IMPORT_ERROR
 from .rate_limit import RateLimiters
 from .response import RefreshResult, read_response
+from .retry import backoff
+from .transport import Transport
 
 ACTION = "RefreshLoginToken"
 API_VERSION = "2020-10-02"
-BACKOFF = 0.5
-"""The longest wait before the first further attempt, in seconds; it doubles with each."""
-BACKOFF_LIMIT = 16.0
 LEAST_TIME = 1.0
-"""How many seconds, or a tenth of ``timeout``, an attempt must have: one that is cut off may cost the token."""
+"""No attempt starts with fewer seconds left than this, or than a tenth of ``timeout`` if that is shorter.
+
+An attempt that is cut off may use up the token.
+"""
 
 _PARAMETERS = {
     "region_id": "RegionId",
@@ -45,7 +45,7 @@ _PARAMETERS = {
 
 
 class ServiceClient:
-    """Exchanges login tokens, over connections that it keeps until it is closed."""
+    """Sends requests to the service. Connections stay open until the client is closed."""
 
     def __init__(
         self,
@@ -61,9 +61,10 @@ class ServiceClient:
         max_qps: float | None = None,
         clock: t.Callable[[], float] = time.time,
     ) -> None:
-        """Take credentials, None for anonymous requests; ``timeout`` is in seconds and bounds one attempt in full.
+        """Store the settings. Without credentials, requests are anonymous.
 
-        ``retries`` counts the attempts after the first, ``max_qps`` bounds the requests a second. Raises :class:`MissingLibraryError`.
+        ``timeout`` is in seconds and bounds one attempt in total. ``retries`` counts the attempts after the first. ``max_qps`` limits
+        the requests per second. Raises :class:`MissingLibraryError`.
         """
         if REQUESTS_IMPORT_ERROR is not None:
             raise MissingLibraryError(missing_required_lib("requests"))
@@ -74,9 +75,9 @@ class ServiceClient:
         self._retries = retries
         self._clock = clock
         self._clock_offsets: dict[str, float] = {}
-        """By how many seconds the clocks of endpoints are ahead of this one, where they said so."""
-        self._paces = RateLimiters(max_qps)
-        self._transport = _transport.Transport(
+        """Seconds that the clock of an endpoint is ahead of this host's clock. Only known after a :class:`ClockSkew`."""
+        self._limiters = RateLimiters(max_qps)
+        self._transport = Transport(
             proxy=proxy, validate_certs=validate_certs, ca_path=ca_path, connections=connections
         )
 
@@ -88,45 +89,49 @@ class ServiceClient:
 
     def share_pace(self) -> bool:
         """Have processes that are forked from now on keep one pace with this one; say whether the system can do that."""
-        return self._paces.share()
+        return self._limiters.share()
 
     def refresh(self, session: Session, login_token: str, deadline: float) -> RefreshResult:
-        """Exchange a login token for the next, before ``deadline`` of :func:`time.monotonic`.
+        """Refresh a login token before ``deadline`` (of :func:`time.monotonic`).
 
-        Every attempt has a time stamp and a nonce of its own. Raises :class:`ServiceError`; its ``sent`` covers all
-        attempts that were made.
+        Every attempt has its own time stamp and nonce. Raises :class:`ServiceError`; its ``outcome_unknown`` covers all attempts.
         """
-        sent = clock_corrected = False
-        retries = self._retries
+        endpoint, limiter = session.endpoint, self._limiters.of(session.endpoint)
+        last_start = deadline - min(LEAST_TIME, self._timeout / 10)
+        retries_used = 0
+        outcome_unknown = clock_corrected = False
         failure = ServiceError(
-            "No time was left for an exchange before the deadline, or the task was told to stop: "
-            "try again later, or raise deadline.",
+            "The deadline left no time to send a request, or the task was interrupted. Try again later or increase deadline.",
             code="DeadlineExceeded",
             retryable=True,
         )
-        endpoint, pace = session.endpoint, self._paces.of(session.endpoint)
-        last_begin = deadline - min(LEAST_TIME, self._timeout / 10)
-        while pace.acquire(last_begin):
+        while limiter.acquire(last_start):
             try:
-                answer = self._attempt(session, login_token, deadline)
+                result = self._attempt(session, login_token, deadline)
             except ServiceError as error:
                 failure = error
             else:
-                pace.speed_up()
-                return answer
-            sent = failure.sent = sent or failure.sent
-            wait, again = 0.0, False
-            if failure.server_time is not None and not clock_corrected:
-                self._clock_offsets[endpoint] = failure.server_time - self._clock()
-                clock_corrected = again = True
+                limiter.speed_up()
+                return result
+            if failure.outcome_unknown:
+                outcome_unknown = True
+            failure.outcome_unknown = outcome_unknown
+
+            try_again, wait = False, 0.0
+            server_time = failure.server_time if isinstance(failure, ClockSkew) else None
+            if server_time is not None and not clock_corrected:
+                self._clock_offsets[endpoint] = server_time - self._clock()
+                try_again = clock_corrected = True
             elif failure.retryable:
-                wait, again = _backoff(self._retries - retries, failure.wait), retries > 0
-                retries -= 1
-            if failure.busy:
-                pace.slow_down(wait)
-            if not again or last_begin - time.monotonic() <= wait:
+                try_again = retries_used < self._retries
+                wait = backoff(retries_used, failure.retry_after)
+                retries_used += 1
+            if isinstance(failure, Throttled):
+                limiter.slow_down(wait)
+            if not try_again or time.monotonic() + wait >= last_start:
                 break
-            if not failure.busy and not sleep_unless_signalled(wait):
+            # After a Throttled error the rate limiter waits, for all threads.
+            if not isinstance(failure, Throttled) and not sleep_unless_signalled(wait):
                 break
         raise failure
 
@@ -135,8 +140,8 @@ class ServiceClient:
         sent_at = self._clock()
         offset = self._clock_offsets.get(session.endpoint, 0.0)
         signed = self._sign(session, login_token, sent_at + offset)
-        reply = self._transport.post(session.endpoint, signed, seconds)
-        return read_response(reply, session.endpoint, (login_token, *self._secrets), sent_at)
+        response = self._transport.post(session.endpoint, signed, seconds)
+        return read_response(response, session.endpoint, (login_token, *self._secrets), sent_at)
 
     def _sign(self, session: Session, login_token: str, timestamp: float) -> SignedRequest:
         identity = session.identity()
@@ -149,8 +154,3 @@ class ServiceClient:
         if self._signature_version == "v1":
             return sign_v1(*call)
         return sign_v3(*call, host=host_of(session.endpoint))
-
-
-def _backoff(attempt: int, wish: float) -> float:
-    """Return the seconds to wait before a further attempt: full jitter, on top of what the service wishes."""
-    return wish + random.uniform(0, min(BACKOFF_LIMIT, BACKOFF * 2**attempt))  # noqa: S311

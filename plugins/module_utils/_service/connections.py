@@ -2,9 +2,9 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Connections that obey the request which they carry: they end in time, lead where they should, and read no more than they must.
+"""HTTP connections with a deadline and a size limit.
 
-Only this file and ``_transport.py`` import ``requests``.
+Only this file and ``transport.py`` import ``requests``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import traceback
 import typing as t
 
 from .._model.exceptions import ServiceError
-from .request_deadline import RequestDeadline, current_request
+from .request_deadline import current_request
 
 try:
     import requests
@@ -31,87 +31,91 @@ except ImportError:
 else:
     REQUESTS_IMPORT_ERROR = None
 
-ANSWER_LIMIT = 4 * 1024 * 1024
-"""The most bytes that are taken off the wire for an answer, whatever it says of its length."""
-
+RESPONSE_LIMIT = 4 * 1024 * 1024
+"""How many bytes are read from the socket for one response, whatever length the response states."""
 
 _INTERIM = range(102, 200)
 
 
-class _Limited(io.RawIOBase):
-    """What comes off the wire, which ends after so many bytes."""
+class _LimitedReader(io.RawIOBase):
+    """Reads a response from a socket until the size limit or the deadline of the request is reached."""
 
-    def __init__(self, wire: io.RawIOBase) -> None:
+    def __init__(self, raw: io.RawIOBase, sock: socket.socket) -> None:
         super().__init__()
-        self._wire = wire
-        self._left = ANSWER_LIMIT
+        self._raw = raw
+        self._sock = sock
+        self._left = RESPONSE_LIMIT
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: t.Any) -> int | None:
-        count = self._wire.readinto(memoryview(buffer)[: self._left])
+        self._sock.settimeout(current_request().remaining())
+        count = self._raw.readinto(memoryview(buffer)[: self._left])
         self._left -= count or 0
         return count
 
     def close(self) -> None:
-        self._wire.close()
+        self._raw.close()
         super().close()
 
 
 class _BoundedResponse(http.client.HTTPResponse):
-    """A final answer of bounded size.
+    """A final response of limited size.
 
-    The library reads a chunk of negative length to its end, which may never come, and of interim answers passes over one kind only.
+    The base class reads a chunk of negative length until the connection ends, and skips no interim response except status 100.
     """
 
     def __init__(self, sock: socket.socket, *args: t.Any, **kwargs: t.Any) -> None:
         super().__init__(sock, *args, **kwargs)
-        self.fp = io.BufferedReader(_Limited(self.fp.detach()))
+        self.fp = io.BufferedReader(_LimitedReader(self.fp.detach(), sock))
 
     def begin(self) -> None:
         super().begin()
         while self.status in _INTERIM:
             self.headers = self.msg = t.cast(t.Any, None)
             super().begin()
+        # urllib3 logs header lines that cannot be parsed. They may contain a token.
+        self.headers.defects.clear()
+        self.headers.set_payload("")
 
 
 if REQUESTS_IMPORT_ERROR is None:
 
     class _Connection(HTTPConnection):
-        """A connection that obeys its attempt. In the clear it leads to this very host only, whatever its name says."""
+        """A connection that keeps the deadline of the current request. Without TLS it only leads to loopback addresses."""
 
         debuglevel = 0
         response_class = _BoundedResponse
         _connecting = False
-        _line: socket.socket | None = None
-        """A second handle of the socket, which stays good under any number of layers of TLS."""
 
         def _new_conn(self) -> socket.socket:
-            attempt = _sending()
-            addresses = attempt.resolve(self._dns_host, self.port or 0)
+            request = current_request()
+            addresses = request.resolve(self._dns_host, self.port or 0)
             if not isinstance(self, HTTPSConnection):
                 addresses = [each for each in addresses if ipaddress.ip_address(each).is_loopback]
             for position, address in enumerate(addresses):
                 try:
                     opened = create_connection(
                         (address, self.port or 0),
-                        attempt.remaining() / (len(addresses) - position),
+                        request.remaining() / (len(addresses) - position),
                         socket_options=self.socket_options,
                     )
                 except OSError:
                     continue
-                self._line = opened.dup()
-                attempt.use(self._line)
-                opened.settimeout(attempt.remaining())
+                opened.settimeout(request.remaining())  # for the TLS handshake
                 return opened
-            attempt.remaining()
+            request.remaining()
             raise NewConnectionError(self, "no address answered")
 
         def connect(self) -> None:
             self._connecting = True
             super().connect()
             self._connecting = False
+
+        def _tunnel(self) -> None:
+            super()._tunnel()
+            self.sock.settimeout(current_request().remaining())  # for the TLS handshake
 
         def putrequest(
             self,
@@ -120,31 +124,20 @@ if REQUESTS_IMPORT_ERROR is None:
             skip_host: bool = False,
             skip_accept_encoding: bool = False,
         ) -> None:
-            url = _sending().target  # As it was signed, to the letter.
+            url = current_request().target  # exactly as it was signed
             super().putrequest(method, url, skip_host, skip_accept_encoding)
 
         def send(self, data: t.Any) -> None:
             if self.sock is None:
                 self.connect()
-            attempt = _sending()
-            if self._line is not None:
-                attempt.use(self._line)
-            attempt.remaining()
+            request = current_request()
+            self.sock.settimeout(request.remaining())
             if not self._connecting:
-                attempt.sent = True
+                request.sent = True
             super().send(data)
 
-        def close(self) -> None:
-            super().close()
-            line, self._line = self._line, None
-            request = current_request()
-            if line is not None and request is not None:
-                request.adopt(line)
-            elif line is not None:
-                line.close()
-
     class _TlsConnection(_Connection, HTTPSConnection):
-        """The same over TLS."""
+        """The same with TLS."""
 
     class _Pool(HTTPConnectionPool):
         ConnectionCls = _Connection
@@ -153,7 +146,7 @@ if REQUESTS_IMPORT_ERROR is None:
         ConnectionCls = _TlsConnection
 
     class Adapter(HTTPAdapter):
-        """Has ``requests`` use the connections above, by proxy too, and finds the way to an endpoint once."""
+        """Makes ``requests`` use these connections, with or without a proxy, and looks up the pool of an endpoint once."""
 
         def __init__(self, connections: int) -> None:
             super().__init__(pool_maxsize=connections)
@@ -173,7 +166,7 @@ if REQUESTS_IMPORT_ERROR is None:
             super().close()
 
         def request_url(self, _request: requests.PreparedRequest, _proxies: t.Any) -> str:
-            return "/"  # The library would read and encode it anew: the connection knows the whole of it.
+            return "/"  # The connection sends the signed target. The library would encode it again, and log it.
 
         def build_response(self, _request: requests.PreparedRequest, response: t.Any) -> t.Any:
             return response
@@ -183,18 +176,13 @@ if REQUESTS_IMPORT_ERROR is None:
             self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
 
         def proxy_manager_for(self, proxy: str, **kwargs: t.Any) -> t.Any:
-            if proxy.lower().startswith("socks"):
+            # With an https:// proxy, TLS runs inside TLS, and no socket timeout would bound a read.
+            if not proxy.lower().startswith("http://"):
                 raise ServiceError(
-                    "SOCKS proxies are not supported: name an HTTP proxy by proxy or HTTPS_PROXY, or none.",
+                    "Only http:// proxies are supported, not https:// or SOCKS. "
+                    "Set proxy or HTTPS_PROXY to an http:// URL, or unset it.",
                     code="ProxyFailed",
                 )
             manager = super().proxy_manager_for(proxy, **kwargs)
             manager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
             return manager
-
-
-def _sending() -> RequestDeadline:
-    request = current_request()
-    if request is None:
-        raise RuntimeError("a connection is used outside a request")
-    return request

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Servers of scripted bytes: whatever a peer, a proxy or a network may do to a request."""
+"""Servers that send scripted bytes, to imitate faulty services, proxies and networks."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-RefreshResult = t.Union[bytes, t.Callable[[socket.socket], None]]
+Script = t.Union[bytes, t.Callable[[socket.socket], None]]
 
 
 class Wire:
-    """A server that reads requests and answers each with what a test wrote, byte by byte; what it does may be changed."""
+    """A server that sends the bytes of a test as the response to each request. Its attributes can be changed at any time."""
 
     def __init__(
         self,
-        answer: RefreshResult,
+        answer: Script,
         context: ssl.SSLContext | None = None,
         *,
         reads: bool = True,
         port: int = 0,
     ) -> None:
-        """Listen, on any port by default; where it does not read, it answers whoever connects."""
+        """Listen, on any port by default. If ``reads`` is false, respond to a connection without reading a request."""
         self.answer, self.context, self.reads = answer, context, reads
         self.heads: list[str] = []
         self.connections = 0
@@ -46,7 +46,7 @@ class Wire:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:
-        """Take no more connections."""
+        """Stop accepting connections."""
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
@@ -79,12 +79,10 @@ class Wire:
 
 @contextlib.contextmanager
 def wires() -> t.Iterator[t.Callable[..., Wire]]:
-    """Give a function that starts a wire; all of them end with the block."""
+    """Yield a function that starts a server. All of them stop when the block ends."""
     started: list[Wire] = []
 
-    def start(
-        answer: RefreshResult, context: ssl.SSLContext | None = None, **settings: t.Any
-    ) -> Wire:
+    def start(answer: Script, context: ssl.SSLContext | None = None, **settings: t.Any) -> Wire:
         started.append(Wire(answer, context, **settings))
         return started[-1]
 
@@ -96,7 +94,7 @@ def wires() -> t.Iterator[t.Callable[..., Wire]]:
 
 
 def read_head(connection: socket.socket) -> str:
-    """Read a request that has no body."""
+    """Read a request without a body."""
     data = b""
     while not data.endswith(b"\r\n\r\n"):
         piece = connection.recv(1)
@@ -112,8 +110,8 @@ def headers_of(head: str) -> dict[str, str]:
     return {name.lower(): value for name, _colon, value in lines}
 
 
-def dripping(start: bytes) -> RefreshResult:
-    """Return an answer that begins at once and then goes on for ever, byte by byte."""
+def dripping(start: bytes) -> Script:
+    """Return a response that starts at once and then continues endlessly, byte by byte."""
 
     def answer(connection: socket.socket) -> None:
         connection.sendall(start)
@@ -124,8 +122,8 @@ def dripping(start: bytes) -> RefreshResult:
     return answer
 
 
-def flooding(start: bytes) -> RefreshResult:
-    """Return an answer that goes on for ever, as fast as it is read."""
+def flooding(start: bytes) -> Script:
+    """Return a response that continues endlessly, as fast as it is read."""
 
     def answer(connection: socket.socket) -> None:
         connection.sendall(start)
@@ -136,41 +134,41 @@ def flooding(start: bytes) -> RefreshResult:
 
 
 def silent(connection: socket.socket) -> None:
-    """Say nothing until the other side gives up."""
+    """Send nothing until the client closes the connection."""
     connection.recv(1)
 
 
 def resetting(connection: socket.socket) -> None:
-    """Break the connection off."""
+    """Reset the connection."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     connection.close()
 
 
 def resetting_unread(connection: socket.socket) -> None:
-    """Break the connection off once there is a request, without reading it."""
+    """Reset the connection when a request arrives, without reading it."""
     select.select([connection], [], [], 30)
     resetting(connection)
 
 
-def keeping_alive(data: bytes) -> RefreshResult:
-    """Return an answer after which the connection stays open for the next request."""
+def keeping_alive(data: bytes) -> Script:
+    """Return a response after which the connection stays open for the next request."""
     return lambda connection: connection.sendall(data)
 
 
 def response(status: str, *headers: str, body: bytes = b"") -> bytes:
-    """Return an answer that states the right length."""
+    """Return a response with the right content length."""
     lines = [f"HTTP/1.1 {status}", *headers, f"Content-Length: {len(body)}", "", ""]
     return "\r\n".join(lines).encode("latin-1") + body
 
 
 def closed_port() -> int:
-    """Return a port where nobody listens."""
+    """Return a port on which no server listens."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])
 
 
 def make_certificate(folder: Path, name: str, days: int = 7) -> tuple[str, ssl.SSLContext]:
-    """Make a certificate that vouches for itself until some days from now; return its path and how to serve with it."""
+    """Make a self-signed certificate that expires in ``days``. Return its path and a TLS context for a server."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, folder.name)])
     try:

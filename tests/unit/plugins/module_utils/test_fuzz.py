@@ -26,7 +26,9 @@ from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision 
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._keeper.keeper import Keeper
 from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import (
+    ClockSkew,
     ServiceError,
+    TokenRejected,
     WuyingError,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._model.note import (
@@ -110,7 +112,8 @@ def check(error: WuyingError) -> None:
     shown = f"{error} {error!r} {json.dumps(error.as_result())}"
     assert not [form for form in FORMS if form in shown]
     if isinstance(error, ServiceError):
-        assert 0 <= error.wait <= 86400
+        assert 0 <= error.retry_after <= 86400
+    if isinstance(error, ClockSkew):
         assert error.server_time is None or math.isfinite(error.server_time)
 
 
@@ -422,7 +425,7 @@ def test_any_stored_bytes_are_a_note(data):
         [
             None,
             ServiceError("It is busy.", retryable=True),
-            ServiceError("It was refused.", code="InvalidLoginToken", refused=True),
+            TokenRejected("It was refused.", code="InvalidLoginToken"),
         ]
     ),
 )

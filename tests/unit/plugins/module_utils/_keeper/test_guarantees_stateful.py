@@ -42,6 +42,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions
     OptionError,
     ServiceError,
     StoreError,
+    TokenRejected,
     WuyingError,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._model.note import Note
@@ -159,10 +160,12 @@ class FakeService:
             self._redeem(session, token)
         if trouble in FAULTS:
             retryable, sent, code = FAULTS[trouble]
-            raise ServiceError("Something went wrong.", code=code, retryable=retryable, sent=sent)
+            raise ServiceError(
+                "Something went wrong.", code=code, retryable=retryable, outcome_unknown=sent
+            )
         if trouble == REFUSED or not self.takes(session, token):
             sent = trouble in SPENDING
-            raise ServiceError("It was refused.", code="InvalidLoginToken", refused=True, sent=sent)
+            raise TokenRejected("It was refused.", code="InvalidLoginToken", outcome_unknown=sent)
         return RefreshResult(self._redeem(session, token), None, self.now)
 
     def _redeem(self, session: Session, token: str) -> str:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A set of credentials has one origin, and is looked for only once it is needed."""
+"""Test that a set of credentials comes from one source, and is read only when it is needed."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ VARIABLES = {
 
 
 def find(seconds=30.0, **options):
-    """Find credentials as an exchange does."""
+    """Return the credentials as a refresh gets them."""
     options = {"auth_method": "access_key", **options}
     return credentials.from_options(options.get)(time.monotonic() + seconds)
 
 
 def failure_of(kind, *arguments, **options):
-    """Return how credentials are not found, having seen that the error shows no secret."""
+    """Return the error of a failing search, after checking that it shows no secret."""
     with pytest.raises(kind) as caught:
         find(*arguments, **options)
     shown = "".join(traceback.format_exception(kind, caught.value, None))
@@ -55,35 +55,35 @@ def failure_of(kind, *arguments, **options):
 
 @pytest.fixture(name="environment")
 def fixture_environment(monkeypatch):
-    """Set all three variables of the official tools."""
+    """Set the three environment variables of the official tools."""
     for name, value in VARIABLES.items():
         monkeypatch.setenv(name, value)
 
 
-def test_options_give_credentials():
+def test_credentials_are_read_from_options():
     found = find(access_key_id=ID, access_key_secret=SECRET)
     assert found == (ID, SECRET, None)
 
 
-def test_options_give_temporary_credentials():
+def test_temporary_credentials_are_read_from_options():
     assert find(**OPTION_NAMES) == (ID, SECRET, TOKEN)
 
 
-def test_without_options_the_environment_gives_credentials(environment):
+def test_credentials_are_read_from_the_environment_without_options(environment):
     assert find() == tuple(VARIABLES.values())
 
 
-def test_empty_options_count_as_none(environment):
+def test_empty_options_count_as_not_set(environment):
     found = find(access_key_id="", access_key_secret="", security_token="")
     assert found == tuple(VARIABLES.values())
 
 
-def test_an_empty_security_token_counts_as_none(environment, monkeypatch):
+def test_an_empty_security_token_counts_as_not_set(environment, monkeypatch):
     monkeypatch.setenv("ALIBABA_CLOUD_SECURITY_TOKEN", "")
     assert find()[2] is None
 
 
-def test_a_security_token_of_the_environment_never_joins_a_key_of_options(environment):
+def test_a_security_token_from_the_environment_is_not_added_to_options(environment):
     assert find(access_key_id=ID, access_key_secret=SECRET) == (ID, SECRET, None)
 
 
@@ -98,18 +98,16 @@ def test_a_security_token_of_the_environment_never_joins_a_key_of_options(enviro
     ],
     ids="+".join,
 )
-def test_half_a_set_of_options_is_an_error_that_the_environment_does_not_complete(
-    environment, given
-):
+def test_an_incomplete_set_of_options_fails_despite_the_environment(environment, given):
     options = {"auth_method": "access_key", **{name: OPTION_NAMES[name] for name in given}}
-    with pytest.raises(OptionError, match="half a set") as caught:
-        credentials.from_options(options.get)  # at once, not when an exchange is due
-    assert "access_key_id and access_key_secret" in caught.value.message
+    with pytest.raises(OptionError, match=r"Set (both, or neither|all three, or none)\.") as caught:
+        credentials.from_options(options.get)  # at once, not when a refresh is due
+    assert all(name in caught.value.message for name in ("access_key_id", "access_key_secret"))
     assert "sesame" not in caught.value.message
 
 
 @pytest.mark.parametrize("missing", ["ACCESS_KEY_ID", "ACCESS_KEY_SECRET"])
-def test_half_a_set_of_variables_is_an_error_once_credentials_are_needed(
+def test_an_incomplete_environment_fails_when_credentials_are_needed(
     environment, monkeypatch, missing
 ):
     monkeypatch.delenv(f"ALIBABA_CLOUD_{missing}")
@@ -119,7 +117,7 @@ def test_half_a_set_of_variables_is_an_error_once_credentials_are_needed(
     assert f"ALIBABA_CLOUD_{missing}" in error.message
 
 
-def test_no_credentials_at_all_are_an_error_once_they_are_needed():
+def test_missing_credentials_fail_when_they_are_needed():
     credentials.from_options({"auth_method": "access_key"}.get)
     error = failure_of(OptionError)
     assert (error.code, error.retryable) == ("MissingCredentials", False)
@@ -131,21 +129,21 @@ def test_no_credentials_at_all_are_an_error_once_they_are_needed():
 @pytest.mark.parametrize(
     "flaw", ["sesame\n", " sesame", "ses ame", "sesame\r\nX-Header: x", "sésame", "sesame\0"]
 )
-def test_what_cannot_be_a_part_of_credentials_is_an_error(name, flaw):
+def test_malformed_credentials_are_refused(name, flaw):
     error = failure_of(OptionError, **{**OPTION_NAMES, name: flaw})
     assert error.code == "InvalidOption"
 
 
-def test_anonymous_needs_no_credentials_and_ignores_all(environment):
+def test_anonymous_ignores_all_credentials(environment):
     assert find(auth_method="anonymous", **OPTION_NAMES) is None
 
 
-# The provider chain of Alibaba Cloud's own package
+# The provider chain of the package alibabacloud-credentials
 
 
 @pytest.fixture(name="provide")
 def fixture_provide(monkeypatch):
-    """Return a function that puts a package in place whose client runs a function."""
+    """Return a function that installs a fake package whose client calls the given function."""
 
     def provide(get_credential):
         package: t.Any = types.ModuleType("alibabacloud_credentials")
@@ -159,7 +157,7 @@ def fixture_provide(monkeypatch):
 
 
 def found_by_chain(access_key_id=ID, access_key_secret=SECRET, security_token=TOKEN):
-    """Return what the package's client returns."""
+    """Return credentials in the form of the package."""
     return types.SimpleNamespace(
         access_key_id=access_key_id,
         access_key_secret=access_key_secret,
@@ -168,20 +166,20 @@ def found_by_chain(access_key_id=ID, access_key_secret=SECRET, security_token=TO
 
 
 @pytest.mark.parametrize("token", [TOKEN, None, ""])
-def test_the_provider_chain_gives_credentials(provide, environment, token):
+def test_credentials_are_read_from_the_provider_chain(provide, environment, token):
     provide(lambda: found_by_chain(security_token=token))
     found = find(auth_method="provider_chain")
     assert found[:2] == (ID, SECRET)
     assert (found[2] or None) == (token or None)
 
 
-def test_options_and_environment_never_join_what_the_chain_gives(provide, environment):
+def test_options_and_environment_are_not_added_to_the_provider_chain(provide, environment):
     provide(lambda: found_by_chain(security_token=None))
     found = find(auth_method="provider_chain", **OPTION_NAMES)
     assert not found[2]
 
 
-def test_the_chain_is_not_asked_before_credentials_are_needed(provide):
+def test_the_chain_is_not_called_before_credentials_are_needed(provide):
     asked: list[bool] = []
 
     def get_credential() -> t.Any:
@@ -200,15 +198,15 @@ def test_the_chain_is_not_asked_before_credentials_are_needed(provide):
     [None, found_by_chain(access_key_id=None), found_by_chain(access_key_secret="")],
     ids=["nothing", "no ID", "no secret"],
 )
-def test_a_chain_that_finds_nothing_is_an_error(provide, found):
+def test_a_chain_without_an_access_key_is_an_error(provide, found):
     provide(lambda: found)
     error = failure_of(ServiceError, auth_method="provider_chain")
-    assert (error.code, error.sent) == ("MissingCredentials", False)
+    assert (error.code, error.outcome_unknown) == ("MissingCredentials", False)
     assert "provider chain" in error.message
 
 
 @pytest.mark.parametrize("kind", [ValueError, OSError, RuntimeError, KeyError])
-def test_a_chain_that_fails_is_an_error_that_repeats_nothing_of_it(provide, kind):
+def test_an_error_of_the_chain_is_not_repeated(provide, kind):
     def fail():
         raise kind("https://sts.example.com/?Signature=sesame&AccessKeySecret=sesame")
 
@@ -219,10 +217,10 @@ def test_a_chain_that_fails_is_an_error_that_repeats_nothing_of_it(provide, kind
 
 
 class CredentialsUri(BaseHTTPRequestHandler):
-    """Gives out credentials as one of the chain's sources does."""
+    """A credentials URI, which is one of the sources of the chain."""
 
     def do_GET(self):
-        """Answer, and repeat the security token in a header."""
+        """Return credentials, and repeat the security token in a header."""
         fields = {"AccessKeyId": ID, "AccessKeySecret": SECRET, "SecurityToken": TOKEN}
         fields.update(Code="Success", Expiration="2099-01-01T00:00:00Z")
         body = json.dumps(fields).encode()
@@ -245,7 +243,7 @@ print(*map(len, find(time.monotonic() + 30)))
 """
 
 
-def test_what_the_package_prints_of_its_requests_is_dropped(tmp_path):
+def test_log_messages_of_the_chain_are_dropped(tmp_path):
     pytest.importorskip("alibabacloud_credentials")
     with HTTPServer(("127.0.0.1", 0), CredentialsUri) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -271,17 +269,17 @@ def test_what_the_package_prints_of_its_requests_is_dropped(tmp_path):
     assert TOKEN not in done.stdout + done.stderr
 
 
-def test_a_chain_that_hangs_is_given_up_at_the_deadline(provide):
+def test_a_hanging_chain_ends_at_the_deadline(provide):
     never = threading.Event()
     provide(lambda: never.wait(60))
     begun = time.monotonic()
     error = failure_of(ServiceError, 0.1, auth_method="provider_chain")
     never.set()
     assert 0.1 <= time.monotonic() - begun < 15
-    assert not error.sent
+    assert not error.outcome_unknown
 
 
-def test_malformed_credentials_of_the_chain_are_an_error(provide):
+def test_malformed_credentials_from_the_chain_are_refused(provide):
     provide(lambda: found_by_chain(access_key_secret="sesame\n"))
     failure_of(WuyingError, auth_method="provider_chain")
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""An exchange is signed, sent, tried again where that makes sense, and over by its deadline."""
+"""Test that a refresh is signed, sent, retried if that makes sense, and finished by its deadline."""
 
 from __future__ import annotations
 
@@ -25,17 +25,16 @@ from ansible.module_utils.basic import missing_required_lib
 
 from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import (
     ServiceError,
+    TokenRejected,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._model.session import Session
 from ansible_collections.wuying.workspace.plugins.module_utils._runtime.signals import hold_signals
-from ansible_collections.wuying.workspace.plugins.module_utils._service import client
-from ansible_collections.wuying.workspace.plugins.module_utils._service import (
-    transport as _transport,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._service import client, retry
 from ansible_collections.wuying.workspace.plugins.module_utils._service.client import ServiceClient
 from ansible_collections.wuying.workspace.plugins.module_utils._service.response import (
     RefreshResult,
 )
+from ansible_collections.wuying.workspace.plugins.module_utils._service.transport import Transport
 from ansible_collections.wuying.workspace.plugins.module_utils.signer import (
     Credentials,
     SignedRequest,
@@ -48,10 +47,10 @@ IDENTITY = {
     "office_site_id": "cn-hangzhou+dir-2381910001",
     "end_user_id": "alice",
 }
-PATIENCE = 15
-"""How many seconds a test may take where the code under test would take less than one."""
+TIME_LIMIT = 15
+"""How many seconds a step may take that normally takes less than one."""
 
-# name of a fault, its parameters, the code that it ends with
+# Name of a fault, its parameters, the resulting error code
 TRANSIENT = [
     ("refuse", {}, "ConnectionLost"),
     ("reset", {}, "ConnectionLost"),
@@ -93,21 +92,21 @@ def name_fault(value: t.Any) -> str:
 
 @pytest.fixture(autouse=True)
 def _no_long_waits(monkeypatch):
-    """Have attempts follow each other quickly."""
-    monkeypatch.setattr(client, "BACKOFF", 0.001)
+    """Shorten the waits between attempts."""
+    monkeypatch.setattr(retry, "BACKOFF", 0.001)
 
 
 @pytest.fixture(name="requests_sent")
 def fixture_requests_sent(monkeypatch):
-    """Return a list of the signed requests that are sent from now on."""
+    """Return a list to which every signed request is appended."""
     sent: list[SignedRequest] = []
-    send = _transport.Transport.post
+    send = Transport.post
 
     def post(transport, endpoint, request, seconds):
         sent.append(request)
         return send(transport, endpoint, request, seconds)
 
-    monkeypatch.setattr(_transport.Transport, "post", post)
+    monkeypatch.setattr(Transport, "post", post)
     return sent
 
 
@@ -117,7 +116,7 @@ def key_of(emulator: t.Any) -> Credentials:
 
 
 def session_at(endpoint: str, **identity: str) -> Session:
-    """Return the session whose tokens an emulator issues."""
+    """Return a session at an endpoint."""
     return Session(endpoint=endpoint, **{**IDENTITY, **identity})
 
 
@@ -125,12 +124,12 @@ def refresh(
     emulator: t.Any,
     token: str | None = None,
     *,
-    seconds: float = PATIENCE,
+    seconds: float = TIME_LIMIT,
     credentials: Credentials | None = None,
     clock: t.Callable[[], float] = time.time,
     **settings: t.Any,
 ) -> RefreshResult:
-    """Exchange a token with a service of its own."""
+    """Refresh a token with a new client."""
     key = credentials or key_of(emulator)
     token = token or emulator.issue()
     settings = {"timeout": 5, "retries": 0, **settings}
@@ -139,14 +138,14 @@ def refresh(
 
 
 def failure_of(emulator: t.Any, *arguments: t.Any, **settings: t.Any) -> ServiceError:
-    """Return how an exchange fails."""
+    """Return the error of a failing refresh."""
     with pytest.raises(ServiceError) as caught:
         refresh(emulator, *arguments, **settings)
     return caught.value
 
 
 def count(emulator: t.Any) -> int:
-    """Return how many requests an emulator has seen."""
+    """Return how many requests an emulator has received."""
     return int(emulator.journal()["requests"])
 
 
@@ -160,17 +159,17 @@ def dates(requests: list[SignedRequest]) -> list[str]:
     return [request.headers["x-acs-date"] for request in requests]
 
 
-# What is sent
+# Requests
 
 
 @pytest.mark.parametrize("version", ["v1", "v3"])
-def test_a_signed_exchange_brings_the_next_token(emulator, version):
+def test_a_signed_refresh_returns_the_next_token(emulator, version):
     token = emulator.issue()
-    answer = refresh(emulator, token, signature_version=version)
-    assert answer.login_token not in ("", token)
+    result = refresh(emulator, token, signature_version=version)
+    assert result.login_token not in ("", token)
     entry = emulator.journal()["entries"][0]
     assert (entry["signature"], entry["exchanged"]) == (version, True)
-    assert entry["request_id"] == answer.request_id
+    assert entry["request_id"] == result.request_id
 
 
 @pytest.mark.parametrize("version", ["v1", "v3"])
@@ -181,9 +180,9 @@ def test_temporary_credentials_sign_with_their_security_token(emulator, version)
 
 
 @pytest.mark.parametrize("version", ["v1", "v3"])
-def test_without_credentials_the_request_is_anonymous(emulator, version):
+def test_a_request_without_credentials_is_anonymous(emulator, version):
     with ServiceClient(None, signature_version=version) as service:
-        session, end = session_at(emulator.url), time.monotonic() + PATIENCE
+        session, end = session_at(emulator.url), time.monotonic() + TIME_LIMIT
         assert service.refresh(session, emulator.issue(), end).login_token
     assert emulator.journal()["entries"][0]["signature"] == "anonymous"
 
@@ -194,7 +193,7 @@ def test_the_whole_identity_is_sent_in_the_query(emulator, requests_sent, versio
     token = emulator.issue(**identity)
     with ServiceClient(key_of(emulator), signature_version=version) as service:
         session = session_at(emulator.url, **identity)
-        assert service.refresh(session, token, time.monotonic() + PATIENCE).login_token
+        assert service.refresh(session, token, time.monotonic() + TIME_LIMIT).login_token
     sent = {name: value for name, (value,) in parse_qs(requests_sent[0].query).items()}
     assert {
         "RegionId": "cn-hangzhou",
@@ -208,7 +207,7 @@ def test_the_whole_identity_is_sent_in_the_query(emulator, requests_sent, versio
     assert requests_sent[0].body == b""
 
 
-def test_optional_parameters_that_are_not_given_are_not_sent(emulator, requests_sent):
+def test_unset_optional_parameters_are_not_sent(emulator, requests_sent):
     refresh(emulator)
     assert set(parse_qs(requests_sent[0].query)) == {
         "RegionId",
@@ -219,57 +218,59 @@ def test_optional_parameters_that_are_not_given_are_not_sent(emulator, requests_
     }
 
 
-def test_the_time_of_an_answer_is_the_time_just_before_it_was_asked_for(emulator):
+def test_the_time_of_a_result_is_just_before_the_request_was_sent(emulator):
     before = time.time()
     sent_at = refresh(emulator).sent_at
     assert before <= sent_at <= emulator.journal()["entries"][0]["at"]
 
 
-def test_over_tls_a_token_goes_to_whom_the_ca_vouches_for(start_emulator):
+def test_a_token_is_sent_only_to_a_host_with_a_verified_certificate(start_emulator):
     emulator = start_emulator("--tls")
     error = failure_of(emulator, "v1unknown", ca_path=emulator.ca_path)
-    assert (error.code, error.refused) == ("InvalidLoginToken", True)
+    assert (error.code, isinstance(error, TokenRejected)) == ("InvalidLoginToken", True)
     assert failure_of(emulator, "v1unknown").code == "TlsFailed"
 
 
-def test_threads_share_a_service(emulator):
-    answers: list[str] = []
+def test_threads_can_share_a_client(emulator):
+    tokens_received: list[str] = []
     tokens = [emulator.issue() for _number in range(12)]
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + TIME_LIMIT
     with ServiceClient(key_of(emulator), connections=4) as service:
 
         def work(token: str) -> None:
-            answers.append(service.refresh(session_at(emulator.url), token, end).login_token)
+            tokens_received.append(
+                service.refresh(session_at(emulator.url), token, end).login_token
+            )
 
         threads = [threading.Thread(target=work, args=(token,)) for token in tokens]
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(PATIENCE)
-    assert len(set(answers)) == len(tokens)
+            thread.join(TIME_LIMIT)
+    assert len(set(tokens_received)) == len(tokens)
     assert emulator.journal()["exchanges"] == len(tokens)
 
 
-# Trying again
+# Retries
 
 
 @pytest.mark.parametrize(("fault", "parameters", "code"), TRANSIENT, ids=name_fault)
-def test_a_transient_fault_is_tried_again(emulator, fault, parameters, code):
+def test_a_temporary_failure_is_retried(emulator, fault, parameters, code):
     emulator.fault(fault, **parameters)
     assert refresh(emulator, retries=1).login_token
     assert count(emulator) == 2
 
 
 @pytest.mark.parametrize(("fault", "parameters", "code"), TRANSIENT, ids=name_fault)
-def test_a_fault_that_stays_ends_after_the_further_attempts(emulator, fault, parameters, code):
+def test_a_lasting_failure_ends_after_all_retries(emulator, fault, parameters, code):
     emulator.fault(fault, count=None, **parameters)
     error = failure_of(emulator, retries=2)
-    assert (error.code, error.retryable, error.refused) == (code, True, False)
+    assert (error.code, error.retryable, isinstance(error, TokenRejected)) == (code, True, False)
     assert count(emulator) == 3
 
 
 @pytest.mark.parametrize(("fault", "parameters", "code"), PERMANENT, ids=name_fault)
-def test_a_permanent_fault_is_not_tried_again(emulator, fault, parameters, code):
+def test_a_permanent_failure_is_not_retried(emulator, fault, parameters, code):
     emulator.fault(fault, **parameters)
     error = failure_of(emulator, retries=3)
     assert (error.code, error.retryable) == (code, False)
@@ -282,13 +283,13 @@ def test_without_retries_there_is_one_attempt(emulator):
     assert count(emulator) == 1
 
 
-def test_a_timeout_is_one_of_an_attempt(emulator):
+def test_the_timeout_applies_to_each_attempt(emulator):
     emulator.fault("stall", seconds=30)
     assert refresh(emulator, retries=1, timeout=0.3).login_token
     assert count(emulator) == 2
 
 
-def test_each_attempt_has_a_nonce_and_a_time_stamp_of_its_own(emulator, requests_sent):
+def test_each_attempt_has_its_own_nonce_and_time_stamp(emulator, requests_sent):
     emulator.fault("status", count=3)
     ticks = itertools.count(int(time.time()))
     refresh(emulator, retries=3, clock=lambda: next(ticks))
@@ -297,52 +298,60 @@ def test_each_attempt_has_a_nonce_and_a_time_stamp_of_its_own(emulator, requests
     assert len(set(dates(requests_sent))) == 4
 
 
-def test_further_attempts_send_the_same_token_and_parameters(emulator, requests_sent):
+def test_retries_send_the_same_token_and_parameters(emulator, requests_sent):
     emulator.fault("reset", count=2)
     refresh(emulator, retries=2)
     assert len({request.query for request in requests_sent}) == 1
 
 
-def test_whatever_may_have_been_carried_out_is_remembered(emulator):
+def test_an_unknown_outcome_is_kept_after_a_later_rejection(emulator):
     emulator.fault("reset")
     emulator.fault("error", code="InvalidLoginToken")
     error = failure_of(emulator, retries=1)
-    assert (error.code, error.refused, error.sent) == ("InvalidLoginToken", True, True)
+    assert (error.code, isinstance(error, TokenRejected), error.outcome_unknown) == (
+        "InvalidLoginToken",
+        True,
+        True,
+    )
 
 
-def test_a_refusal_at_once_leaves_nothing_open(emulator):
+def test_the_outcome_of_a_rejection_is_known(emulator):
     error = failure_of(emulator, "v1unknown")
-    assert (error.code, error.refused, error.sent) == ("InvalidLoginToken", True, False)
+    assert (error.code, isinstance(error, TokenRejected), error.outcome_unknown) == (
+        "InvalidLoginToken",
+        True,
+        False,
+    )
 
 
-def test_a_refused_connection_leaves_nothing_open(start_emulator):
+def test_the_outcome_of_a_refused_connection_is_known(start_emulator):
     emulator = start_emulator()
     emulator.stop()
     error = failure_of(emulator, "v1", retries=2)
-    assert (error.code, error.sent, error.retryable) == ("ConnectionFailed", False, True)
+    assert (error.code, error.outcome_unknown, error.retryable) == ("ConnectionFailed", False, True)
 
 
 @pytest.mark.parametrize(("attempt", "longest"), [(0, 0.5), (1, 1), (3, 4), (5, 16), (99, 16)])
-def test_the_wait_doubles_up_to_a_limit_on_top_of_what_is_wished(monkeypatch, attempt, longest):
-    monkeypatch.setattr(client, "BACKOFF", 0.5)
-    waits = [client._backoff(attempt, 2.0) for _time in range(300)]
+def test_the_back_off_doubles_up_to_a_limit_and_adds_to_retry_after(monkeypatch, attempt, longest):
+    monkeypatch.setattr(retry, "BACKOFF", 0.5)
+    waits = [retry.backoff(attempt, 2.0) for _time in range(300)]
     assert min(waits) >= 2.0
     assert max(waits) <= 2.0 + longest
     assert max(waits) - min(waits) > longest / 2
 
 
-def test_the_wish_of_the_service_is_honoured(emulator):
+def test_a_retry_waits_as_long_as_the_service_asks(emulator):
     emulator.fault("throttle", retry_after=400)
     assert refresh(emulator, retries=1).login_token
     first, second = emulator.journal()["entries"]
-    assert 0.4 <= second["at"] - first["at"] < PATIENCE
+    assert 0.4 <= second["at"] - first["at"] < TIME_LIMIT
 
 
-def test_a_wish_beyond_the_deadline_fails_at_once(emulator):
+def test_a_retry_after_beyond_the_deadline_fails_at_once(emulator):
     emulator.fault("throttle", retry_after=60000)
     begun = time.monotonic()
     error = failure_of(emulator, retries=3, seconds=30)
-    assert time.monotonic() - begun < PATIENCE
+    assert time.monotonic() - begun < TIME_LIMIT
     assert (error.code, error.retryable) == ("Throttling.User", True)
     assert count(emulator) == 1
 
@@ -352,27 +361,27 @@ def test_a_wish_beyond_the_deadline_fails_at_once(emulator):
 
 @pytest.mark.parametrize("version", ["v1", "v3"])
 @pytest.mark.parametrize("seconds", [-7200, 7200])
-def test_a_clock_that_is_off_is_corrected_by_the_service_s(emulator, seconds, version):
+def test_a_wrong_clock_is_corrected_by_the_time_of_the_service(emulator, seconds, version):
     emulator.fault("skew", seconds=seconds)
     before = time.time()
-    answer = refresh(emulator, signature_version=version)
+    result = refresh(emulator, signature_version=version)
     assert count(emulator) == 2
-    assert before <= answer.sent_at <= time.time()
+    assert before <= result.sent_at <= time.time()
 
 
-def test_a_correction_lasts_for_the_next_exchange(emulator):
+def test_a_clock_correction_applies_to_the_next_refresh(emulator):
     emulator.fault("skew", seconds=7200)
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + TIME_LIMIT
     with ServiceClient(key_of(emulator)) as service:
         for _time in range(2):
             service.refresh(session_at(emulator.url), emulator.issue(), end)
     assert count(emulator) == 3
 
 
-def test_the_clock_of_one_endpoint_says_nothing_of_another(emulator, start_emulator):
+def test_a_clock_correction_applies_to_one_endpoint_only(emulator, start_emulator):
     emulator.fault("skew", seconds=7200)
     other = start_emulator()
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + TIME_LIMIT
     with ServiceClient(None) as service:
         service._credentials = key_of(emulator)
         service.refresh(session_at(emulator.url), emulator.issue(), end)
@@ -391,41 +400,39 @@ def test_the_clock_is_corrected_only_once(emulator):
 # The deadline
 
 
-def test_when_the_deadline_is_over_nothing_is_sent(emulator):
+def test_nothing_is_sent_after_the_deadline(emulator):
     error = failure_of(emulator, seconds=-1)
-    assert (error.code, error.retryable, error.sent) == ("DeadlineExceeded", True, False)
+    assert (error.code, error.retryable, error.outcome_unknown) == ("DeadlineExceeded", True, False)
     assert count(emulator) == 0
 
 
-def test_an_attempt_ends_at_the_deadline_where_that_is_nearer_than_its_timeout(
-    emulator, monkeypatch
-):
+def test_an_attempt_ends_at_the_deadline_if_that_is_before_the_timeout(emulator, monkeypatch):
     monkeypatch.setattr(client, "LEAST_TIME", 0.01)
     emulator.fault("stall", seconds=60)
     begun = time.monotonic()
     error = failure_of(emulator, seconds=0.3, timeout=30, retries=3)
-    assert time.monotonic() - begun < PATIENCE
-    assert (error.code, error.sent) == ("Timeout", True)
+    assert time.monotonic() - begun < TIME_LIMIT
+    assert (error.code, error.outcome_unknown) == ("Timeout", True)
 
 
-def test_attempts_end_at_the_deadline(emulator, monkeypatch):
-    monkeypatch.setattr(client, "BACKOFF", 0.2)
+def test_retries_end_at_the_deadline(emulator, monkeypatch):
+    monkeypatch.setattr(retry, "BACKOFF", 0.2)
     monkeypatch.setattr(client, "LEAST_TIME", 0.01)
     emulator.fault("status", count=None)
     begun = time.monotonic()
     error = failure_of(emulator, seconds=0.5, retries=100)
-    assert time.monotonic() - begun < PATIENCE
+    assert time.monotonic() - begun < TIME_LIMIT
     assert error.code == "ServiceUnavailable"
 
 
 @pytest.mark.parametrize(("seconds", "timeout"), [(0.9, 60), (0.45, 5)])
-def test_an_attempt_that_might_be_cut_off_is_not_begun(emulator, seconds, timeout):
+def test_no_attempt_starts_that_could_be_cut_off(emulator, seconds, timeout):
     error = failure_of(emulator, seconds=seconds, timeout=timeout, retries=3)
-    assert (error.code, error.retryable, error.sent) == ("DeadlineExceeded", True, False)
+    assert (error.code, error.retryable, error.outcome_unknown) == ("DeadlineExceeded", True, False)
     assert count(emulator) == 0
 
 
-def test_no_further_attempt_begins_that_might_be_cut_off(emulator):
+def test_no_retry_starts_that_could_be_cut_off(emulator):
     emulator.fault("throttle", retry_after=3000, count=None)
     begun = time.monotonic()
     error = failure_of(emulator, seconds=3.5, timeout=60, retries=3)
@@ -434,9 +441,9 @@ def test_no_further_attempt_begins_that_might_be_cut_off(emulator):
     assert count(emulator) == 1
 
 
-def test_a_signal_that_waits_ends_the_attempts(emulator, monkeypatch):
-    monkeypatch.setattr(client, "BACKOFF", 60)
-    monkeypatch.setattr(client, "BACKOFF_LIMIT", 60)
+def test_a_pending_signal_ends_the_retries(emulator, monkeypatch):
+    monkeypatch.setattr(retry, "BACKOFF", 60)
+    monkeypatch.setattr(retry, "BACKOFF_LIMIT", 60)
     emulator.fault("status", count=None)
     received, errors, token = [], [], emulator.issue()
     handler = signal.signal(signal.SIGTERM, lambda number, _frame: received.append(number))
@@ -449,29 +456,29 @@ def test_a_signal_that_waits_ends_the_attempts(emulator, monkeypatch):
     finally:
         timer.join()
         signal.signal(signal.SIGTERM, handler)
-    assert time.monotonic() - begun < 2 * PATIENCE
+    assert time.monotonic() - begun < 2 * TIME_LIMIT
     assert errors[0].code == "ServiceUnavailable"
     assert received == [signal.SIGTERM]
 
 
-# What others see
+# Secrets
 
 
 def forms_of(secret: str) -> set[str]:
-    """Return a secret as it is, percent-encoded and as base64."""
+    """Return a secret unchanged, percent-encoded and in base64."""
     encoded = {base64.b64encode(secret.encode()).decode().rstrip("=")}
     return {secret, quote(secret), quote(secret, safe=""), quote_plus(secret)} | encoded
 
 
 def assert_hidden(shown: str, secrets: t.Iterable[str]) -> None:
-    """Fail where one of the secrets can be read."""
+    """Fail if the text contains one of the secrets."""
     for secret in secrets:
         assert not any(form in shown for form in forms_of(secret))
 
 
 @pytest.mark.parametrize("version", ["v1", "v3"])
 @pytest.mark.parametrize(("fault", "parameters", "code"), EVERY_FAULT, ids=name_fault)
-def test_no_failure_shows_a_secret_to_anybody(
+def test_no_failure_shows_a_secret(
     emulator, requests_sent, caplog, capfd, version, fault, parameters, code
 ):
     caplog.set_level(logging.DEBUG)
@@ -500,7 +507,7 @@ def signature_v3(request: SignedRequest) -> str:
 
 
 @pytest.mark.parametrize("version", ["v1", "v3"])
-def test_the_string_that_the_service_repeats_is_not_shown(emulator, version):
+def test_the_string_to_sign_in_a_response_is_not_shown(emulator, version):
     token = emulator.issue()
     wrong = Credentials(emulator.access_key_id, "wrong")
     error = failure_of(emulator, token, credentials=wrong, signature_version=version)
@@ -508,20 +515,20 @@ def test_the_string_that_the_service_repeats_is_not_shown(emulator, version):
     assert_hidden(f"{error.message} {error.as_result()}", [token, "string to sign"])
 
 
-def test_a_successful_exchange_shows_nothing(emulator, caplog, capfd):
+def test_a_successful_refresh_shows_no_token(emulator, caplog, capfd):
     caplog.set_level(logging.DEBUG)
     token = emulator.issue()
-    answer = refresh(emulator, token)
+    result = refresh(emulator, token)
     printed = capfd.readouterr()
-    assert_hidden(caplog.text + printed.out + printed.err, [token, answer.login_token])
-    assert_hidden(f"{answer!r} {answer}", [answer.login_token])
+    assert_hidden(caplog.text + printed.out + printed.err, [token, result.login_token])
+    assert_hidden(f"{result!r} {result}", [result.login_token])
 
 
-# The library
+# The HTTP library
 
 
 def run_python(code: str) -> str:
-    """Run Python code in a process of its own and return what it prints."""
+    """Run Python code in a new process and return its output."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -548,7 +555,7 @@ from {PACKAGE}._service.client import ServiceClient
 try:
     ServiceClient(None)
 except MissingLibraryError as error:
-    print(error.message, error.sent, error.retryable, error.code)
+    print(error.message, error.outcome_unknown, error.retryable, error.code)
 """
     )
     usual = missing_required_lib("requests").partition(" on ")[0]
@@ -556,7 +563,7 @@ except MissingLibraryError as error:
     assert printed.rstrip().endswith("False False MissingLibrary")
 
 
-def test_who_only_serves_records_loads_no_http_library():
+def test_returning_stored_tokens_loads_no_http_library():
     loaded = run_python(
         f"import sys, {PACKAGE}._plugin.wiring, {PACKAGE}._plugin.result; print(*sorted(sys.modules))"
     ).split()
