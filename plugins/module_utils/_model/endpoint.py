@@ -70,13 +70,15 @@ def parse_proxy(text: str) -> str:
     if "@" in text:
         raise OptionError("proxy must not contain a user name or password.")
     match = _match(_PROXY, text)
-    if match is None or (match["host"].startswith("[") and not _is_ipv6(match["host"][1:-1])):
+    if (
+        match is None
+        or match["scheme"] != "http"
+        or (match["host"].startswith("[") and not _is_ipv6(match["host"][1:-1]))
+    ):
         raise OptionError(
-            "proxy must be http:// or https://, a host name or address, and optionally a port, "
-            "such as http://proxy.example.com:3128."
+            "proxy must be http://, a host name or address, and optionally a port, such as http://proxy.example.com:3128. "
+            "https:// proxies are not supported."
         )
-    if match["scheme"] == "https":
-        raise OptionError("proxy must start with http://. https:// proxies are not supported.")
     return text
 
 
