@@ -3,8 +3,8 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# Find the Pythons at hand and start the package beside this file with the newest.
-# Each candidate is executed: a pyenv shim of an inactive version is a name and no Python.
+# Find the available Pythons and start jobs.py with the newest of them.
+# Each candidate is executed, because a pyenv shim of an inactive version is not a working Python.
 
 about='
 import ensurepip, os, sys, venv
@@ -35,9 +35,8 @@ newest=${pythons%%
 *}
 case $newest in
 3.[89]\ * | 3.10\ * | '')
-    echo 'Python 3.11 or newer, with its modules venv and ensurepip, is needed on PATH.' >&2
+    echo 'Python 3.11 or newer, with the modules venv and ensurepip, is required on PATH.' >&2
     exit 1
     ;;
 esac
-cd "$(dirname "$0")/.." || exit 1
-PYTHONS=$pythons exec "${newest#* }" -m tools "$@"
+PYTHONS=$pythons exec "${newest#* }" "$(dirname "$0")/jobs.py" "$@"
