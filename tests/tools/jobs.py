@@ -38,13 +38,25 @@ PYTHONS = dict(line.split(" ", 1) for line in os.environ["PYTHONS"].splitlines()
 SUPPORTED = tuple(f"3.{minor}" for minor in range(8, 16))
 """The Pythons that the collection supports, on controllers or targets."""
 CORES = ("2.18", "2.19", "2.20", "2.21", "2.22.0rc1")
+CHECKS = (
+    "lint",
+    "docs",
+    "build-import-check",
+    "docs-check",
+    "ansible-lint",
+    "execution-environment",
+    "extra-checks",
+    "license-check",
+)
 AT_A_TIME = (os.cpu_count() or 1) + 1  # some tests wait more than they compute
 LAST_LINES = 60
 """How much of a failed job's output is repeated at the end."""
 # User settings that would change what is tested. The demo uses some of them, to run against the service.
 FOREIGN = re.compile(r"(ANSIBLE|GIT)_.*|PYTHON.*|VIRTUAL_ENV")
 ACCOUNT = re.compile(r"(XDG|WUYING|ALIBABA_CLOUD)_.*")
-UNREACHABLE = re.compile("Retrying|ConnectionError|ConnectTimeout|ReadTimeout|ProxyError|Temporary failure")
+UNREACHABLE = re.compile(
+    "Retrying|ConnectionError|ConnectTimeout|ReadTimeout|ProxyError|Temporary failure"
+)
 
 
 class Count(NamedTuple):
@@ -77,9 +89,7 @@ class Job(NamedTuple):
 def plan(name: str, core: str, arguments: tuple[str, ...]) -> list[Job]:
     """Return the jobs that a target of the Makefile consists of, longest first."""
     oldest = list(PYTHONS)[-1]
-    checks = ("lint", "docs", "build-import-check", "docs-check", "ansible-lint")
-    checks += ("execution-environment", "extra-checks", "license-check")
-    newest = [Job("integration"), Job("units"), Job("sanity"), *map(Job, checks)]
+    newest = [Job("integration"), Job("units"), Job("sanity"), *map(Job, CHECKS)]
     if name == "test":
         return newest
     if name == "ci":
@@ -105,7 +115,7 @@ def plan(name: str, core: str, arguments: tuple[str, ...]) -> list[Job]:
             *(Job("integration", core, () if core in ends else excluded) for core in CORES),
             *(Job("units", core, tuple(share) or (order[-1],)) for core, share in shares.items()),
             *(Job("sanity", core) for core in CORES),
-            *map(Job, checks),
+            *map(Job, CHECKS),
         ]
     if name == "units" and arguments:
         return [Job("pytest", core, arguments)]
@@ -180,7 +190,8 @@ def count_tests(folder: Path, status: int) -> Count:
     """Count the tests of a job, or its sessions if they have none. Breaking off or running no test is a failure."""
     count = Count()
     tests = "collection/ansible_collections/*/*/tests/output"
-    for file in (*folder.glob(f"{tests}/junit/*.xml"), *folder.glob("junit/*.xml")):
+    patterns = (f"{tests}/junit/*-sanity-*.xml", f"{tests}/junit/*-units.xml", "junit/*.xml")
+    for file in (file for pattern in patterns for file in folder.glob(pattern)):
         for case in ElementTree.parse(file).iter("testcase"):
             failed = case.find("failure") is not None or case.find("error") is not None
             skipped = not failed and case.find("skipped") is not None
@@ -208,7 +219,7 @@ def environment(job: Job, folder: Path) -> dict[str, str]:
     own |= {} if with_account else {"HOME": str(home)}
     # Real folders come first, because ansible-test uses the first python3.x that it finds.
     folders = dict.fromkeys(str(Path(python).parent) for python in PYTHONS.values())
-    own |= {"PATH": os.pathsep.join((*folders, os.environ.get("PATH", os.defpath)))}
+    own |= {"PATH": os.pathsep.join((*folders, str(VENV / "bin"), os.environ.get("PATH", "")))}
     inherited = {
         name: value
         for name, value in os.environ.items()
@@ -222,7 +233,9 @@ def copy_pip_settings(home: Path) -> None:
     """Write the user's pip settings to a configuration file, because ansible-test passes on no variables."""
     settings = configparser.RawConfigParser()
     settings.read_dict({"global": {"cache-dir": str(NOX / "cache/pip")}})
-    listing = subprocess.check_output([VENV / "bin/python", "-m", "pip", "config", "list"], text=True)
+    listing = subprocess.check_output(
+        [VENV / "bin/python", "-m", "pip", "config", "list"], text=True
+    )
     for line in sorted(listing.splitlines(), reverse=True):  # variables come last, and win
         name, literal = line.split("=", 1)
         section, option = name.rsplit(".", 1)
@@ -253,14 +266,20 @@ def install_nox() -> None:
         if fresh and stamp.read_text() == os.environ["PYTHONS"]:
             return
         python = next(iter(PYTHONS.values()))
-        say(f"Setting up {VENV.relative_to(ROOT)} with {python}: nox, antsibull-nox")
+        say(f"Setting up {VENV.relative_to(ROOT)} with {python}: nox, antsibull-nox, ansible-core")
         shutil.rmtree(VENV, ignore_errors=True)
         subprocess.run([python, "-m", "venv", VENV], check=True)
-        pip = [VENV / "bin/python", "-m", "pip", "install", "--quiet", "--no-input"]
-        ended = subprocess.run([*pip, "nox", "antsibull-nox"], stderr=subprocess.PIPE, text=True)
+        # antsibull-nox calls the ansible-galaxy of ansible-core.
+        pip = (VENV / "bin/python", "-m", "pip", "install", "--quiet", "--no-input")
+        packages = ("nox", "antsibull-nox", "ansible-core")
+        ended = subprocess.run((*pip, *packages), check=False, stderr=subprocess.PIPE, text=True)
         if ended.returncode:
-            reason = "The package index cannot be reached" if UNREACHABLE.search(ended.stderr) else ""
-            sys.exit(f"{ended.stderr}\n{reason or 'nox cannot be installed'}. Check `pip config list`.")
+            reason = (
+                "The package index cannot be reached" if UNREACHABLE.search(ended.stderr) else ""
+            )
+            sys.exit(
+                f"{ended.stderr}\n{reason or 'nox cannot be installed'}. Check `pip config list`."
+            )
         stamp.write_text(os.environ["PYTHONS"])
 
 
