@@ -40,4 +40,4 @@ clean: ## Remove everything that these targets create
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(filter-out help clean,$(TARGETS)):
-	@sh tests/tools/run.sh --core=$(CORE) $@ $(ARGS)
+	@sh tests/tools/run.sh "$(CORE)" $@ $(ARGS)

