@@ -133,19 +133,10 @@ def prepare(session: nox.Session) -> tuple[Path, Path]:
     return tool, copy_collection(session, Path(session.env_dir).parent / "collection")
 
 
-def succeeds(session: nox.Session, tree: Path, *command: str | Path, **variables: str) -> bool:
-    """Run a command in a folder; return True if it succeeded."""
+def ansible_test(session: nox.Session, tree: Path, *arguments: str) -> None:
+    """Run ansible-test."""
     with session.chdir(tree):
-        try:
-            session.run(*command, env=variables)
-        except CommandFailed:
-            return False
-    return True
-
-
-def ansible_test(session: nox.Session, tree: Path, *arguments: str) -> bool:
-    """Run ansible-test; return True if it succeeded."""
-    return succeeds(session, tree, "ansible-test", *arguments, "--color", "no")
+        session.run("ansible-test", *arguments, "--color", "no")
 
 
 @core_session
@@ -160,12 +151,12 @@ def sanity(session: nox.Session) -> None:
     if "://" in (tool / "_data/requirements/sanity.pylint.txt").read_text():
         session.log("Skipping pylint: this ansible-core needs a release that no package index has.")
         arguments += ["--skip-test", "pylint"]
-    passed = ansible_test(session, tree, "sanity", "--junit", *arguments)
-    for file in sorted((tree / "tests/output/junit").glob("*.xml")):
-        for reason in re.findall(r"<skipped[^>]*>([^<]+)", file.read_text()):
-            session.log(f"{file.stem.removeprefix('ansible-test-sanity-')} did not run: {reason}")
-    if not passed:
-        session.error("ansible-test sanity failed, see above.")
+    try:
+        ansible_test(session, tree, "sanity", "--junit", *arguments)
+    finally:
+        for file in sorted((tree / "tests/output/junit").glob("*.xml")):
+            for reason in re.findall(r"<skipped[^>]*>([^<]+)", file.read_text()):
+                session.log(f"{file.stem.removeprefix('ansible-test-')} did not run: {reason}")
 
 
 @core_session
@@ -196,7 +187,9 @@ def units(session: nox.Session) -> None:
                     for path in paths
                     if version in ends or not any(map(path.match, PROPERTY_TESTS))
                 ]
-                if not ansible_test(session, tree, "units", *options, *chosen):
+                try:
+                    ansible_test(session, tree, "units", *options, *chosen)
+                except CommandFailed:
                     failed.append(f"{context} with Python {version}")
     if failed:
         session.error(f"These unit tests failed: {', '.join(failed)}.")
@@ -213,9 +206,8 @@ def run_pytest(session: nox.Session, *arguments: str | Path, **variables: str) -
     options += ["-p", "ansible_forked", "-p", "no:cacheprovider", f"--junit-xml={junit}"]
     # Through the link, because otherwise pytest does not find the right conftest.py.
     chosen = (tree / each if str(each).startswith("tests/") else each for each in arguments)
-    command = ("python", "-m", "pytest", *options, *chosen)
-    if not succeeds(session, tree, *command, **paths, **variables):
-        session.error("pytest failed, see above.")
+    with session.chdir(tree):
+        session.run("python", "-m", "pytest", *options, *chosen, env=paths | variables)
 
 
 @core_session
@@ -240,17 +232,15 @@ def integration(session: nox.Session) -> None:
     """Run the integration targets given as arguments, or all."""
     _tool, tree = prepare(session)
     options = ("--requirements", "--continue-on-error")
-    if not ansible_test(session, tree, "integration", *options, *session.posargs):
-        session.error("ansible-test integration failed, see above.")
+    ansible_test(session, tree, "integration", *options, *session.posargs)
 
 
 @core_session
 def coverage(session: nox.Session) -> None:
     """Measure how much of plugins/ the unit tests and integration targets execute."""
     _tool, tree = prepare(session)
-    for stage in (("units", "--python", PYTHON), ("integration", "--continue-on-error")):
-        if not ansible_test(session, tree, *stage, "--requirements", "--coverage"):
-            session.error(f"ansible-test {stage[0]} failed, see above.")
+    ansible_test(session, tree, "units", "--python", PYTHON, "--requirements", "--coverage")
+    ansible_test(session, tree, "integration", "--requirements", "--coverage")
     ansible_test(session, tree, "coverage", "combine", "--requirements")
     paths = ("--include", "*/plugins/*", "--omit", "*/tests/*")
     with session.chdir(tree):
@@ -290,14 +280,13 @@ def docs(session: nox.Session) -> None:
     if list((tree / "changelogs/fragments").glob("*.yml")):
         with session.chdir(tree):
             session.run("antsibull-changelog", "release", "--update-existing")
-    configuration = ("--config-file", site / "antsibull-docs.cfg")
-    options = ("--cleanup=everything", "--use-current", "--fail-on-error", "--dest-dir", rst)
-    generate = ("antsibull-docs", *configuration, "collection", *options, "wuying.workspace")
-    session.run(*generate, env=variables)
+    command = ["antsibull-docs", "--config-file", site / "antsibull-docs.cfg", "collection"]
+    command += ["--cleanup=everything", "--use-current", "--fail-on-error", "--dest-dir", rst]
+    session.run(*command, "wuying.workspace", env=variables)
     shutil.copy2(site / "index.rst", rst)
-    strict = ("--quiet", "--fail-on-warning", "--keep-going", "--builder=html")
-    folders = ("--conf-dir", site, "--doctree-dir", BUILD / "docs/doctrees", rst, html)
-    session.run("python", "-m", "sphinx", *strict, *folders, env=variables)
+    command = ["python", "-m", "sphinx", "--quiet", "--fail-on-warning", "--keep-going"]
+    command += ["--conf-dir", site, "--doctree-dir", BUILD / "docs/doctrees", rst, html]
+    session.run(*command, env=variables)
     session.run("python", "tests/tools/links.py", html)
     session.log(f"The documentation is in {html.relative_to(ROOT)}/index.html")
 

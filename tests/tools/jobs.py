@@ -128,6 +128,7 @@ def run(job: Job, pip_settings: configparser.RawConfigParser, alone: bool) -> En
     folder = NOX / str(job)
     with locked(str(job)):
         start = time.monotonic()
+        say(f"Starting {job}")
         for old in ("collection", "junit"):
             shutil.rmtree(folder / old, ignore_errors=True)
         report = folder / "report.json"
@@ -198,6 +199,7 @@ def environment(job: Job, home: Path, pip_settings: configparser.RawConfigParser
         **{name: os.environ[name] for name in names},
         "CI": "false" if job.session == "formatters" else "true",  # in CI, they only check
         "CORE": job.core,
+        "NOX_ENABLE_STALENESS_CHECK": "1",  # the newest Python may be another than last time
         "GIT_CONFIG_GLOBAL": str(Path.home() / ".gitconfig"),  # may declare this checkout safe
         "PATH": os.pathsep.join((*folders, str(VENV / "bin"), os.environ.get("PATH", ""))),
     }

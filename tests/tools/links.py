@@ -6,43 +6,26 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from html.parser import HTMLParser
+from html import unescape
 from pathlib import Path
 from urllib.parse import unquote, urljoin, urlsplit
 
-
-class Page(HTMLParser):
-    """The anchors and links of a page."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.anchors = {""}
-        self.links: set[str] = set()
-        self.feed(path.read_text(encoding="utf-8"))
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Collect the anchors and links of an element."""
-        for name, value in attrs:
-            if name == "id" or (tag == "a" and name == "name"):
-                self.anchors.add(value or "")
-            elif name in ("href", "src"):
-                self.links.add(value or "")
-
-
-def find_broken_links(site: Path) -> list[str]:
-    """Return the broken links, each with the page that contains it."""
-    pages = {path.resolve(): Page(path) for path in sorted(site.rglob("*.html"))}
-    broken = []
-    for path, page in pages.items():
-        for link in sorted(page.links):
-            url = urlsplit(urljoin(path.as_uri(), link))
-            target = Path(unquote(url.path))
-            missing_anchor = target in pages and unquote(url.fragment) not in pages[target].anchors
-            if url.scheme == "file" and (missing_anchor or not target.is_file()):
-                broken.append(f"{path.name}: {link}")
-    return broken
-
-
-if __name__ == "__main__":
-    sys.exit("\n".join(find_broken_links(Path(sys.argv[1]))) or None)
+pages = {
+    path.resolve(): re.findall(r'\s(id|name|href|src)="([^"]*)"', path.read_text("utf-8"))
+    for path in Path(sys.argv[1]).rglob("*.html")
+}
+anchors = {
+    path: {"", *(unescape(value) for name, value in attributes if name in ("id", "name"))}
+    for path, attributes in pages.items()
+}
+broken = set()
+for path, attributes in pages.items():
+    for link in (unescape(value) for name, value in attributes if name in ("href", "src")):
+        url = urlsplit(urljoin(path.as_uri(), link))
+        target = Path(unquote(url.path))
+        no_anchor = target in anchors and unquote(url.fragment) not in anchors[target]
+        if url.scheme == "file" and (no_anchor or not target.is_file()):
+            broken.add(f"{path.name}: {link}")
+sys.exit("\n".join(sorted(broken)) or None)
