@@ -280,6 +280,7 @@ def docs(session: nox.Session) -> None:
     if list((tree / "changelogs/fragments").glob("*.yml")):
         with session.chdir(tree):
             session.run("antsibull-changelog", "release", "--update-existing")
+    command: list[str | Path]
     command = ["antsibull-docs", "--config-file", site / "antsibull-docs.cfg", "collection"]
     command += ["--cleanup=everything", "--use-current", "--fail-on-error", "--dest-dir", rst]
     session.run(*command, "wuying.workspace", env=variables)
