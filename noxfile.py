@@ -161,13 +161,18 @@ def sanity(session: nox.Session) -> None:
 
 @core_session
 def units(session: nox.Session) -> None:
-    """Run all unit tests with ansible-test and the Pythons given as arguments (default: newest and oldest)."""
+    """Run all unit tests with ansible-test. Arguments: "controller", "newest", "oldest", or a Python such as 3.10.
+
+    "controller" are the tests of what never runs on targets. The others say which Python runs the rest.
+    """
     _tool, tree = prepare(session)
+    wanted = session.posargs or ("controller", "newest", "oldest")
     targets = find_pythons(CORE, remote=True)
-    wanted = session.posargs or (PYTHON, targets[-1])
-    versions = [version for version in targets if version in wanted]
-    ends = (PYTHON, list(PYTHONS if session.posargs else targets)[-1])
-    # ansible-test stops after the first context that fails, so each runs on its own. Targets do not run "controller".
+    names = {"newest": PYTHON, "oldest": targets[-1]}
+    versions = [names.get(name, name) for name in wanted if name in (*names, *targets)]
+    # Property tests run with the oldest and the newest Python only.
+    ends = {PYTHON, list(PYTHONS)[-1], *(names[name] for name in names if name in wanted)}
+    # ansible-test stops after the first context that fails, so each runs on its own.
     contexts: dict[str, list[Path]] = {}
     for path in sorted((tree / "tests/unit").rglob("test_*.py")):
         folder, name, *_rest = path.relative_to(tree / "tests/unit").parts
@@ -181,7 +186,8 @@ def units(session: nox.Session) -> None:
             session.run(PYTHONS[version], "-m", "venv", str(python.parents[1]), external=True)
         options = ("--requirements", "--target-python", f"{version}@{python}")
         for context, paths in contexts.items():
-            if version in ((PYTHON,) if context == "controller" else versions):
+            on_controller = version == PYTHON and "controller" in wanted
+            if on_controller if context == "controller" else version in versions:
                 chosen = [
                     str(path.relative_to(tree))
                     for path in paths

@@ -39,6 +39,8 @@ SUPPORTED = [f"3.{minor}" for minor in range(8, 16)]
 CORES = ("2.18", "2.19", "2.20", "2.21", "2.22.0rc1")
 CHECKS = ["lint", "build-import-check", "docs", "docs-check", "ansible-lint", "extra-checks"]
 CHECKS += ["license-check", "execution-environment"]
+TARGETS = sorted(path.name for path in ROOT.glob("tests/integration/targets/*"))
+TARGETS = [name for name in TARGETS if not name.startswith("setup_")]
 AT_A_TIME = (os.cpu_count() or 1) + 1  # some tests wait more than they compute
 # User settings that would change the tests. The demo needs those of the account to run against the service.
 FOREIGN = re.compile(r"(ANSIBLE|GIT)_.*|PYTHON(?!S$).*|VIRTUAL_ENV")
@@ -52,9 +54,10 @@ class Job(NamedTuple):
     session: str
     core: str = ""
     arguments: Sequence[str] = ()
+    part: str = ""
 
     def __str__(self) -> str:
-        return f"{self.session}-{self.core}".rstrip("-")
+        return "-".join(filter(None, (self.session, self.core, self.part)))
 
 
 class End(NamedTuple):
@@ -68,20 +71,32 @@ class End(NamedTuple):
 
 def plan(target: str, core: str, arguments: Sequence[str]) -> list[Job]:
     """Return the jobs of a Makefile target, longest first."""
-    oldest_first = list(reversed(PYTHONS))
-    newest = [Job("integration"), Job("units"), Job("sanity"), *map(Job, CHECKS)]
+    newest = [
+        Job("units", "", ("controller", "newest"), "newest"),
+        Job("units", "", ("oldest",), "oldest"),
+        Job("integration", "", TARGETS[::2], "even"),
+        Job("integration", "", TARGETS[1::2], "odd"),
+        Job("sanity"),
+        *map(Job, CHECKS),
+    ]
     if target == "test":
         return newest
     if target == "ci":
         sanity = ("--test=compile", "--test=import", "--test=validate-modules")
         targets = ("module_wuying_login_token", "lookup_wuying_login_token")
-        oldest = [Job("units", CORES[0], oldest_first[:1]), Job("sanity", CORES[0], sanity)]
-        return [*newest[:2], *oldest, Job("integration", CORES[0], targets), *newest[2:]]
+        return [
+            *newest[:2],
+            Job("units", CORES[0], ("controller", "oldest")),
+            *newest[2:4],
+            Job("sanity", CORES[0], sanity),
+            Job("integration", CORES[0], targets),
+            *newest[4:],
+        ]
     if target == "test-all":
         # Each Python runs the unit tests with one core, the oldest with the oldest.
-        shares: dict[str, list[str]] = {core: [] for core in CORES}
-        for number, version in enumerate(oldest_first):
-            shares[CORES[number * len(CORES) // len(oldest_first)]].append(version)
+        shares = {core: ["controller"] for core in CORES}
+        for number, version in enumerate(reversed(PYTHONS)):
+            shares[CORES[number * len(CORES) // len(PYTHONS)]].append(version)
         # These take long and do not depend on the core.
         skipped = [f"--exclude={name}" for name in ("docs", "store_redis", "store_redis_killed")]
         ends = (CORES[0], CORES[-1])
