@@ -73,9 +73,10 @@ def plan(target: str, core: str, arguments: Sequence[str]) -> list[Job]:
     """Return the jobs of a Makefile target, longest first."""
     newest = [
         Job("units", "", ("controller", "newest"), "newest"),
+        Job("integration", "", TARGETS[1::3], "1"),
         Job("units", "", ("oldest",), "oldest"),
-        Job("integration", "", TARGETS[::2], "even"),
-        Job("integration", "", TARGETS[1::2], "odd"),
+        Job("integration", "", TARGETS[::3], "2"),
+        Job("integration", "", TARGETS[2::3], "3"),
         Job("sanity"),
         *map(Job, CHECKS),
     ]
@@ -85,12 +86,12 @@ def plan(target: str, core: str, arguments: Sequence[str]) -> list[Job]:
         sanity = ("--test=compile", "--test=import", "--test=validate-modules")
         targets = ("module_wuying_login_token", "lookup_wuying_login_token")
         return [
-            *newest[:2],
+            *newest[:3],
             Job("units", CORES[0], ("controller", "oldest")),
-            *newest[2:4],
+            *newest[3:5],
             Job("sanity", CORES[0], sanity),
             Job("integration", CORES[0], targets),
-            *newest[4:],
+            *newest[5:],
         ]
     if target == "test-all":
         # Each Python runs the unit tests with one core, the oldest with the oldest.
