@@ -2,52 +2,30 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""See that every link between the pages of a site leads to a file, and to a place in it."""
+"""Check that every link between the pages of a site leads to an existing file and anchor."""
 
 from __future__ import annotations
 
+import re
 import sys
-from html.parser import HTMLParser
+from html import unescape
 from pathlib import Path
 from urllib.parse import unquote, urljoin, urlsplit
 
-
-class Page(HTMLParser):
-    """The places of a page, and where its links lead."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.places: set[str] = set()
-        self.links: set[str] = set()
-        self.feed(path.read_text(encoding="utf-8"))
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note the identifiers and addresses of an element."""
-        for name, value in attrs:
-            if name == "id" or (tag == "a" and name == "name"):
-                self.places.add(value or "")
-            elif name in ("href", "src"):
-                self.links.add(value or "")
-
-
-def find_dead_links(site: Path) -> list[str]:
-    """Name each link that leads nowhere, with the page that has it."""
-    pages = {path.resolve().as_uri(): Page(path) for path in sorted(site.rglob("*.html"))}
-    dead = []
-    for address, page in pages.items():
-        for link in sorted(page.links):
-            target, _hash, place = urljoin(address, link).partition("#")
-            url = urlsplit(target)
-            if url.scheme != "file":
-                continue
-            found = Path(unquote(url.path)).is_file()
-            target = target.partition("?")[0]
-            if not found or (
-                place and target in pages and unquote(place) not in pages[target].places
-            ):
-                dead.append(f"{address.rsplit('/', 1)[1]}: {link}")
-    return dead
-
-
-if __name__ == "__main__":
-    sys.exit("\n".join(find_dead_links(Path(sys.argv[1]))) or None)
+pages = {
+    path.resolve(): re.findall(r'\s(id|name|href|src)="([^"]*)"', path.read_text("utf-8"))
+    for path in Path(sys.argv[1]).rglob("*.html")
+}
+anchors = {
+    path: {"", *(unescape(value) for name, value in attributes if name in ("id", "name"))}
+    for path, attributes in pages.items()
+}
+broken = set()
+for path, attributes in pages.items():
+    for link in (unescape(value) for name, value in attributes if name in ("href", "src")):
+        url = urlsplit(urljoin(path.as_uri(), link))
+        target = Path(unquote(url.path))
+        no_anchor = target in anchors and unquote(url.fragment) not in anchors[target]
+        if url.scheme == "file" and (no_anchor or not target.is_file()):
+            broken.add(f"{path.name}: {link}")
+sys.exit("\n".join(sorted(broken)) or None)

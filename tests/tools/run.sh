@@ -3,14 +3,16 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# Find the Pythons at hand and start the package beside this file with the newest.
-# Each candidate is executed: a pyenv shim of an inactive version is a name and no Python.
+# Find the available Pythons and start jobs.py with the newest of them.
+# Each candidate is executed, because a name on PATH may be a stub or lack modules.
 
 about='
-import ensurepip, os, sys, venv
+import os, sys
+from importlib.util import find_spec
 version = "%d.%d" % sys.version_info[:2]
 real = os.path.join(sys.base_prefix, "bin", "python" + version)
-if sys.version_info[3] == "final" and sys.version_info >= (3, 8):
+complete = sys.version_info[3] == "final" and find_spec("venv") and find_spec("ensurepip")
+if complete and sys.version_info >= (3, 8):
     print(version, real if os.path.exists(real) else sys.executable)
 '
 
@@ -23,8 +25,9 @@ candidates() {
     fi
     IFS=:
     for folder in $folders; do
+        case $folder in */shims) continue ;; esac # slow, and found again below "pyenv root"
         for python in "$folder"/python3 "$folder"/python3.[0-9] "$folder"/python3.[0-9][0-9]; do
-            [ -x "$python" ] && "$python" -c "$about" </dev/null 2>/dev/null
+            [ -x "$python" ] && "$python" -IS -c "$about" </dev/null 2>/dev/null
         done
     done
 }
@@ -35,9 +38,8 @@ newest=${pythons%%
 *}
 case $newest in
 3.[89]\ * | 3.10\ * | '')
-    echo 'Python 3.11 or newer, with its modules venv and ensurepip, is needed on PATH.' >&2
+    echo 'Python 3.11 or newer, with the modules venv and ensurepip, is required on PATH.' >&2
     exit 1
     ;;
 esac
-cd "$(dirname "$0")/.." || exit 1
-PYTHONS=$pythons exec "${newest#* }" -m tools "$@"
+PYTHONS=$pythons exec "${newest#* }" "$(dirname "$0")/jobs.py" "$@"

@@ -1,0 +1,280 @@
+# Copyright (c) 2026 The wuying.workspace authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Run sessions of the noxfile, several at a time, and add up their tests.
+
+run.sh starts this file with the newest Python and passes the available Pythons in PYTHONS, newest first. Each job has
+a folder in .nox with its virtual environments, its home folder and its copy of the collection.
+"""
+
+from __future__ import annotations
+
+import ast
+import configparser
+import contextlib
+import fcntl
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+from xml.etree import ElementTree
+
+ROOT = Path(__file__).resolve().parents[2]
+NOX = ROOT / ".nox"
+VENV = NOX / f"nox-{sys.version_info[0]}.{sys.version_info[1]}"
+PACKAGES = ("nox", "antsibull-nox", "ansible-core")  # antsibull-nox calls ansible-galaxy
+PYTHONS = dict(line.split(" ", 1) for line in os.environ["PYTHONS"].splitlines())
+SUPPORTED = [f"3.{minor}" for minor in range(8, 16)]
+CORES = ("2.18", "2.19", "2.20", "2.21", "2.22.0rc1")
+CHECKS = ["lint", "build-import-check", "docs", "docs-check", "ansible-lint", "extra-checks"]
+CHECKS += ["license-check", "execution-environment"]
+TARGETS = sorted(path.name for path in ROOT.glob("tests/integration/targets/*"))
+TARGETS = [name for name in TARGETS if not name.startswith("setup_")]
+AT_A_TIME = (os.cpu_count() or 1) + 1  # some tests wait more than they compute
+# User settings that would change the tests. The demo needs those of the account to run against the service.
+FOREIGN = re.compile(r"(ANSIBLE|GIT)_.*|PYTHON(?!S$).*|VIRTUAL_ENV")
+ACCOUNT = re.compile(r"(XDG|WUYING|ALIBABA_CLOUD)_.*|HOME")
+UNREACHABLE = re.compile(r"Retrying|ConnectionError|Timeout|ProxyError|Temporary failure")
+
+
+class Job(NamedTuple):
+    """A nox session with its arguments. If core is not set, it uses the newest ansible-core."""
+
+    session: str
+    core: str = ""
+    arguments: Sequence[str] = ()
+    part: str = ""
+
+    def __str__(self) -> str:
+        return "-".join(filter(None, (self.session, self.core, self.part)))
+
+
+class End(NamedTuple):
+    """The end of a job: its number of tests by result, its seconds, its output."""
+
+    job: Job
+    tests: Counter[str]
+    seconds: float
+    output: str
+
+
+def plan(target: str, core: str, arguments: Sequence[str]) -> list[Job]:
+    """Return the jobs of a Makefile target, longest first."""
+    newest = [
+        Job("units", "", ("controller", "newest"), "newest"),
+        Job("integration", "", TARGETS[1::3], "1"),
+        Job("units", "", ("oldest",), "oldest"),
+        Job("integration", "", TARGETS[::3], "2"),
+        Job("integration", "", TARGETS[2::3], "3"),
+        Job("sanity"),
+        *map(Job, CHECKS),
+    ]
+    if target == "test":
+        return newest
+    if target == "ci":
+        sanity = ("--test=compile", "--test=import", "--test=validate-modules")
+        targets = ("module_wuying_login_token", "lookup_wuying_login_token")
+        return [
+            *newest[:3],
+            Job("units", CORES[0], ("controller", "oldest")),
+            *newest[3:5],
+            Job("sanity", CORES[0], sanity),
+            Job("integration", CORES[0], targets),
+            *newest[5:],
+        ]
+    if target == "test-all":
+        # Each Python runs the unit tests with one core, the oldest with the oldest.
+        shares = {core: ["controller"] for core in CORES}
+        for number, version in enumerate(reversed(PYTHONS)):
+            shares[CORES[number * len(CORES) // len(PYTHONS)]].append(version)
+        # These take long and do not depend on the core.
+        skipped = [f"--exclude={name}" for name in ("docs", "store_redis", "store_redis_killed")]
+        ends = (CORES[0], CORES[-1])
+        return [
+            *(Job("integration", core, () if core in ends else skipped) for core in CORES),
+            *(Job("units", core, share) for core, share in shares.items()),
+            *(Job("sanity", core) for core in CORES),
+            *map(Job, CHECKS),
+        ]
+    session = {"format": "formatters", "units": "pytest" if arguments else "units"}
+    return [Job(session.get(target, target), core, arguments)]
+
+
+def main(core: str, target: str, *arguments: str) -> int:
+    """Run the jobs of a target. The last line of the output is the sum of their tests."""
+    if " " in str(ROOT):
+        sys.exit(f"ansible-test does not work in a folder with a space in its path: {ROOT}")
+    start = time.monotonic()
+    say(f"Available Pythons: {', '.join(PYTHONS)}")
+    with locked("nox"):
+        install_nox()
+    settings = read_pip_settings()
+    jobs = plan(target, core, arguments)
+    with ThreadPoolExecutor(AT_A_TIME) as pool:
+        ends = list(pool.map(lambda job: run(job, settings, alone=len(jobs) == 1), jobs))
+    if len(jobs) > 1:
+        for end in ends:
+            if end.tests["failed"]:
+                last = "\n".join(end.output.splitlines()[-60:])
+                say(f"\n##### last lines of {end.job}, which failed #####\n{last}")
+        say("\n##### summary #####")
+        for end in ends:
+            say(f"{end.job!s:24} {describe(end.tests)} ({end.seconds:.0f} s)")
+        missing = [version for version in SUPPORTED if version not in PYTHONS]
+        say(f"Not available here, and not tested: Python {', '.join(missing) or 'none'}")
+        say(f"Total time: {(time.monotonic() - start) / 60:.1f} minutes")
+    total = sum((end.tests for end in ends), Counter())
+    say(describe(total))
+    return 1 if total["failed"] else 0
+
+
+def run(job: Job, pip_settings: configparser.RawConfigParser, alone: bool) -> End:
+    """Run a job. Print its output immediately if it runs alone, otherwise when it ends."""
+    folder = NOX / str(job)
+    with locked(str(job)):
+        start = time.monotonic()
+        say(f"Starting {job}")
+        for old in ("collection", "junit"):
+            shutil.rmtree(folder / old, ignore_errors=True)
+        report = folder / "report.json"
+        report.unlink(missing_ok=True)
+        nox = (VENV / "bin/python", "-m", "nox", "--envdir", folder, "--report", report)
+        options = ("--reuse-existing-virtualenvs", "--session", job.session, "--", *job.arguments)
+        lines = []
+        with subprocess.Popen(
+            (*nox, *options),
+            cwd=ROOT,
+            env=environment(job, folder / "home", pip_settings),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        ) as process:
+            for line in process.stdout or ():
+                lines.append(line)
+                print(line if alone else "", end="", flush=True)
+        tests = count_tests(folder, process.returncode)
+    end = End(job, tests, time.monotonic() - start, "".join(lines))
+    if not alone:
+        say(f"\n##### {job}: {describe(tests)} ({end.seconds:.0f} s) #####\n{end.output}")
+    return end
+
+
+def count_tests(folder: Path, status: int) -> Counter[str]:
+    """Count the tests of a job, or its sessions if they are checks. A job that breaks off or runs no test has failed."""
+    tests: Counter[str] = Counter()
+    output = "collection/ansible_collections/*/*/tests/output"
+    for junit in (f"{output}/junit/*-sanity-*.xml", f"{output}/junit/*-units.xml", "junit/*.xml"):
+        for file in folder.glob(junit):
+            for case in ElementTree.parse(file).iter("testcase"):
+                ends = {element.tag for element in case} & {"failure", "error", "skipped"}
+                tests["failed" if ends - {"skipped"} else "skipped" if ends else "passed"] += 1
+    for file in folder.glob(f"{output}/data/integration-*.json"):
+        tests["passed"] += len(json.loads(file.read_text())["targets"])
+    report = folder / "report.json"
+    if report.exists() and not any((folder / name).exists() for name in ("collection", "junit")):
+        for session in json.loads(report.read_text())["sessions"]:
+            tests["passed" if session["result"] == "success" else "failed"] += 1
+    if not tests["failed"] and (status or not tests["passed"]):
+        tests["failed"] += 1
+    return tests
+
+
+def describe(tests: Counter[str]) -> str:
+    """Describe the number of tests as test runners do."""
+    return ", ".join(f"{tests[result]} {result}" for result in ("passed", "failed", "skipped"))
+
+
+def environment(job: Job, home: Path, pip_settings: configparser.RawConfigParser) -> dict[str, str]:
+    """Return the variables of a job: a home folder of its own, every Python on PATH, no user settings."""
+    configuration = home / ".config/pip/pip.conf"
+    configuration.parent.mkdir(parents=True, exist_ok=True)
+    configuration.touch(mode=0o600)  # the address of an index may contain a password
+    with configuration.open("w") as file:
+        pip_settings.write(file)
+    # Real folders come first, because ansible-test uses the first python3.x that it finds.
+    folders = dict.fromkeys(str(Path(python).parent) for python in PYTHONS.values())
+    # Like the user, the demo continues the session in the store, which has the only copy of the next token.
+    account = job.session == "demo" and "WUYING_LOGIN_TOKEN" in os.environ
+    foreign = (FOREIGN,) if account else (FOREIGN, ACCOUNT)
+    names = [name for name in os.environ if not any(each.fullmatch(name) for each in foreign)]
+    return {
+        "HOME": str(home),
+        **{name: os.environ[name] for name in names},
+        "CI": "false" if job.session == "formatters" else "true",  # in CI, they only check
+        "CORE": job.core,
+        "NOX_ENABLE_STALENESS_CHECK": "1",  # the newest Python may be another than last time
+        "GIT_CONFIG_GLOBAL": str(Path.home() / ".gitconfig"),  # may declare this checkout safe
+        "PATH": os.pathsep.join((*folders, str(VENV / "bin"), os.environ.get("PATH", ""))),
+    }
+
+
+def install_nox() -> None:
+    """Install nox into a virtual environment, unless that was done before."""
+    if (VENV / "installed").exists():
+        return
+    say(f"Setting up {VENV.relative_to(ROOT)} with {sys.executable}: {', '.join(PACKAGES)}")
+    subprocess.run((sys.executable, "-m", "venv", "--clear", VENV), check=True)
+    pip = (VENV / "bin/python", "-m", "pip", "install", "--quiet", "--no-input", *PACKAGES)
+    ended = subprocess.run(pip, check=False, stderr=subprocess.PIPE, text=True)
+    if ended.returncode:
+        unreachable = UNREACHABLE.search(ended.stderr)
+        reason = "The package index cannot be reached" if unreachable else "pip failed"
+        sys.exit(f"{ended.stderr}{reason}. Check the network and `pip config list`.")
+    (VENV / "installed").touch()
+
+
+def read_pip_settings() -> configparser.RawConfigParser:
+    """Read the user's pip settings, variables included, because ansible-test does not pass variables on."""
+    settings = configparser.RawConfigParser()
+    settings.read_dict({"global": {"cache-dir": str(NOX / "cache")}})
+    pip = (VENV / "bin/python", "-m", "pip", "config", "list")
+    listing = subprocess.run(pip, check=True, stdout=subprocess.PIPE, text=True).stdout
+    for line in sorted(listing.splitlines(), reverse=True):  # ":env:" comes last and wins
+        name, literal = line.split("=", 1)
+        section, option = name.replace(":env:", "global").rsplit(".", 1)
+        settings.read_dict({section: {option: ast.literal_eval(literal)}})
+    index = urlsplit(settings.get("global", "index-url", fallback="")).hostname
+    direct = bool(index and urllib.request.proxy_bypass(index))
+    fallbacks = {
+        "cert": os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE"),
+        "proxy": None if direct else urllib.request.getproxies().get("https"),
+    }
+    for option, value in fallbacks.items():
+        if value and not settings.has_option("global", option):
+            settings.set("global", option, value)
+    return settings
+
+
+@contextlib.contextmanager
+def locked(name: str) -> Iterator[None]:
+    """Wait until no other run in this checkout uses the same folder."""
+    NOX.mkdir(exist_ok=True)
+    with (NOX / f"{name}.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"Waiting for another run of {name} in this checkout.")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def say(text: str) -> None:
+    """Print immediately, so that the output of tools stays in order."""
+    print(text, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
