@@ -8,18 +8,19 @@ DOCUMENTATION = r"""
 name: wuying_login_token
 author:
   - The wuying.workspace authors (@wuying-workspace)
-short_description: Look up the current login token of a WUYING Workspace session
+short_description: Look up a valid WUYING Workspace login token
 version_added: 0.1.0
 description:
-  - Returns the login token that a session of WUYING Workspace (Alibaba Cloud's cloud desktops) has now.
-  - Serves the record that the module M(wuying.workspace.wuying_login_token) or an earlier lookup left in the store, and exchanges its
-    token for the next when it is stale, and only then. Use it right where the token is used, so that it is always current.
-  - The lookup runs on the controller, with the controller's store, environment and C(requests), as the user who runs Ansible. Records that
-    a module wrote on another host are not seen.
-  - A lookup is evaluated again for each host, each item of a loop and each use of a variable that has it in its value. All but the
-    first find a current record then, and send nothing.
-  - In check mode the lookup serves a record that lives, and otherwise fails. It sends and writes nothing. It sees check mode only
-    where the whole run has it (C(--check)), because Ansible does not tell it of the keyword C(check_mode) of a single task.
+  - Returns the current login token of one or more sessions of WUYING Workspace (cloud desktops of Alibaba Cloud).
+  - The lookup reads the token from the store of the module M(wuying.workspace.wuying_login_token). If the token is stale, the lookup
+    refreshes it first. Use the lookup where you use the token, so that the token is always current.
+  - The lookup runs on the controller. It uses the store, the environment, and the Python package C(requests) of the controller and the user
+    who runs Ansible. It does not see records that a module wrote on another host.
+  - Ansible evaluates a lookup again for each host, each loop item, and each use of a variable whose value contains it. After the first time,
+    the token is current, and no request is sent.
+  - In check mode, the lookup sends and writes nothing. It returns a stored token that is still valid, and fails if there is none. It
+    recognizes check mode only if the whole run is in check mode (C(--check)), because Ansible does not pass the C(check_mode) keyword of a
+    task to lookups.
 extends_documentation_fragment:
   - wuying.workspace.session.lookup
   - wuying.workspace.session
@@ -31,15 +32,16 @@ options:
   _terms:
     description:
       - The sessions whose tokens to return, in this order.
-      - A term is an O(end_user_id), or a dictionary that may have O(end_user_id), O(region_id), O(client_id), O(office_site_id),
-        O(directory_id), O(session_id), O(endpoint) and O(login_token) for this one session. What it lacks comes from the options. A list as a
-        term stands for its elements.
+      - A term is an O(end_user_id) or a dictionary. A dictionary can contain O(end_user_id), O(region_id), O(client_id), O(office_site_id),
+        O(directory_id), O(session_id), O(endpoint), and O(login_token) for its session. Values that it does not contain are taken from the
+        options of the lookup.
+      - If a term is a list, its elements are used as terms.
     type: list
     elements: raw
     required: true
   end_user_id:
     description:
-      - The end user of dictionaries that name none.
+      - The end user of each dictionary term that does not contain its own.
     type: str
     vars:
       - name: wuying_end_user_id
@@ -48,31 +50,34 @@ options:
         key: end_user_id
   login_token:
     description:
-      - The token to start the session from, for a single term. With several terms put it into dictionaries.
-      - The variable counts for every lookup that it reaches, whatever its term. Set it for one task only, or better pass the keyword.
-      - The environment variable E(WUYING_LOGIN_TOKEN) does not count here, because it must never become another user's token.
+      - The login token to start the session with. You can use this option only with a single term. With several terms, put each token in a
+        dictionary.
+      - The variable applies to every lookup that can see it, whatever its term. Pass the keyword instead, or set the variable for one
+        task only.
+      - The environment variable E(WUYING_LOGIN_TOKEN) is not used, because its token could be used for the wrong user.
     type: str
     vars:
       - name: wuying_login_token
 notes:
-  - Where a token is exchanged but cannot be kept, the lookup returns it with a warning. It is the only copy.
-  - The value V(none) for O(store) is an error, since a lookup is evaluated again and again.
-  - Secrets are read from variables too, but not from C(ansible.cfg).
-  - On ansible-core 2.22 and later the token is registered as a secret, and Ansible masks it in all that it prints. On older versions only
-    C(no_log=true) hides the token. On 2.18 it also hides the lookup's error messages.
-  - An error names its C(error_code), one of those of M(wuying.workspace.wuying_login_token), or C(CheckMode), where check mode would
-    have to exchange.
-  - A template that has a token in it shows it in diffs and at higher verbosity. Set C(no_log=true) on tasks that write tokens.
+  - If a token is refreshed but cannot be saved, the lookup returns it with a warning. The returned token is then the only copy.
+  - O(store=none) is an error, because lookups are evaluated repeatedly.
+  - Secrets can be set by variables, but not in C(ansible.cfg).
+  - On ansible-core 2.22 and later, the token is registered as a secret, and Ansible masks it in all output. On earlier versions, only
+    C(no_log=true) hides it. On 2.18, C(no_log=true) also hides the error messages of the lookup.
+  - Error messages contain an C(error_code). It is one of the codes of M(wuying.workspace.wuying_login_token), or C(CheckMode) if the token
+    would have to be refreshed in check mode.
+  - If a template contains a token, Ansible can show the token in diffs and at higher verbosity. Set C(no_log=true) on tasks that write
+    tokens.
 seealso:
   - module: wuying.workspace.wuying_login_token
-    description: Starts a session, forces an exchange, forgets a session.
+    description: Starts a session, forces a refresh, or deletes the session's record.
 """
 
 EXAMPLES = r"""
 ---
-# Credentials come from the environment variables ALIBABA_CLOUD_ACCESS_KEY_ID and ALIBABA_CLOUD_ACCESS_KEY_SECRET of the controller,
-# once an exchange is due.
-- name: Send the current token of alice to the thin client
+# If a token must be refreshed, credentials are read from the controller's environment variables ALIBABA_CLOUD_ACCESS_KEY_ID and
+# ALIBABA_CLOUD_ACCESS_KEY_SECRET.
+- name: Write the current token of alice to a file
   ansible.builtin.copy:
     content: "{{ lookup('wuying.workspace.wuying_login_token', 'alice', region_id='cn-hangzhou', client_id=client,
       office_site_id='cn-hangzhou+dir-2381912345') }}"
@@ -82,8 +87,8 @@ EXAMPLES = r"""
   vars:
     client: f4a0dc8e-1702-4728-9a60-95b27a350000
 
-# Options from variables, such as group_vars: the lookup itself stays short.
-- name: Have the options in variables
+# You can also set the variables in group_vars.
+- name: Look up the token with options from variables
   ansible.builtin.copy:
     content: "{{ lookup('wuying.workspace.wuying_login_token', 'alice') }}"
     dest: "{{ token_file }}"
@@ -94,7 +99,7 @@ EXAMPLES = r"""
     wuying_office_site_id: cn-hangzhou+dir-2381912345
     wuying_client_id: f4a0dc8e-1702-4728-9a60-95b27a350000
 
-- name: Look up several sessions at once, each on a client of its own
+- name: Look up the tokens of several sessions, each with its own client
   ansible.builtin.set_fact:
     tokens: "{{ query('wuying.workspace.wuying_login_token', sessions, region_id='cn-hangzhou',
       office_site_id='cn-hangzhou+dir-2381912345') }}"
