@@ -122,12 +122,16 @@ _raw:
 
 import typing as t
 from collections.abc import Mapping
+from contextvars import ContextVar
 
 from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
 from ansible.utils.display import Display
 
-from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision import Outcome
+from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision import (
+    Outcome,
+    TokenRequest,
+)
 from ansible_collections.wuying.workspace.plugins.module_utils._keeper.fleet import (
     MAX_PARALLEL,
     Report,
@@ -151,9 +155,13 @@ from ansible_collections.wuying.workspace.plugins.module_utils._plugin.result im
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.wiring import open_keeper
 
 _TERM_KEYS = (*IDENTITY, "login_token")
+_LOST = (
+    "The login token was refreshed but could not be saved. It is lost, because the lookup of another session failed. "
+    "The user must log in again."
+)
 
 display = Display()
-_rendering = False
+_is_rendering = ContextVar("_is_rendering", default=False)
 
 
 class LookupModule(LookupBase):
@@ -170,93 +178,76 @@ class LookupModule(LookupBase):
             return self._look_up(terms, variables or {}, kwargs)
         except WuyingError as error:
             message = f"wuying_login_token: {error.message} (error_code: {error.code})"
+        # Raised outside of the block, so that the cause is not chained.
         raise AnsibleLookupError(message)
 
     def _look_up(
         self, terms: list[t.Any], variables: dict[str, t.Any], kwargs: dict[str, t.Any]
     ) -> list[str]:
         get_option = self._read_options(variables, kwargs)
-        if not terms:
-            raise OptionError(
-                "Name at least one session: pass an end_user_id as the first argument."
-            )
-        flat = [
-            item for term in terms for item in (term if isinstance(term, (list, tuple)) else [term])
-        ]
-        if get_option("login_token") is not None and len(flat) > 1:
-            raise OptionError(
-                "login_token belongs to a single term: put it into dictionaries for several terms."
-            )
-        if get_option("store") == "none":
-            raise OptionError("store must not be 'none': a lookup is evaluated again and again.")
-        requests = [read_request(_with_term(get_option, term)) for term in flat]
+        requests = _read_requests(get_option, terms)
         check = bool(variables.get("ansible_check_mode", False))
         connections = min(len(requests), MAX_PARALLEL)
         with open_keeper(get_option, display.warning, connections=connections) as keeper:
-            reports = sorted(keep_all(keeper, read_requested(keeper.store, requests), check=check))
-        return _tokens(reports)
+            reports = list(keep_all(keeper, read_requested(keeper.store, requests), check=check))
+        return _tokens(sorted(reports, key=lambda report: report.position))
 
     def _read_options(self, variables: dict[str, t.Any], kwargs: dict[str, t.Any]) -> GetOption:
-        known = {
+        """Return the options from keywords, variables, and the configuration file. Raises :class:`OptionError`."""
+        options = {
             name: option for name, option in self.option_definitions.items() if name != "_terms"
         }
         for name in kwargs:
-            if name not in known:
+            if name not in options:
                 raise OptionError(
-                    f"'{name}' is not an option of this lookup; these are: {', '.join(sorted(known))}."
+                    f"'{name}' is not an option of this lookup. Valid options are {', '.join(sorted(options))}."
                 )
-        variables_of = {
-            name: [variable["name"] for variable in option.get("vars", ())]
-            for name, option in known.items()
-            if name not in kwargs
-        }
-        rendered = self._render(
-            variables, [name for names in variables_of.values() for name in names]
-        )
-        for name, option in known.items():
-            for value in (kwargs.get(name), *map(rendered.get, variables_of.get(name, ()))):
-                _check(name, option, value)
+        rendered = self._render(variables, [name for name in options if name not in kwargs])
+        for name, option in options.items():
+            _check(name, option, kwargs.get(name))
+            _check(name, option, rendered.get(f"wuying_{name}"))
         self.set_options(var_options=rendered, direct=kwargs)
-        # A set of credentials comes from one place: where a keyword gives a part of it, variables give none.
-        direct = any(kwargs.get(name) is not None for name in credentials.OPTIONS)
+        by_keyword = any(kwargs.get(name) is not None for name in credentials.OPTIONS)
 
         def get_option(name: str) -> t.Any:
-            if direct and name in credentials.OPTIONS and name not in kwargs:
+            # Credentials from keywords and from variables are never combined.
+            if by_keyword and name in credentials.OPTIONS and name not in kwargs:
                 return None
             return self.get_option(name)
 
         return get_option
 
-    def _render(self, variables: dict[str, t.Any], names: list[str]) -> dict[str, t.Any]:
-        """Render variables, which arrive as templates."""
-        global _rendering
-        if _rendering:
+    def _render(self, variables: dict[str, t.Any], options: list[str]) -> dict[str, t.Any]:
+        """Return the variables of these options. Their values can be templates."""
+        if _is_rendering.get():
             raise OptionError(
-                "A variable that this lookup reads its options from, such as wuying_login_token, has this very lookup "
-                "in its value: give that variable another name."
+                "A variable that this lookup reads an option from, such as wuying_login_token, contains this lookup itself. "
+                "Rename the variable."
             )
+        names = [f"wuying_{option}" for option in options]
         templar: t.Any = self._templar
-        _rendering = True
+        before = _is_rendering.set(True)
         try:
             return {name: templar.template(variables[name]) for name in names if name in variables}
         finally:
-            _rendering = False
+            _is_rendering.reset(before)
 
 
 def _check(name: str, option: Mapping[str, t.Any], value: t.Any) -> None:
-    """Refuse what core would refuse too, but quote. Raises :class:`OptionError`."""
+    """Refuse a value that ansible-core would refuse with a message that repeats it. Raises :class:`OptionError`."""
     kind, choices = option["type"], option.get("choices")
     if value is None or kind == "raw":
         return
+    hint = f"Check its value or the variable wuying_{name}."
     if kind in ("int", "float"):
         if not _is_number(value):
-            raise OptionError(f"{name} must be a number: check what its variable holds.")
+            raise OptionError(f"{name} must be a number. {hint}")
         return
     texts = value if kind == "list" and isinstance(value, list) else [value]
     if any(isinstance(text, (Mapping, list, tuple, set)) for text in texts):
-        raise OptionError(f"{name} must be a text: check what its variable holds.")
+        raise OptionError(f"{name} must be a string. {hint}")
     if choices and value not in choices:
-        raise OptionError(f"{name} must be one of these: {', '.join(choices)}.")
+        raise OptionError(f"{name} must be one of: {', '.join(choices)}. {hint}")
 
 
 def _is_number(value: t.Any) -> bool:
@@ -267,49 +258,72 @@ def _is_number(value: t.Any) -> bool:
     return not isinstance(value, bool)
 
 
+def _read_requests(get_option: GetOption, terms: list[t.Any]) -> list[TokenRequest]:
+    """Return a token request for each term. Raises :class:`OptionError`."""
+    if not terms:
+        raise OptionError(
+            "The lookup needs at least one session. Pass an end_user_id as its first argument."
+        )
+    flat = [
+        item for term in terms for item in (term if isinstance(term, (list, tuple)) else [term])
+    ]
+    if get_option("login_token") is not None and len(flat) > 1:
+        raise OptionError(
+            "login_token belongs to a single term. With several terms, put each token in a dictionary."
+        )
+    if get_option("store") == "none":
+        raise OptionError(
+            "store must not be 'none' in a lookup, because lookups are evaluated repeatedly. "
+            "Set it to a directory or a Redis URL."
+        )
+    return [read_request(_with_term(get_option, term)) for term in flat]
+
+
 def _with_term(get_option: GetOption, term: t.Any) -> GetOption:
-    """Return the options of one session: what its term says, else what the lookup was given."""
+    """Return the options of one session. Its term overrides the options of the lookup. Raises :class:`OptionError`."""
     if isinstance(term, str):
         return overridden_by(get_option, {"end_user_id": term})
     if not isinstance(term, Mapping):
-        raise OptionError("A term must be an end_user_id or a dictionary that has one.")
-    for key in term:
-        if key not in _TERM_KEYS:
-            raise OptionError(f"A term has a key that is none of these: {', '.join(_TERM_KEYS)}.")
+        raise OptionError("A term must be an end_user_id or a dictionary.")
+    if any(key not in _TERM_KEYS for key in term):
+        raise OptionError(f"A term has an unknown key. Valid keys are {', '.join(_TERM_KEYS)}.")
     return overridden_by(get_option, term)
 
 
 def _tokens(reports: list[Report]) -> list[str]:
-    """Return the tokens of all sessions, or raise what stood in the way of the first that has none."""
-    failure: WuyingError | None = None
+    """Show all warnings and return all tokens. Raises the error of the first session that failed."""
+    errors = [error for error in map(_error_of, reports) if error is not None]
     for report in reports:
-        outcome = report.result
-        if not isinstance(outcome, WuyingError) and outcome.record is None:
-            outcome = LoginRequired(
-                "No living token of the session is kept, and check mode exchanges none: run without --check first.",
-                code="CheckMode",
-            )
-        if isinstance(outcome, WuyingError) and failure is None:
-            failure = outcome
-    for report in reports:
-        name = (
-            "" if len(reports) == 1 or report.session is None else f"{report.session.end_user_id}: "
-        )
-        for warning in report.warnings:
-            display.warning(f"{name}{warning}")
-        outcome = report.result
-        if isinstance(outcome, WuyingError) or outcome.not_saved is None:
-            continue
-        if failure is None:
-            display.warning(f"{name}{outcome.not_saved.message}")
-        else:
-            display.warning(
-                f"{name}A new login token was exchanged, could not be kept, and is lost, since the lookup of another session "
-                "failed: the user must log in again."
-            )
-    if failure is not None:
-        raise failure
+        prefix = f"{_name_of(report)}: " if len(reports) > 1 else ""
+        for warning in (*report.warnings, *_not_saved(report, lost=bool(errors))):
+            display.warning(f"{prefix}{warning}")
+    if errors:
+        raise errors[0]
     return [
         mask(t.cast(Record, t.cast(Outcome, report.result).record).login_token)
         for report in reports
     ]
+
+
+def _error_of(report: Report) -> WuyingError | None:
+    """Return why there is no token of a session, None if there is one."""
+    if isinstance(report.result, WuyingError):
+        return report.result
+    if report.result.record is None:
+        return LoginRequired(
+            f"No valid login token is stored for {_name_of(report)}, and check mode does not refresh tokens. "
+            "Run without --check first.",
+            code="CheckMode",
+        )
+    return None
+
+
+def _not_saved(report: Report, *, lost: bool) -> list[str]:
+    """Return the warning that a token could not be saved, if so. It is ``lost`` if the lookup fails."""
+    if isinstance(report.result, WuyingError) or report.result.not_saved is None:
+        return []
+    return [_LOST if lost else report.result.not_saved.message]
+
+
+def _name_of(report: Report) -> str:
+    return report.key if report.session is None else report.session.end_user_id

@@ -294,10 +294,12 @@ def main() -> None:
 
 
 def run(module: Module) -> Outcome:
-    """Do what the task asks. Raises :class:`WuyingError`."""
+    """Return the outcome of the task. Raises :class:`WuyingError`."""
     params = module.params
     if params["store"] == "none" and (params["state"] == "absent" or not params["return_token"]):
-        raise OptionError("store=none keeps nothing: it needs state=present and return_token=true.")
+        raise OptionError(
+            "store=none needs state=present and return_token=true, because nothing is stored."
+        )
     request = read_request(params.__getitem__)
     with open_keeper(params.__getitem__, module.warn) as keeper:
         key = request.session.key
@@ -310,7 +312,7 @@ def run(module: Module) -> Outcome:
 
 
 def finish(module: Module, outcome: Outcome) -> None:
-    """Leave with the result of an outcome."""
+    """Exit with the result of the task."""
     params = module.params
     return_token = params["return_token"] or outcome.not_saved is not None
     result = describe(outcome, time.time(), return_token=return_token)
@@ -318,8 +320,9 @@ def finish(module: Module, outcome: Outcome) -> None:
     if "login_token" in result:
         module.uncensor([result["login_token"]])
     if outcome.not_saved is not None:
-        failure = {**result, **outcome.not_saved.as_result(), "request_id": result["request_id"]}
-        module.fail_json(msg=outcome.not_saved.message, kept=False, **failure)
+        # The request succeeded, so its ID is that of the new token.
+        failure = {**outcome.not_saved.as_result(), "request_id": result["request_id"]}
+        module.fail_json(msg=outcome.not_saved.message, kept=False, **{**result, **failure})
     module.exit_json(**result)
 
 

@@ -147,6 +147,7 @@ retryable:
   sample: true
 """
 
+import math
 import time
 import typing as t
 
@@ -189,28 +190,30 @@ def main() -> None:
 
 
 def run(module: Module) -> list[dict[str, t.Any]]:
-    """Return what the store holds of which sessions. Raises :class:`WuyingError`."""
+    """Return the sessions that the filters select, earliest expiry first. Raises :class:`WuyingError`."""
     get_option = module.params.get
     if get_option("store") == "none":
-        raise OptionError("store=none keeps nothing, so there is nothing to list.")
+        raise OptionError(
+            "store=none stores nothing, so there is nothing to list. Set store to a directory or a Redis URL."
+        )
     matches = read_filters(get_option("filters"))
     refresh_before, now = read_refresh_before(get_option), time.time()
-    found: list[tuple[float, str, StoredState]] = []
+    selected: list[tuple[float, str, StoredState]] = []
     with open_store_only(get_option) as store:
         keys = list(store.keys())
         for key, stored in zip(keys, store.read_many(keys)):
             if isinstance(stored, StoreError):
                 raise stored
             if stored.damage:
-                found.append((float("inf"), key, stored))
+                selected.append((math.inf, key, stored))
             elif stored.record is not None and matches(stored.record.session):
-                found.append((stored.record.expires_at, key, stored))
-    found.sort(key=lambda each: each[:2])
-    return [describe(key, stored, now, refresh_before) for _expiry, key, stored in found]
+                selected.append((stored.record.expires_at, key, stored))
+    selected.sort(key=lambda each: each[:2])
+    return [describe(key, stored, now, refresh_before) for _expiry, key, stored in selected]
 
 
 def finish(module: Module, sessions: list[dict[str, t.Any]]) -> None:
-    """Exit with the sessions and their number by state."""
+    """Exit with the sessions and the number of sessions in each state."""
     counts = dict.fromkeys((CURRENT, STALE, EXPIRED, ENDED, DAMAGED), 0)
     for session in sessions:
         counts[session["state"]] += 1
@@ -218,7 +221,7 @@ def finish(module: Module, sessions: list[dict[str, t.Any]]) -> None:
 
 
 def describe(key: str, stored: StoredState, now: float, refresh_before: float) -> dict[str, t.Any]:
-    """Return what a store holds of a session, without its token."""
+    """Return the entry of a session, without its token."""
     record = stored.record
     if record is None:
         return {"key": key, "state": DAMAGED, "damage": stored.damage}

@@ -323,6 +323,7 @@ retryable:
 import time
 import typing as t
 
+from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision import TokenRequest
 from ansible_collections.wuying.workspace.plugins.module_utils._keeper.fleet import (
     MAX_PARALLEL,
     keep_all,
@@ -338,7 +339,9 @@ from ansible_collections.wuying.workspace.plugins.module_utils._plugin.fleet_opt
     read_selection,
     sessions_spec,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._plugin.fleet_result import Summary
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin.fleet_result import (
+    FleetResult,
+)
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.module import Module
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.option_values import (
     read_number,
@@ -368,23 +371,18 @@ def main() -> None:
     module.execute(lambda: finish(module, run(module)))
 
 
-def run(module: Module) -> Summary:
-    """Do what the task asks. Raises :class:`WuyingError` where nothing can be done at all."""
-    params = module.params
+def run(module: Module) -> FleetResult:
+    """Return the results of all sessions. Raises :class:`WuyingError` if no session can be processed."""
+    params, get_option = module.params, module.params.get
     check_options(params)
-    get_option = params.get
     max_parallel = int(read_number(get_option, "max_parallel", 1, 256))
     max_qps = None if params["max_qps"] is None else read_number(get_option, "max_qps", 0.001, 1e6)
     requests = None if params["sessions"] is None else read_requests(get_option, params["sessions"])
-    if params["store"] == "none" and len({request.session for request in requests or ()}) < len(
-        requests or ()
-    ):
-        raise OptionError(
-            "sessions names a session twice: store=none keeps no token for the second time."
-        )
+    if params["store"] == "none":
+        check_distinct(requests or [])
     select = read_selection(get_option)
     results = "all" if params["return_token"] else params["results"]
-    summary = Summary(results, return_token=params["return_token"])
+    result = FleetResult(results, return_token=params["return_token"])
     with open_keeper(get_option, module.warn, connections=max_parallel, max_qps=max_qps) as keeper:
         store = keeper.store
         for report in keep_all(
@@ -394,30 +392,43 @@ def run(module: Module) -> Summary:
             rekey=params["rekey"],
             check=module.check_mode,
         ):
-            summary.add(report, time.time())
-    if requests is None and not summary.counts["total"]:
+            result.add(report, time.time())
+    if requests is None and not result.counts["total"]:
         module.warn(
-            "The store has no session to keep current: check store, filters and the user who runs the task."
+            "The store contains no session to refresh. Check store, filters, and the user who runs the task."
         )
-    return summary
+    return result
 
 
 def check_options(params: dict[str, t.Any]) -> None:
-    """Refuse options that do not go together. Raises :class:`OptionError`."""
+    """Check options that depend on each other. Raises :class:`OptionError`."""
     if params["store"] == "none" and (params["sessions"] is None or not params["return_token"]):
-        raise OptionError("store=none keeps nothing: it needs sessions and return_token=true.")
+        raise OptionError(
+            "store=none needs sessions and return_token=true, because nothing is stored."
+        )
     if params["rekey"] and not params["store_key"]:
-        raise OptionError("rekey needs store_key, whose first key is to protect all records.")
+        raise OptionError(
+            "rekey needs store_key. Set store_key to a list of keys, of which the first is to encrypt all records."
+        )
 
 
-def finish(module: Module, summary: Summary) -> None:
-    """Leave with the result of all sessions."""
-    result = summary.result()
-    if summary.warning:
-        module.warn(summary.warning)
-    if summary.tokens:
-        module.uncensor(summary.tokens)
-    failure = summary.failure(module.params["fail_on"])
+def check_distinct(requests: list[TokenRequest]) -> None:
+    """Check that no session is requested twice. Raises :class:`OptionError`."""
+    if len({request.session for request in requests}) < len(requests):
+        raise OptionError(
+            "sessions contains a session twice, but store=none does not store the token of its first refresh. "
+            "Remove one of the two entries."
+        )
+
+
+def finish(module: Module, sessions: FleetResult) -> None:
+    """Exit with the result of the task."""
+    if sessions.warning:
+        module.warn(sessions.warning)
+    if sessions.tokens:
+        module.uncensor(sessions.tokens)
+    result = sessions.as_result()
+    failure = sessions.failure(module.params["fail_on"])
     if failure is not None:
         module.fail_json(**failure, **result)
     module.exit_json(**result)

@@ -108,7 +108,7 @@ def test_a_token_that_could_not_be_kept_is_lost_where_another_term_fails(
     assert house.emulator.journal()["exchanges"] == 1
     (warning,) = (text for text in warnings if text.startswith("alice: "))
     assert "is lost" in warning
-    assert "the user must log in again" in warning
+    assert "The user must log in again" in warning
 
 
 def test_of_several_that_fail_the_first_term_is_named(house):

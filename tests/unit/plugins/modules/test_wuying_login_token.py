@@ -566,7 +566,7 @@ def test_a_home_that_the_locale_cannot_write_is_refused(house, monkeypatch):
     status, result, errors = run_process(house, store=None)
     assert (status, errors) == (1, "")
     assert result["error_code"] == "InvalidOption"
-    assert result["msg"].startswith("store must be given")
+    assert result["msg"].startswith("store is required")
 
 
 def in_ascii(monkeypatch: pytest.MonkeyPatch) -> None:

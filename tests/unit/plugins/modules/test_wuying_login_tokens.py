@@ -197,8 +197,8 @@ def test_an_endpoint_is_the_same_however_it_is_written(three):
 @pytest.mark.parametrize(
     ("filters", "said"),
     [
-        ({"login_token": "sesame"}, "these keys only"),
-        ({"user": "sesame"}, "these keys only"),
+        ({"login_token": "sesame"}, "Valid keys are"),
+        ({"user": "sesame"}, "Valid keys are"),
         ({"end_user_id": []}, "end_user_id"),
         ({"end_user_id": [7]}, "end_user_id"),
         ({"end_user_id": None}, "end_user_id"),
@@ -246,7 +246,7 @@ def test_a_session_that_is_served_with_a_warning_is_shown_among_the_failed(house
     assert shown["stale"]["failed"] is False
     assert "ServiceUnavailable" in shown["stale"]["warnings"][0]
     assert result["counts"] == counts(total=3, unchanged=2, failed=1, warned=1)
-    assert any("warnings of 1 session" in warning for warning in warnings_of(result))
+    assert any("1 of 3 sessions have warnings" in warning for warning in warnings_of(result))
 
 
 def test_an_entry_tells_how_its_session_fared(house):
@@ -378,7 +378,7 @@ def test_fail_on_says_when_the_task_fails(house, fail_on, names, fails):
 def test_a_failing_task_names_the_first_that_failed_and_how_many(house):
     house.have(MIXED)
     result = house.run(sessions=users("current", "nobody", "also-nobody"))
-    assert result["msg"].startswith("2 of 3 sessions failed. The first is nobody: Nothing is kept")
+    assert result["msg"].startswith("2 of 3 sessions failed. First error, for nobody: Nothing is kept")
     assert result["error_code"] == "NoLoginToken"
     assert result["retryable"] is False
     assert result["changed"] is False
@@ -530,7 +530,7 @@ def test_a_malformed_session_is_an_error_that_names_its_place_and_not_its_value(
 
 def test_a_session_without_a_part_that_every_session_has_is_an_error(house):
     result = house.run(sessions=[{"client_id": "c"}])
-    assert result["msg"].startswith("sessions[0]: end_user_id is missing")
+    assert result["msg"].startswith("sessions[0]: end_user_id is required")
 
 
 @pytest.mark.parametrize(

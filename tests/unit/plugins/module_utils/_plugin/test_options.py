@@ -382,7 +382,7 @@ def test_a_state_folder_that_is_not_absolute_counts_as_none(kept_in, monkeypatch
 
 def test_without_a_home_the_store_must_be_given(monkeypatch):
     monkeypatch.setattr(os.path, "expanduser", lambda path: path)
-    with pytest.raises(OptionError, match="^store must be given"):
+    with pytest.raises(OptionError, match="^store is required"):
         open_with()
 
 

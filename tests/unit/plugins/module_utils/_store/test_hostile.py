@@ -327,7 +327,7 @@ def test_a_state_folder_of_an_odd_name_is_refused_and_not_shown(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, value: str
 ) -> None:
     monkeypatch.setenv(name, str(tmp_path / value))
-    with pytest.raises(OptionError, match="^store must be given") as caught:
+    with pytest.raises(OptionError, match="^store is required") as caught:
         ask_at_home()
     assert caught.value.message.isprintable()
     assert list(tmp_path.iterdir()) == []
