@@ -128,10 +128,7 @@ from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
 from ansible.utils.display import Display
 
-from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision import (
-    Outcome,
-    TokenRequest,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision import TokenRequest
 from ansible_collections.wuying.workspace.plugins.module_utils._keeper.fleet import (
     MAX_PARALLEL,
     Report,
@@ -143,7 +140,6 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions
     OptionError,
     WuyingError,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._model.record import Record
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin import credentials
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.argument_spec import IDENTITY
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.option_values import (
@@ -218,7 +214,7 @@ class LookupModule(LookupBase):
         return get_option
 
     def _render(self, variables: dict[str, t.Any], options: list[str]) -> dict[str, t.Any]:
-        """Return the variables of these options. Their values can be templates."""
+        """Return the rendered variables of these options. Raises :class:`OptionError`."""
         if _is_rendering.get():
             raise OptionError(
                 "A variable that this lookup reads an option from, such as wuying_login_token, contains this lookup itself. "
@@ -269,7 +265,7 @@ def _read_requests(get_option: GetOption, terms: list[t.Any]) -> list[TokenReque
     ]
     if get_option("login_token") is not None and len(flat) > 1:
         raise OptionError(
-            "login_token belongs to a single term. With several terms, put each token in a dictionary."
+            "login_token works with a single term only. With several terms, put each token in a dictionary."
         )
     if get_option("store") == "none":
         raise OptionError(
@@ -292,21 +288,19 @@ def _with_term(get_option: GetOption, term: t.Any) -> GetOption:
 
 def _tokens(reports: list[Report]) -> list[str]:
     """Show all warnings and return all tokens. Raises the error of the first session that failed."""
-    errors = [error for error in map(_error_of, reports) if error is not None]
+    results = [_token_or_error(report) for report in reports]
+    errors = [result for result in results if isinstance(result, WuyingError)]
     for report in reports:
         prefix = f"{_name_of(report)}: " if len(reports) > 1 else ""
         for warning in (*report.warnings, *_not_saved(report, lost=bool(errors))):
             display.warning(f"{prefix}{warning}")
     if errors:
         raise errors[0]
-    return [
-        mask(t.cast(Record, t.cast(Outcome, report.result).record).login_token)
-        for report in reports
-    ]
+    return [mask(result) for result in results if isinstance(result, str)]
 
 
-def _error_of(report: Report) -> WuyingError | None:
-    """Return why there is no token of a session, None if there is one."""
+def _token_or_error(report: Report) -> str | WuyingError:
+    """Return the token of a session, or the reason why there is none."""
     if isinstance(report.result, WuyingError):
         return report.result
     if report.result.record is None:
@@ -315,11 +309,11 @@ def _error_of(report: Report) -> WuyingError | None:
             "Run without --check first.",
             code="CheckMode",
         )
-    return None
+    return report.result.record.login_token
 
 
 def _not_saved(report: Report, *, lost: bool) -> list[str]:
-    """Return the warning that a token could not be saved, if so. It is ``lost`` if the lookup fails."""
+    """Return a warning if a token could not be saved. If ``lost``, the lookup does not return it either."""
     if isinstance(report.result, WuyingError) or report.result.not_saved is None:
         return []
     return [_LOST if lost else report.result.not_saved.message]

@@ -14,8 +14,8 @@ short_description: Keep one WUYING Workspace login token valid
 version_added: 0.1.0
 description:
   - Ensures that one session of WUYING Workspace (cloud desktops of Alibaba Cloud) has a current login token, and returns the token.
-  - A login token is valid for minutes. If the token is stale, the module refreshes it with the service's operation C(RefreshLoginToken).
-    While the token is current, the module changes nothing and sends no request.
+  - A login token is valid for minutes. If it is valid for at most O(refresh_before) seconds, it is stale, and the module refreshes it with
+    the service's operation C(RefreshLoginToken). Otherwise, it is current, and the module changes nothing and sends no request.
   - The newest token is saved in a store. Therefore, O(login_token) is needed only once, to start the session. You can pass it in every task,
     because the module recognizes tokens that the session has already used.
   - The module uses the store, the environment, and the Python package C(requests) of the host and the user that run the task. Usually, run it
@@ -51,7 +51,7 @@ options:
   login_token:
     description:
       - The login token to start the session with, as issued when the user logged in. It is required if the store has no record of the session,
-        or if the session has ended and the user has logged in again.
+        or if the session has ended because the service refused its token.
       - A token that is not in the record means that the user has logged in again. It is refreshed at once.
       - If not set, the environment variable E(WUYING_LOGIN_TOKEN) is used, for every session of this task, even in a loop. Set the variable
         for one session only, and unset it afterwards.
@@ -176,7 +176,7 @@ RETURN = r"""
 login_token:
   description:
     - The current login token.
-  returned: if there is a token and O(return_token=true), or if RV(kept) is returned
+  returned: if there is a token and O(return_token=true), or if the token could not be saved
   type: str
   sample: v1c27bab6c205b2fdfac9****
 obtained_at:

@@ -20,7 +20,7 @@ class FleetResult:
     """Counts sessions by outcome and collects the entries to return. The reports themselves are not stored."""
 
     def __init__(self, results: str, *, return_token: bool) -> None:
-        """Return the entries that ``results`` selects (``failed``, ``all`` or ``none``)."""
+        """Collect the entries that ``results`` selects: ``failed``, ``all`` or ``none``."""
         self._results = results
         self._return_token = return_token
         self._entries: list[tuple[int, Entry]] = []
@@ -63,7 +63,7 @@ class FleetResult:
 
     @property
     def warning(self) -> str | None:
-        """The warning that some sessions have warnings, None if no session has any."""
+        """A warning if sessions have warnings, else None."""
         if not self.counts["warned"]:
             return None
         return (
@@ -81,7 +81,7 @@ class FleetResult:
         }
 
     def failure(self, fail_on: str) -> dict[str, t.Any] | None:
-        """Return what a failing task adds to its result, None if ``fail_on`` (``any``, ``all`` or ``none``) lets it succeed."""
+        """Return the error of the task, None if ``fail_on`` (``any``, ``all`` or ``none``) lets it succeed."""
         failed, total = self.counts["failed"], self.counts["total"]
         if (
             self._first_failure is None
@@ -104,7 +104,7 @@ class FleetResult:
 
 
 def _complete(entry: Entry, report: Report, error: WuyingError | None) -> Entry:
-    """Add to an entry whose it is, whether the session failed and why, and the warnings."""
+    """Return an entry with its session, error, and warnings."""
     if report.session is None:
         entry["key"] = report.key
     else:

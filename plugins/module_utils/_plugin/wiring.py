@@ -60,7 +60,7 @@ def open_keeper(
 
 
 def open_store_only(get_option: GetOption) -> contextlib.closing[Store]:
-    """Return a block with the store that the options name, which closes it. Raises :class:`WuyingError`."""
+    """Return a context manager for the store that the options name. Raises :class:`WuyingError`."""
     return contextlib.closing(open_store(get_option, _deadline(get_option)))
 
 
@@ -81,7 +81,10 @@ def _read_settings(get_option: GetOption) -> dict[str, t.Any]:
 
 
 def _once(connect: t.Callable[[], ServiceClient]) -> t.Callable[[], ServiceClient]:
-    """Return a function that calls ``connect`` the first time, and then returns or raises the same. Safe to share between threads."""
+    """Return a function that calls ``connect`` once, and returns its result or raises its error each time.
+
+    Safe to share between threads.
+    """
     lock = threading.Lock()
     client: ServiceClient | WuyingError | None = None
 
