@@ -24,7 +24,7 @@ class FleetResult:
         self._results = results
         self._return_token = return_token
         self._entries: list[tuple[int, Entry]] = []
-        self._first_failure: tuple[int, str, WuyingError] | None = None
+        self._first_error: tuple[int, str, WuyingError] | None = None
         self._retryable = True
         self.counts = dict.fromkeys(
             ("total", "refreshed", "unchanged", "failed", "warned", "rekeyed"), 0
@@ -83,13 +83,9 @@ class FleetResult:
     def failure(self, fail_on: str) -> dict[str, t.Any] | None:
         """Return the error of the task, None if ``fail_on`` (``any``, ``all`` or ``none``) lets it succeed."""
         failed, total = self.counts["failed"], self.counts["total"]
-        if (
-            self._first_failure is None
-            or fail_on == "none"
-            or (fail_on == "all" and failed < total)
-        ):
+        if self._first_error is None or fail_on == "none" or (fail_on == "all" and failed < total):
             return None
-        _position, name, error = self._first_failure
+        _position, name, error = self._first_error
         return {
             "msg": f"{failed} of {total} sessions failed. First error, for {name}: {error.message}",
             "error_code": error.code,
@@ -98,9 +94,9 @@ class FleetResult:
 
     def _add_failure(self, report: Report, error: WuyingError) -> None:
         self._retryable = self._retryable and error.retryable
-        if self._first_failure is None or report.position < self._first_failure[0]:
+        if self._first_error is None or report.position < self._first_error[0]:
             name = report.key if report.session is None else report.session.end_user_id
-            self._first_failure = (report.position, name, error)
+            self._first_error = (report.position, name, error)
 
 
 def _complete(entry: Entry, report: Report, error: WuyingError | None) -> Entry:

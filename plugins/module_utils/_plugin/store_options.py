@@ -80,7 +80,6 @@ def _default_directory() -> str:
         base = os.path.join(os.path.expanduser("~"), ".local", "state")
     if not os.path.isabs(base) or not base.isprintable():
         raise OptionError(
-            "store is required, because the default store needs a home directory and this user has none with a usable name. "
-            "Set store to an absolute path or a Redis URL."
+            "store is required, because this user has no usable home directory. Set it to an absolute path or a Redis URL."
         )
     return os.path.join(base, "wuying.workspace", "login_tokens")
