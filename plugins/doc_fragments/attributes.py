@@ -6,7 +6,7 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """What the modules can do of what Ansible asks of modules."""
+    """Attributes that the modules share, such as check mode."""
 
     DOCUMENTATION = r"""
 options: {}

@@ -6,80 +6,85 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """How the service is asked: credentials, signature, time, TLS and proxy."""
+    """Options for requests to the service: credentials, signature, limits, TLS, and proxy."""
 
     DOCUMENTATION = r"""
 options:
   auth_method:
     description:
-      - Where the credentials come from. They are needed only when an exchange is due.
-      - V(access_key) takes O(access_key_id), O(access_key_secret) and O(security_token), or, where none of the three is given,
-        the environment variables E(ALIBABA_CLOUD_ACCESS_KEY_ID), E(ALIBABA_CLOUD_ACCESS_KEY_SECRET) and
-        E(ALIBABA_CLOUD_SECURITY_TOKEN). The two sets are never mixed.
-      - V(provider_chain) asks the Python package C(alibabacloud-credentials), which knows OIDC roles, the
-        configuration files of the official tools, the RAM role of an instance and a credentials URI.
-      - V(anonymous) does not sign the request. The service's published API description allows this.
+      - Where to find the credentials that sign requests. They are needed only when a token must be refreshed.
+      - V(access_key) uses O(access_key_id), O(access_key_secret), and O(security_token). If none of the three is set, the environment
+        variables E(ALIBABA_CLOUD_ACCESS_KEY_ID), E(ALIBABA_CLOUD_ACCESS_KEY_SECRET), and E(ALIBABA_CLOUD_SECURITY_TOKEN) are used. Options and
+        environment variables are never combined.
+      - V(provider_chain) uses the Python package C(alibabacloud-credentials), which supports OIDC roles, the configuration files of the
+        official tools, the RAM role of an instance, and a credentials URI.
+      - V(anonymous) does not sign requests. The service's published API description allows this.
     type: str
     choices: [access_key, provider_chain, anonymous]
     default: access_key
   access_key_id:
     description:
-      - The ID of the access key that signs the request. Its RAM user or role needs the action C(ecd:RefreshLoginToken).
-      - O(access_key_id) and O(access_key_secret) go together.
+      - The ID of the access key that signs requests. Its RAM user or role needs permission for the action C(ecd:RefreshLoginToken).
+      - Set O(access_key_id) and O(access_key_secret) together.
+      - If not set, O(auth_method) determines which credentials are used.
     type: str
   access_key_secret:
     description:
-      - The secret of the access key.
+      - The secret of the access key O(access_key_id).
     type: str
   security_token:
     description:
-      - The security token, where the access key is a temporary one of STS.
+      - The security token of a temporary access key that STS issued. Omit it for a permanent access key.
     type: str
   signature_version:
     description:
-      - How the request is signed, V(v3) for C(ACS3-HMAC-SHA256) or V(v1) for C(HMAC-SHA1).
+      - The signature method for requests. V(v3) is C(ACS3-HMAC-SHA256), and V(v1) is C(HMAC-SHA1).
     type: str
     choices: [v3, v1]
     default: v3
   timeout:
     description:
-      - How many seconds (up to 86400) one attempt may take in full, from the look-up of the name to the last byte of the answer.
+      - The maximum duration of one attempt in seconds (up to 86400), from name resolution to the last byte of the response.
     type: float
     default: 10.0
   retries:
     description:
-      - How many more attempts (0 to 100) follow a transient fault. Before each there is a random wait of at most 0.5, 1, 2, up to 16
-        seconds, on top of what the service asks for. A request that is repeated because the clock is off does not count.
+      - The number of further attempts (0 to 100) after a transient failure.
+      - Before each further attempt, the plugin waits for a random time of at most 0.5, 1, 2, and so on up to 16 seconds, in addition to the
+        time that the service asks for.
+      - An attempt that is repeated only to correct a clock difference does not count.
     type: int
     default: 3
   deadline:
     description:
-      - How many seconds (up to 86400) everything may take together, waiting for another task's exchange of the same session, all
-        attempts and, in a lookup, all terms included. Then a token that still lives is served with a warning, or the task fails.
-      - No attempt begins in the last second, or in the last tenth of O(timeout) where that is shorter, for one that is cut off may cost the token.
+      - The maximum duration in seconds (up to 86400) of the whole task or lookup. This includes all attempts, waiting for another task to
+        refresh the same session, and in a lookup all terms.
+      - When the deadline passes, a stored token that is still valid is returned with a warning. If there is none, the task fails.
+      - No attempt begins in the last second, or in the last tenth of O(timeout) if that is shorter, because a request that is cut off can
+        cost the token.
     type: float
     default: 60.0
   validate_certs:
     description:
-      - Whether the TLS certificate of the endpoint is verified, V(true) or V(false). Turn this off for tests only.
+      - Whether to verify the TLS certificate of the endpoint. Use V(false) only for tests.
     type: bool
     default: true
   ca_path:
     description:
-      - A file or directory of CA certificates to verify the endpoint with.
-      - Without it the environment variables E(REQUESTS_CA_BUNDLE) and E(CURL_CA_BUNDLE) count, then the certificates that come
-        with the Python package C(requests).
+      - The path of a file or directory of CA certificates to verify the endpoint with.
+      - If not set, the environment variables E(REQUESTS_CA_BUNDLE) and E(CURL_CA_BUNDLE) are used. If they are not set either, the
+        certificates that the Python package C(requests) provides are used.
     type: path
   proxy:
     description:
-      - The URL of an HTTP proxy, with a scheme, a host and nothing else but a port, so without user name and password.
-      - Only V(http://) proxies are supported. The connection through the proxy to the endpoint is encrypted.
-      - Without it the usual environment variables (E(HTTPS_PROXY), E(NO_PROXY) and so on) count. Loopback addresses are
-        never reached by proxy.
+      - The URL of an HTTP proxy. It consists of V(http://), a host, and optionally a port. It cannot contain a user name or password.
+      - V(https://) proxies are not supported. The connection through the proxy to the endpoint is encrypted.
+      - If not set, the usual environment variables (E(HTTPS_PROXY), E(NO_PROXY), and so on) are used. A proxy is never used for loopback
+        addresses.
     type: str
 requirements:
-  - requests, on the host that runs this plugin, once an exchange is due
-  - alibabacloud-credentials, for O(auth_method=provider_chain) only
+  - requests, on the host that runs this plugin, when a token must be refreshed
+  - alibabacloud-credentials, only for O(auth_method=provider_chain)
 """
 
     LOOKUP = r"""
@@ -126,7 +131,7 @@ options:
     ini:
       - section: wuying_login_token_lookup
         key: deadline
-  # Core would take whatever it does not know for false. The plugin reads the option by the strict rules that modules have.
+  # ansible-core reads any unknown value in a lookup as false. The plugin applies the strict rules of modules instead.
   validate_certs:
     type: raw
     vars:

@@ -6,56 +6,61 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """Which session, and when its token counts as current."""
+    """Options that identify a session and decide when its token is stale."""
 
     DOCUMENTATION = r"""
 options:
   region_id:
     description:
-      - The region of the session's office network, such as V(cn-hangzhou).
-      - It becomes part of a host name, so it may consist of lower-case letters, digits and hyphens only.
+      - The region of the session's office network, for example V(cn-hangzhou).
+      - It is part of the host name of the default O(endpoint), so it can contain only lowercase letters, digits, and hyphens.
     type: str
     required: true
   client_id:
     description:
-      - The identifier that is unique to the client, such as the UUID that the WUYING client shows.
+      - The unique identifier of the client, for example the UUID that the WUYING client displays.
     type: str
     required: true
   office_site_id:
     description:
-      - The office network of the session, such as V(cn-hangzhou+dir-238191****).
+      - The ID of the session's office network, for example V(cn-hangzhou+dir-238191****).
     type: str
     required: true
   directory_id:
     description:
-      - The directory of the session, where the service gave one. The service's documentation calls it not available to
-        the public.
+      - The ID of the session's directory, if the service provided one. The service's documentation calls this parameter not publicly
+        available.
+      - It is part of the session's identity. Pass it in every task for the session, or in none.
+      - If not set, it is not sent.
     type: str
   session_id:
     description:
-      - The identifier of the session, where the service gave one.
+      - The ID of the session, if the service provided one.
+      - It is part of the session's identity. Pass it in every task for the session, or in none.
+      - If not set, it is not sent.
     type: str
   endpoint:
     description:
-      - The URL of the service, with a scheme and a host and nothing else but a port.
-      - Needed for addresses inside a VPC, whose names follow no rule, and for the emulator of the role
+      - The URL of the service. It consists of a scheme, a host, and optionally a port.
+      - Set it to use an endpoint inside a VPC, because the names of these endpoints follow no rule, or to use the emulator from the role
         P(wuying.workspace.emulator#role).
-      - Plain C(http) is for loopback addresses only. A login token belongs to the endpoint that issued it and is never
-        sent to another.
-      - Without it C(https://ecd.REGION_ID.aliyuncs.com) is used, with O(region_id) in place.
+      - Plain C(http) is allowed for loopback addresses only.
+      - A login token belongs to the endpoint that issued it and is never sent to another endpoint.
+      - If not set, C(https://ecd.REGION_ID.aliyuncs.com) is used, where C(REGION_ID) is the value of O(region_id).
     type: str
   validity:
     description:
-      - How many seconds (1 to 31622400) a login token lives from the moment it is obtained. The service's answer does not say. Where
-        this is too large, a dead token is served as current; where it is too small, tokens are exchanged more often than needed.
-      - The service's documentation gives 15 minutes, a newer one 8 hours (V(28800)).
-      - It becomes part of the record; a later run with another value does not change that.
+      - The number of seconds (1 to 31622400) for which a new login token is valid. The service does not return this value.
+      - If it is too large, an expired token is treated as current. If it is too small, tokens are refreshed more often than necessary.
+      - The service's documentation says 15 minutes. A newer version of it says 8 hours (V(28800)).
+      - The validity is stored with each token. A new value applies from the next refresh.
     type: int
     default: 900
   refresh_before:
     description:
-      - A token that has at most this many seconds left to live is stale, and is exchanged the next time that somebody asks.
-      - It counts as at most half of the token's lifetime. Choose it longer than the work that uses the token takes. At most 31622400.
+      - The number of seconds (0 to 31622400) before its expiry at which a login token becomes stale. The next task or lookup that needs a
+        stale token refreshes it.
+      - The value counts as at most half of the token's validity. Choose a value that is longer than the work that uses the token.
     type: int
     default: 300
 """

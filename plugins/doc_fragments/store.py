@@ -6,59 +6,65 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """Where records are kept."""
+    """Options that select the store and protect it."""
 
     DOCUMENTATION = r"""
 options:
   store:
     description:
-      - Where the records of the sessions are kept, on the host that runs this plugin, as the user who runs it.
-      - Either the absolute path of a directory, in which C(~) and environment variables are expanded. It is made where it
-        is missing, with mode C(0700) and files of C(0600). A directory or file that other users have access to, or that
-        belongs to another user, is refused.
-      - A session has the files C(KEY.record), and C(KEY.lock), which stays. They are written in place, and take up to 64 KiB of the disk. A damaged
-        record is kept as C(KEY.damaged-TIME) and may hold a token. Remove it when you have looked at it.
-      - Or the address of Redis, for controllers that live in containers or on several machines, V(redis://HOST:PORT/DB), V(rediss://HOST:PORT/DB) (with TLS)
-        or V(unix:///PATH) for one server, V(redis+cluster://HOST:PORT,HOST:PORT) for a Redis Cluster and
-        V(redis+sentinel://HOST:PORT,HOST:PORT/SERVICE/DB) for Sentinel. The last two become V(rediss+cluster://) and V(rediss+sentinel://) with TLS. User
-        names and passwords have options of their own. Records expire 30 days after their token.
-      - What Redis promises is what its operator set. A task that exchanges warns when Redis saves nothing to a disk or may drop records.
-      - Records have the login token in the clear unless there is O(store_key). Then only the file's mode or Redis' own access control
-        protects them.
-      - Or V(none), to keep nothing. Then every task exchanges the token that it is given.
-      - Without it and without the environment variable E(WUYING_TOKEN_STORE) the directory
-        C(wuying.workspace/login_tokens) in the user's XDG state folder (E(XDG_STATE_HOME), by default C(~/.local/state))
-        is used.
+      - Where to store the records of sessions. The store belongs to the host and the user that run this plugin.
+      - To use a directory, set its absolute path. C(~) and environment variables are expanded. If the directory does not exist, it is
+        created with mode C(0700). Its files have mode C(0600). A directory or file that other users can access, or that belongs to
+        another user, is refused.
+      - Each session has the files C(KEY.record) and C(KEY.lock). They are updated in place and use up to 64 KiB of disk space. The lock file
+        remains after the record is removed. A damaged record is renamed to C(KEY.damaged-TIME). It can contain a token, so delete it
+        after you have examined it.
+      - To use Redis, for example for controllers in containers or on several machines, set a URL. For a single server, use
+        V(redis://HOST:PORT/DB), V(rediss://HOST:PORT/DB) (with TLS), or V(unix:///PATH). For a Redis Cluster, use
+        V(redis+cluster://HOST:PORT,HOST:PORT). For Sentinel, use V(redis+sentinel://HOST:PORT,HOST:PORT/SERVICE/DB). With TLS, the last
+        two begin with V(rediss+cluster://) and V(rediss+sentinel://). A URL cannot contain a user name or password. Use O(store_username)
+        and O(store_password) instead. Records expire 30 days after their tokens.
+      - How durable records in Redis are depends on the configuration of the server. A task that refreshes a token warns if Redis does not
+        save data to disk or can evict records.
+      - Login tokens are stored unencrypted unless O(store_key) is set. Only file permissions or the access control of Redis protect
+        unencrypted tokens.
+      - With V(none), nothing is stored, and each task refreshes the token that is passed to it.
+      - If not set, the environment variable E(WUYING_TOKEN_STORE) is used. If that is not set either, the directory
+        C(wuying.workspace/login_tokens) in the user's XDG state directory (E(XDG_STATE_HOME), by default C(~/.local/state)) is used.
     type: str
   store_username:
     description:
-      - The user name for a Redis store, where its access control knows users.
-      - Without it the environment variable E(WUYING_TOKEN_STORE_USERNAME) counts.
+      - The user name for a Redis store.
+      - If not set, the environment variable E(WUYING_TOKEN_STORE_USERNAME) is used. If that is not set either, the default user of Redis is
+        used.
     type: str
   store_password:
     description:
       - The password for a Redis store.
-      - Without it the environment variable E(WUYING_TOKEN_STORE_PASSWORD) counts.
+      - If not set, the environment variable E(WUYING_TOKEN_STORE_PASSWORD) is used. If that is not set either, no password is sent.
     type: str
   store_ca_path:
     description:
-      - A file or directory of CA certificates to verify a Redis server with that is reached by TLS.
-      - Without it the certificates of the system count. There is no way to leave the server unverified.
+      - The path of a file or directory of CA certificates. They are used to verify a Redis server that is reached over TLS. Verification
+        cannot be disabled.
+      - If not set, the CA certificates of the operating system are used.
     type: path
   store_key:
     description:
-      - One or more keys to encrypt records with, in a directory and in Redis, 32 bytes each in URL-safe base64. C(Fernet.generate_key) of the
-        Python package C(cryptography) makes one.
-      - The first key encrypts and all decrypt. To change keys put the new one first and leave the old one behind it; a record is encrypted with the first
-        key at its next exchange, and all are when M(wuying.workspace.wuying_login_tokens) runs with C(rekey=true). Then drop the old one.
-      - A record in the clear is read, and encrypted when it is written next. A record that none of the keys decrypts is left alone, and the task
-        fails with C(error_code=WrongStoreKey).
-      - Without it the environment variable E(WUYING_TOKEN_STORE_KEY) counts, with commas between several keys.
+      - One or more keys that encrypt records, both in a directory and in Redis. A key consists of 32 bytes in URL-safe base64. You can
+        create one with C(Fernet.generate_key) of the Python package C(cryptography).
+      - The first key encrypts records. All keys decrypt them.
+      - To replace a key, put the new key first and keep the old key after it. A record is encrypted with the new key at its next refresh. To
+        encrypt all records now, run M(wuying.workspace.wuying_login_tokens) with C(rekey=true). Then remove the old key.
+      - An unencrypted record is read, and it is encrypted the next time it is written. A record that no key can decrypt is not changed, and
+        the task fails with C(error_code=WrongStoreKey).
+      - If not set, the environment variable E(WUYING_TOKEN_STORE_KEY) is used, which can contain several keys separated by commas. If that is
+        not set either, records are not encrypted.
     type: list
     elements: str
 requirements:
-  - redis (redis-py 5 or later), for a store in Redis only
-  - cryptography, for O(store_key) only
+  - redis (redis-py 5 or later), only for a store in Redis
+  - cryptography, only for O(store_key)
 """
 
     LOOKUP = r"""

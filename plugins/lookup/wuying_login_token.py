@@ -8,18 +8,19 @@ DOCUMENTATION = r"""
 name: wuying_login_token
 author:
   - The wuying.workspace authors (@wuying-workspace)
-short_description: Look up the current login token of a WUYING Workspace session
+short_description: Look up a valid WUYING Workspace login token
 version_added: 0.1.0
 description:
-  - Returns the login token that a session of WUYING Workspace (Alibaba Cloud's cloud desktops) has now.
-  - Serves the record that the module M(wuying.workspace.wuying_login_token) or an earlier lookup left in the store, and exchanges its
-    token for the next when it is stale, and only then. Use it right where the token is used, so that it is always current.
-  - The lookup runs on the controller, with the controller's store, environment and C(requests), as the user who runs Ansible. Records that
-    a module wrote on another host are not seen.
-  - A lookup is evaluated again for each host, each item of a loop and each use of a variable that has it in its value. All but the
-    first find a current record then, and send nothing.
-  - In check mode the lookup serves a record that lives, and otherwise fails. It sends and writes nothing. It sees check mode only
-    where the whole run has it (C(--check)), because Ansible does not tell it of the keyword C(check_mode) of a single task.
+  - Returns the current login token of one or more sessions of WUYING Workspace (cloud desktops of Alibaba Cloud).
+  - The lookup reads the token from the store of the module M(wuying.workspace.wuying_login_token). If the token is stale, the lookup
+    refreshes it first. Use the lookup where you use the token, so that the token is always current.
+  - The lookup runs on the controller. It uses the store, the environment, and the Python package C(requests) of the controller and the user
+    who runs Ansible. It does not see records that a module wrote on another host.
+  - Ansible evaluates a lookup again for each host, each loop item, and each use of a variable whose value contains it. After the first time,
+    the token is current, and no request is sent.
+  - In check mode, the lookup sends and writes nothing. It returns a stored token that is still valid, and fails if there is none. It
+    recognizes check mode only if the whole run is in check mode (C(--check)), because Ansible does not pass the C(check_mode) keyword of a
+    task to lookups.
 extends_documentation_fragment:
   - wuying.workspace.session.lookup
   - wuying.workspace.session
@@ -31,15 +32,16 @@ options:
   _terms:
     description:
       - The sessions whose tokens to return, in this order.
-      - A term is an O(end_user_id), or a dictionary that may have O(end_user_id), O(region_id), O(client_id), O(office_site_id),
-        O(directory_id), O(session_id), O(endpoint) and O(login_token) for this one session. What it lacks comes from the options. A list as a
-        term stands for its elements.
+      - A term is an O(end_user_id) or a dictionary. A dictionary can contain O(end_user_id), O(region_id), O(client_id), O(office_site_id),
+        O(directory_id), O(session_id), O(endpoint), and O(login_token) for its session. Values that it does not contain are taken from the
+        options of the lookup.
+      - If a term is a list, its elements are used as terms.
     type: list
     elements: raw
     required: true
   end_user_id:
     description:
-      - The end user of dictionaries that name none.
+      - The end user of each dictionary term that does not contain its own.
     type: str
     vars:
       - name: wuying_end_user_id
@@ -48,31 +50,34 @@ options:
         key: end_user_id
   login_token:
     description:
-      - The token to start the session from, for a single term. With several terms put it into dictionaries.
-      - The variable counts for every lookup that it reaches, whatever its term. Set it for one task only, or better pass the keyword.
-      - The environment variable E(WUYING_LOGIN_TOKEN) does not count here, because it must never become another user's token.
+      - The login token to start the session with. You can use this option only with a single term. With several terms, put each token in a
+        dictionary.
+      - The variable applies to every lookup that can see it, whatever its term. Pass the keyword instead, or set the variable for one
+        task only.
+      - The environment variable E(WUYING_LOGIN_TOKEN) is not used, because its token could be used for the wrong user.
     type: str
     vars:
       - name: wuying_login_token
 notes:
-  - Where a token is exchanged but cannot be kept, the lookup returns it with a warning. It is the only copy.
-  - The value V(none) for O(store) is an error, since a lookup is evaluated again and again.
-  - Secrets are read from variables too, but not from C(ansible.cfg).
-  - On ansible-core 2.22 and later the token is registered as a secret, and Ansible masks it in all that it prints. On older versions only
-    C(no_log=true) hides the token. On 2.18 it also hides the lookup's error messages.
-  - An error names its C(error_code), one of those of M(wuying.workspace.wuying_login_token), or C(CheckMode), where check mode would
-    have to exchange.
-  - A template that has a token in it shows it in diffs and at higher verbosity. Set C(no_log=true) on tasks that write tokens.
+  - If a token is refreshed but cannot be saved, the lookup returns it with a warning. The returned token is then the only copy.
+  - O(store=none) is an error, because lookups are evaluated repeatedly.
+  - Secrets can be set by variables, but not in C(ansible.cfg).
+  - On ansible-core 2.22 and later, the token is registered as a secret, and Ansible masks it in all output. On earlier versions, only
+    C(no_log=true) hides it. On 2.18, C(no_log=true) also hides the error messages of the lookup.
+  - Error messages contain an C(error_code). It is one of the codes of M(wuying.workspace.wuying_login_token), or C(CheckMode) if the token
+    would have to be refreshed in check mode.
+  - If a template contains a token, Ansible can show the token in diffs and at higher verbosity. Set C(no_log=true) on tasks that write
+    tokens.
 seealso:
   - module: wuying.workspace.wuying_login_token
-    description: Starts a session, forces an exchange, forgets a session.
+    description: Starts a session, forces a refresh, or deletes the session's record.
 """
 
 EXAMPLES = r"""
 ---
-# Credentials come from the environment variables ALIBABA_CLOUD_ACCESS_KEY_ID and ALIBABA_CLOUD_ACCESS_KEY_SECRET of the controller,
-# once an exchange is due.
-- name: Send the current token of alice to the thin client
+# If a token must be refreshed, credentials are read from the controller's environment variables ALIBABA_CLOUD_ACCESS_KEY_ID and
+# ALIBABA_CLOUD_ACCESS_KEY_SECRET.
+- name: Write the current token of alice to a file
   ansible.builtin.copy:
     content: "{{ lookup('wuying.workspace.wuying_login_token', 'alice', region_id='cn-hangzhou', client_id=client,
       office_site_id='cn-hangzhou+dir-2381912345') }}"
@@ -82,8 +87,8 @@ EXAMPLES = r"""
   vars:
     client: f4a0dc8e-1702-4728-9a60-95b27a350000
 
-# Options from variables, such as group_vars: the lookup itself stays short.
-- name: Have the options in variables
+# You can also set the variables in group_vars.
+- name: Look up the token with options from variables
   ansible.builtin.copy:
     content: "{{ lookup('wuying.workspace.wuying_login_token', 'alice') }}"
     dest: "{{ token_file }}"
@@ -94,7 +99,7 @@ EXAMPLES = r"""
     wuying_office_site_id: cn-hangzhou+dir-2381912345
     wuying_client_id: f4a0dc8e-1702-4728-9a60-95b27a350000
 
-- name: Look up several sessions at once, each on a client of its own
+- name: Look up the tokens of several sessions, each with its own client
   ansible.builtin.set_fact:
     tokens: "{{ query('wuying.workspace.wuying_login_token', sessions, region_id='cn-hangzhou',
       office_site_id='cn-hangzhou+dir-2381912345') }}"
@@ -117,12 +122,13 @@ _raw:
 
 import typing as t
 from collections.abc import Mapping
+from contextvars import ContextVar
 
 from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
 from ansible.utils.display import Display
 
-from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision import Outcome
+from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision import TokenRequest
 from ansible_collections.wuying.workspace.plugins.module_utils._keeper.fleet import (
     MAX_PARALLEL,
     Report,
@@ -134,7 +140,6 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions
     OptionError,
     WuyingError,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._model.record import Record
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin import credentials
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.argument_spec import IDENTITY
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.option_values import (
@@ -146,9 +151,13 @@ from ansible_collections.wuying.workspace.plugins.module_utils._plugin.result im
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.wiring import open_keeper
 
 _TERM_KEYS = (*IDENTITY, "login_token")
+_LOST = (
+    "The login token was refreshed but could not be saved. It is lost, because the lookup of another session failed. "
+    "The user must log in again."
+)
 
 display = Display()
-_rendering = False
+_is_rendering = ContextVar("_is_rendering", default=False)
 
 
 class LookupModule(LookupBase):
@@ -165,93 +174,76 @@ class LookupModule(LookupBase):
             return self._look_up(terms, variables or {}, kwargs)
         except WuyingError as error:
             message = f"wuying_login_token: {error.message} (error_code: {error.code})"
+        # Raised outside of the block, so that the cause is not chained.
         raise AnsibleLookupError(message)
 
     def _look_up(
         self, terms: list[t.Any], variables: dict[str, t.Any], kwargs: dict[str, t.Any]
     ) -> list[str]:
         get_option = self._read_options(variables, kwargs)
-        if not terms:
-            raise OptionError(
-                "Name at least one session: pass an end_user_id as the first argument."
-            )
-        flat = [
-            item for term in terms for item in (term if isinstance(term, (list, tuple)) else [term])
-        ]
-        if get_option("login_token") is not None and len(flat) > 1:
-            raise OptionError(
-                "login_token belongs to a single term: put it into dictionaries for several terms."
-            )
-        if get_option("store") == "none":
-            raise OptionError("store must not be 'none': a lookup is evaluated again and again.")
-        requests = [read_request(_with_term(get_option, term)) for term in flat]
+        requests = _read_requests(get_option, terms)
         check = bool(variables.get("ansible_check_mode", False))
         connections = min(len(requests), MAX_PARALLEL)
         with open_keeper(get_option, display.warning, connections=connections) as keeper:
-            reports = sorted(keep_all(keeper, read_requested(keeper.store, requests), check=check))
-        return _tokens(reports)
+            reports = list(keep_all(keeper, read_requested(keeper.store, requests), check=check))
+        return _tokens(sorted(reports, key=lambda report: report.position))
 
     def _read_options(self, variables: dict[str, t.Any], kwargs: dict[str, t.Any]) -> GetOption:
-        known = {
+        """Return the options from keywords, variables, and the configuration file. Raises :class:`OptionError`."""
+        options = {
             name: option for name, option in self.option_definitions.items() if name != "_terms"
         }
         for name in kwargs:
-            if name not in known:
+            if name not in options:
                 raise OptionError(
-                    f"'{name}' is not an option of this lookup; these are: {', '.join(sorted(known))}."
+                    f"'{name}' is not an option of this lookup. Valid options are {', '.join(sorted(options))}."
                 )
-        variables_of = {
-            name: [variable["name"] for variable in option.get("vars", ())]
-            for name, option in known.items()
-            if name not in kwargs
-        }
-        rendered = self._render(
-            variables, [name for names in variables_of.values() for name in names]
-        )
-        for name, option in known.items():
-            for value in (kwargs.get(name), *map(rendered.get, variables_of.get(name, ()))):
-                _check(name, option, value)
+        rendered = self._render(variables, [name for name in options if name not in kwargs])
+        for name, option in options.items():
+            _check(name, option, kwargs.get(name))
+            _check(name, option, rendered.get(f"wuying_{name}"))
         self.set_options(var_options=rendered, direct=kwargs)
-        # A set of credentials comes from one place: where a keyword gives a part of it, variables give none.
-        direct = any(kwargs.get(name) is not None for name in credentials.OPTIONS)
+        by_keyword = any(kwargs.get(name) is not None for name in credentials.OPTIONS)
 
         def get_option(name: str) -> t.Any:
-            if direct and name in credentials.OPTIONS and name not in kwargs:
+            # Credentials from keywords and from variables are never combined.
+            if by_keyword and name in credentials.OPTIONS and name not in kwargs:
                 return None
             return self.get_option(name)
 
         return get_option
 
-    def _render(self, variables: dict[str, t.Any], names: list[str]) -> dict[str, t.Any]:
-        """Render variables, which arrive as templates."""
-        global _rendering
-        if _rendering:
+    def _render(self, variables: dict[str, t.Any], options: list[str]) -> dict[str, t.Any]:
+        """Return the rendered variables of these options. Raises :class:`OptionError`."""
+        if _is_rendering.get():
             raise OptionError(
-                "A variable that this lookup reads its options from, such as wuying_login_token, has this very lookup "
-                "in its value: give that variable another name."
+                "A variable that this lookup reads an option from, such as wuying_login_token, contains this lookup itself. "
+                "Rename the variable."
             )
+        names = [f"wuying_{option}" for option in options]
         templar: t.Any = self._templar
-        _rendering = True
+        before = _is_rendering.set(True)
         try:
             return {name: templar.template(variables[name]) for name in names if name in variables}
         finally:
-            _rendering = False
+            _is_rendering.reset(before)
 
 
 def _check(name: str, option: Mapping[str, t.Any], value: t.Any) -> None:
-    """Refuse what core would refuse too, but quote. Raises :class:`OptionError`."""
+    """Refuse a value that ansible-core would refuse with a message that repeats it. Raises :class:`OptionError`."""
     kind, choices = option["type"], option.get("choices")
     if value is None or kind == "raw":
         return
+    hint = f"Check its value or the variable wuying_{name}."
     if kind in ("int", "float"):
         if not _is_number(value):
-            raise OptionError(f"{name} must be a number: check what its variable holds.")
+            raise OptionError(f"{name} must be a number. {hint}")
         return
     texts = value if kind == "list" and isinstance(value, list) else [value]
     if any(isinstance(text, (Mapping, list, tuple, set)) for text in texts):
-        raise OptionError(f"{name} must be a text: check what its variable holds.")
+        raise OptionError(f"{name} must be a string. {hint}")
     if choices and value not in choices:
-        raise OptionError(f"{name} must be one of these: {', '.join(choices)}.")
+        raise OptionError(f"{name} must be one of: {', '.join(choices)}. {hint}")
 
 
 def _is_number(value: t.Any) -> bool:
@@ -262,49 +254,70 @@ def _is_number(value: t.Any) -> bool:
     return not isinstance(value, bool)
 
 
+def _read_requests(get_option: GetOption, terms: list[t.Any]) -> list[TokenRequest]:
+    """Return a token request for each term. Raises :class:`OptionError`."""
+    if not terms:
+        raise OptionError(
+            "The lookup needs at least one session. Pass an end_user_id as its first argument."
+        )
+    flat = [
+        item for term in terms for item in (term if isinstance(term, (list, tuple)) else [term])
+    ]
+    if get_option("login_token") is not None and len(flat) > 1:
+        raise OptionError(
+            "login_token works with a single term only. With several terms, put each token in a dictionary."
+        )
+    if get_option("store") == "none":
+        raise OptionError(
+            "store must not be 'none' in a lookup, because lookups are evaluated repeatedly. "
+            "Set it to a directory or a Redis URL."
+        )
+    return [read_request(_with_term(get_option, term)) for term in flat]
+
+
 def _with_term(get_option: GetOption, term: t.Any) -> GetOption:
-    """Return the options of one session: what its term says, else what the lookup was given."""
+    """Return the options of one session. Its term overrides the options of the lookup. Raises :class:`OptionError`."""
     if isinstance(term, str):
         return overridden_by(get_option, {"end_user_id": term})
     if not isinstance(term, Mapping):
-        raise OptionError("A term must be an end_user_id or a dictionary that has one.")
-    for key in term:
-        if key not in _TERM_KEYS:
-            raise OptionError(f"A term has a key that is none of these: {', '.join(_TERM_KEYS)}.")
+        raise OptionError("A term must be an end_user_id or a dictionary.")
+    if any(key not in _TERM_KEYS for key in term):
+        raise OptionError(f"A term has an unknown key. Valid keys are {', '.join(_TERM_KEYS)}.")
     return overridden_by(get_option, term)
 
 
 def _tokens(reports: list[Report]) -> list[str]:
-    """Return the tokens of all sessions, or raise what stood in the way of the first that has none."""
-    failure: WuyingError | None = None
+    """Show all warnings and return all tokens. Raises the error of the first session that failed."""
+    results = [_token_or_error(report) for report in reports]
+    errors = [result for result in results if isinstance(result, WuyingError)]
     for report in reports:
-        outcome = report.result
-        if not isinstance(outcome, WuyingError) and outcome.record is None:
-            outcome = LoginRequired(
-                "No living token of the session is kept, and check mode exchanges none: run without --check first.",
-                code="CheckMode",
-            )
-        if isinstance(outcome, WuyingError) and failure is None:
-            failure = outcome
-    for report in reports:
-        name = (
-            "" if len(reports) == 1 or report.session is None else f"{report.session.end_user_id}: "
+        prefix = f"{_name_of(report)}: " if len(reports) > 1 else ""
+        for warning in (*report.warnings, *_not_saved(report, lost=bool(errors))):
+            display.warning(f"{prefix}{warning}")
+    if errors:
+        raise errors[0]
+    return [mask(result) for result in results if isinstance(result, str)]
+
+
+def _token_or_error(report: Report) -> str | WuyingError:
+    """Return the token of a session, or the reason why there is none."""
+    if isinstance(report.result, WuyingError):
+        return report.result
+    if report.result.record is None:
+        return LoginRequired(
+            f"No valid login token is stored for {_name_of(report)}, and check mode does not refresh tokens. "
+            "Run without --check first.",
+            code="CheckMode",
         )
-        for warning in report.warnings:
-            display.warning(f"{name}{warning}")
-        outcome = report.result
-        if isinstance(outcome, WuyingError) or outcome.not_saved is None:
-            continue
-        if failure is None:
-            display.warning(f"{name}{outcome.not_saved.message}")
-        else:
-            display.warning(
-                f"{name}A new login token was exchanged, could not be kept, and is lost, since the lookup of another session "
-                "failed: the user must log in again."
-            )
-    if failure is not None:
-        raise failure
-    return [
-        mask(t.cast(Record, t.cast(Outcome, report.result).record).login_token)
-        for report in reports
-    ]
+    return report.result.record.login_token
+
+
+def _not_saved(report: Report, *, lost: bool) -> list[str]:
+    """Return a warning if a token could not be saved. If ``lost``, the lookup does not return it either."""
+    if isinstance(report.result, WuyingError) or report.result.not_saved is None:
+        return []
+    return [_LOST if lost else report.result.not_saved.message]
+
+
+def _name_of(report: Report) -> str:
+    return report.key if report.session is None else report.session.end_user_id

@@ -10,20 +10,19 @@ DOCUMENTATION = r"""
 module: wuying_login_token
 author:
   - The wuying.workspace authors (@wuying-workspace)
-short_description: Keep the login token of a WUYING Workspace session current
+short_description: Keep one WUYING Workspace login token valid
 version_added: 0.1.0
 description:
-  - Ensures that the login token of one session of WUYING Workspace (Alibaba Cloud's cloud desktops) is current, and returns it.
-  - A login token lives for minutes. This module exchanges it for the next with the service's operation
-    C(RefreshLoginToken) when it is stale, and only then. While it is current the task changes nothing and sends nothing.
-  - The token that came last is kept in a store. So O(login_token) is needed once, to start the session. Passing it every
-    time does no harm, because a token that the session has used up is recognized.
-  - The module runs where the task runs. Its store, its environment and its C(requests) are those of that host and that user.
-    Normal use is C(delegate_to=localhost) with C(become=false).
-  - The service does not say whether a token survives its exchange, so assume that it does not. A token that was
-    returned is good at most until RV(expires_at), and may be dead earlier when the session is exchanged again. Where a play
-    runs for long, ask again where the token is used, with this module or with the lookup
-    P(wuying.workspace.wuying_login_token#lookup).
+  - Ensures that one session of WUYING Workspace (cloud desktops of Alibaba Cloud) has a current login token, and returns the token.
+  - A login token is valid for minutes. If it is valid for at most O(refresh_before) seconds, it is stale, and the module refreshes it with
+    the service's operation C(RefreshLoginToken). Otherwise, it is current, and the module changes nothing and sends no request.
+  - The newest token is saved in a store. Therefore, O(login_token) is needed only once, to start the session. You can pass it in every task,
+    because the module recognizes tokens that the session has already used.
+  - The module uses the store, the environment, and the Python package C(requests) of the host and the user that run the task. Usually, run it
+    with C(delegate_to=localhost) and C(become=false).
+  - The service does not specify whether a token remains valid after its refresh. Assume that it does not. A returned token is valid until
+    RV(expires_at) at most, and becomes invalid earlier if the session is refreshed again. In a long play, get the token again where you use
+    it, with this module or with the lookup P(wuying.workspace.wuying_login_token#lookup).
 extends_documentation_fragment:
   - wuying.workspace.attributes
   - wuying.workspace.session
@@ -33,70 +32,74 @@ attributes:
   check_mode:
     support: full
     details:
-      - Predicts from the record, sends and writes nothing. The token is returned only where it lives.
+      - Predicts the result from the stored record. Sends and writes nothing. Returns the stored token only if it is still valid.
   diff_mode:
     support: full
     details:
-      - Shows when the token expires and the first 12 digits of its SHA-256 fingerprint, never the token.
+      - Shows the expiry of the token and the first 12 digits of its SHA-256 fingerprint, but never the token.
   idempotent:
     support: partial
     details:
-      - A second run changes nothing while the token is current.
-      - With O(force=true) or O(store=none) every run exchanges.
+      - While the token is current, running the task again changes nothing.
+      - With O(force=true) or O(store=none), every run refreshes the token.
 options:
   end_user_id:
     description:
-      - The end user whose session it is, such as V(alice).
+      - The end user of the session, for example V(alice).
     type: str
     required: true
   login_token:
     description:
-      - The token to start from, as the user's login gave it. Needed when nothing is kept of the session, or when the session
-        has ended and the user has logged in again.
-      - A token that the record does not know means that the user has logged in again, and is exchanged at once.
-      - Without it the environment variable E(WUYING_LOGIN_TOKEN) counts, for every session that this task or a loop names. So set it for one session
-        only, and unset it afterwards.
+      - The login token to start the session with, as issued when the user logged in. It is required if the store has no record of the session,
+        or if the session has ended because the service refused its token.
+      - A token that is not in the record means that the user has logged in again. It is refreshed at once.
+      - If not set, the environment variable E(WUYING_LOGIN_TOKEN) is used, for every session of this task, even in a loop. Set the variable
+        for one session only, and unset it afterwards.
     type: str
   state:
     description:
-      - V(present) ensures that the session's token is current.
-      - V(absent) removes the record of the session and sends nothing. The token stays valid for as long as it lives.
+      - V(present) ensures that the session has a current token.
+      - V(absent) deletes the record of the session from the store. It sends no request, so the token remains valid until it expires.
     type: str
     choices: [present, absent]
     default: present
   force:
     description:
-      - Exchange the token even when it is current, and even when the service has refused it before.
+      - Whether to refresh the token even if it is current, or if the service has refused it before.
     type: bool
     default: false
   return_token:
     description:
-      - Whether the result has RV(login_token) in it. Without it the lookup P(wuying.workspace.wuying_login_token#lookup) still finds
-        the token, where it reads the same store as the same user.
-      - O(store=none) needs V(true).
+      - Whether to return RV(login_token). With V(false), you can still get the token with the lookup
+        P(wuying.workspace.wuying_login_token#lookup), if it uses the same store as the same user.
+      - O(store=none) requires V(true).
     type: bool
     default: true
 notes:
-  - A registered result has the token in the clear. Set C(no_log=true) on the task, as the examples do.
-  - C(ANSIBLE_DEBUG) makes Ansible itself print options and results of a task, secrets included. Use it for no real session.
-  - C(async) leaves the result of a task in a job file. Combine it with O(return_token=false) only.
-  - On ansible-core 2.22 and later the token is registered as a secret, and Ansible masks it in all that it prints. Before that only
+  - A registered result contains the token in plain text. Set C(no_log=true) on the task, as the examples do.
+  - With C(ANSIBLE_DEBUG), Ansible prints the options and the result of each task, including secrets. Do not use it with real sessions.
+  - With C(async), Ansible stores the result in a job file. Use it only with O(return_token=false).
+  - On ansible-core 2.22 and later, the token is registered as a secret, and Ansible masks it in all output. On earlier versions, only
     C(no_log=true) hides it.
-  - Credentials are best given by the environment variables of the official tools or from a vault. Do not set these variables by the keyword
-    C(environment) of a task. Ansible puts them into a command line then, which others can read and which it prints at C(-vvv), in spite of
+  - Pass credentials in the environment variables of the official tools or from a vault. Do not set these variables with the C(environment)
+    keyword of a task. Ansible then puts them on a command line that other users can read, and prints them at C(-vvv) despite
     C(no_log=true).
 seealso:
+  - module: wuying.workspace.wuying_login_tokens
+    description: Keeps the login tokens of many sessions valid in one task.
+  - module: wuying.workspace.wuying_login_token_info
+    description: Lists the sessions in a store.
   - plugin: wuying.workspace.wuying_login_token
     plugin_type: lookup
-    description: Puts the current token where it is used.
+    description: Returns the current token where you use it.
   - name: RefreshLoginToken
-    description: The service's reference of the operation.
+    description: Reference of the operation in the service's documentation.
     link: https://www.alibabacloud.com/help/en/wuying-workspace/developer-reference/api-ecd-2020-10-02-refreshlogintoken
 """
 
 EXAMPLES = r"""
 ---
-# The session starts with the token that the user's login gave. Credentials come from the environment variables
+# The first task passes the token that was issued when the user logged in. Credentials are in the environment variables
 # ALIBABA_CLOUD_ACCESS_KEY_ID and ALIBABA_CLOUD_ACCESS_KEY_SECRET.
 - name: Start the session of alice
   wuying.workspace.wuying_login_token:
@@ -109,7 +112,7 @@ EXAMPLES = r"""
   become: false
   no_log: true
 
-- name: Keep it current, and use the token
+- name: Refresh the token if it is stale, and return it
   wuying.workspace.wuying_login_token:
     region_id: cn-hangzhou
     office_site_id: cn-hangzhou+dir-2381912345
@@ -120,11 +123,11 @@ EXAMPLES = r"""
   no_log: true
   register: alice
 
-- name: Show how long the token may live
+- name: Show how long the token is valid
   ansible.builtin.debug:
-    msg: "The token of alice lives for at most {{ alice.remaining }} seconds."
+    msg: "The token of alice is valid for at most {{ alice.remaining }} seconds."
 
-- name: Keep the token out of the result, for a lookup to find
+- name: Refresh the token if it is stale, without returning it
   wuying.workspace.wuying_login_token:
     region_id: cn-hangzhou
     office_site_id: cn-hangzhou+dir-2381912345
@@ -134,7 +137,8 @@ EXAMPLES = r"""
   delegate_to: localhost
   become: false
 
-- name: Have a token that lives for at least half an hour, where the service's tokens live for eight hours
+# The service in this example issues tokens that are valid for 8 hours.
+- name: Ensure that the token is valid for at least half an hour
   wuying.workspace.wuying_login_token:
     region_id: cn-hangzhou
     office_site_id: cn-hangzhou+dir-2381912345
@@ -146,7 +150,7 @@ EXAMPLES = r"""
   delegate_to: localhost
   become: false
 
-- name: Exchange the token now
+- name: Refresh the token now
   wuying.workspace.wuying_login_token:
     region_id: cn-hangzhou
     office_site_id: cn-hangzhou+dir-2381912345
@@ -157,7 +161,7 @@ EXAMPLES = r"""
   delegate_to: localhost
   become: false
 
-- name: Forget the session
+- name: Delete the record of the session
   wuying.workspace.wuying_login_token:
     region_id: cn-hangzhou
     office_site_id: cn-hangzhou+dir-2381912345
@@ -172,37 +176,37 @@ RETURN = r"""
 login_token:
   description:
     - The current login token.
-  returned: when there is one and O(return_token=true); also when a token was exchanged but could not be kept
+  returned: if there is a token and O(return_token=true), or if the token could not be saved
   type: str
   sample: v1c27bab6c205b2fdfac9****
 obtained_at:
   description:
-    - When the token was asked for, in UTC.
-  returned: when there is a token
+    - The time just before the request that obtained the token was sent, in UTC.
+  returned: if there is a token
   type: str
   sample: "2026-01-31T08:00:00Z"
 expires_at:
   description:
-    - When the token dies at the latest, in UTC. It may be dead earlier, once the session has been exchanged again.
-  returned: when there is a token
+    - The time at which the token expires at the latest, in UTC. The token becomes invalid earlier if the session is refreshed again.
+  returned: if there is a token
   type: str
   sample: "2026-01-31T08:15:00Z"
 remaining:
   description:
-    - For how many seconds the token may still live, at most.
-  returned: when there is a token
+    - The number of seconds until RV(expires_at). The token is valid for at most this time.
+  returned: if there is a token
   type: int
   sample: 893
 source:
   description:
-    - Whether the token came from an exchange (V(service)) or from the record (V(store)).
-  returned: when there is a token
+    - The origin of the token. V(store) if it was read from the store, V(refresh) if this task refreshed it.
+  returned: if there is a token
   type: str
   sample: store
 session:
   description:
-    - The identity of the session, as the record has it.
-  returned: when there is a token
+    - The identity of the session.
+  returned: if there is a token
   type: dict
   sample:
     client_id: f4a0dc8e-1702-4728-9a60-95b27a350000
@@ -212,37 +216,38 @@ session:
     region_id: cn-hangzhou
 request_id:
   description:
-    - The service's ID of the exchange that brought the token, or of the request that failed.
-  returned: when the service gave one
+    - The service's ID of the request that obtained the token, or of the request that failed.
+  returned: if the service returned an ID
   type: str
   sample: 1CBAFFAB-B697-4049-A9B1-67E1FC5F0000
 kept:
   description:
-    - V(false) where a token was exchanged but could not be kept. The task fails and RV(login_token) is the only copy.
-  returned: when the token could not be kept
+    - V(false) if the token was refreshed but could not be saved. The task fails, and RV(login_token) is the only copy of the token.
+  returned: if the token could not be saved
   type: bool
   sample: false
 error_code:
   description:
-    - The service's code of the error where it gave one, else one of this collection.
-    - The user must log in again at V(OutcomeUnknown) (an exchange was cut short and its answer is lost), V(SessionEnded) (the service
-      has refused the token before), and the first time that the service refuses the token, with a code of its own.
-    - Others of this collection are V(NoLoginToken) (nothing is kept of the session), V(MissingCredentials), V(MissingLibrary),
-      V(InvalidOption), V(InvalidResponse), V(DeadlineExceeded), V(Timeout), V(NameNotResolved), V(ConnectionFailed),
-      V(ConnectionLost), V(TlsFailed), V(ProxyFailed), V(NotKept), V(NewerFormat), V(WrongStoreKey), V(StoreUnavailable), V(StoreUnsafe), and with
-        Redis V(StoreAccessDenied), V(StoreReadOnly), V(StoreFull), V(LockLost) and V(NewerRecord).
+    - The error code of the service if it returned one, otherwise an error code of this collection.
+    - The user must log in again in three cases. The service refuses the token for the first time, with a code of its own. The service has refused
+      it before (V(SessionEnded)). An earlier refresh was interrupted, its response is lost, and the token is no longer accepted
+      (V(OutcomeUnknown)).
+    - The other codes of this collection are V(NoLoginToken) (no token is stored for the session), V(MissingCredentials), V(MissingLibrary),
+      V(InvalidOption), V(InvalidResponse), V(DeadlineExceeded), V(Timeout), V(NameNotResolved), V(ConnectionFailed), V(ConnectionLost),
+      V(TlsFailed), V(ProxyFailed), V(NotKept), V(NewerFormat), V(WrongStoreKey), V(StoreUnavailable), V(StoreUnsafe), and with Redis
+      V(StoreAccessDenied), V(StoreReadOnly), V(StoreFull), V(LockLost), and V(NewerRecord).
   returned: failure
   type: str
   sample: Throttling.User
 http_status:
   description:
-    - The HTTP status of the service's answer.
-  returned: failure, when there was an answer
+    - The HTTP status of the service's response.
+  returned: failure, if the service responded
   type: int
   sample: 429
 retryable:
   description:
-    - Whether the same task may succeed later without anything being changed.
+    - Whether the same task can succeed later without changes.
   returned: failure
   type: bool
   sample: true
@@ -289,10 +294,12 @@ def main() -> None:
 
 
 def run(module: Module) -> Outcome:
-    """Do what the task asks. Raises :class:`WuyingError`."""
+    """Return the outcome of the task. Raises :class:`WuyingError`."""
     params = module.params
     if params["store"] == "none" and (params["state"] == "absent" or not params["return_token"]):
-        raise OptionError("store=none keeps nothing: it needs state=present and return_token=true.")
+        raise OptionError(
+            "store=none needs state=present and return_token=true, because nothing is stored."
+        )
     request = read_request(params.__getitem__)
     with open_keeper(params.__getitem__, module.warn) as keeper:
         key = request.session.key
@@ -305,7 +312,7 @@ def run(module: Module) -> Outcome:
 
 
 def finish(module: Module, outcome: Outcome) -> None:
-    """Leave with the result of an outcome."""
+    """Exit with the result of the task."""
     params = module.params
     return_token = params["return_token"] or outcome.not_saved is not None
     result = describe(outcome, time.time(), return_token=return_token)
@@ -313,8 +320,9 @@ def finish(module: Module, outcome: Outcome) -> None:
     if "login_token" in result:
         module.uncensor([result["login_token"]])
     if outcome.not_saved is not None:
-        failure = {**result, **outcome.not_saved.as_result(), "request_id": result["request_id"]}
-        module.fail_json(msg=outcome.not_saved.message, kept=False, **failure)
+        # The request succeeded, so its ID is that of the new token.
+        failure = {**outcome.not_saved.as_result(), "request_id": result["request_id"]}
+        module.fail_json(msg=outcome.not_saved.message, kept=False, **{**result, **failure})
     module.exit_json(**result)
 
 

@@ -10,12 +10,13 @@ DOCUMENTATION = r"""
 module: wuying_login_token_info
 author:
   - The wuying.workspace authors (@wuying-workspace)
-short_description: List the WUYING Workspace sessions that a store holds
+short_description: List WUYING Workspace sessions in a store
 version_added: 0.1.0
 description:
-  - Lists the sessions that a store has a record of, with the ages and the states of their login tokens, and never a token. It sends
-    and writes nothing. Options that name a session or the service have no effect, O(filters) choose; so C(module_defaults) may have them.
-  - The module runs where the task runs and reads the store of that host and that user. Normal use is C(delegate_to=localhost) with
+  - Lists the sessions in a store, with the age and state of their login tokens, but never the tokens. Sends and writes nothing.
+  - The module accepts all options that the modules of this collection share, so that C(module_defaults) can set them once. Only the options of the
+    store, O(refresh_before), O(deadline), and O(filters) have an effect.
+  - The module reads the store of the host and the user that run the task. Usually, run it with C(delegate_to=localhost) and
     C(become=false).
 extends_documentation_fragment:
   - wuying.workspace.attributes
@@ -27,7 +28,7 @@ attributes:
   check_mode:
     support: full
     details:
-      - The module only reads.
+      - The module only reads the store.
   diff_mode:
     support: none
   idempotent:
@@ -35,35 +36,33 @@ attributes:
 options:
   end_user_id:
     description:
-      - Has no effect here, see O(filters).
+      - This option has no effect. Use O(filters) instead.
     type: str
   filters:
     description:
-      - Which sessions to list, as a dictionary of O(region_id), O(client_id), O(office_site_id), O(end_user_id), O(directory_id), O(session_id) and
-        O(endpoint), each with a text or a list of texts, of which one must be the session's own.
-      - A record that is damaged is listed whatever the filters, since nobody knows whose it is.
+      - A dictionary that selects the sessions to list. Its keys can be O(region_id), O(client_id), O(office_site_id), O(end_user_id),
+        O(directory_id), O(session_id), and O(endpoint). Each value is a string or a list of strings, one of which must match the session.
+      - Damaged records are always listed, because their sessions are unknown.
+      - If not set, all sessions are listed.
     type: dict
-notes:
-  - All options that the modules of this collection share are accepted, so that C(module_defaults) can set them once for all. Only those of the store,
-    O(refresh_before) and O(filters) have an effect here.
 seealso:
   - module: wuying.workspace.wuying_login_tokens
-    description: Keeps the sessions of a store current.
+    description: Keeps the login tokens of many sessions valid.
   - module: wuying.workspace.wuying_login_token
-    description: Keeps one session current, or forgets it.
+    description: Keeps the login token of one session valid, or deletes its record.
 """
 
 EXAMPLES = r"""
 ---
-- name: List what the store holds
+- name: List all sessions in the store
   wuying.workspace.wuying_login_token_info:
   delegate_to: localhost
   become: false
   register: store
 
-- name: Show whose tokens are not current
+- name: Show users without a current token
   ansible.builtin.debug:
-    msg: "{{ item.session.end_user_id }} is {{ item.state }}."
+    msg: "The token of {{ item.session.end_user_id }} is {{ item.state }}."
   loop: "{{ store.sessions | selectattr('state', 'ne', 'current') | selectattr('session', 'defined') }}"
   loop_control:
     label: "{{ item.session.end_user_id }}"
@@ -79,13 +78,13 @@ EXAMPLES = r"""
 RETURN = r"""
 sessions:
   description:
-    - The sessions, those that expire first before the others, and damaged records at the end.
+    - The sessions, sorted by the expiry of their tokens, with damaged records last.
   returned: success
   type: list
   elements: dict
   contains:
     session:
-      description: The identity of the session. Missing where the record is damaged.
+      description: The identity of the session. Not returned if the record is damaged.
       type: dict
       sample:
         client_id: f4a0dc8e-1702-4728-9a60-95b27a350000
@@ -94,56 +93,61 @@ sessions:
         office_site_id: cn-hangzhou+dir-2381912345
         region_id: cn-hangzhou
     key:
-      description: The key under which the store holds the record.
+      description: The key of the record in the store.
       type: str
       sample: 0c6c1e5b0f7e0d3f2f1b8f6f0f6e7a4d6f9d2c1b0a9f8e7d6c5b4a3f2e1d0c9b
     state:
       description:
-        - V(current) where the token has more than O(refresh_before) seconds to live, V(stale) where it has fewer, V(expired) where it has none.
-        - V(ended) where the service has refused the token, so that the user must log in again.
-        - V(damaged) where the record cannot be read.
+        - V(current) if the token is valid for more than O(refresh_before) seconds.
+        - V(stale) if it is valid, but not for more than O(refresh_before) seconds.
+        - V(expired) if it has expired.
+        - V(ended) if the service has refused the token. The user must log in again.
+        - V(damaged) if the record cannot be read.
       type: str
       sample: current
     obtained_at:
-      description: When the token was asked for, in UTC.
+      description: The time just before the request that obtained the token was sent, in UTC.
       type: str
       sample: "2026-01-31T08:00:00Z"
     expires_at:
-      description: When the token dies at the latest, in UTC.
+      description: The time at which the token expires at the latest, in UTC.
       type: str
       sample: "2026-01-31T08:15:00Z"
     remaining:
-      description: For how many seconds the token may still live, at most.
+      description: The number of seconds for which the token is still valid, at most.
       type: int
       sample: 893
     outcome_unknown:
-      description: Whether an exchange of the token began and its outcome is unknown.
+      description:
+        - Whether a refresh of the token was started, and its outcome is unknown. Either a refresh is in progress, or it was interrupted. The
+          token may no longer be valid.
       type: bool
       sample: false
     damage:
-      description: What is wrong with the record, where it is damaged.
+      description: The reason why the record cannot be read. Only returned if it is damaged.
       type: str
       sample: it is not JSON
 counts:
   description:
-    - How many sessions are in which state.
+    - The number of sessions in each state.
   returned: success
   type: dict
   sample: {current: 1998, damaged: 0, ended: 1, expired: 0, stale: 1}
 error_code:
   description:
-    - What kind of error it is, such as V(StoreUnavailable), or V(WrongStoreKey) where there is a record that no key of O(store_key) opens.
+    - The kind of error, for example V(StoreUnavailable), or V(WrongStoreKey) if no key in O(store_key) can decrypt a record.
   returned: failure
   type: str
   sample: StoreUnavailable
 retryable:
   description:
-    - Whether the same task may succeed later without anything being changed.
+    - Whether the same task can succeed later without changes.
   returned: failure
   type: bool
   sample: true
 """
 
+import math
 import time
 import typing as t
 
@@ -188,28 +192,30 @@ def main() -> None:
 
 
 def run(module: Module) -> list[dict[str, t.Any]]:
-    """Return what the store holds of which sessions. Raises :class:`WuyingError`."""
+    """Return the sessions that the filters select, earliest expiry first. Raises :class:`WuyingError`."""
     get_option = module.params.get
     if get_option("store") == "none":
-        raise OptionError("store=none keeps nothing, so there is nothing to list.")
+        raise OptionError(
+            "store=none stores nothing, so there is nothing to list. Set store to a directory or a Redis URL."
+        )
     matches = read_filters(get_option("filters"))
     refresh_before, now = read_refresh_before(get_option), time.time()
-    found: list[tuple[float, str, StoredState]] = []
+    selected: list[tuple[float, str, StoredState]] = []
     with open_store_only(get_option) as store:
         keys = list(store.keys())
         for key, stored in zip(keys, store.read_many(keys)):
             if isinstance(stored, StoreError):
                 raise stored
             if stored.damage:
-                found.append((float("inf"), key, stored))
+                selected.append((math.inf, key, stored))
             elif stored.record is not None and matches(stored.record.session):
-                found.append((stored.record.expires_at, key, stored))
-    found.sort(key=lambda each: each[:2])
-    return [describe(key, stored, now, refresh_before) for _expiry, key, stored in found]
+                selected.append((stored.record.expires_at, key, stored))
+    selected.sort(key=lambda each: each[:2])
+    return [describe(key, stored, now, refresh_before) for _expiry, key, stored in selected]
 
 
 def finish(module: Module, sessions: list[dict[str, t.Any]]) -> None:
-    """Exit with the sessions and their number by state."""
+    """Exit with the sessions and the number of sessions in each state."""
     counts = dict.fromkeys((CURRENT, STALE, EXPIRED, ENDED, DAMAGED), 0)
     for session in sessions:
         counts[session["state"]] += 1
@@ -217,7 +223,7 @@ def finish(module: Module, sessions: list[dict[str, t.Any]]) -> None:
 
 
 def describe(key: str, stored: StoredState, now: float, refresh_before: float) -> dict[str, t.Any]:
-    """Return what a store holds of a session, without its token."""
+    """Return the entry of a session, without its token."""
     record = stored.record
     if record is None:
         return {"key": key, "state": DAMAGED, "damage": stored.damage}

@@ -10,19 +10,18 @@ DOCUMENTATION = r"""
 module: wuying_login_tokens
 author:
   - The wuying.workspace authors (@wuying-workspace)
-short_description: Keep the login tokens of many WUYING Workspace sessions current
+short_description: Keep many WUYING Workspace login tokens valid
 version_added: 0.1.0
 description:
-  - Does for many sessions in one task what M(wuying.workspace.wuying_login_token) does for one, and much faster than a loop over
-    that module. Ensures that each session's login token is current, and exchanges side by side those that are not, the one that
-    expires first before the others.
-  - With O(sessions) it takes these sessions. Without, it takes all that the store has a record of and that O(filters) let through. That is
-    the scheduled keep-alive of a fleet.
-  - One session's failure never stops the others. RV(sessions) says how each fared.
-  - For a keep-alive to work, O(refresh_before) must be at least the interval of the schedule plus the time that a run takes. It counts as
-    at most half of O(validity). With the default validity of 15 minutes run it every 4 minutes.
-  - The module runs where the task runs, with the store, the environment and the Python packages of that host and that user. Normal
-    use is C(delegate_to=localhost) with C(become=false).
+  - Ensures that many sessions have current login tokens, as M(wuying.workspace.wuying_login_token) does for one session, but much faster than
+    a loop over that module. Stale tokens are refreshed in parallel, earliest expiry first.
+  - With O(sessions), the module processes these sessions. Without it, the module processes all sessions in the store, or those that O(filters)
+    selects. Run it this way on a schedule to keep the tokens of a fleet valid.
+  - A session that fails does not stop the others. RV(sessions) contains the result of each session.
+  - On a schedule, O(refresh_before) must be at least the interval of the schedule plus the duration of a run. The value counts as at most half
+    of O(validity). With the default validity of 15 minutes, run the task every 4 minutes.
+  - The module uses the store, the environment, and the Python packages of the host and the user that run the task. Usually, run it with
+    C(delegate_to=localhost) and C(become=false).
 extends_documentation_fragment:
   - wuying.workspace.attributes
   - wuying.workspace.session.many
@@ -33,25 +32,25 @@ attributes:
   check_mode:
     support: full
     details:
-      - Predicts for each session from its record, sends and writes nothing.
+      - Predicts the result of each session from its record. Sends and writes nothing.
   diff_mode:
     support: none
   idempotent:
     support: partial
     details:
-      - A second run changes nothing while all tokens are current.
-      - With O(store=none) every run exchanges.
+      - While all tokens are current, running the task again changes nothing.
+      - With O(store=none), every run refreshes all tokens.
 options:
   end_user_id:
     description:
-      - The end user of those O(sessions) that name none.
+      - The end user of each entry of O(sessions) that does not set its own.
     type: str
   sessions:
     description:
-      - The sessions to keep current, each a dictionary, also where it has O(sessions[].end_user_id) alone. What one lacks comes from the options
-        of the task.
-      - Without it, all sessions of the store that O(filters) let through. Then the options of the task that name a session have no effect, so
-        C(module_defaults) may have them.
+      - The sessions to process. Each is a dictionary, even if it contains only O(sessions[].end_user_id). Values that an entry does not set are
+        taken from the options of the task.
+      - If not set, the module processes all sessions in the store, or those that O(filters) selects. The options of the task that identify a
+        session then have no effect, so that C(module_defaults) can set them.
     type: list
     elements: dict
     suboptions:
@@ -71,87 +70,94 @@ options:
         description: The directory of this session.
         type: str
       session_id:
-        description: The identifier of this session.
+        description: The ID of this session.
         type: str
       endpoint:
         description: The URL of the service for this session.
         type: str
       login_token:
         description:
-          - The token to start this session from, as for M(wuying.workspace.wuying_login_token). Needed once for each session.
-          - At most 1,000 sessions may carry one, because the time that Ansible takes to hide secrets grows with the square of
-            their number. Start a larger fleet in several tasks.
+          - The login token to start this session with, as in M(wuying.workspace.wuying_login_token). It is needed once for each session. The
+            environment variable E(WUYING_LOGIN_TOKEN) is not used.
+          - At most 1,000 sessions in a task can set it, because the time that Ansible takes to hide secrets grows with the square of their
+            number. Start a larger fleet in several tasks.
         type: str
   filters:
     description:
-      - Which sessions of the store to take, as a dictionary of O(region_id), O(client_id), O(office_site_id), O(end_user_id), O(directory_id),
-        O(session_id) and O(endpoint), each with a text or a list of texts, of which one must be the session's own.
-      - Goes without O(sessions) only. A record that cannot be read is reported as failed whatever the filters.
+      - A dictionary that selects the sessions of the store to process. Its keys can be O(region_id), O(client_id), O(office_site_id),
+        O(end_user_id), O(directory_id), O(session_id), and O(endpoint). Each value is a string or a list of strings, one of which must match
+        the session.
+      - You cannot combine it with O(sessions). A record that cannot be read is always reported as failed, because its session is unknown.
+      - If not set, all sessions in the store are processed.
     type: dict
   max_parallel:
     description:
-      - How many sessions (1 to 256) are exchanged at a time, each over a connection of its own.
-      - On Linux several processes share them where there is much to do, at most one more than there are processors, one for each 2 of these, and one
-        for each 100 sessions that are due.
+      - The maximum number of sessions (1 to 256) to refresh at the same time. Each uses its own connection.
+      - On Linux, several processes share a large number of sessions. There is at most one process more than there are processors, at most one
+        for every 2 parallel sessions, and at most one for every 100 sessions that are due.
     type: int
     default: 8
   max_qps:
     description:
-      - How many requests a second this task sends at most. Other tasks and hosts count for themselves.
-      - Without it as many as O(max_parallel) allows. When the service throttles, all slow down together, and speed up again as it lets
-        them.
+      - The maximum number of requests per second that this task sends. Other tasks and hosts are not counted.
+      - If not set, only O(max_parallel) limits the rate. If the service throttles requests, the task slows down all requests, and speeds up again
+        as the service allows.
     type: float
   deadline:
     description:
-      - How many seconds (up to 86400) the whole task may take. Sessions whose turn has not come by then are served with a warning
-        where their tokens live, and otherwise fail with C(error_code=DeadlineExceeded).
+      - The maximum duration of the whole task in seconds (up to 86400). For each session that is not yet processed when the deadline passes, a
+        stored token that is still valid is returned with a warning. If there is none, the session fails with
+        C(error_code=DeadlineExceeded).
     type: float
     default: 900.0
   return_token:
     description:
-      - Whether the sessions of the result have their C(login_token). Better look tokens up where they are used, with the lookup
+      - Whether to return C(login_token) for each session. It is safer to look up tokens where you use them, with the lookup
         P(wuying.workspace.wuying_login_token#lookup).
-      - O(store=none) needs V(true).
+      - O(store=none) requires V(true).
     type: bool
     default: false
   results:
     description:
-      - Which sessions RV(sessions) has.
-      - V(failed) those that failed, and those that were served with a warning.
-      - V(all) all of them; V(none) none. A token that was exchanged and could not be kept is there in any case.
-      - With O(return_token=true) all of them are there, whatever is said here.
+      - Which sessions to return in RV(sessions).
+      - V(failed) returns sessions that failed or have warnings.
+      - V(all) returns all sessions, and V(none) returns none.
+      - A session whose token was refreshed but could not be saved is always returned. With O(return_token=true), all sessions are always
+        returned.
     type: str
     choices: [failed, all, none]
     default: failed
   fail_on:
     description:
-      - When the task fails, V(any) session failed, V(all) of them failed (and there was one), or V(none), which is never.
+      - When the task fails. V(any) fails it if at least one session failed, V(all) if all sessions failed and there was at least one, and
+        V(none) never.
     type: str
     choices: [any, all, none]
     default: any
   rekey:
     description:
-      - Whether records that the first key of O(store_key) does not protect are written anew under it. Needs O(store_key).
+      - Whether to re-encrypt records that are not encrypted with the first key in O(store_key), including unencrypted records. Requires
+        O(store_key).
     type: bool
     default: false
 notes:
-  - With O(return_token=true) a registered result has tokens in the clear. Set C(no_log=true) on the task.
-  - C(ANSIBLE_DEBUG) makes Ansible itself print options and results of a task, secrets included. Use it for no real session.
-  - C(async) leaves the result of a task in a job file. Combine it with O(return_token=false) only.
+  - With O(return_token=true), a registered result contains the tokens in plain text. Set C(no_log=true) on the task.
+  - With C(ANSIBLE_DEBUG), Ansible prints the options and the result of each task, including secrets. Do not use it with real sessions.
+  - With C(async), Ansible stores the result in a job file. Use it only with O(return_token=false).
 seealso:
   - module: wuying.workspace.wuying_login_token
-    description: Keeps one session current, forces an exchange, forgets a session.
+    description: Keeps the login token of one session valid, forces a refresh, or deletes the session's record.
   - module: wuying.workspace.wuying_login_token_info
-    description: Lists what the store holds.
+    description: Lists the sessions in a store.
   - plugin: wuying.workspace.wuying_login_token
     plugin_type: lookup
-    description: Puts current tokens where they are used.
+    description: Returns current tokens where you use them.
 """
 
 EXAMPLES = r"""
 ---
-# Credentials come from the environment variables ALIBABA_CLOUD_ACCESS_KEY_ID and ALIBABA_CLOUD_ACCESS_KEY_SECRET.
-- name: Start the sessions of those who have logged in
+# Credentials are in the environment variables ALIBABA_CLOUD_ACCESS_KEY_ID and ALIBABA_CLOUD_ACCESS_KEY_SECRET.
+- name: Start the sessions of alice and bob
   wuying.workspace.wuying_login_tokens:
     region_id: cn-hangzhou
     office_site_id: cn-hangzhou+dir-2381912345
@@ -166,13 +172,13 @@ EXAMPLES = r"""
   become: false
   no_log: true
 
-- name: Keep every session of the store current
+- name: Refresh all stale tokens in the store
   wuying.workspace.wuying_login_tokens:
     max_qps: 50
   delegate_to: localhost
   become: false
 
-- name: Keep those of one office network current, and go on when some users have to log in again
+- name: Refresh the tokens of one office network, and continue if some sessions fail
   wuying.workspace.wuying_login_tokens:
     filters:
       office_site_id: cn-hangzhou+dir-2381912345
@@ -181,10 +187,10 @@ EXAMPLES = r"""
   become: false
   register: fleet
 
-- name: Say who has to log in again
+- name: Report users who must log in again
   ansible.builtin.debug:
     msg: "{{ item.session.end_user_id }}: {{ item.msg }}"
-  loop: "{{ fleet.sessions | selectattr('failed') }}"
+  loop: "{{ fleet.sessions | selectattr('failed') | selectattr('msg', 'search', 'must log in again') }}"
   loop_control:
     label: "{{ item.session.end_user_id }}"
 """
@@ -192,51 +198,51 @@ EXAMPLES = r"""
 RETURN = r"""
 counts:
   description:
-    - How many sessions fared how.
-  returned: unless an option is wrong or the store cannot be used
+    - The number of sessions by outcome. The total is the sum of RV(counts.refreshed), RV(counts.unchanged), and RV(counts.failed).
+  returned: unless an option is invalid or the store cannot be used
   type: dict
   contains:
     total:
-      description: All sessions that were asked for.
+      description: All sessions that were processed.
       type: int
       sample: 2000
-    exchanged:
-      description: Those whose tokens were exchanged and kept.
+    refreshed:
+      description: Sessions whose token was refreshed and saved.
       type: int
       sample: 1200
-    served:
-      description: Those whose records were served. With those that were exchanged and those that failed they make the total.
+    unchanged:
+      description: Sessions whose stored token was still valid and was not refreshed.
       type: int
       sample: 797
     failed:
-      description: Those that failed, also where a token was exchanged and could not be kept.
+      description: Sessions that failed, including those whose token was refreshed but could not be saved.
       type: int
       sample: 3
     warned:
-      description: Those with a warning, such as a stale token that is served while the service does not answer.
+      description: Sessions with a warning, for example that a stale token could not be refreshed because the service is unavailable.
       type: int
       sample: 0
     rekeyed:
-      description: Those whose records were written anew under the first key of O(store_key).
+      description: Sessions whose record was re-encrypted with the first key in O(store_key).
       type: int
       sample: 0
 sessions:
   description:
-    - How the sessions fared that O(results) asks for, in the order in which they were asked for.
-  returned: unless an option is wrong or the store cannot be used
+    - The results of the sessions that O(results) selects, in the order of O(sessions).
+  returned: unless an option is invalid or the store cannot be used
   type: list
   elements: dict
   contains:
     session:
-      description: The identity of the session. Missing where a record cannot be read.
+      description: The identity of the session. Not returned if its record cannot be read.
       type: dict
       sample: {end_user_id: alice}
     key:
-      description: The key of a record that cannot be read.
+      description: The key of the record in the store. Only returned if the record cannot be read.
       type: str
       sample: 0c6c1e5b0f7e0d3f2f1b8f6f0f6e7a4d6f9d2c1b0a9f8e7d6c5b4a3f2e1d0c9b
     changed:
-      description: Whether the token was exchanged.
+      description: Whether the token was refreshed.
       type: bool
       sample: true
     failed:
@@ -244,69 +250,71 @@ sessions:
       type: bool
       sample: false
     source:
-      description: Whether the token came from an exchange (V(service)) or from the record (V(store)).
+      description: The origin of the token. V(store) if it was read from the store, V(refresh) if this task refreshed it.
       type: str
-      sample: service
+      sample: refresh
     obtained_at:
-      description: When the token was asked for, in UTC.
+      description: The time just before the request that obtained the token was sent, in UTC.
       type: str
       sample: "2026-01-31T08:00:00Z"
     expires_at:
-      description: When the token dies at the latest, in UTC.
+      description: The time at which the token expires at the latest, in UTC.
       type: str
       sample: "2026-01-31T08:15:00Z"
     remaining:
-      description: For how many seconds the token may still live, at most.
+      description: The number of seconds for which the token is still valid, at most.
       type: int
       sample: 893
     login_token:
-      description: The current token, where O(return_token=true) or C(kept=false).
+      description: The current token. Only returned with O(return_token=true) or if it could not be saved.
       type: str
       sample: v1c27bab6c205b2fdfac9****
     kept:
-      description: V(false) where a token was exchanged but could not be kept. The session counts as failed and its token is the only copy.
+      description: V(false) if the token was refreshed but could not be saved. The session counts as failed, and this result contains the only copy.
       type: bool
       sample: false
     rekeyed:
-      description: V(true) where the record was written anew under the first key.
+      description: V(true) if the record was re-encrypted with the first key in O(store_key).
       type: bool
       sample: true
     warnings:
-      description: What there is to say of this session.
+      description: The warnings about this session.
       type: list
       elements: str
       sample: []
     msg:
-      description: Why the session failed.
+      description: Why the session failed and what to do.
       type: str
-      sample: "The service refused the session's login token (InvalidLoginToken). The user must log in again; pass the new token as login_token."
+      sample: "The service refused the session's login token (InvalidLoginToken). The user must log in again. Pass the new token as login_token."
     error_code:
       description:
-        - As of M(wuying.workspace.wuying_login_token), and V(DamagedRecord), V(Interrupted) (the task was told to stop, or a process of it died,
-          before the session was done) and V(Unforeseen) (a bug, report it).
+        - One of the error codes of M(wuying.workspace.wuying_login_token), or one of the following.
+        - V(DamagedRecord) if the record cannot be read.
+        - V(Interrupted) if the task was stopped, or one of its processes ended, before the session was processed.
+        - V(Unforeseen) for an unexpected error. Please report it.
       type: str
       sample: InvalidLoginToken
     http_status:
-      description: The HTTP status of the service's answer.
+      description: The HTTP status of the service's response.
       type: int
       sample: 400
     request_id:
-      description: The service's ID of the exchange that brought the token, or of the request that failed.
+      description: The service's ID of the request that obtained the token, or of the request that failed.
       type: str
       sample: 1CBAFFAB-B697-4049-A9B1-67E1FC5F0000
     retryable:
-      description: Whether the same may succeed later without anything being changed.
+      description: Whether the session can succeed later without changes.
       type: bool
       sample: false
 error_code:
   description:
-    - The error code of the first session that failed, or what is wrong with the task.
+    - The error code of the first session that failed, or of an error that concerns the whole task.
   returned: failure
   type: str
   sample: InvalidLoginToken
 retryable:
   description:
-    - Whether all that failed may succeed later without anything being changed.
+    - Whether all errors are temporary, so that the same task can succeed later without changes.
   returned: failure
   type: bool
   sample: false
@@ -315,6 +323,7 @@ retryable:
 import time
 import typing as t
 
+from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision import TokenRequest
 from ansible_collections.wuying.workspace.plugins.module_utils._keeper.fleet import (
     MAX_PARALLEL,
     keep_all,
@@ -330,7 +339,9 @@ from ansible_collections.wuying.workspace.plugins.module_utils._plugin.fleet_opt
     read_selection,
     sessions_spec,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._plugin.fleet_result import Summary
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin.fleet_result import (
+    FleetResult,
+)
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.module import Module
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.option_values import (
     read_number,
@@ -360,23 +371,18 @@ def main() -> None:
     module.execute(lambda: finish(module, run(module)))
 
 
-def run(module: Module) -> Summary:
-    """Do what the task asks. Raises :class:`WuyingError` where nothing can be done at all."""
-    params = module.params
+def run(module: Module) -> FleetResult:
+    """Return the results of all sessions. Raises :class:`WuyingError` if no session can be processed."""
+    params, get_option = module.params, module.params.get
     check_options(params)
-    get_option = params.get
     max_parallel = int(read_number(get_option, "max_parallel", 1, 256))
     max_qps = None if params["max_qps"] is None else read_number(get_option, "max_qps", 0.001, 1e6)
     requests = None if params["sessions"] is None else read_requests(get_option, params["sessions"])
-    if params["store"] == "none" and len({request.session for request in requests or ()}) < len(
-        requests or ()
-    ):
-        raise OptionError(
-            "sessions names a session twice: store=none keeps no token for the second time."
-        )
+    if params["store"] == "none":
+        check_distinct(requests or [])
     select = read_selection(get_option)
     results = "all" if params["return_token"] else params["results"]
-    summary = Summary(results, return_token=params["return_token"])
+    result = FleetResult(results, return_token=params["return_token"])
     with open_keeper(get_option, module.warn, connections=max_parallel, max_qps=max_qps) as keeper:
         store = keeper.store
         for report in keep_all(
@@ -386,30 +392,43 @@ def run(module: Module) -> Summary:
             rekey=params["rekey"],
             check=module.check_mode,
         ):
-            summary.add(report, time.time())
-    if requests is None and not summary.counts["total"]:
+            result.add(report, time.time())
+    if requests is None and not result.counts["total"]:
         module.warn(
-            "The store has no session to keep current: check store, filters and the user who runs the task."
+            "The store contains no session to refresh. Check store, filters, and the user who runs the task."
         )
-    return summary
+    return result
 
 
 def check_options(params: dict[str, t.Any]) -> None:
-    """Refuse options that do not go together. Raises :class:`OptionError`."""
+    """Check options that depend on each other. Raises :class:`OptionError`."""
     if params["store"] == "none" and (params["sessions"] is None or not params["return_token"]):
-        raise OptionError("store=none keeps nothing: it needs sessions and return_token=true.")
+        raise OptionError(
+            "store=none needs sessions and return_token=true, because nothing is stored."
+        )
     if params["rekey"] and not params["store_key"]:
-        raise OptionError("rekey needs store_key, whose first key is to protect all records.")
+        raise OptionError(
+            "rekey needs store_key. Set store_key to a list of keys, of which the first is to encrypt all records."
+        )
 
 
-def finish(module: Module, summary: Summary) -> None:
-    """Leave with the result of all sessions."""
-    result = summary.result()
-    if summary.warning:
-        module.warn(summary.warning)
-    if summary.tokens:
-        module.uncensor(summary.tokens)
-    failure = summary.failure(module.params["fail_on"])
+def check_distinct(requests: list[TokenRequest]) -> None:
+    """Check that no session is requested twice. Raises :class:`OptionError`."""
+    if len({request.session for request in requests}) < len(requests):
+        raise OptionError(
+            "sessions contains a session twice, but store=none does not store the token of its first refresh. "
+            "Remove one of the two entries."
+        )
+
+
+def finish(module: Module, sessions: FleetResult) -> None:
+    """Exit with the result of the task."""
+    if sessions.warning:
+        module.warn(sessions.warning)
+    if sessions.tokens:
+        module.uncensor(sessions.tokens)
+    result = sessions.as_result()
+    failure = sessions.failure(module.params["fail_on"])
     if failure is not None:
         module.fail_json(**failure, **result)
     module.exit_json(**result)

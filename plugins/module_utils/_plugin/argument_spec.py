@@ -2,7 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The options that modules share, as Ansible wants them declared. The lookup declares the same in its documentation."""
+"""The argument spec of the options that the modules share.
+
+The lookup declares the same options in its documentation.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from ansible.module_utils.basic import env_fallback
 Spec = t.Dict[str, t.Dict[str, t.Any]]
 
 LOGIN_VARIABLE = "WUYING_LOGIN_TOKEN"
-"""The environment variable of ``login_token``. Only the single module reads it: it must never become another user's token."""
+"""The environment variable of ``login_token``. Only the single module reads it, so that its token is never used for another user."""
 
 _SESSION_SPEC: Spec = {
     "region_id": {"type": "str", "required": True},
@@ -71,11 +74,11 @@ IDENTITY = (
     "session_id",
     "endpoint",
 )
-"""The options that name a session."""
+"""The options that identify a session."""
 
 
 def argument_spec(*, one_session: bool = True) -> Spec:
-    """Return the argument spec of the options that all modules share; only with ``one_session`` they must name one."""
+    """Return the argument spec of the shared options. With ``one_session``, those that identify a session are required."""
     specs = (_SESSION_SPEC, _STORE_SPEC, SERVICE_SPEC)
     spec = {name: dict(option) for each in specs for name, option in each.items()}
     if not one_session:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""From the options of plugins that deal with many sessions to what is asked of which."""
+"""Turn the options of many sessions into token requests."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from .option_values import GetOption, overridden_by
 from .options import read_refresh_before, read_request, read_validity
 
 MOST_TOKENS = 1000
-"""How many login tokens may be passed at once: the time that core takes to hide them grows with the square of their number."""
+"""How many login tokens a task can pass. The time that ansible-core takes to hide them grows with the square of their number."""
 
 
 def sessions_spec() -> Spec:
-    """Return the argument spec of an option that lists sessions."""
+    """Return the argument spec of the option ``sessions``."""
     spec: Spec = {name: {"type": "str"} for name in IDENTITY}
     spec["login_token"] = {"type": "str", "no_log": True}
     return {"sessions": {"type": "list", "elements": "dict", "options": spec}}
@@ -30,12 +30,12 @@ def sessions_spec() -> Spec:
 def read_requests(
     get_option: GetOption, sessions: t.Sequence[t.Mapping[str, t.Any]]
 ) -> list[TokenRequest]:
-    """Return what is asked of which sessions, where the other options are the defaults of each. Raises :class:`OptionError`."""
+    """Return a token request for each session, with the other options as defaults. Raises :class:`OptionError`."""
     tokens = sum(bool(session.get("login_token")) for session in sessions)
     if tokens > MOST_TOKENS:
         raise OptionError(
-            f"sessions has {tokens} login tokens, and Ansible takes a time to hide them that grows with the square of their "
-            f"number: pass at most {MOST_TOKENS} in a task. Once they are in the store, later tasks need none."
+            f"sessions contains {tokens} login tokens, but the time that Ansible takes to hide them grows with the square of "
+            f"their number. Pass at most {MOST_TOKENS} in one task. Later tasks read the tokens from the store."
         )
     requests = []
     for number, own in enumerate(sessions):
@@ -47,16 +47,20 @@ def read_requests(
 
 
 def read_filters(filters: t.Any) -> t.Callable[[Session], bool]:
-    """Return a function that says whether a session is one of those that ``filters`` let through. Raises :class:`OptionError`."""
+    """Return a function that returns True if a session matches ``filters``. Raises :class:`OptionError`."""
     wanted: dict[str, set[str]] = {}
     if not isinstance(filters or {}, dict):
         raise OptionError("filters must be a dictionary.")
     for name, value in (filters or {}).items():
         if name not in IDENTITY:
-            raise OptionError(f"filters may have these keys only: {', '.join(IDENTITY)}.")
+            raise OptionError(
+                f"filters contains an unknown key. Valid keys are {', '.join(IDENTITY)}."
+            )
         values = value if isinstance(value, list) else [value]
         if not values or not all(isinstance(each, str) for each in values):
-            raise OptionError(f"filters must have a text or a list of texts as {name}.")
+            raise OptionError(
+                f"The value of {name} in filters must be a string or a non-empty list of strings."
+            )
         wanted[name] = (
             {parse_endpoint(each) for each in values} if name == "endpoint" else set(values)
         )
@@ -68,7 +72,10 @@ def read_filters(filters: t.Any) -> t.Callable[[Session], bool]:
 
 
 def read_selection(get_option: GetOption) -> t.Callable[[Session], TokenRequest | None]:
-    """Return a function that says what is asked of a session of the store, if anything. Raises :class:`OptionError`."""
+    """Return a function that returns the token request of a stored session, None if ``filters`` excludes it.
+
+    Raises :class:`OptionError`.
+    """
     matches = read_filters(get_option("filters"))
     validity, refresh_before = read_validity(get_option), read_refresh_before(get_option)
 

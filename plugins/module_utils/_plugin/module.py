@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The AnsibleModule of this collection, which hides secret parameters in every result."""
+"""The AnsibleModule of this collection, which hides secret parameters."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from .result import mask
 _PLACEHOLDER = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
 _MAY_HOLD_SECRETS = frozenset({"store", "endpoint", "proxy", "filters"})
 _USER_INFO = re.compile(r":.*@", re.DOTALL)
-"""A URL with user info, or a value that was meant to be one."""
+"""Matches a URL with user info, even if it is malformed."""
 
 
 class Module(AnsibleModule):
-    """A module whose results and errors show no secret parameter, those of ansible-core itself included.
+    """A module whose results and errors show no secret parameter.
 
-    ansible-core can return the parameters as C(invocation), from 2.22 on without censoring them.
+    This includes the parameters that ansible-core returns as ``invocation``. Since 2.22 it does not censor them.
     """
 
     def execute(self, task: t.Callable[[], None]) -> None:
-        """Run a task that exits with a result. If it raises :class:`WuyingError`, exit with that error.
+        """Run a task, which exits with a result. If it raises :class:`WuyingError`, exit with that error.
 
         Signals that end the process wait until the result is printed.
         """
@@ -50,20 +50,20 @@ class Module(AnsibleModule):
         super().fail_json(msg, **kwargs)
 
     def uncensor(self, tokens: t.Sequence[str]) -> None:
-        """Return these tokens uncensored, although ansible-core censors what equals or contains a secret option."""
+        """Return these tokens uncensored, even if they equal or contain the value of a secret option."""
         text = "\n".join(tokens)
         self.no_log_values = {value for value in self.no_log_values if str(value) not in text}
         for token in tokens:
             mask(token)
 
     def _fail(self, error: WuyingError) -> None:
-        # A rejected option is not shown: it may hold a secret that belongs elsewhere.
+        # A rejected option is not shown, because it may contain a secret that was put into the wrong option.
         if isinstance(error, OptionError):
             self._hide_secrets(_MAY_HOLD_SECRETS)
         self.fail_json(msg=error.message, **error.as_result())
 
     def _hide_secrets(self, names: frozenset[str] = frozenset()) -> None:
-        """Replace secret parameters, those with ``names``, and everything that may be a URL with user info."""
+        """Replace secret parameters, the parameters in ``names``, and values that may be URLs with user info."""
         self.params = _without_secrets(self.params, self.argument_spec, names)
 
 

@@ -4,7 +4,7 @@
 
 """Read and check one option value.
 
-No message repeats a value: it may be a secret that was put into the wrong option.
+No message repeats a value, because it may be a secret that was put into the wrong option.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ DAY = 86400
 
 
 def overridden_by(get_option: GetOption, own: t.Mapping[str, t.Any]) -> GetOption:
-    """Return the options of one session among many: its own values first, then those that all share."""
+    """Return the options of one session. Its own values override those of the task or lookup."""
     return lambda name: get_option(name) if own.get(name) is None else own[name]
 
 
@@ -35,10 +35,10 @@ def read_id(get_option: GetOption, name: str) -> str:
     value = get_option(name)
     if value is None:
         raise OptionError(
-            f"{name} is missing: pass it, or for a lookup set the variable wuying_{name}."
+            f"{name} is required. Pass it, or set the variable wuying_{name} for a lookup."
         )
     if not isinstance(value, str) or not 0 < len(value) <= _LONGEST_ID or not value.isprintable():
-        raise OptionError(f"{name} must be a text of 1 to {_LONGEST_ID} printable characters.")
+        raise OptionError(f"{name} must be a string of 1 to {_LONGEST_ID} printable characters.")
     return value
 
 
@@ -53,13 +53,13 @@ def read_token(value: t.Any) -> str | None:
         return None
     if not is_token(value):
         raise OptionError(
-            "login_token must be the token's text alone, in ASCII and without white space: check for a line break in it."
+            "login_token must contain only the token, as ASCII text without white space. Check it for a line break."
         )
     return str(value)
 
 
 def read_number(get_option: GetOption, name: str, least: float, most: float) -> float:
-    """Return a number from ``least`` to ``most``. Raises :class:`OptionError`."""
+    """Return a number between ``least`` and ``most``, inclusive. Raises :class:`OptionError`."""
     value = get_option(name)
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= most:
         raise OptionError(f"{name} must be a number from {least:,.12g} to {most:,.12g}.")
@@ -69,7 +69,7 @@ def read_number(get_option: GetOption, name: str, least: float, most: float) -> 
 def read_boolean(get_option: GetOption, name: str) -> bool:
     """Return a boolean by the rules that ansible-core applies to modules. Raises :class:`OptionError`.
 
-    For lookups ansible-core itself takes everything that it does not know as false.
+    In lookups, ansible-core itself reads any unknown value as false.
     """
     try:
         return bool(check_type_bool(get_option(name)))
@@ -78,12 +78,12 @@ def read_boolean(get_option: GetOption, name: str) -> bool:
 
 
 def read_text(get_option: GetOption, name: str) -> str | None:
-    """Return a text that can be sent as UTF-8, None if it was not given. Raises :class:`OptionError`."""
+    """Return a string that can be encoded as UTF-8, None if it was not given. Raises :class:`OptionError`."""
     value = get_option(name)
     if value is None:
         return None
     if not isinstance(value, str) or not can_be_encoded(value, "utf-8"):
-        raise OptionError(f"{name} must be a text that UTF-8 can encode.")
+        raise OptionError(f"{name} must be a string that can be encoded as UTF-8.")
     return value
 
 
@@ -98,7 +98,7 @@ def read_ca_path(get_option: GetOption, name: str) -> str | None:
 
 
 def can_be_encoded(text: str, encoding: str) -> bool:
-    """Return True if every character of a text exists in an encoding."""
+    """Return True if a text can be encoded."""
     try:
         text.encode(encoding)
     except UnicodeEncodeError:

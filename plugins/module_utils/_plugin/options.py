@@ -18,7 +18,7 @@ _YEAR = 366 * DAY
 
 
 def read_request(get_option: GetOption) -> TokenRequest:
-    """Return the request for the token of one session. Raises :class:`OptionError`."""
+    """Return the token request of one session. Raises :class:`OptionError`."""
     return TokenRequest(
         session=_read_session(get_option),
         login_token=read_token(get_option("login_token")),
@@ -28,12 +28,12 @@ def read_request(get_option: GetOption) -> TokenRequest:
 
 
 def read_validity(get_option: GetOption) -> float:
-    """Return for how many seconds a new token is valid. Raises :class:`OptionError`."""
+    """Return the validity of a new token in seconds. Raises :class:`OptionError`."""
     return read_number(get_option, "validity", 1, _YEAR)
 
 
 def read_refresh_before(get_option: GetOption) -> float:
-    """Return how many seconds before its expiry a token is stale. Raises :class:`OptionError`."""
+    """Return how many seconds before its expiry a token becomes stale. Raises :class:`OptionError`."""
     return read_number(get_option, "refresh_before", 0, _YEAR)
 
 

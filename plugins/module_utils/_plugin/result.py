@@ -18,12 +18,12 @@ try:
 except ImportError:  # before ansible-core 2.22
 
     def register_secret(value: str, /) -> str:
-        """Do nothing: this ansible-core cannot mask secrets."""
+        """Return the value, because this ansible-core cannot mask secrets."""
         return value
 
 
 def describe(outcome: Outcome, now: float, *, return_token: bool) -> dict[str, t.Any]:
-    """Return an outcome as the result of a task. ``now`` is in seconds since 1970 (UTC)."""
+    """Return the result of a task. ``now`` is in seconds since 1970 (UTC)."""
     result: dict[str, t.Any] = {"changed": outcome.changed}
     record = outcome.record
     if record is not None:
@@ -41,7 +41,7 @@ def describe(outcome: Outcome, now: float, *, return_token: bool) -> dict[str, t
 
 
 def compare(outcome: Outcome, *, predicted: bool) -> dict[str, t.Any]:
-    """Return an outcome as a diff: when the tokens expire, and the first digits of their fingerprints."""
+    """Return the diff of a task, with the expiry and a short fingerprint of each token."""
     after = _summary(outcome.record)
     if predicted and outcome.changed:
         after = {"expires_at": "after the refresh", "fingerprint": "after the refresh"}
@@ -49,7 +49,7 @@ def compare(outcome: Outcome, *, predicted: bool) -> dict[str, t.Any]:
 
 
 def mask(token: str) -> str:
-    """Return a token that ansible-core masks in everything that it prints from now on (2.22 and later)."""
+    """Return a token after registering it as a secret, which ansible-core 2.22 and later mask in all output."""
     return str(register_secret(token))
 
 

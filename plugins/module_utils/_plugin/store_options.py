@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""From the options that all plugins share to the store that they name."""
+"""Open the store that the options name."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if t.TYPE_CHECKING:
 
 
 def open_store(get_option: GetOption, deadline: float) -> Store:
-    """Return the store; a Redis store ends all it does at ``deadline`` (of :func:`time.monotonic`). Raises :class:`WuyingError`."""
+    """Return the store. A Redis store gives up at ``deadline`` (of :func:`time.monotonic`). Raises :class:`WuyingError`."""
     place = _read_place(get_option("store"))
     encryption = _open_encryption(get_option("store_key"))
     if place is None:
         return NoStore()
     if isinstance(place, str):
         return DirectoryStore(place, encryption)
-    # Imported here, so that whoever keeps records in files pays for no other way of keeping them.
+    # Imported here, so that tasks with a directory store do not load it.
     from .._redis.store import RedisStore
 
     return RedisStore(
@@ -42,7 +42,7 @@ def open_store(get_option: GetOption, deadline: float) -> Store:
 
 
 def _read_place(address: t.Any) -> Address | str | None:
-    """Return the address of Redis or the path of a directory, None where nothing is kept. Raises :class:`OptionError`."""
+    """Return a Redis address or the path of a directory, None if nothing is stored. Raises :class:`OptionError`."""
     if address is None or address == "":
         return _default_directory()
     if address == "none":
@@ -50,7 +50,7 @@ def _read_place(address: t.Any) -> Address | str | None:
     text = str(address)
     if text.isprintable() and not can_be_encoded(text, sys.getfilesystemencoding()):
         raise OptionError(
-            "store has characters that this host's locale cannot write: choose another path, or a locale with UTF-8, such as LC_ALL=C.UTF-8."
+            "store contains characters that the locale of this host cannot encode. Choose another path or a UTF-8 locale, such as C.UTF-8."
         )
     if "://" in text:
         from .._redis.address import parse_address
@@ -58,9 +58,7 @@ def _read_place(address: t.Any) -> Address | str | None:
         return parse_address(text)
     path = os.path.expandvars(os.path.expanduser(text)) if text.isprintable() else ""
     if not os.path.isabs(path) or not path.isprintable():
-        raise OptionError(
-            "store must be the absolute path of a directory, the address of a Redis server, or 'none'."
-        )
+        raise OptionError("store must be the absolute path of a directory, a Redis URL, or 'none'.")
     return os.path.normpath(path)
 
 
@@ -69,19 +67,19 @@ def _open_encryption(value: t.Any) -> Encryption | None:
     if not keys:
         return None
     if not isinstance(keys, list) or not all(isinstance(key, str) and key for key in keys):
-        raise OptionError("store_key must be a text or a list of texts, none of them empty.")
-    from .._store.encryption import Encryption  # here, since most stores are in the clear
+        raise OptionError("store_key must be a string or a list of strings, none of them empty.")
+    from .._store.encryption import Encryption  # imported here, because few stores are encrypted
 
     return Encryption(keys)
 
 
 def _default_directory() -> str:
-    # By the XDG Base Directory Specification a relative path in the variable is as good as none.
+    # The XDG Base Directory Specification says to ignore a relative path.
     base = os.environ.get("XDG_STATE_HOME", "")
     if not os.path.isabs(base):
         base = os.path.join(os.path.expanduser("~"), ".local", "state")
     if not os.path.isabs(base) or not base.isprintable():
         raise OptionError(
-            "store must be given: this user has no home directory to keep records in, or one with an odd name."
+            "store is required, because this user has no usable home directory. Set it to an absolute path or a Redis URL."
         )
     return os.path.join(base, "wuying.workspace", "login_tokens")

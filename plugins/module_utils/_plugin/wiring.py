@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Put store, service and keeper together from the options of a module or a lookup."""
+"""Open the store, the service, and the keeper that the options describe."""
 
 from __future__ import annotations
 
@@ -35,28 +35,18 @@ def open_keeper(
 ) -> t.Iterator[Keeper]:
     """Yield a keeper over the store and the service that the options name. Its deadline counts from this call.
 
-    The service client keeps at most ``connections`` open and sends at most ``max_qps`` requests a second. When the block
-    ends, ``warn`` is called with each warning about the store. Raises :class:`WuyingError`.
+    The service client opens at most ``connections`` connections and sends at most ``max_qps`` requests per second. At the
+    end of the block, ``warn`` is called with each warning about the store. Raises :class:`WuyingError`.
     """
     deadline = _deadline(get_option)
     find_keys = credentials.from_options(get_option)
-    proxy = get_option("proxy")
-    settings: dict[str, t.Any] = {
-        "signature_version": get_option("signature_version"),
-        "timeout": read_number(get_option, "timeout", 0.001, DAY),
-        "retries": int(read_number(get_option, "retries", 0, 100)),
-        "validate_certs": read_boolean(get_option, "validate_certs"),
-        "ca_path": read_ca_path(get_option, "ca_path"),
-        "proxy": None if proxy is None else parse_proxy(str(proxy)),
-        "connections": connections,
-        "max_qps": max_qps,
-    }
+    settings = {**_read_settings(get_option), "connections": connections, "max_qps": max_qps}
     with contextlib.ExitStack() as opened:
         store = opened.enter_context(contextlib.closing(open_store(get_option, deadline)))
 
         def connect() -> ServiceClient:
             keys = find_keys(deadline)
-            # Imported here, so that a task that sends nothing loads no HTTP library.
+            # Imported here, so that a task that sends no request loads no HTTP library.
             from .._service.client import ServiceClient
             from ..signer import Credentials
 
@@ -70,7 +60,7 @@ def open_keeper(
 
 
 def open_store_only(get_option: GetOption) -> contextlib.closing[Store]:
-    """Return the store that the options name, as a block that closes it. Raises :class:`WuyingError`."""
+    """Return a context manager for the store that the options name. Raises :class:`WuyingError`."""
     return contextlib.closing(open_store(get_option, _deadline(get_option)))
 
 
@@ -78,26 +68,42 @@ def _deadline(get_option: GetOption) -> float:
     return time.monotonic() + read_number(get_option, "deadline", 0.001, DAY)
 
 
+def _read_settings(get_option: GetOption) -> dict[str, t.Any]:
+    proxy = get_option("proxy")
+    return {
+        "signature_version": get_option("signature_version"),
+        "timeout": read_number(get_option, "timeout", 0.001, DAY),
+        "retries": int(read_number(get_option, "retries", 0, 100)),
+        "validate_certs": read_boolean(get_option, "validate_certs"),
+        "ca_path": read_ca_path(get_option, "ca_path"),
+        "proxy": None if proxy is None else parse_proxy(str(proxy)),
+    }
+
+
 def _once(connect: t.Callable[[], ServiceClient]) -> t.Callable[[], ServiceClient]:
-    """Call a function at the first use, from whichever thread; every caller gets what it returned or raised."""
-    guard = threading.Lock()
-    results: list[ServiceClient | WuyingError] = []
+    """Return a function that calls ``connect`` once, and returns its result or raises its error each time.
+
+    Safe to share between threads.
+    """
+    lock = threading.Lock()
+    client: ServiceClient | WuyingError | None = None
 
     def connect_once() -> ServiceClient:
-        with guard:
-            if not results:
+        nonlocal client
+        with lock:
+            if client is None:
                 try:
-                    results.append(connect())
+                    client = connect()
                 except WuyingError as error:
-                    results.append(error)
-        if isinstance(results[0], WuyingError):
-            raise results[0].with_traceback(None)
-        return results[0]
+                    client = error
+        if isinstance(client, WuyingError):
+            raise client.with_traceback(None)
+        return client
 
     return connect_once
 
 
 def _scope(get_option: GetOption) -> str:
-    """Return everything that decides how a refresh ends: a failure is shared only by tasks of the same scope."""
+    """Return everything that can decide the result of a refresh. Tasks share a failure only if their scopes are equal."""
     environment = [os.environ.get(name) for name in credentials.VARIABLES]
     return repr([[get_option(name) for name in SERVICE_SPEC], environment])

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Fixtures of the tests of the lookup."""
+"""Fixtures for the tests of the lookup."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ PACKAGE = "ansible_collections"
 
 @pytest.fixture(autouse=True, scope="module")
 def _collections():
-    """Have Ansible find this collection, where the runner of the tests does not see to it."""
-    # Imported here, since the tests are skipped where there is no controller.
+    """Make Ansible find this collection, unless the test runner has done so."""
+    # Imported here, because the tests are skipped without a controller.
     from ansible.plugins import loader
     from ansible.utils.collection_loader import AnsibleCollectionConfig
 
-    from ansible_collections.wuying.workspace.tests.unit.plugins.lookup.lookup_house import ROOT
+    from ansible_collections.wuying.workspace.tests.unit.plugins.lookup.lookup_setup import ROOT
 
     if AnsibleCollectionConfig.collection_finder is not None:
         yield
@@ -32,23 +32,25 @@ def _collections():
     loader.init_plugin_loader([str(ROOT)])
     yield
     t.cast(t.Any, AnsibleCollectionConfig.collection_finder)._remove()
-    # What Ansible has loaded must not be mixed with what other tests have: classes would be there twice.
+    # Other tests must not use modules that Ansible loaded, because each class would exist twice.
     for name in [name for name in sys.modules if name.startswith(PACKAGE)]:
         del sys.modules[name]
     sys.modules.update(plain)
 
 
-@pytest.fixture(name="house")
-def fixture_house(emulator, tmp_path):
-    """Return a house with an empty store."""
-    from ansible_collections.wuying.workspace.tests.unit.plugins.lookup.lookup_house import House
+@pytest.fixture(name="runner")
+def fixture_runner(emulator, tmp_path):
+    """Return a runner with an empty store."""
+    from ansible_collections.wuying.workspace.tests.unit.plugins.lookup.lookup_setup import (
+        LookupRunner,
+    )
 
-    return House(emulator, tmp_path)
+    return LookupRunner(emulator, tmp_path)
 
 
 @pytest.fixture(name="warnings")
 def fixture_warnings(monkeypatch):
-    """Return a list of the warnings that Ansible shows."""
+    """Return a list that collects the warnings that Ansible shows."""
     from ansible.utils.display import Display
 
     shown: list[str] = []
@@ -60,7 +62,7 @@ def fixture_warnings(monkeypatch):
 
 @pytest.fixture(name="configure")
 def fixture_configure(monkeypatch, tmp_path):
-    """Return a function that has ``ansible.cfg`` give options to the lookup."""
+    """Return a function that sets options of the lookup in ``ansible.cfg``."""
     from ansible import constants
 
     def configure(**options: t.Any) -> None:

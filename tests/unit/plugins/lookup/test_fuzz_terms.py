@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Whatever the terms of a lookup are: an error of Ansible's own, and no secret in it."""
+"""Arbitrary terms cause either a result or an Ansible error without a secret."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.wuying.workspace.tests.unit.plugins.lookup.lookup_house import (
+from ansible_collections.wuying.workspace.tests.unit.plugins.lookup.lookup_setup import (
     IDENTITY,
     AnsibleError,
-    House,
+    LookupRunner,
 )
 
 NIGHTLY = os.environ.get("FUZZ") == "nightly"
@@ -51,28 +51,28 @@ secrets = st.fixed_dictionaries(
         "endpoint": st.sampled_from([f"https://{SECRET}@x", f"http://x/{SECRET}", [SECRET]]),
     },
 )
-of_a_session = st.dictionaries(st.sampled_from(KEYS), values, max_size=3)
+term_keys = st.dictionaries(st.sampled_from(KEYS), values, max_size=3)
 terms = st.one_of(
     scalars,
-    st.builds(lambda own, secret: {**own, **secret}, of_a_session, secrets),
+    st.builds(lambda own, secret: {**own, **secret}, term_keys, secrets),
     st.dictionaries(names, values, max_size=2),
-    st.lists(st.one_of(scalars, of_a_session), max_size=2),
+    st.lists(st.one_of(scalars, term_keys), max_size=2),
     st.tuples(values),
     st.sets(st.integers(), max_size=2),
 )
 
 
 class NoEmulator:
-    """Nobody: nothing is sent in check mode."""
+    """A closed port, because nothing is sent in check mode."""
 
     url = "http://127.0.0.1:9"
     access_key_id = access_key_secret = "none"
 
 
-def message_of(house: House, terms: list[t.Any], **options: t.Any) -> str:
-    """Look tokens up in check mode, and return what the failure says."""
+def message_of(runner: LookupRunner, terms: list[t.Any], **options: t.Any) -> str:
+    """Look up tokens in check mode and return the error message, if any."""
     try:
-        house.look_up(*terms, variables={"ansible_check_mode": True}, **options)
+        runner.look_up(*terms, variables={"ansible_check_mode": True}, **options)
     except AnsibleError as error:
         return str(error)
     return ""
@@ -80,11 +80,11 @@ def message_of(house: House, terms: list[t.Any], **options: t.Any) -> str:
 
 @PROFILE
 @given(terms=st.lists(terms, max_size=3), token=st.sampled_from([None, SECRET, f"{SECRET} "]))
-def test_any_term_is_taken_or_refused(
+def test_any_term_is_accepted_or_refused(
     tmp_path_factory: pytest.TempPathFactory, terms: list[t.Any], token: str | None
 ) -> None:
-    house = House(NoEmulator(), tmp_path_factory.getbasetemp())
-    message = message_of(house, terms, login_token=token)
+    runner = LookupRunner(NoEmulator(), tmp_path_factory.getbasetemp())
+    message = message_of(runner, terms, login_token=token)
     assert len(message) < 1000
     assert SECRET not in message
     assert quote(SECRET, safe="") not in message

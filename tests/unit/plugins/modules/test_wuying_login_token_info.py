@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The module that lists what a store holds, run as Ansible runs it."""
+"""The module that lists the sessions in a store."""
 
 from __future__ import annotations
 
@@ -25,39 +25,39 @@ from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.house 
     put,
     write_file,
 )
-from ansible_collections.wuying.workspace.tests.unit.plugins.modules.fleet_house import (
-    House,
+from ansible_collections.wuying.workspace.tests.unit.plugins.modules.module_setup import (
+    FleetRunner,
     by_user,
 )
 
-NOTHING = dict.fromkeys(("current", "stale", "expired", "ended", "damaged"), 0)
+NO_SESSIONS = dict.fromkeys(("current", "stale", "expired", "ended", "damaged"), 0)
 
 
-@pytest.fixture(name="house")
-def fixture_house(emulator, tmp_path, monkeypatch, capfd):
-    """Return a house with an empty store."""
-    return House(wuying_login_token_info, emulator, tmp_path / "store", monkeypatch, capfd)
+@pytest.fixture(name="fleet")
+def fixture_fleet(emulator, tmp_path, monkeypatch, capfd):
+    """Return a fleet with an empty store."""
+    return FleetRunner(wuying_login_token_info, emulator, tmp_path / "store", monkeypatch, capfd)
 
 
 @pytest.fixture(name="full")
-def fixture_full(house):
-    """Return a house whose store has a record of each state."""
-    records = house.have({"current": CURRENT, "stale": STALE, "expired": EXPIRED, "ended": 500})
-    put(house.store, records["ended"].ended_with("InvalidLoginToken"))
-    house.have({"damaged": CURRENT})
-    file_of(house.path, house.session("damaged")).write_bytes(b"{")
-    return house
+def fixture_full(fleet):
+    """Return a fleet with one session in each state."""
+    records = fleet.have({"current": CURRENT, "stale": STALE, "expired": EXPIRED, "ended": 500})
+    put(fleet.store, records["ended"].ended_with("InvalidLoginToken"))
+    fleet.have({"damaged": CURRENT})
+    file_of(fleet.path, fleet.session("damaged")).write_bytes(b"{")
+    return fleet
 
 
 def seconds(stamp: str) -> int:
-    """Return a time of a result as seconds since 1970."""
+    """Return a time of a result in seconds since 1970."""
     return calendar.timegm(time.strptime(stamp, "%Y-%m-%dT%H:%M:%SZ"))
 
 
-def test_a_store_that_is_not_there_holds_nothing_and_is_not_made(house):
-    result = house.run()
-    assert (result["sessions"], result["counts"], result["changed"]) == ([], NOTHING, False)
-    assert not house.path.exists()
+def test_a_missing_store_is_empty_and_is_not_created(fleet):
+    result = fleet.run()
+    assert (result["sessions"], result["counts"], result["changed"]) == ([], NO_SESSIONS, False)
+    assert not fleet.path.exists()
 
 
 def test_each_session_is_listed_with_its_state(full):
@@ -68,15 +68,15 @@ def test_each_session_is_listed_with_its_state(full):
         **{name: name for name in ("current", "stale", "expired", "ended")},
         damaged: "damaged",
     }
-    assert result["counts"] == dict.fromkeys(NOTHING, 1)
+    assert result["counts"] == dict.fromkeys(NO_SESSIONS, 1)
 
 
-def test_those_that_expire_first_come_first_and_the_damaged_last(full):
+def test_sessions_are_sorted_by_expiry_with_damaged_records_last(full):
     names = list(by_user(full.run()))
     assert names == ["expired", "stale", "ended", "current", full.session("damaged").key]
 
 
-def test_an_entry_has_identity_key_ages_and_expiry(full):
+def test_an_entry_contains_identity_key_age_and_expiry(full):
     entry = by_user(full.run())["stale"]
     record = full.stored("stale")
     assert entry["session"] == record.session.identity()
@@ -89,7 +89,7 @@ def test_an_entry_has_identity_key_ages_and_expiry(full):
     assert by_user(full.run())["expired"]["remaining"] == 0
 
 
-def test_a_damaged_record_says_what_is_wrong_and_stays_where_it_is(full):
+def test_a_damaged_record_is_described_and_not_changed(full):
     before = {path.name: path.read_bytes() for path in full.path.iterdir()}
     entry = full.run()["sessions"][-1]
     key = full.session("damaged").key
@@ -97,23 +97,23 @@ def test_a_damaged_record_says_what_is_wrong_and_stays_where_it_is(full):
     assert {path.name: path.read_bytes() for path in full.path.iterdir()} == before
 
 
-def test_a_session_whose_exchange_was_cut_short_is_outcome_unknown(house):
-    records = house.have({"alice": CURRENT, "bob": CURRENT})
-    leave_note(house.store, house.session("alice"), records["alice"].login_token)
-    leave_note(house.store, house.session("bob"), "v1another")
-    shown = by_user(house.run())
+def test_an_interrupted_refresh_is_reported_as_outcome_unknown(fleet):
+    records = fleet.have({"alice": CURRENT, "bob": CURRENT})
+    leave_note(fleet.store, fleet.session("alice"), records["alice"].login_token)
+    leave_note(fleet.store, fleet.session("bob"), "v1another")
+    shown = by_user(fleet.run())
     assert shown["alice"]["outcome_unknown"] is True
     assert shown["alice"]["state"] == "current"
     assert shown["bob"]["outcome_unknown"] is False
 
 
-def test_refresh_before_says_what_is_stale(full):
+def test_refresh_before_decides_which_tokens_are_stale(full):
     assert by_user(full.run(refresh_before=50))["stale"]["state"] == "current"
     assert by_user(full.run(refresh_before=50))["current"]["state"] == "current"
 
 
 @pytest.mark.parametrize("check", [True, False])
-def test_there_is_never_a_token_nor_a_change_nor_a_request(full, check):
+def test_the_module_returns_no_token_changes_nothing_and_sends_nothing(full, check):
     result = full.run(check=check)
     assert result["changed"] is False
     assert "login_token" not in json.dumps(result["sessions"])
@@ -137,40 +137,40 @@ def test_no_credentials_are_needed(full):
         ({"end_user_id": "stale", "region_id": ["cn-shanghai"]}, []),
     ],
 )
-def test_filters_say_which_sessions_to_list_besides_the_damaged(full, filters, expected):
+def test_filters_select_sessions_and_damaged_records_are_always_listed(full, filters, expected):
     names = list(by_user(full.run(filters=filters)))
     assert names == [*expected, full.session("damaged").key]
 
 
-def test_an_endpoint_is_the_same_however_it_is_written(full):
+def test_an_endpoint_filter_matches_other_spellings(full):
     url = full.emulator.url.replace("http://", "HTTP://") + "/"
     assert len(full.run(filters={"endpoint": [url]})["sessions"]) == 5
 
 
 @pytest.mark.parametrize("filters", [{"state": "sesame"}, {"end_user_id": []}])
-def test_a_malformed_filter_is_an_error_that_shows_no_value(full, filters):
+def test_a_malformed_filter_is_refused_without_showing_its_value(full, filters):
     result = full.run(filters=filters)
     assert result["error_code"] == "InvalidOption"
     assert "sesame" not in result["msg"]
 
 
 @pytest.mark.parametrize("name", ["endpoint", "proxy"])
-def test_options_that_have_no_effect_show_no_user_info_of_a_url(full, name):
+def test_options_without_effect_show_no_user_info_of_a_url(full, name):
     result = full.run(**{name: "http://user:sesame@127.0.0.1:3128"})
     assert result["counts"]["current"] == 1
     assert "module_args" in result["invocation"]
     assert "sesame" not in full.printed
 
 
-def test_without_a_store_there_is_nothing_to_list(house):
-    result = house.run(store="none")
+def test_store_none_is_refused(fleet):
+    result = fleet.run(store="none")
     assert result["error_code"] == "InvalidOption"
     assert "store=none" in result["msg"]
 
 
-def test_a_store_that_cannot_be_used_is_an_error(house):
-    house.path.write_text("no directory", encoding="utf-8")
-    result = house.run()
+def test_a_store_that_cannot_be_used_is_an_error(fleet):
+    fleet.path.write_text("no directory", encoding="utf-8")
+    result = fleet.run()
     assert (result["error_code"], result["retryable"]) == ("StoreUnsafe", False)
 
 
@@ -179,12 +179,12 @@ def test_a_record_of_a_newer_format_is_an_error(full):
     assert full.run()["error_code"] == "NewerFormat"
 
 
-def test_records_are_listed_with_their_key_and_are_an_error_without(house):
+def test_encrypted_records_are_listed_only_with_the_right_store_key(fleet):
     fernet = pytest.importorskip("cryptography.fernet")
     key, other = (fernet.Fernet.generate_key().decode("ascii") for _key in range(2))
-    house.encryption(key)
-    house.have({"alice": CURRENT})
-    assert list(by_user(house.run(store_key=[other, key]))) == ["alice"]
-    assert key not in house.printed
+    fleet.encrypt_with(key)
+    fleet.have({"alice": CURRENT})
+    assert list(by_user(fleet.run(store_key=[other, key]))) == ["alice"]
+    assert key not in fleet.printed
     for keys in (other, None):
-        assert house.run(store_key=keys)["error_code"] == "WrongStoreKey"
+        assert fleet.run(store_key=keys)["error_code"] == "WrongStoreKey"

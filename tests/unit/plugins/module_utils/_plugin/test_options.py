@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Every option is checked before anything is sent or written, and no message shows its value."""
+"""Each option is checked before anything is sent or written, and no message shows its value."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._store.directory 
 from ansible_collections.wuying.workspace.plugins.module_utils.signer import Credentials
 
 NAN, INFINITY = float("nan"), float("inf")
-GIVEN = {
+REQUIRED = {
     "region_id": "cn-hangzhou",
     "client_id": "f4a0dc8e-1702-4728-9a60-95b27a35c0de",
     "office_site_id": "cn-hangzhou+dir-2381910001",
@@ -44,53 +44,53 @@ IDS = ("client_id", "office_site_id", "end_user_id", "directory_id", "session_id
 
 
 def options(**changes: t.Any) -> t.Callable[[str], t.Any]:
-    """Return the options of a task that gives little, and what is passed, as a module has them."""
+    """Return the options of a task that sets the required options and ``changes``."""
     defaults = {name: spec.get("default") for name, spec in argument_spec().items()}
-    values = {"login_token": None, **defaults, **GIVEN, **changes}
+    values = {"login_token": None, **defaults, **REQUIRED, **changes}
     return values.__getitem__
 
 
 def read(**changes: t.Any) -> TokenRequest:
-    """Read what a task asks."""
+    """Return the token request of a task."""
     return read_request(options(**changes))
 
 
 def open_with(**changes: t.Any) -> t.Any:
-    """Return the keeper that a task opens."""
+    """Return the keeper of a task."""
     with open_keeper(options(**changes), print) as keeper:
         return keeper
 
 
-def test_ids_of_a_session_are_taken_as_they_are():
+def test_ids_are_not_changed():
     session = read(directory_id="dir", session_id="爱 丽丝").session
     assert session.identity() == {
-        **GIVEN,
+        **REQUIRED,
         "directory_id": "dir",
         "session_id": "爱 丽丝",
         "endpoint": "https://ecd.cn-hangzhou.aliyuncs.com",
     }
 
 
-def test_optional_ids_that_are_not_given_are_no_part_of_the_identity():
-    assert set(read().session.identity()) == {*GIVEN, "endpoint"}
+def test_optional_ids_that_are_not_set_are_not_part_of_the_identity():
+    assert set(read().session.identity()) == {*REQUIRED, "endpoint"}
 
 
-def test_the_endpoint_follows_from_the_region():
+def test_the_default_endpoint_contains_the_region():
     assert read(region_id="me-east-1").session.endpoint == "https://ecd.me-east-1.aliyuncs.com"
 
 
-def test_an_endpoint_that_is_given_counts_in_its_one_spelling():
+def test_an_endpoint_is_normalised():
     endpoint = "HTTPS://ECD-VPC.cn-hangzhou.aliyuncs.com:443/"
     assert read(endpoint=endpoint).session.endpoint == "https://ecd-vpc.cn-hangzhou.aliyuncs.com"
 
 
-def test_times_and_token_are_taken_as_they_are():
+def test_times_and_token_are_not_changed():
     request = read(login_token="v1abc", validity=28800, refresh_before=0)
     assert (request.login_token, request.validity, request.refresh_before) == ("v1abc", 28800, 0)
     assert not request.force
 
 
-def test_the_defaults_are_those_of_the_documentation():
+def test_the_defaults_are_as_documented():
     request = read()
     assert (request.login_token, request.validity, request.refresh_before) == (None, 900, 300)
 
@@ -98,7 +98,7 @@ def test_the_defaults_are_those_of_the_documentation():
 def assert_refused(
     name: str, value: t.Any, use: t.Callable[..., t.Any], **others: t.Any
 ) -> OptionError:
-    """See that a value is an error whose message names the option and does not show it."""
+    """Assert that a value is refused with a message that names the option but not the value."""
     with pytest.raises(OptionError) as caught:
         use(**{**others, name: value})
     message = caught.value.message
@@ -118,7 +118,7 @@ def test_a_malformed_region_id_is_refused(value):
     assert_refused("region_id", value, read)
 
 
-def test_a_malformed_region_id_is_refused_beside_an_endpoint_too():
+def test_a_malformed_region_id_is_refused_even_with_an_endpoint():
     assert_refused("region_id", "cn_hangzhou", read, endpoint="https://ecd.aliyuncs.com")
 
 
@@ -139,12 +139,12 @@ def test_a_missing_id_is_refused(name, value):
 
 
 @pytest.mark.parametrize("name", ["directory_id", "session_id"])
-def test_an_optional_id_that_is_empty_is_left_out(name):
+def test_an_empty_optional_id_is_not_set(name):
     assert read(**{name: ""}).session == read().session
 
 
 @pytest.mark.parametrize("name", IDS)
-def test_an_id_of_the_greatest_length_is_taken(name):
+def test_an_id_of_the_maximum_length_is_accepted(name):
     assert getattr(read(**{name: "x" * 256}).session, name) == "x" * 256
 
 
@@ -180,28 +180,28 @@ def test_a_malformed_login_token_is_refused(value):
 @pytest.mark.parametrize(
     "value", [-1, 0.5, NAN, INFINITY, -INFINITY, True, False, None, "900", 1e12]
 )
-def test_a_validity_that_is_no_sound_number_is_refused(value):
+def test_an_invalid_validity_is_refused(value):
     assert_refused("validity", value, read)
 
 
 @pytest.mark.parametrize("value", [-1, -0.1, NAN, INFINITY, True, None, "300", 1e12])
-def test_a_refresh_before_that_is_no_sound_number_is_refused(value):
+def test_an_invalid_refresh_before_is_refused(value):
     assert_refused("refresh_before", value, read)
 
 
 @pytest.mark.parametrize("name", ["timeout", "deadline"])
 @pytest.mark.parametrize("value", [0, -1, NAN, INFINITY, -INFINITY, True, None, "10", 1e12])
-def test_a_time_limit_that_is_no_sound_number_is_refused(name, value):
+def test_an_invalid_time_limit_is_refused(name, value):
     assert_refused(name, value, open_with)
 
 
 @pytest.mark.parametrize("value", [-1, NAN, INFINITY, True, None, "3", 101])
-def test_retries_that_are_no_sound_number_are_refused(value):
+def test_invalid_retries_are_refused(value):
     assert_refused("retries", value, open_with)
 
 
 @pytest.mark.parametrize("value", ["", "treu", "2", "sesame", 2, 0.5, [], ["sesame"], {}, None])
-def test_whether_to_verify_is_true_or_false_and_nothing_else(value):
+def test_validate_certs_must_be_a_boolean(value):
     assert_refused("validate_certs", value, open_with)
 
 
@@ -232,27 +232,27 @@ def test_whether_to_verify_is_true_or_false_and_nothing_else(value):
         "unix://run/sesame.sock",
     ],
 )
-def test_a_store_that_is_no_directory_and_not_none_is_refused(value):
+def test_an_invalid_store_is_refused(value):
     assert_refused("store", value, open_with)
 
 
-def test_the_address_of_a_redis_server_is_a_store_in_redis():
+def test_a_redis_url_opens_a_redis_store():
     store = open_with(store="redis://127.0.0.1:6379/0", store_password="sesame").store
     assert type(store).__name__ == "RedisStore"
 
 
 @pytest.mark.parametrize("name", ["store_username", "store_password"])
 @pytest.mark.parametrize("value", ["sesame\ud800", "\udcffsesame", 7, ["sesame"]])
-def test_a_login_of_redis_that_is_no_unicode_is_refused(name, value):
+def test_redis_credentials_that_are_not_unicode_are_refused(name, value):
     assert_refused(name, value, open_with, store="redis://127.0.0.1")
 
 
-def test_a_login_of_redis_may_have_any_characters():
+def test_redis_credentials_can_contain_any_character():
     login = {"store_username": "王 🙂", "store_password": "se\nsame\0"}
     assert open_with(store="redis://127.0.0.1", **login).store
 
 
-def test_user_info_in_a_redis_store_is_told_where_it_belongs():
+def test_user_info_in_a_redis_url_is_refused_and_the_options_are_named():
     error = assert_refused("store", "redis://user:sesame@127.0.0.1", open_with)
     assert "store_password" in error.message
 
@@ -302,42 +302,42 @@ def test_a_malformed_proxy_is_refused(value):
         "http://[2001:db8::1]:3128",
     ],
 )
-def test_a_proxy_is_taken_as_it_is(connected, value):
+def test_a_valid_proxy_is_not_changed(connected, value):
     with open_keeper(options(auth_method="anonymous", proxy=value), print) as keeper:
         keeper._connect()
     assert connected[0][1]["proxy"] == value
 
 
-def test_a_ca_path_that_is_not_there_is_refused(tmp_path):
+def test_a_missing_ca_path_is_refused(tmp_path):
     assert_refused("ca_path", str(tmp_path / "sesame.pem"), open_with)
     assert_refused("ca_path", ["sesame.pem"], open_with)
 
 
 @pytest.mark.parametrize("value", [{"sesame": 1}, 5, [5], ["sesame", ""]])
-def test_a_store_key_that_is_no_list_of_texts_is_refused(value):
+def test_a_store_key_that_is_not_a_list_of_strings_is_refused(value):
     assert_refused("store_key", value, open_with)
 
 
 @pytest.mark.parametrize("value", [5, ["sesame"]])
-def test_an_access_key_that_is_no_text_is_refused(value):
+def test_an_access_key_that_is_not_a_string_is_refused(value):
     with pytest.raises(OptionError, match="access_key_id must be") as caught:
         open_with(access_key_id=value, access_key_secret="sesame")
     assert "sesame" not in caught.value.message
 
 
-def test_filters_that_are_no_dictionary_are_refused():
+def test_filters_that_are_not_a_dictionary_are_refused():
     assert_refused("filters", ["sesame"], read_filters)
 
 
 @pytest.mark.parametrize("given", ["access_key_id", "access_key_secret", "security_token"])
-def test_half_a_set_of_credentials_is_refused_before_one_is_needed(given):
+def test_incomplete_credentials_are_refused_before_they_are_needed(given):
     with pytest.raises(OptionError, match=f"^{given} is set but") as caught:
         open_with(**{given: "sesame"})
     assert all(name in caught.value.message for name in ("access_key_id", "access_key_secret"))
     assert "sesame" not in caught.value.message
 
 
-def test_nothing_is_made_while_options_are_read(tmp_path):
+def test_reading_options_creates_nothing(tmp_path):
     store = tmp_path / "store"
     read(login_token="v1")
     open_with(store=str(store))
@@ -345,14 +345,14 @@ def test_nothing_is_made_while_options_are_read(tmp_path):
     assert list(tmp_path.glob("home/**/*")) == []
 
 
-# Where records are kept
+# The place of the store
 
 
-@pytest.fixture(name="kept_in")
-def fixture_kept_in(tmp_path):
-    """Return a function that says in which folders, of those below one, an ask leaves something."""
+@pytest.fixture(name="stored_in")
+def fixture_stored_in(tmp_path):
+    """Return a function that returns the folders below ``tmp_path`` in which the store of a task is."""
 
-    def kept_in(**changes: t.Any) -> list[str]:
+    def stored_in(**changes: t.Any) -> list[str]:
         with open_keeper(options(**changes), print) as keeper:
             session = read().session
             if isinstance(keeper.store, NoStore):
@@ -362,29 +362,29 @@ def fixture_kept_in(tmp_path):
         locks = list(Path(tmp_path).rglob(f"{session.key}.lock"))
         return [str(lock.parent.relative_to(tmp_path)) for lock in locks]
 
-    return kept_in
+    return stored_in
 
 
-def test_records_are_kept_in_the_state_folder_of_the_user(kept_in, monkeypatch, tmp_path):
+def test_the_default_store_is_in_the_state_directory_of_the_user(stored_in, monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    assert kept_in() == ["home/.local/state/wuying.workspace/login_tokens"]
+    assert stored_in() == ["home/.local/state/wuying.workspace/login_tokens"]
 
 
-def test_the_state_folder_may_be_elsewhere(kept_in, monkeypatch, tmp_path):
+def test_the_state_directory_can_be_changed(stored_in, monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    assert kept_in() == ["state/wuying.workspace/login_tokens"]
+    assert stored_in() == ["state/wuying.workspace/login_tokens"]
 
 
 @pytest.mark.parametrize("value", ["", "relative/state", "~/state"])
-def test_a_state_folder_that_is_not_absolute_counts_as_none(kept_in, monkeypatch, tmp_path, value):
+def test_a_state_directory_that_is_not_absolute_is_ignored(stored_in, monkeypatch, tmp_path, value):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("XDG_STATE_HOME", value)
-    assert kept_in() == ["home/.local/state/wuying.workspace/login_tokens"]
+    assert stored_in() == ["home/.local/state/wuying.workspace/login_tokens"]
 
 
-def test_without_a_home_the_store_must_be_given(monkeypatch):
+def test_store_is_required_without_a_home_directory(monkeypatch):
     monkeypatch.setattr(os.path, "expanduser", lambda path: path)
-    with pytest.raises(OptionError, match="^store must be given"):
+    with pytest.raises(OptionError, match="^store is required"):
         open_with()
 
 
@@ -398,16 +398,14 @@ def test_without_a_home_the_store_must_be_given(monkeypatch):
         "{base}//store/",
     ],
 )
-def test_a_directory_is_taken_with_home_and_variables_expanded(
-    kept_in, monkeypatch, tmp_path, value
-):
+def test_home_and_variables_in_the_store_are_expanded(stored_in, monkeypatch, tmp_path, value):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("WUYING_BASE", str(tmp_path))
-    assert kept_in(store=value.format(base=tmp_path)) == ["store"]
+    assert stored_in(store=value.format(base=tmp_path)) == ["store"]
 
 
-def test_none_keeps_nothing(kept_in):
-    assert kept_in(store="none") == []
+def test_store_none_stores_nothing(stored_in):
+    assert stored_in(store="none") == []
     assert isinstance(open_with(store="none").store, NoStore)
 
 
@@ -415,10 +413,10 @@ def test_a_path_named_none_is_a_directory(tmp_path):
     assert isinstance(open_with(store=str(tmp_path / "none")).store, DirectoryStore)
 
 
-# How the service is reached
+# Deadline, service and scope
 
 
-def test_the_deadline_counts_from_the_opening():
+def test_the_deadline_counts_from_the_opening_of_the_keeper():
     before = time.monotonic()
     keeper = open_with(deadline=5.0)
     assert before + 5 <= keeper._deadline <= time.monotonic() + 5
@@ -426,7 +424,7 @@ def test_the_deadline_counts_from_the_opening():
 
 @pytest.fixture(name="connected")
 def fixture_connected(monkeypatch):
-    """Return a list of what services are made with."""
+    """Return a list that collects the arguments of new service clients."""
     made: list[tuple[t.Any, ...]] = []
 
     def make(service: t.Any, credentials: t.Any, **settings: t.Any) -> None:
@@ -462,7 +460,7 @@ def test_anonymous_requests_are_made_without_credentials(connected):
     assert connected[0][0] is None
 
 
-def test_one_service_is_opened_once_it_is_needed_and_closed_at_the_end(connected):
+def test_the_service_client_is_opened_once_when_needed_and_closed(connected):
     with open_keeper(options(auth_method="anonymous"), print) as keeper:
         assert connected == []
         assert keeper._connect() is keeper._connect()
@@ -470,37 +468,37 @@ def test_one_service_is_opened_once_it_is_needed_and_closed_at_the_end(connected
     assert connected[1:] == [("closed",)]
 
 
-def test_a_service_that_is_not_needed_needs_no_credentials(connected):
+def test_no_credentials_are_needed_without_a_request(connected):
     with open_keeper(options(), print):
         pass
     assert connected == []
 
 
-def test_secrets_are_declared_as_such():
+def test_secret_options_are_declared_as_secret():
     spec = argument_spec()
     secret = {name for name, option in spec.items() if option.get("no_log")}
     assert secret == {"access_key_secret", "security_token", "store_password", "store_key"}
 
 
-def test_each_caller_gets_an_argument_spec_of_its_own():
+def test_each_caller_gets_its_own_argument_spec():
     argument_spec()["region_id"]["required"] = False
     assert argument_spec()["region_id"]["required"]
 
 
-def test_a_served_record_needs_no_credentials(tmp_path):
+def test_deleting_a_record_needs_no_credentials(tmp_path):
     request = read()
     with open_keeper(options(store=str(tmp_path / "store")), print) as keeper:
         assert keeper.delete(request.session.key) == Outcome(False)
 
 
-def test_an_empty_token_or_store_is_none(tmp_path, monkeypatch):
+def test_an_empty_token_or_store_is_not_set(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     assert read(login_token="").login_token is None
     assert open_with(store="") is not None
 
 
-def test_who_has_another_secret_or_timeout_goes_another_way():
-    ways = {
+def test_another_secret_or_timeout_makes_another_scope():
+    scopes = {
         open_with(**options)._scope
         for options in (
             {},
@@ -510,11 +508,11 @@ def test_who_has_another_secret_or_timeout_goes_another_way():
             {"validate_certs": False},
         )
     }
-    assert len(ways) == 5
-    assert all(len(scope) == 12 for scope in ways)
+    assert len(scopes) == 5
+    assert all(len(scope) == 12 for scope in scopes)
 
 
-def test_plain_http_goes_to_no_name_that_looks_like_a_loopback_address():
+def test_plain_http_is_refused_for_names_that_look_like_loopback():
     for host in ("127.999.0.1", "127.0.0.08", "127.0.0.1.example.com", "127.1"):
         with pytest.raises(OptionError, match="^endpoint"):
             read(endpoint=f"http://{host}")

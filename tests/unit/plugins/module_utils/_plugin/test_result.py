@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A task shows when a token expires, and the token itself only where it was asked for."""
+"""A task shows when a token expires, and the token itself only if requested."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ PLACEHOLDER = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
 NEW = Record(SESSION, "v1new", 1700000700.5, 1700001600.5, "new-request")
 
 
-def test_an_exchange_is_described_by_its_record():
+def test_a_refresh_is_described_by_its_record():
     assert describe(Outcome(True, OLD, NEW), 1700000701, return_token=True) == {
         "changed": True,
         "login_token": "v1new",
@@ -56,18 +56,18 @@ def test_an_exchange_is_described_by_its_record():
     }
 
 
-def test_a_record_that_is_served_comes_from_the_store():
+def test_the_source_of_a_stored_token_is_store():
     result = describe(Outcome(False, OLD, OLD), 1700000001, return_token=True)
     assert (result["changed"], result["source"], result["login_token"]) == (False, "store", "v1old")
 
 
-def test_the_token_is_left_out_where_nobody_asked_for_it():
+def test_the_token_is_left_out_unless_requested():
     result = describe(Outcome(True, OLD, NEW), 1700000701, return_token=False)
     assert "login_token" not in result
     assert "v1" not in json.dumps(result)
 
 
-def test_without_a_record_there_is_nothing_to_describe():
+def test_without_a_record_the_result_contains_only_changed():
     assert describe(Outcome(True, OLD), 1700000701, return_token=True) == {"changed": True}
 
 
@@ -75,25 +75,25 @@ def test_an_expired_token_has_no_time_remaining():
     assert describe(Outcome(False, OLD, OLD), 1800000000, return_token=True)["remaining"] == 0
 
 
-def test_the_diff_shows_expiries_and_beginnings_of_fingerprints():
+def test_the_diff_shows_expiries_and_short_fingerprints():
     assert compare(Outcome(True, OLD, NEW), predicted=False) == {
         "before": {"expires_at": "2023-11-14T22:28:20Z", "fingerprint": fingerprint("v1old")[:12]},
         "after": {"expires_at": "2023-11-14T22:40:00Z", "fingerprint": fingerprint("v1new")[:12]},
     }
 
 
-def test_the_diff_of_what_is_not_there_is_empty():
+def test_the_diff_without_a_record_is_empty():
     assert compare(Outcome(True, None, NEW), predicted=False)["before"] == {}
     assert compare(Outcome(True, OLD, None), predicted=False)["after"] == {}
 
 
-def test_the_diff_of_a_served_record_says_that_nothing_changes():
+def test_the_diff_of_an_unchanged_record_shows_no_change():
     for predicted in (False, True):
         diff = compare(Outcome(False, OLD, OLD), predicted=predicted)
         assert diff["before"] == diff["after"]
 
 
-def test_the_diff_of_a_predicted_exchange_does_not_pretend_to_know_the_next_token():
+def test_the_diff_of_a_predicted_refresh_does_not_show_the_old_token_again():
     diff = compare(Outcome(True, OLD, OLD), predicted=True)
     assert diff["before"] != diff["after"]
     assert fingerprint("v1old")[:12] not in json.dumps(diff["after"])
@@ -105,8 +105,8 @@ def test_no_diff_shows_a_token(outcome, predicted):
     assert "v1" not in json.dumps(compare(outcome, predicted=predicted))
 
 
-def leave(monkeypatch, capsys, token, **arguments):
-    """Return what a module that was given these arguments prints with a token."""
+def exit_with(monkeypatch, capsys, token, **arguments):
+    """Return the result of a module with these arguments that returns a token."""
     data = dict(arguments)
     if "inject_invocation" in basic.PASS_VARS:
         data["_ansible_inject_invocation"] = True
@@ -124,22 +124,22 @@ def leave(monkeypatch, capsys, token, **arguments):
     with pytest.raises(SystemExit):
         module.exit_json(login_token=token, other=arguments.get("access_key_secret"))
     result = json.loads(capsys.readouterr().out)
-    result.pop("_ansible_new_secrets", None)  # what core is to mask, for nobody else to see
+    result.pop("_ansible_new_secrets", None)  # secrets that ansible-core is to mask
     return result
 
 
-def test_a_token_that_was_passed_in_is_returned_as_it_is(monkeypatch, capsys):
-    result = leave(monkeypatch, capsys, "v1passed", login_token="v1passed")
+def test_a_passed_token_is_returned_uncensored(monkeypatch, capsys):
+    result = exit_with(monkeypatch, capsys, "v1passed", login_token="v1passed")
     assert result["login_token"] == "v1passed"
 
 
-def test_a_token_that_contains_a_secret_is_returned_uncut(monkeypatch, capsys):
-    result = leave(monkeypatch, capsys, "v1passed", access_key_secret="pass")
+def test_a_token_that_contains_a_secret_is_returned_uncensored(monkeypatch, capsys):
+    result = exit_with(monkeypatch, capsys, "v1passed", access_key_secret="pass")
     assert result["login_token"] == "v1passed"
 
 
 def test_the_invocation_shows_no_secret(monkeypatch, capsys):
-    result = leave(
+    result = exit_with(
         monkeypatch,
         capsys,
         "v1passed",
@@ -166,7 +166,7 @@ def test_the_invocation_shows_no_secret(monkeypatch, capsys):
     ],
 )
 def test_the_invocation_shows_no_user_info_of_a_url(monkeypatch, capsys, value):
-    result = leave(monkeypatch, capsys, "v1", name=value, any=[{"of": [value, 7]}, None])
+    result = exit_with(monkeypatch, capsys, "v1", name=value, any=[{"of": [value, 7]}, None])
     shown = result["invocation"]["module_args"]
     assert shown["name"] == PLACEHOLDER
     assert shown["any"] == [{"of": [PLACEHOLDER, 7]}, None]
@@ -176,15 +176,15 @@ def test_the_invocation_shows_no_user_info_of_a_url(monkeypatch, capsys, value):
     "value",
     ["https://[::1]:8443", "alice@example.com", "/home/alice@example.com/store", "cn-hangzhou+dir"],
 )
-def test_the_invocation_shows_what_has_no_secret(monkeypatch, capsys, value):
-    result = leave(monkeypatch, capsys, "v1", name=value, any={"of": [value]})
+def test_the_invocation_shows_values_without_secrets(monkeypatch, capsys, value):
+    result = exit_with(monkeypatch, capsys, "v1", name=value, any={"of": [value]})
     shown = result["invocation"]["module_args"]
     assert (shown["name"], shown["any"]) == (value, {"of": [value]})
 
 
 @pytest.mark.skipif("mask_secrets" in dir(core_secrets), reason="core masks what it prints")
 def test_other_secrets_stay_censored(monkeypatch, capsys):
-    result = leave(monkeypatch, capsys, "v1passed", access_key_secret="sesame")
+    result = exit_with(monkeypatch, capsys, "v1passed", access_key_secret="sesame")
     assert result["other"] == "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
 
 

@@ -325,7 +325,7 @@ def test_an_unprintable_state_folder_is_refused_and_not_shown(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, value: str
 ) -> None:
     monkeypatch.setenv(name, str(tmp_path / value))
-    with pytest.raises(OptionError, match="^store must be given") as caught:
+    with pytest.raises(OptionError, match="^store is required") as caught:
         lock_in_default_store()
     assert caught.value.message.isprintable()
     assert list(tmp_path.iterdir()) == []

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the tests of the lookup share: an emulator, a store, and the lookup to run between them."""
+"""Run the lookup against an emulator and a directory store."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ try:
     from ansible.errors import AnsibleError
     from ansible.parsing.dataloader import DataLoader
     from ansible.plugins import loader
-except ImportError:  # a Python that is none of the controller's
+except ImportError:  # a Python that supports targets only
     pytest.skip("lookups run on the controller only", allow_module_level=True)
 
 from ansible_collections.wuying.workspace.plugins.module_utils._model.note import new_note
@@ -38,7 +38,7 @@ __all__ = [
     "NAME",
     "ROOT",
     "AnsibleError",
-    "House",
+    "LookupRunner",
     "loader",
     "trust_as_template",
 ]
@@ -52,12 +52,12 @@ IDENTITY = {
 }
 
 
-# Before ansible-core 2.19 a template needs no trust.
+# Before ansible-core 2.19, templates need no trust.
 trust_as_template: t.Any = getattr(template, "trust_as_template", str)
 
 
-class House:
-    """An emulator, a store, and the lookup to run between them."""
+class LookupRunner:
+    """Runs the lookup with default options."""
 
     def __init__(self, emulator: t.Any, folder: Path) -> None:
         self.emulator, self.store = emulator, folder / "store"
@@ -71,7 +71,7 @@ class House:
         }
 
     def look_up(self, *terms: t.Any, variables: t.Any = None, **options: t.Any) -> list[str]:
-        """Look tokens up; options that are None are left out."""
+        """Look up tokens. Options that are None are not passed."""
         given = {**self.options, **options}
         given = {name: value for name, value in given.items() if value is not None}
         variables = variables or {}
@@ -82,7 +82,7 @@ class House:
         return [str(token) for token in tokens]
 
     def failure_of(self, *terms: t.Any, **arguments: t.Any) -> str:
-        """Return the message with which a lookup fails."""
+        """Return the error message of a lookup that fails."""
         with pytest.raises(AnsibleError) as caught:
             self.look_up(*terms, **arguments)
         return str(caught.value)
@@ -94,8 +94,8 @@ class House:
         self.emulator.clear()
         return current
 
-    def keep(self, seconds: float) -> Record:
-        """Keep a record of Alice whose token has so many seconds to live."""
+    def save_record(self, seconds: float) -> Record:
+        """Save a record of Alice whose token is valid for ``seconds``."""
         session = Session(endpoint=self.emulator.url, end_user_id="alice", **IDENTITY)
         now = time.time()
         record = next_record(None, session, "v1first", self.emulator.issue(), now, 900, None)
@@ -106,5 +106,5 @@ class House:
         return record
 
     def requests(self) -> int:
-        """Return how many requests the service has seen."""
+        """Return the number of requests that the service received."""
         return int(self.emulator.journal()["requests"])
