@@ -46,11 +46,16 @@ class Keeper:
         self._deadline = deadline
         self._clock = clock
 
-    def prepare_to_fork(self) -> bool:
-        """Have processes that are forked from now on use the same credentials, and keep one pace; say whether they do."""
-        with contextlib.suppress(Exception):  # Each session that is due says what is missing.
-            return self._connect().share_pace()
+    def connect(self) -> bool:
+        """Find the credentials now, before processes are forked. Return False if that fails."""
+        with contextlib.suppress(Exception):  # Each session that is due reports the error.
+            self._connect()
+            return True
         return False
+
+    def use_share(self, number: int, processes: int) -> None:
+        """Use the share of ``max_qps`` that process ``number`` of several has."""
+        self._connect().use_share(number, processes)
 
     def ensure(self, request: TokenRequest, warn: Warn) -> Outcome:
         """Return the session's current token, exchanged where that is needed.

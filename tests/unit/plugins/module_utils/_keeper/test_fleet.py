@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.wuying.workspace.plugins.module_utils._keeper import pool
+from ansible_collections.wuying.workspace.plugins.module_utils._keeper import workers
 from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision import (
     Outcome,
     TokenRequest,
@@ -594,7 +594,7 @@ def test_records_under_another_key_or_none_are_written_anew_also_those_that_ende
 def test_a_record_that_is_written_anew_needs_no_service(
     encrypted: t.Callable[..., Fleet], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pool, "_TURNS", 10)
+    monkeypatch.setattr(workers, "_MIN_ITEMS", 10)
     first, second = new_key(), new_key()
     names = [f"user-{number}" for number in range(40)]
     encrypted(first).have(dict.fromkeys(names, CURRENT))
@@ -788,7 +788,7 @@ def test_with_redis_many_processes_exchange_each_session_once(
     redis: tuple[t.Any, t.Callable[..., Fleet]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server, open_fleet = redis
-    monkeypatch.setattr(pool, "_TURNS", 10)
+    monkeypatch.setattr(workers, "_MIN_ITEMS", 10)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _process: {0, 1}, raising=False)
     server.client().config_set("appendonly", "no")
     names = [f"user-{number}" for number in range(40)]
