@@ -117,7 +117,7 @@ def keep_all(
             due,
             max_parallel,
             processes,
-            lost=_interrupted,
+            not_done=_interrupted,
             prepare=keeper.use_share,
         ):
             keeper.store.warn_of(*report.store_warnings)
@@ -187,7 +187,7 @@ def _refresh(keeper: Keeper, request: TokenRequest, snapshot: Snapshot, warn: Wa
 
 
 def _interrupted(due: _DueSession) -> Report:
-    """Report a session that was not begun, or whose process died."""
+    """Report a session that was not begun, or a session of a process that was killed."""
     reason = (
         "The task was stopped before this session could be processed. Run the task again."
         if signal_pending()

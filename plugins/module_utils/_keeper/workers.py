@@ -4,15 +4,18 @@
 
 """Run a function for many items in threads, and in several processes if needed.
 
-Python runs one thread of a process at a time, so that only more processes use more processors.
+Python runs one thread of a process at a time, so using more processors takes more processes.
 """
 
 from __future__ import annotations
 
 import collections
 import contextlib
+import gc
 import os
+import pickle
 import signal
+import sys
 import threading
 import typing as t
 
@@ -24,16 +27,15 @@ Result = t.TypeVar("Result")
 _POLL = 0.05
 """How often, in seconds, to collect results and to check for a signal. Waking up for each result would slow the threads down."""
 _MIN_THREADS = 2
-"""The threads that a process must have to be worth starting."""
 _MIN_ITEMS = 100
-"""The items that a process must have to be worth starting: starting one takes as long as some of them."""
+"""The threads and items that make another process worthwhile. Starting one takes as long as several items."""
 _ITEMS_PER_THREAD = 16
-"""The items of a chunk for each thread. Threads are idle at the end of a chunk; if a process is killed, its chunk fails."""
-_CHUNKS = 8
-"""The chunks that each process gets at least, so that all processes finish at about the same time."""
+"""The size of a chunk. In smaller chunks threads are idle more often; a killed process fails its whole chunk."""
+_MIN_CHUNKS = 8
+"""The chunks for each process, so that all processes finish at about the same time."""
 
 _process: dict[str, t.Any] = {}
-"""The function, the number of threads and the lock of a worker process."""
+"""In a worker process: its function, its number of threads, and the lock that it holds while it works."""
 
 
 def count_processes(items: int, parallel: int) -> int:
@@ -48,33 +50,44 @@ def count_processes(items: int, parallel: int) -> int:
 
 def run_all(
     function: t.Callable[[Item], Result],
-    items: t.Sequence[Item],
+    items: list[Item],
     parallel: int,
     processes: int = 1,
     *,
-    lost: t.Callable[[Item], Result],
+    not_done: t.Callable[[Item], Result],
     prepare: t.Callable[[int, int], None] = lambda number, processes: None,
 ) -> t.Iterator[Result]:
-    """Yield the result of ``function`` for each item as they end. Begin items in order, ``parallel`` at a time.
+    """Yield the result of ``function`` for each item. Begin items in order, ``parallel`` at a time. Empties the list ``items``.
 
     ``function`` must not raise. ``prepare`` is called in each new process with its number and the number of processes. When a signal is
-    pending, no more items are begun. ``lost`` returns the result of items that were not begun or whose process died.
+    pending, no more items are begun. ``not_done`` returns the result for an item that was not begun or whose process was killed.
     """
+    if processes > 1:
+        size = max(1, min(_ITEMS_PER_THREAD * parallel, len(items) // _MIN_CHUNKS) // processes)
+        starts = range(0, len(items), size)
+        # Pickled items need less memory, and processes share it: they would copy the memory of objects.
+        chunks = collections.deque(pickle.dumps(items[start : start + size]) for start in starts)
+        items.clear()
+        gc.collect()
+        gc.freeze()  # Otherwise the garbage collector writes to all objects, so that each process copies them.
+        try:
+            pools = _start_processes(function, parallel, processes, prepare)
+            if pools:
+                yield from _run_in_processes(pools, chunks, not_done)
+                return
+        finally:
+            gc.unfreeze()
+        items = [item for chunk in chunks for item in pickle.loads(chunk)]  # noqa: S301
     waiting = collections.deque(items)
-    pools = _start_processes(function, parallel, processes, prepare) if processes > 1 else {}
-    if pools:
-        chunk = min(_ITEMS_PER_THREAD * parallel, len(waiting) // _CHUNKS) // processes
-        yield from _run_in_processes(pools, waiting, max(1, chunk), lost)
-    else:
-        for results in _run_in_threads(function, waiting, min(len(waiting), parallel)):
-            yield from results
-    yield from map(lost, waiting)
+    for results in _run_in_threads(function, waiting, min(len(items), parallel)):
+        yield from results
+    yield from map(not_done, waiting)
 
 
 def _run_in_threads(
     function: t.Callable[[Item], Result], waiting: collections.deque[Item], threads: int
 ) -> t.Generator[list[Result], None, None]:
-    """Yield results as they come. Items that were not begun because of a signal remain in ``waiting``."""
+    """Yield results as they come. Items that are not begun because of a signal remain in ``waiting``."""
     if threads <= 1:
         while waiting and not signal_pending():
             yield [function(waiting.popleft())]
@@ -105,45 +118,43 @@ def _run_in_threads(
                 for future in done:
                     future.result()
         except BaseException:
-            waiting.clear()  # The caller wants no more results, so that no more items are begun.
+            waiting.clear()  # The caller wants no more results, so no more items are begun.
             raise
 
 
 def _run_in_processes(
     pools: dict[t.Any, int],
-    waiting: collections.deque[Item],
-    size: int,
-    lost: t.Callable[[Item], Result],
+    chunks: collections.deque[bytes],
+    not_done: t.Callable[[t.Any], Result],
 ) -> t.Iterator[Result]:
-    """Hand out chunks of items, one at a time to each pool of one process."""
+    """Give each process one chunk at a time."""
     from concurrent.futures import FIRST_COMPLETED, wait
 
-    idle = list(pools)
-    running: dict[t.Any, tuple[t.Any, list[Item]]] = {}
-    stopped = False
+    idle, stopped = list(pools), False
+    running: dict[t.Any, tuple[t.Any, bytes]] = {}
     try:
         while True:
-            while idle and waiting and not signal_pending():
-                pool = idle.pop()
-                chunk = [waiting.popleft() for _item in range(min(size, len(waiting)))]
+            while idle and chunks and not signal_pending():
+                pool, chunk = idle.pop(), chunks.popleft()
                 try:
                     running[pool.submit(_run_chunk, chunk)] = pool, chunk
-                except Exception:  # The process died while it was idle.
-                    waiting.extendleft(reversed(chunk))
+                except Exception:  # The process was killed while it was idle.
+                    chunks.appendleft(chunk)
             if not running:
-                return
+                break
             for future in wait(running, _POLL, FIRST_COMPLETED).done:
                 pool, chunk = running.pop(future)
+                items = pickle.loads(chunk)  # noqa: S301
                 try:
                     results = future.result()
-                except Exception:  # The process died.
-                    yield from map(lost, chunk)
+                except Exception:  # The process was killed.
+                    yield from map(not_done, items)
                     continue
                 yield from results
-                if len(results) == len(chunk):
+                if len(results) == len(items):
                     idle.append(pool)
-                else:  # A signal to that process only: the other processes do the rest.
-                    waiting.extendleft(reversed(chunk[len(results) :]))
+                else:  # Only that process received a signal. The other processes do the rest.
+                    chunks.appendleft(pickle.dumps(items[len(results) :]))
             if signal_pending() and not stopped:
                 stopped = True
                 _stop(pools[pool] for pool, _chunk in running.values())
@@ -151,10 +162,12 @@ def _run_in_processes(
         _stop(pools[pool] for pool, _chunk in running.values())
         for pool in pools:
             pool.shutdown()
+    for chunk in chunks:
+        yield from map(not_done, pickle.loads(chunk))  # noqa: S301
 
 
 def _stop(processes: t.Iterable[int]) -> None:
-    """Make processes finish the items that they have begun, and begin no more."""
+    """Signal processes to finish the items that they have begun, and to begin no more."""
     for process in processes:
         with contextlib.suppress(ProcessLookupError):
             os.kill(process, signal.SIGTERM)
@@ -166,10 +179,7 @@ def _start_processes(
     processes: int,
     prepare: t.Callable[[int, int], None],
 ) -> dict[t.Any, int]:
-    """Start processes, as many as the system allows. Return their process IDs by the pool of each.
-
-    Each has a pool of its own, because a pool fails as a whole if one of its processes dies.
-    """
+    """Start as many processes as the system allows. Return a pool for each, because a pool fails as a whole."""
     pools: dict[t.Any, int] = {}
     with contextlib.suppress(Exception):
         # Imported here, because few tasks need several processes.
@@ -177,12 +187,9 @@ def _start_processes(
         from multiprocessing import get_context
 
         for number in range(processes):
-            pool = ProcessPoolExecutor(
-                1,
-                get_context("fork"),
-                _prepare_process,
-                (function, len(range(number, parallel, processes)), prepare, number, processes),
-            )
+            threads = len(range(number, parallel, processes))
+            arguments = (function, threads, prepare, number, processes)
+            pool = ProcessPoolExecutor(1, get_context("fork"), _prepare_process, arguments)
             pools[pool] = pool.submit(os.getpid).result()
     return pools
 
@@ -191,28 +198,24 @@ def _prepare_process(
     function: t.Callable[[Item], Result],
     threads: int,
     prepare: t.Callable[[int, int], None],
-    number: int,
-    processes: int,
+    *place: int,
 ) -> None:
-    import gc
-    import sys
-
-    gc.freeze()  # The garbage collector writes to the objects that it examines: that would copy all memory of the parent.
-    sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123 - an error may contain secrets
+    sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - errors may contain secrets
     _process.update(function=function, threads=threads, busy=threading.Lock())
     threading.Thread(target=_exit_with_parent, daemon=True).start()
-    prepare(number, processes)
+    prepare(*place)
 
 
-def _run_chunk(chunk: list[Item]) -> list[t.Any]:
-    """Return the results of the first items of a chunk, up to those that a signal stopped."""
+def _run_chunk(chunk: bytes) -> list[t.Any]:
+    """Return the results of the items of a chunk that were begun: after a signal, of the first ones only."""
     with _process["busy"]:
-        batches = _run_in_threads(_process["function"], collections.deque(chunk), _process["threads"])
+        waiting = collections.deque(pickle.loads(chunk))  # noqa: S301
+        batches = _run_in_threads(_process["function"], waiting, _process["threads"])
         return [result for batch in batches for result in batch]
 
 
 def _exit_with_parent() -> None:
-    """Wait until the parent process has ended, then finish the items that were begun and exit."""
+    """When the parent process has ended, finish the items that were begun and exit."""
     import multiprocessing
 
     t.cast(t.Any, multiprocessing.parent_process()).join()

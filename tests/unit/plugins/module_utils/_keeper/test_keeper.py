@@ -48,7 +48,7 @@ from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.house 
 
 
 def test_nothing_kept_and_nothing_passed_is_an_error_that_asks_for_a_token(house: House) -> None:
-    with pytest.raises(LoginRequired, match="pass login_token once") as caught:
+    with pytest.raises(LoginRequired, match="Pass login_token to start") as caught:
         house.request()
     assert caught.value.code == "NoLoginToken"
     assert house.requests() == 0
@@ -100,7 +100,7 @@ def test_a_stale_record_is_served_with_a_warning_at_a_transient_fault(house: Hou
     house.emulator.fault("status", status=503, code="ServiceUnavailable")
     outcome = house.request()
     assert outcome == (False, record, record, None)
-    assert "could not be exchanged" in house.warnings[0]
+    assert "Could not refresh the login token" in house.warnings[0]
     assert "ServiceUnavailable" in house.warnings[0]
 
 
