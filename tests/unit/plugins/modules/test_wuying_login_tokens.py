@@ -378,7 +378,7 @@ def test_fail_on_says_when_the_task_fails(house, fail_on, names, fails):
 def test_a_failing_task_names_the_first_that_failed_and_how_many(house):
     house.have(MIXED)
     result = house.run(sessions=users("current", "nobody", "also-nobody"))
-    assert result["msg"].startswith("2 of 3 sessions failed. The first is nobody: Nothing is kept")
+    assert result["msg"].startswith("2 of 3 sessions failed. The first is nobody: No login token is stored")
     assert result["error_code"] == "NoLoginToken"
     assert result["retryable"] is False
     assert result["changed"] is False

@@ -426,7 +426,7 @@ def fixture_names() -> list[str]:
 def test_several_processes_refresh_each_session_once(rotating: Fleet, names: list[str]) -> None:
     before = rotating.have(dict.fromkeys(names, STALE))
     reports = rotating.keep()
-    assert {end_of(report) for report in reports} == {"exchanged"}
+    assert {end_of(report) for report in reports} == {"refreshed"}
     assert rotating.requests() == len(names)
     for name in names:
         stored = rotating.stored(name)
@@ -465,7 +465,7 @@ def test_credentials_are_found_once_for_all_processes(fleet: Fleet, names: list[
             fleet.store, wiring._once(connect), scope="", deadline=time.monotonic() + 30
         )
         reports = list(keep_all(keeper, read_stored(fleet.store, TokenRequest)))
-    assert ends(reports) == dict.fromkeys(names, "exchanged")
+    assert ends(reports) == dict.fromkeys(names, "refreshed")
     assert found.value == 1
 
 
@@ -504,10 +504,10 @@ def test_the_sessions_of_a_killed_process_fail_and_others_are_refreshed(
     assert len(by_name) == len(reports) == len(names)
     assert end_of(by_name[names[10]]) == "Interrupted"
     assert t.cast(t.Any, by_name[names[10]].result).retryable
-    assert {end_of(report) for report in reports} == {"exchanged", "Interrupted"}
+    assert {end_of(report) for report in reports} == {"refreshed", "Interrupted"}
     monkeypatch.undo()
     again = fleet.keep()
-    assert {end_of(report) for report in again} <= {"exchanged", "served"}
+    assert {end_of(report) for report in again} <= {"refreshed", "unchanged"}
 
 
 @pytest.mark.usefixtures("processes")
@@ -530,6 +530,6 @@ def test_all_processes_finish_the_sessions_they_began_at_a_signal(
     assert received == [signal.SIGTERM]
     ended = ends(reports)
     begun = set(rotating.users())
-    assert {name for name, end in ended.items() if end == "exchanged"} == begun
+    assert {name for name, end in ended.items() if end == "refreshed"} == begun
     assert {end for name, end in ended.items() if name not in begun} == {"Interrupted"}
     assert len(reports) == len(ended) == len(names)
