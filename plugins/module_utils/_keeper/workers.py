@@ -30,9 +30,9 @@ _MIN_THREADS = 2
 _MIN_ITEMS = 100
 """The threads and items that make another process worthwhile. Starting one takes as long as several items."""
 _ITEMS_PER_THREAD = 16
-"""The size of a chunk. In smaller chunks threads are idle more often; a killed process fails its whole chunk."""
+"""The size of a chunk at most. Threads are idle at the end of a chunk, and a killed process fails its whole chunk."""
 _MIN_CHUNKS = 8
-"""The chunks for each process, so that all processes finish at about the same time."""
+"""The chunks for each process at least, so that all processes finish at about the same time."""
 
 _process: dict[str, t.Any] = {}
 """In a worker process: its function, its number of threads, and the lock that it holds while it works."""
@@ -46,6 +46,11 @@ def count_processes(items: int, parallel: int) -> int:
     # One more than processors, because each process sometimes waits for its disk or the service.
     processors = len(os.sched_getaffinity(0)) + 1
     return max(1, min(processors, parallel // _MIN_THREADS, items // _MIN_ITEMS))
+
+
+def _chunk_size(items: int, parallel: int, processes: int) -> int:
+    threads = -(-parallel // processes)
+    return max(threads, min(_ITEMS_PER_THREAD * threads, items // (_MIN_CHUNKS * processes)))
 
 
 def run_all(
@@ -63,7 +68,7 @@ def run_all(
     pending, no more items are begun. ``not_done`` returns the result for an item that was not begun or whose process was killed.
     """
     if processes > 1:
-        size = max(1, min(_ITEMS_PER_THREAD * parallel, len(items) // _MIN_CHUNKS) // processes)
+        size = _chunk_size(len(items), parallel, processes)
         starts = range(0, len(items), size)
         # Pickled items need less memory, and processes share it: they would copy the memory of objects.
         chunks = collections.deque(pickle.dumps(items[start : start + size]) for start in starts)

@@ -48,7 +48,7 @@ class RateLimiters:
 class RateLimiter:
     """Limits the rate of requests to one endpoint. Times are those of :func:`time.monotonic`."""
 
-    everything: RateLimiters
+    total: RateLimiters
     interval: float = 0.0
     average: float = 0.0
     last: float = -math.inf
@@ -56,32 +56,32 @@ class RateLimiter:
 
     def acquire(self, deadline: float) -> bool:
         """Wait until a request may be sent. Return False if that is after the deadline, or if a signal is pending."""
-        everything = self.everything
+        total = self.total
         while True:
-            with everything.lock:
+            with total.lock:
                 now = time.monotonic()
                 due = max(
                     now,
-                    everything.last + everything.interval,
+                    total.last + total.interval,
                     self.last + self.interval,
                     self.blocked_until,
                 )
                 if due > deadline:
                     return False
                 self.average += _WEIGHT * (min(due - self.last, _LONGEST) - self.average)
-                everything.last = self.last = due
+                total.last = self.last = due
             if due <= now:
                 return True
             if not sleep_unless_signalled(due - now):
                 return False
-            with everything.lock:
+            with total.lock:
                 if time.monotonic() >= self.blocked_until:
                     return True
 
     def slow_down(self, seconds: float) -> None:
         """Allow no request for some seconds and fewer afterwards, because the service throttles."""
-        least = self.everything.interval
-        with self.everything.lock:
+        least = self.total.interval
+        with self.total.lock:
             now = time.monotonic()
             if now >= self.blocked_until:  # Later responses to requests already sent count once.
                 interval = max(least, self.interval, self.average)
@@ -90,5 +90,5 @@ class RateLimiter:
 
     def speed_up(self) -> None:
         """Allow more requests again, because the service has carried one out."""
-        with self.everything.lock:
+        with self.total.lock:
             self.interval *= _FASTER

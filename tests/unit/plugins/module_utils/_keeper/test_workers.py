@@ -10,6 +10,7 @@ import collections
 import gc
 import multiprocessing
 import os
+import pickle
 import select
 import signal
 import threading
@@ -115,12 +116,26 @@ def test_each_thread_begins_items_in_order() -> None:
         assert numbers == sorted(numbers)
 
 
-def test_processes_get_chunks_in_order() -> None:
-    begun = run(lambda number: (time.monotonic(), number_and_process(number)[0]))
-    latest = 0
-    for _now, number in sorted(begun):
-        latest = max(latest, number)
-        assert number > latest - 2 * CHUNK - 8
+def test_processes_get_chunks_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    submit, chunks = ProcessPoolExecutor.submit, []
+
+    def record(pool: ProcessPoolExecutor, function: t.Any, *arguments: t.Any) -> t.Any:
+        chunks.extend(pickle.loads(chunk) for chunk in arguments)
+        return submit(pool, function, *arguments)
+
+    monkeypatch.setattr(ProcessPoolExecutor, "submit", record)
+    run(number_and_process)
+    assert chunks == [list(range(first, first + CHUNK)) for first in range(0, ITEMS, CHUNK)]
+
+
+@pytest.mark.parametrize(
+    ("items", "parallel", "processes", "size"),
+    [(10_000, 8, 3, 48), (10_000, 256, 3, 416), (1000, 256, 3, 86), (300, 8, 3, 12), (60, 8, 3, 3)],
+)
+def test_chunks_are_small_but_have_an_item_for_each_thread(
+    items: int, parallel: int, processes: int, size: int
+) -> None:
+    assert workers._chunk_size(items, parallel, processes) == size
 
 
 def test_no_more_items_than_parallel_are_running() -> None:
