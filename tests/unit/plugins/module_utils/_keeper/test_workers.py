@@ -117,7 +117,8 @@ def test_each_thread_begins_items_in_order() -> None:
 
 
 def test_processes_get_chunks_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    submit, chunks = ProcessPoolExecutor.submit, []
+    submit = ProcessPoolExecutor.submit
+    chunks: list[list[int]] = []
 
     def record(pool: ProcessPoolExecutor, function: t.Any, *arguments: t.Any) -> t.Any:
         chunks.extend(pickle.loads(chunk) for chunk in arguments)
