@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Run a function for many items in threads, and in several processes if needed.
+"""Run a function for many items, in threads and if needed in processes.
 
 Python runs one thread of a process at a time, so using more processors takes more processes.
 """

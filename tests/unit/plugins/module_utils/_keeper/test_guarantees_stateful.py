@@ -170,7 +170,7 @@ class FakeService:
 
 
 class FragileStore(Store):
-    """A store that fails, or whose process is killed, at a chosen point."""
+    """A store that fails or kills its process at a chosen point."""
 
     def __init__(self, store: Store) -> None:
         super().__init__(store.name)
@@ -861,7 +861,7 @@ class WithDirectory(Machine):
 
 
 class WithMemory(Machine):
-    """The comparison with a store in memory, whose records can also be damaged."""
+    """The comparison with a store in memory. Its records can also be damaged."""
 
     def __init__(self) -> None:
         super().__init__()
