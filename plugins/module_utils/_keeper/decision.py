@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The table of the promise: what is asked, what is held, and what follows from it. Values only, no I/O."""
+"""Decide by the table of guarantees. Values only, no I/O."""
 
 from __future__ import annotations
 
@@ -15,13 +15,12 @@ from .._model.stored_state import StoredState
 
 OUTCOME_UNKNOWN = "OutcomeUnknown"
 NO_RECORD = "NoLoginToken"
-ANSWER_LOST = "an earlier exchange of the session's login token was cut short, the answer is lost, and the service refuses the token now."
-_REFUSED = "the service refused its login token."
-LOG_IN = "The user must log in again; pass the new token as login_token."
+ANSWER_LOST = "An earlier refresh of the login token was interrupted, its response is lost, and the service now refuses the token."
+LOG_IN = "The user must log in again. Pass the new token as login_token."
 
 
 class TokenRequest(t.NamedTuple):
-    """What a caller wants of a session. ``validity`` and ``refresh_before`` are in seconds."""
+    """A request for a session's token. ``validity`` and ``refresh_before`` are in seconds."""
 
     session: Session
     login_token: str | None = None
@@ -31,7 +30,7 @@ class TokenRequest(t.NamedTuple):
 
 
 class Outcome(t.NamedTuple):
-    """What came of it: the record before and after; ``not_kept`` says why only the caller has the new token."""
+    """The record before and after a request. If a new token could not be saved, ``not_saved`` is the reason."""
 
     changed: bool
     before: Record | None = None
@@ -39,33 +38,40 @@ class Outcome(t.NamedTuple):
     not_saved: WuyingError | None = None
 
     def without_lineage(self) -> Outcome:
-        """Return the outcome without the fingerprints that the records remember: a report of it is much smaller."""
+        """Return the outcome without the lineage of its records, which makes up most of its size."""
         before, record = (each and each.without_lineage() for each in (self.before, self.record))
         return self._replace(before=before, record=record)
 
 
 class Plan(t.NamedTuple):
-    """The token to exchange, or None to serve the record; ``login`` where the token begins the session anew."""
+    """The token to refresh, or None to return the stored one. ``login`` is true if the token was passed and starts the session."""
 
     token: str | None = None
     login: bool = False
 
 
 def decide(request: TokenRequest, stored: StoredState, now: float, store_name: str) -> Plan:
-    """Return what the promise has us do with what is kept in a store, called ``store_name``.
+    """Return the plan for a request, given the state in the store called ``store_name``.
 
-    Raises :class:`LoginRequired` where no token is left to try.
+    ===========  =====================  ==================================================
+    record       login_token            plan
+    ===========  =====================  ==================================================
+    any or none  passed, unknown        refresh the token that was passed
+    none         not passed             raise LoginRequired
+    current      not passed or known    return the stored token; refresh it if a note says
+                                        that it may be spent, or with ``force``
+    stale        not passed or known    refresh the stored token
+    expired      not passed or known    refresh the stored token
+    ended        not passed or known    raise LoginRequired; refresh with ``force``
+    ===========  =====================  ==================================================
+
+    Raises :class:`LoginRequired` if there is no token to refresh.
     """
     record = stored.record
-    if request.login_token is not None and is_new_login(request.login_token, record):
+    if request.login_token is not None and is_unknown(request.login_token, record):
         return Plan(request.login_token, login=True)
     if record is None:
-        raise LoginRequired(
-            f"Nothing is kept in the store {store_name} of the session of {request.session.end_user_id} on {request.session.client_id} "
-            f"at {request.session.endpoint}: pass login_token once to start it; if it was started already, check that "
-            "identity, endpoint, store and user are the same.",
-            code=NO_RECORD,
-        )
+        raise _nothing_stored(request.session, store_name)
     if not request.force:
         state = record.state(now, request.refresh_before)
         if state == ENDED:
@@ -75,14 +81,23 @@ def decide(request: TokenRequest, stored: StoredState, now: float, store_name: s
     return Plan(record.login_token)
 
 
-def is_new_login(token: str, record: Record | None) -> bool:
-    """Say whether a token that is passed in begins the session, for the record does not know it."""
+def is_unknown(token: str, record: Record | None) -> bool:
+    """Return True if a token that was passed is not the stored one and not in its lineage."""
     return record is None or not record.knows(token)
 
 
-def _ended(record: Record) -> LoginRequired:
-    unknown = record.ended == OUTCOME_UNKNOWN
+def _nothing_stored(session: Session, store_name: str) -> LoginRequired:
     return LoginRequired(
-        f"The session has ended: {ANSWER_LOST if unknown else _REFUSED} {LOG_IN}",
-        code=OUTCOME_UNKNOWN if unknown else None,
+        f"No login token is stored for {session.end_user_id} (client {session.client_id}, endpoint {session.endpoint}) "
+        f"in {store_name}. Pass login_token to start the session. If it was already started, check the session "
+        "options, endpoint, store and the OS user.",
+        code=NO_RECORD,
+    )
+
+
+def _ended(record: Record) -> LoginRequired:
+    if record.ended == OUTCOME_UNKNOWN:
+        return LoginRequired(f"The session has ended. {ANSWER_LOST} {LOG_IN}", code=OUTCOME_UNKNOWN)
+    return LoginRequired(
+        f"The session has ended because the service refused its login token. {LOG_IN}"
     )

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Many sessions through one keeper: those that are due are exchanged side by side, earliest expiry first."""
+"""Refresh many sessions, several at a time, earliest expiry first."""
 
 from __future__ import annotations
 
@@ -17,20 +17,18 @@ from .._runtime.signals import hold_signals, signal_pending
 from .._store.base import Store
 from .decision import NO_RECORD, Outcome, TokenRequest
 from .keeper import Keeper, Warn
-from .packed import Packed
-from .pool import count_processes, take_turns
+from .workers import count_processes, run_all
 
-TOLD_TO_STOP = "The task was told to stop before it was the session's turn: run it again."
 MAX_PARALLEL = 8
-"""How many sessions are exchanged at a time where nobody says otherwise."""
+"""The default number of sessions that are refreshed at a time."""
 
 T = t.TypeVar("T")
 Reading = t.Tuple[str, t.Optional[TokenRequest], t.Union[StoredState, StoreError]]
-"""A session's key, what is asked of it, and what the store holds of it. Without an ask there is an error."""
+"""A session's key, the request for its token, and the state in the store. Without a request there is an error."""
 
 
 class Report(t.NamedTuple):
-    """How a session fared: the outcome, or the error. ``position`` is its place among those that were asked for."""
+    """The outcome of a session, or its error. ``position`` is its place among the sessions that were requested."""
 
     position: int
     key: str
@@ -39,11 +37,11 @@ class Report(t.NamedTuple):
     warnings: tuple[str, ...] = ()
     rekeyed: bool = False
     store_warnings: tuple[str, ...] = ()
-    """What there is to say of the store itself, as far as the process knows that had the session."""
+    """The warnings about the store itself that the process knows which handled the session."""
 
 
-class _Turn(t.NamedTuple):
-    """A session whose token is due, or whose record is to be written anew. It is small, since a fleet of them waits at once."""
+class _DueSession(t.NamedTuple):
+    """A session that needs a refresh, or a re-encryption of its record. It is small, because there may be very many."""
 
     order: tuple[float, int]
     request: TokenRequest
@@ -53,7 +51,7 @@ class _Turn(t.NamedTuple):
 
 
 def read_requested(store: Store, requests: t.Sequence[TokenRequest]) -> t.Iterator[Reading]:
-    """Read the sessions that are asked for."""
+    """Read the sessions that were requested."""
     keys = [request.session.key for request in requests]
     return zip(keys, requests, store.read_many(keys))
 
@@ -61,9 +59,9 @@ def read_requested(store: Store, requests: t.Sequence[TokenRequest]) -> t.Iterat
 def read_stored(
     store: Store, request_for: t.Callable[[Session], TokenRequest | None]
 ) -> t.Iterator[Reading]:
-    """Read all sessions that the store has a record of and that ``ask_for`` asks something of.
+    """Read all stored sessions for which ``request_for`` returns a request.
 
-    Nobody knows whose a record is that cannot be read: it comes as an error, whatever is asked for.
+    A record that cannot be read does not show its session: it is always included, as an error.
     """
     reading, naming = itertools.tee(store.keys())
     for key, stored in zip(naming, store.read_many(reading)):
@@ -85,13 +83,13 @@ def keep_all(
     rekey: bool = False,
     check: bool = False,
 ) -> t.Iterator[Report]:
-    """Keep sessions current, and report of each as soon as it is done. No failure of one stops the others.
+    """Keep sessions valid, and report each when it is done. A failure of one session does not stop the others.
 
-    With ``rekey`` records that are not under the first key are written anew. With ``check`` everything is predicted from the
-    store, and nothing sent or written. A signal that says stop is held until the sessions that were begun are done; the
-    others fail as ``Interrupted``.
+    With ``rekey``, re-encrypt records that are not encrypted with the first key. With ``check``, predict everything from the store,
+    and send and write nothing. A signal that ends the task waits until the sessions that were begun are done; the others
+    fail as ``Interrupted``.
     """
-    turns: list[_Turn] = []
+    due: list[_DueSession] = []
     for position, (key, request, stored) in enumerate(readings):
         if request is None or isinstance(stored, StoreError):
             yield Report(position, key, request and request.session, t.cast(StoreError, stored))
@@ -105,33 +103,32 @@ def keep_all(
             result = _catch(keeper.return_stored, request, stored)
         if result is None or (needs_reencryption and not check):
             order = (_expiry(request, stored) if result is None else math.inf, position)
-            turns.append(_Turn(order, request, stored.snapshot(), result, needs_reencryption))
+            due.append(_DueSession(order, request, stored.snapshot(), result, needs_reencryption))
         else:
             yield Report(
                 position, key, request.session, result, tuple(warnings), needs_reencryption
             )
-    turns.sort(key=lambda turn: turn.order)
-    processes = count_processes(sum(turn.result is None for turn in turns), max_parallel)
-    if processes > 1 and not keeper.prepare_to_fork():
+    due.sort(key=lambda session: session.order)
+    processes = count_processes(sum(session.result is None for session in due), max_parallel)
+    if processes > 1 and not keeper.connect():
         processes = 1
-    waiting: t.Sequence[_Turn] = turns if processes == 1 else Packed(turns)
-    turns = []
     with hold_signals():
-        for report in take_turns(
-            lambda number: _take_turn(keeper, waiting[number]),
-            len(waiting),
+        for report in run_all(
+            lambda session: _process(keeper, session),
+            due,
             max_parallel,
             processes,
-            lambda number: _lose_turn(waiting[number]),
+            not_done=_interrupted,
+            prepare=keeper.use_share,
         ):
             keeper.store.add_warnings(*report.store_warnings)
             yield report
 
 
 def _catch(function: t.Callable[..., T], *arguments: t.Any) -> T | WuyingError:
-    """Return what a function returns or raises, without the memory that a traceback holds.
+    """Return the result or the error of a function, without the memory that a traceback holds.
 
-    What nobody foresaw is one session's failure too: others may have the only copies of their tokens.
+    An unforeseen error is a failure of one session only, because others may hold the only copies of their tokens.
     """
     try:
         return function(*arguments)
@@ -139,7 +136,7 @@ def _catch(function: t.Callable[..., T], *arguments: t.Any) -> T | WuyingError:
         failure = error
     except Exception as error:
         failure = WuyingError(
-            f"Something unforeseen went wrong ({type(error).__name__}): report it, and run the task again.",
+            f"An unexpected error occurred ({type(error).__name__}). Report it and run the task again.",
             code="Unforeseen",
             retryable=True,
         )
@@ -148,7 +145,7 @@ def _catch(function: t.Callable[..., T], *arguments: t.Any) -> T | WuyingError:
 
 
 def _expiry(request: TokenRequest, stored: StoredState) -> float:
-    """Return when the token dies that is to be exchanged; one that was passed in has an unknown age and comes first."""
+    """Return when the token expires that is to be refreshed, or 0 for a new one that was passed, because its age is unknown."""
     if stored.record is None or (
         request.login_token and not stored.record.knows(request.login_token)
     ):
@@ -156,49 +153,53 @@ def _expiry(request: TokenRequest, stored: StoredState) -> float:
     return stored.record.expires_at
 
 
-def _take_turn(keeper: Keeper, turn: _Turn) -> Report:
+def _process(keeper: Keeper, due: _DueSession) -> Report:
     warnings: list[str] = []
-    request, key, end = turn.request, turn.request.session.key, turn.result
-    if end is None:
-        end = _catch(_refresh, keeper, request, turn.snapshot, warnings.append)
-    rekeyed = turn.needs_reencryption and _reencrypt(keeper, key, end, warnings.append)
-    said = tuple(keeper.store.warnings)
-    if isinstance(end, Outcome):
-        end = end.without_lineage()
-    return Report(turn.order[1], key, request.session, end, tuple(warnings), rekeyed, said)
+    request, key, result = due.request, due.request.session.key, due.result
+    if result is None:
+        result = _catch(_refresh, keeper, request, due.snapshot, warnings.append)
+    rekeyed = due.needs_reencryption and _reencrypt(keeper, key, result, warnings.append)
+    if isinstance(result, Outcome):
+        result = result.without_lineage()
+    store_warnings = tuple(keeper.store.warnings)
+    return Report(
+        due.order[1], key, request.session, result, tuple(warnings), rekeyed, store_warnings
+    )
 
 
-def _reencrypt(keeper: Keeper, key: str, end: Outcome | WuyingError, warn: Warn) -> bool:
-    """Write a record anew under the first key, where the session's end did not do so; say whether it was written."""
-    if isinstance(end, Outcome) and end.changed:
-        return end.not_saved is None
+def _reencrypt(keeper: Keeper, key: str, result: Outcome | WuyingError, warn: Warn) -> bool:
+    """Encrypt a record with the first key, unless it was just saved. Return True if it is now encrypted with that key."""
+    if isinstance(result, Outcome) and result.changed:
+        return result.not_saved is None
     written = _catch(keeper.reencrypt, key)
     if isinstance(written, WuyingError):
-        warn(f"The record could not be written anew under the first key. {written.message}")
+        warn(f"Could not re-encrypt the record with the first key in store_key. {written.message}")
         return False
     return written
 
 
 def _refresh(keeper: Keeper, request: TokenRequest, snapshot: Snapshot, warn: Warn) -> Outcome:
-    if signal_pending():
-        raise WuyingError(TOLD_TO_STOP, code="Interrupted", retryable=True)
     try:
         return keeper.refresh(request, snapshot, warn)
     except LoginRequired as error:
         if error.code == NO_RECORD and request.login_token is None and snapshot.record is not None:
-            return Outcome(False)  # It was there when we looked: somebody has forgotten it since.
+            return Outcome(False)  # Another task has deleted the record since it was read.
         raise
 
 
-def _lose_turn(turn: _Turn) -> Report:
-    died = "The process that had the session ended before its time, for the want of memory perhaps: run the task again."
-    reason = TOLD_TO_STOP if signal_pending() else died
+def _interrupted(due: _DueSession) -> Report:
+    """Report a session that was not begun, or a session of a process that was killed."""
+    reason = (
+        "The task was stopped before this session could be processed. Run the task again."
+        if signal_pending()
+        else "The process that handled this session was killed, possibly because of low memory. Run the task again."
+    )
     error = WuyingError(reason, code="Interrupted", retryable=True)
-    return Report(turn.order[1], turn.request.session.key, turn.request.session, error)
+    return Report(due.order[1], due.request.session.key, due.request.session, error)
 
 
 def _damaged(key: str, reason: str) -> StoreError:
     return StoreError(
-        f"The record {key} is damaged ({reason}): remove it, or log its user in again and pass login_token.",
+        f"The record {key} is damaged ({reason}). Remove it, or log its user in again and pass login_token.",
         code="DamagedRecord",
     )

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The keeper: looks at the record, and serves it or has its token exchanged, one exchange at a time for a session."""
+"""Read the record, decide, lock the session, and act."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .._model.record import ENDED, EXPIRED, Record
 from .._model.session import fingerprint
 from .._model.stored_state import Snapshot, StoredState
 from .._store.base import LockedSession, Store
-from .decision import Outcome, Plan, TokenRequest, decide, is_new_login
+from .decision import Outcome, Plan, TokenRequest, decide, is_unknown
 
 if t.TYPE_CHECKING:
     from .._service.client import ServiceClient
@@ -25,7 +25,7 @@ Warn = t.Callable[[str], None]
 
 
 class Keeper:
-    """Keeps sessions current over one store and one service. Safe to share between threads."""
+    """Keeps sessions valid with one store and one service. Safe to share between threads."""
 
     def __init__(
         self,
@@ -36,10 +36,10 @@ class Keeper:
         deadline: float,
         clock: t.Callable[[], float] = time.time,
     ) -> None:
-        """Take the store, and ``connect``, which gives the service once an exchange is due.
+        """Take the store, and ``connect``, which returns the service when a refresh is needed.
 
-        ``way`` has all that decides how an exchange fares, such as credentials: only who goes the same way shares a failure. Of
-        it only some digits of its hash are kept. ``deadline`` is the instant of :func:`time.monotonic` by which everything has ended.
+        ``scope`` is everything that decides how a refresh ends, such as credentials. Only keepers with the same scope share a
+        failure. Only a few digits of its hash are stored. ``deadline`` (of :func:`time.monotonic`) is when everything must be done.
         """
         self.store = store
         self._connect = connect
@@ -47,35 +47,40 @@ class Keeper:
         self._deadline = deadline
         self._clock = clock
 
-    def prepare_to_fork(self) -> bool:
-        """Have processes that are forked from now on use the same credentials, and keep one pace; say whether they do."""
-        with contextlib.suppress(Exception):  # Each session that is due says what is missing.
-            return self._connect().share_pace()
+    def connect(self) -> bool:
+        """Find the credentials now, before processes are forked. Return False if that fails."""
+        with contextlib.suppress(Exception):  # Each session that is due reports the error.
+            self._connect()
+            return True
         return False
 
-    def ensure(self, request: TokenRequest, warn: Warn) -> Outcome:
-        """Return the session's current token, exchanged where that is needed.
+    def use_share(self, number: int, processes: int) -> None:
+        """Use the share of ``max_qps`` that process ``number`` of several has."""
+        self._connect().use_share(number, processes)
 
-        Raises :class:`WuyingError`. Where a token was exchanged but not kept, the outcome says so.
+    def ensure(self, request: TokenRequest, warn: Warn) -> Outcome:
+        """Return a valid token of the session. Refresh it first if needed.
+
+        Raises :class:`WuyingError`. If a token was refreshed but not saved, ``not_saved`` of the outcome is the reason.
         """
         stored = self.store.read(request.session.key)
         return self.return_stored(request, stored) or self.refresh(request, stored.snapshot(), warn)
 
     def return_stored(self, request: TokenRequest, stored: StoredState) -> Outcome | None:
-        """Return the record where that is all to do, None where an exchange is due. Raises :class:`WuyingError`."""
+        """Return the stored token, or None if a refresh is needed. Raises :class:`WuyingError`."""
         if stored.damage or self._decide(request, stored).token is not None:
             return None
         return Outcome(False, stored.record, stored.record)
 
     def refresh(self, request: TokenRequest, snapshot: Snapshot, warn: Warn) -> Outcome:
-        """Exchange the session's token, unless somebody else has done so since it was ``seen``. Raises :class:`WuyingError`."""
+        """Refresh the token, unless another task has done so since the snapshot. Raises :class:`WuyingError`."""
         if snapshot.note is None:
-            self._connect()  # What is missing for an exchange is said before anything is written.
+            self._connect()  # Fail before anything is written, for example if credentials are missing.
         key = request.session.key
         try:
             if time.monotonic() >= self._deadline:
                 raise LockTimeout(
-                    "The deadline passed before it was the session's turn: try again later, or raise deadline."
+                    "Timed out before this session could be processed. Try again later or increase deadline."
                 )
             with self.store.lock(key, self._deadline) as locked:
                 return self._refresh_locked(request, snapshot, locked, warn)
@@ -83,26 +88,26 @@ class Keeper:
             return self._return_stored_or_raise(request, self.store.read(key), error, warn)
 
     def predict(self, request: TokenRequest, stored: StoredState, warn: Warn) -> Outcome:
-        """Say what :meth:`ensure` would do, as far as ``kept`` tells; write nothing, send nothing."""
+        """Return what :meth:`ensure` would return, as far as the store shows it. Write and send nothing."""
         if stored.damage:
             warn(f"The record of the session is damaged ({stored.damage}) and would be set aside.")
         plan = self._decide(request, stored)
         if plan.token is None:
             return Outcome(False, stored.record, stored.record)
-        lives = stored.record and not plan.login and _lives(stored.record, self._clock())
-        return Outcome(True, stored.record, stored.record if lives else None)
+        valid = stored.record and not plan.login and _is_valid(stored.record, self._clock())
+        return Outcome(True, stored.record, stored.record if valid else None)
 
     def delete(self, key: str, *, check: bool = False) -> Outcome:
-        """Remove what is kept of a session; with ``check``, only say whether there is a record."""
+        """Delete the record of a session. With ``check``, only return whether there is one."""
         stored = self.store.read(key)
-        there = stored.record is not None or stored.damage is not None
-        if not check and (there or stored.note):
+        exists = stored.record is not None or stored.damage is not None
+        if not check and (exists or stored.note):
             with self.store.lock(key, self._deadline) as locked:
-                there = locked.delete()
-        return Outcome(there, stored.record)
+                exists = locked.delete()
+        return Outcome(exists, stored.record)
 
     def reencrypt(self, key: str) -> bool:
-        """Write a record anew under the first key; say whether it was under another."""
+        """Encrypt a record with the first key. Return False if it already was."""
         with self.store.lock(key, self._deadline) as locked:
             stored = locked.read()
             if stored.record is None or not stored.needs_reencryption:
@@ -120,10 +125,10 @@ class Keeper:
         if stored.damage:
             place = locked.set_aside()
             warn(
-                f"The record of the session is damaged ({stored.damage}); it was set aside as {place}."
+                f"The record of the session is damaged ({stored.damage}). It was set aside as {place}."
             )
         elif stored.record is not None and hash(stored.record) != snapshot.record:
-            # An exchange ended after we asked: its outcome is as new as that of a forced one.
+            # A refresh ended after this request: its outcome is as new as that of a forced one.
             request = request._replace(force=False)
         plan = self._decide(request, stored)
         if plan.token is None:
@@ -132,7 +137,7 @@ class Keeper:
         if shared is not None:
             return self._return_stored_or_raise(request, stored, shared, warn)
         service = self._connect()
-        # Imported here, so that a task that finds its token current pays for nothing that only an exchange needs.
+        # Imported here, so that a task whose token is current loads nothing that only a refresh needs.
         from .refresh import refresh
 
         try:
@@ -145,7 +150,7 @@ class Keeper:
     def _shared_failure(
         self, token: str, snapshot: Snapshot, stored: StoredState
     ) -> WuyingError | None:
-        """Return how an exchange of the same token, by the same credentials, failed since we asked."""
+        """Return the failure of a refresh of the same token, in the same scope, since the snapshot."""
         note = stored.note
         if note is None or note == snapshot.note:
             return None
@@ -156,21 +161,21 @@ class Keeper:
         self, request: TokenRequest, stored: StoredState, error: WuyingError, warn: Warn
     ) -> Outcome:
         record, now = stored.record, self._clock()
-        login = request.login_token is not None and is_new_login(request.login_token, record)
+        unknown = request.login_token is not None and is_unknown(request.login_token, record)
         if (
             not error.retryable
             or request.force
-            or login
+            or unknown
             or record is None
-            or not _lives(record, now)
+            or not _is_valid(record, now)
         ):
             raise error
         warn(
-            "The login token could not be exchanged; the kept one is served as long as it lives "
-            f"({record.remaining(now)} s). {error.message}"
+            "Could not refresh the login token. Returning the stored token, which is valid for another "
+            f"{record.remaining(now)} s. {error.message}"
         )
         return Outcome(False, record, record)
 
 
-def _lives(record: Record, now: float) -> bool:
+def _is_valid(record: Record, now: float) -> bool:
     return record.state(now, 0) not in (EXPIRED, ENDED)

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""One exchange under the lock: noted before it begins, kept before it is told, or its failure noted for who waits."""
+"""Refresh a token: write a note, send the request, store the result."""
 
 from __future__ import annotations
 
@@ -37,27 +37,27 @@ def refresh(
     scope: str,
     deadline: float,
 ) -> Outcome:
-    """Exchange the token of ``plan`` and keep the answer in ``slot``, whose lock is held and which holds ``kept``.
+    """Refresh the token of ``plan`` and save the new one in the locked session. ``stored`` is its state.
 
-    Raises :class:`WuyingError`, after it was noted.
+    Raises :class:`WuyingError`, after a note of the failure was stored for the tasks that wait.
     """
     token = t.cast(str, plan.token)
     note = new_note(stored.note, token, scope)
     with hold_signals():
         locked.write_note(note)
         try:
-            answer = service.refresh(request.session, token, deadline)
+            result = service.refresh(request.session, token, deadline)
         except ServiceError as error:
             failure = _note_failure(error, plan, stored, note, locked)
         else:
-            return _keep(request, token, answer, stored, locked)
+            return _save(request, token, result, stored, locked)
     raise failure
 
 
-def _keep(
+def _save(
     request: TokenRequest,
     token: str,
-    answer: RefreshResult,
+    result: RefreshResult,
     stored: StoredState,
     locked: LockedSession,
 ) -> Outcome:
@@ -65,15 +65,15 @@ def _keep(
         stored.record,
         request.session,
         token,
-        answer.login_token,
-        answer.sent_at,
+        result.login_token,
+        result.sent_at,
         request.validity,
-        answer.request_id,
+        result.request_id,
     )
     try:
         locked.save(record)
     except StoreError as error:
-        message = f"A new login token was exchanged but could not be kept: this is the only copy. {error.message}"
+        message = f"The login token was refreshed but could not be saved. This result contains the only copy. {error.message}"
         return Outcome(True, stored.record, record, StoreError(message, code="NotKept"))
     return Outcome(True, stored.record, record)
 
@@ -84,10 +84,10 @@ def _note_failure(
     unknown = error.outcome_unknown or stored.may_be_spent(t.cast(str, plan.token))
     rejected = isinstance(error, TokenRejected)
     failure = _refused(error, unknown=unknown, login=plan.login) if rejected else error
-    # The note of the beginning stays where this cannot be written: the outcome is then unknown, which is safe.
+    # If this cannot be written, the first note remains. The outcome is then unknown, which is safe.
     with contextlib.suppress(StoreError):
         record = stored.record if rejected and not plan.login else None
-        # A record that ended just so before would not show those who wait that it was tried again: the note does.
+        # If the record already ended like this, only a note shows the tasks that wait that this is a new failure.
         if record is not None and record.ended != failure.code:
             locked.save(record.ended_with(failure.code))
         else:
@@ -96,16 +96,17 @@ def _note_failure(
 
 
 def _refused(error: ServiceError, *, unknown: bool, login: bool) -> LoginRequired:
-    what = "the login_token that was passed in" if login else "the session's login token"
-    reason = ANSWER_LOST if unknown else f"the service refused {what} ({error.code})."
-    check = (
-        " It may have expired, or been exchanged already: check also that it is one of this very session, and that "
-        "WUYING_LOGIN_TOKEN in the environment is not another's."
-        if login
-        else ""
-    )
+    reason = ANSWER_LOST
+    if not unknown:
+        which = "the login_token that was passed" if login else "the session's login token"
+        reason = f"The service refused {which} ({error.code})."
+    if login:
+        reason += (
+            " It may have expired or been refreshed already. Check that it belongs to this session, and that "
+            "WUYING_LOGIN_TOKEN in the environment is not the token of another session."
+        )
     return LoginRequired(
-        f"{reason[0].upper()}{reason[1:]}{check} {LOG_IN}",
+        f"{reason} {LOG_IN}",
         code=OUTCOME_UNKNOWN if unknown else error.code,
         http_status=error.http_status,
         request_id=error.request_id,

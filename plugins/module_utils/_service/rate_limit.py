@@ -2,93 +2,93 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""When the next request may go: one pace for all threads and processes, which slow down together when an endpoint is busy."""
+"""Limit requests to max_qps, and slow down while an endpoint throttles."""
 
 from __future__ import annotations
 
-import os
+import dataclasses
+import math
+import threading
 import time
-import zlib
 
-from .._runtime.shared import Shared
 from .._runtime.timeouts import sleep_unless_signalled
 
 _SLOWER = 2.0
-"""By how much a busy service widens the interval between requests."""
+"""The factor by which throttling widens the interval between requests."""
 _FASTER = 0.95
-"""By how much each exchange narrows it again."""
-_MEMORY = 0.9
-"""How much the average of the intervals owes to the past."""
-_SLOWEST = 0.25
-"""The widest interval, in seconds: what the service asks for beyond that it says itself."""
-_PLACES = 256
-"""How many endpoints have a pace of their own; beyond that some share one."""
-
-_INTERVAL, _AVERAGE, _LAST, _HELD_UNTIL = range(4)
-_SIZE = 4
+"""The factor by which each refresh narrows it again."""
+_WEIGHT = 0.1
+"""The weight of the latest interval in the average interval."""
+_LONGEST = 0.25
+"""The longest interval in seconds, unless max_qps needs a longer one. The service can ask for a longer wait (Retry-After)."""
 
 
 class RateLimiters:
-    """The paces of all endpoints. Safe to share between threads, and between processes that are forked after :meth:`share`."""
+    """The rate limiters of all endpoints. Safe to share between threads."""
 
     def __init__(self, max_qps: float | None = None) -> None:
-        """Have all paces together give out at most ``max_qps`` turns a second, None for as many as are wanted."""
-        self._least = 1 / max_qps if max_qps else 0.0
-        self._state = Shared(1 + _SIZE * _PLACES)
-        self._salt = os.urandom(8)  # so that nobody can choose with whom to share a pace
-        self.share = self._state.share
+        """Allow at most ``max_qps`` requests a second to all endpoints together, any number if None."""
+        self.lock = threading.Lock()
+        self.interval = 1 / max_qps if max_qps else 0.0
+        self.last = -math.inf
+        self._limiters: dict[str, RateLimiter] = {}
 
     def of(self, endpoint: str) -> RateLimiter:
-        """Return the pace of an endpoint."""
-        place = zlib.crc32(self._salt + endpoint.encode()) % _PLACES
-        return RateLimiter(self._state, 1 + _SIZE * place, self._least)
+        """Return the rate limiter of an endpoint."""
+        with self.lock:
+            return self._limiters.setdefault(endpoint, RateLimiter(self))
+
+    def use_share(self, number: int, processes: int) -> None:
+        """Use one of equal shares of max_qps: that of process ``number``. The processes begin one after the other."""
+        self.last = time.monotonic() + (number - processes) * self.interval
+        self.interval *= processes
 
 
+@dataclasses.dataclass
 class RateLimiter:
-    """Gives out the turns at which requests may be sent to an endpoint. Times are those of :func:`time.monotonic`."""
+    """Limits the rate of requests to one endpoint. Times are those of :func:`time.monotonic`."""
 
-    def __init__(self, state: Shared, place: int, least: float) -> None:
-        """Take the state of all paces, which begins with the last turn of any of them, and where in it this one's is."""
-        self._state = state
-        self._least = least
-        self._interval, self._average, self._last, self._held_until = (
-            place + number for number in (_INTERVAL, _AVERAGE, _LAST, _HELD_UNTIL)
-        )
+    total: RateLimiters
+    interval: float = 0.0
+    average: float = 0.0
+    last: float = -math.inf
+    blocked_until: float = -math.inf
 
     def acquire(self, deadline: float) -> bool:
-        """Wait for a turn; say whether to go on, or to give up, for it comes after the deadline or a signal waits."""
+        """Wait until a request may be sent. Return False if that is after the deadline, or if a signal is pending."""
+        total = self.total
         while True:
-            with self._state as state:
+            with total.lock:
                 now = time.monotonic()
-                turn = max(
+                due = max(
                     now,
-                    state[0] + self._least,
-                    state[self._last] + state[self._interval],
-                    state[self._held_until],
+                    total.last + total.interval,
+                    self.last + self.interval,
+                    self.blocked_until,
                 )
-                if turn > deadline:
+                if due > deadline:
                     return False
-                passed = min(turn - state[self._last], _SLOWEST)
-                state[self._average] += (1 - _MEMORY) * (passed - state[self._average])
-                state[0] = state[self._last] = turn
-            if turn <= now:
+                self.average += _WEIGHT * (min(due - self.last, _LONGEST) - self.average)
+                total.last = self.last = due
+            if due <= now:
                 return True
-            if not sleep_unless_signalled(turn - now):
+            if not sleep_unless_signalled(due - now):
                 return False
-            with self._state as state:
-                if time.monotonic() >= state[self._held_until]:
+            with total.lock:
+                if time.monotonic() >= self.blocked_until:
                     return True
 
     def slow_down(self, seconds: float) -> None:
-        """Give out no turn for some seconds, and fewer ones afterwards: the service is busy."""
-        with self._state as state:
+        """Allow no request for some seconds and fewer afterwards, because the service throttles."""
+        least = self.total.interval
+        with self.total.lock:
             now = time.monotonic()
-            if now >= state[self._held_until]:  # those who were on their way say nothing new
-                kept = max(self._least, state[self._interval], state[self._average])
-                state[self._interval] = min(_SLOWER * kept, max(_SLOWEST, _SLOWER * self._least))
-            state[self._held_until] = max(state[self._held_until], now + seconds)
+            if now >= self.blocked_until:  # Later responses to requests already sent count once.
+                interval = max(least, self.interval, self.average)
+                self.interval = min(_SLOWER * interval, max(_LONGEST, _SLOWER * least))
+            self.blocked_until = max(self.blocked_until, now + seconds)
 
     def speed_up(self) -> None:
-        """Give out more turns again: the service has carried out an exchange."""
-        with self._state as state:
-            state[self._interval] *= _FASTER
+        """Allow more requests again, because the service has carried one out."""
+        with self.total.lock:
+            self.interval *= _FASTER

@@ -34,7 +34,8 @@ LIBRARIES = {
     "redis": {"_redis"},
     "cryptography": {"_store"},
     "alibabacloud_credentials": {"_plugin"},
-    "multiprocessing": {"_keeper", "_runtime"},
+    "concurrent": {"_keeper"},
+    "multiprocessing": {"_keeper"},
 }
 
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Fixtures of the tests of keeper and stores."""
+"""Fixtures for tests of keeper and stores."""
 
 from __future__ import annotations
 
@@ -26,30 +26,30 @@ if t.TYPE_CHECKING:
 
 @pytest.fixture
 def store_path(tmp_path: Path) -> Path:
-    """Return where the store of a test lies."""
+    """Return the path of the store."""
     return tmp_path / "store"
 
 
 @pytest.fixture
 def house(emulator: Emulator, store_path: Path) -> House:
-    """Return a house whose service lets an exchanged token live on."""
+    """Return a session whose service still accepts a token after its refresh."""
     return House(DirectoryStore(str(store_path)), emulator, session_at(emulator.url))
 
 
 @pytest.fixture
 def rotating_house(start_emulator: t.Callable[..., Emulator], store_path: Path) -> House:
-    """Return a house whose service lets an exchanged token die at once."""
+    """Return a session whose service refuses a token after its refresh."""
     emulator = start_emulator("--rotate")
     return House(DirectoryStore(str(store_path)), emulator, session_at(emulator.url))
 
 
 @pytest.fixture
 def fleet(emulator: Emulator, store_path: Path) -> Fleet:
-    """Return a fleet whose records are in a directory."""
+    """Return sessions that are stored in a directory."""
     return Fleet(DirectoryStore(str(store_path)), emulator)
 
 
 @pytest.fixture
 def rotating(start_emulator: t.Callable[..., Emulator], store_path: Path) -> Fleet:
-    """Return a fleet whose service lets an exchanged token die at once."""
+    """Return sessions whose service refuses a token after its refresh."""
     return Fleet(DirectoryStore(str(store_path)), start_emulator("--rotate"))

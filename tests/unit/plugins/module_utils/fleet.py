@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the tests of many sessions share: a fleet of them over a real store and a real emulator."""
+"""Helpers for tests of many sessions in a real store, with a real emulator."""
 
 from __future__ import annotations
 
@@ -53,11 +53,11 @@ class Fleet:
         return session_at(self.emulator.url)._replace(end_user_id=name)
 
     def token_requests(self, *names: str, **options: t.Any) -> list[TokenRequest]:
-        """Return what a task asks of users' sessions."""
+        """Return the requests of a task for the sessions of users."""
         return [TokenRequest(self.session(name), **options) for name in names]
 
     def have(self, seconds_left: t.Mapping[str, float]) -> dict[str, Record]:
-        """Keep records, of tokens that the service takes, which have so many seconds to live."""
+        """Save records that are valid for so many seconds. The service accepts their tokens."""
         users = [self.session(name).identity() for name in seconds_left]
         for user in users:
             del user["endpoint"]
@@ -91,7 +91,7 @@ class Fleet:
         check: bool = False,
         **options: t.Any,
     ) -> list[Report]:
-        """Keep the sessions current that are asked for, else all of the store; return the reports as they come."""
+        """Keep the requested sessions valid, by default all stored ones. Return the reports in the order of their arrival."""
         with self.keeper(**options) as keeper:
             readings = (
                 read_stored(self.store, TokenRequest)
@@ -107,16 +107,16 @@ class Fleet:
         return self.store.read(self.session(name).key).record
 
     def users(self) -> list[str]:
-        """Return whose exchanges the service saw, in their order."""
+        """Return the users of the requests that the service received, in order."""
         return [entry["end_user_id"] for entry in self.emulator.journal()["entries"]]
 
     def requests(self) -> int:
-        """Return how many requests the service saw."""
+        """Return the number of requests that the service received."""
         return int(self.emulator.journal()["requests"])
 
 
 def ends(reports: t.Iterable[Report]) -> dict[str, str]:
-    """Return of each user how the session ended."""
+    """Return how the session of each user ended."""
     return {
         report.session.end_user_id if report.session else report.key: end_of(report)
         for report in reports
@@ -124,14 +124,14 @@ def ends(reports: t.Iterable[Report]) -> dict[str, str]:
 
 
 def outcome_of(report: Report) -> Outcome:
-    """Return the outcome of a session that has one."""
+    """Return the outcome of a session, or raise its error."""
     if isinstance(report.result, WuyingError):
         raise report.result
     return report.result
 
 
 def end_of(report: Report) -> str:
-    """Return whether a session's token was ``exchanged`` or ``served``, else the error's code."""
+    """Return ``refreshed``, ``unchanged`` or the code of the error."""
     if isinstance(report.result, WuyingError):
         return report.result.code
-    return "exchanged" if report.result.changed else "served"
+    return "refreshed" if report.result.changed else "unchanged"

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the tests of keeper and stores share: a session, its records, and keepers over real stores and emulators."""
+"""Helpers for tests of keeper and stores: a session, its records, and keepers with real stores and emulators."""
 
 from __future__ import annotations
 
@@ -40,25 +40,25 @@ if t.TYPE_CHECKING:
     from ansible_collections.wuying.workspace.tests.unit.conftest import Emulator
 
 unmeasured = pytest.mark.skipif(
-    "COVERAGE_FILE" in os.environ, reason="what measures the coverage writes files of its own"
+    "COVERAGE_FILE" in os.environ, reason="measuring coverage writes files"
 )
 SECONDS_LEFT = {"current": 800, "stale": 100, "expired": -5}
 
 
 def put(store: Store, record: Record) -> None:
-    """Keep a record as the keeper does."""
+    """Save a record as the keeper does."""
     with store.lock(record.session.key, time.monotonic() + 10) as locked:
         locked.write_note(new_note(None, record.login_token, "a test"))
         locked.save(record)
 
 
 def file_of(store_path: Path, session: Session) -> Path:
-    """Return the file in which a directory store keeps a session."""
+    """Return the file of a session in a directory store."""
     return store_path / f"{session.key}.record"
 
 
 def write_file(path: Path, record: bytes, note: bytes = b"") -> None:
-    """Write a session's file with whatever lines of a record and a note."""
+    """Write a session's file with any bytes as record and note."""
     path.unlink(missing_ok=True)
     with open(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600), "rb+") as file:
         TwoSlotFile(file.fileno()).write(SlotValue(record.rstrip(), note.rstrip()))
@@ -73,7 +73,7 @@ def read_file(path: Path) -> SlotValue:
 
 
 def leave_note(store: Store, session: Session, token: str) -> None:
-    """Leave the note of an exchange whose writer is gone."""
+    """Leave the note of a refresh whose process was killed."""
     with store.lock(session.key, time.monotonic() + 10) as locked:
         locked.write_note(new_note(locked.read().note, token, "a test"))
 
@@ -95,7 +95,7 @@ class House:
         scope: str = "",
         closing: contextlib.ExitStack | None = None,
     ) -> Keeper:
-        """Return a keeper that sends anonymous requests; ``closing`` is to close what they went by."""
+        """Return a keeper that sends anonymous requests. ``closing`` closes their connections."""
 
         def connect() -> ServiceClient:
             service = ServiceClient(None, timeout=5, retries=retries)
@@ -104,7 +104,7 @@ class House:
         return Keeper(self.store, connect, scope=scope, deadline=time.monotonic() + seconds)
 
     def request(self, login_token: str | None = None, **options: t.Any) -> Outcome:
-        """Ask as a task does."""
+        """Request a token as a task does."""
         with contextlib.ExitStack() as closing:
             keeper = self.keeper(retries=options.pop("retries", 0), closing=closing)
             return keeper.ensure(
@@ -112,13 +112,13 @@ class House:
             )
 
     def predict(self, login_token: str | None = None, **options: t.Any) -> Outcome:
-        """Ask as a task in check mode does."""
+        """Request a token as a task in check mode does."""
         return self.keeper().predict(
             TokenRequest(self.session, login_token, **options), self.stored(), self.warnings.append
         )
 
     def have(self, state: str) -> Record:
-        """Keep a record in the given state, of a token that the service takes."""
+        """Save a record in the given state. The service accepts its token."""
         token = self.emulator.issue()
         now = time.time()
         record = next_record(None, self.session, "v1first", token, now, 900, None)
@@ -130,11 +130,11 @@ class House:
         return record
 
     def stored(self) -> StoredState:
-        """Return what the store holds."""
+        """Return the state in the store."""
         return self.store.read(self.session.key)
 
     def requests(self) -> int:
-        """Return how many requests the service saw."""
+        """Return the number of requests that the service received."""
         return int(self.emulator.journal()["requests"])
 
 

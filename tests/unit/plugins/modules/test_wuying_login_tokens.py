@@ -379,7 +379,7 @@ def test_a_failing_task_counts_failures_and_names_the_first(fleet):
     fleet.have(MIXED)
     result = fleet.run(sessions=users("current", "nobody", "also-nobody"))
     assert result["msg"].startswith(
-        "2 of 3 sessions failed. First error, for nobody: Nothing is kept"
+        "2 of 3 sessions failed. First error, for nobody: No login token is stored"
     )
     assert result["error_code"] == "NoLoginToken"
     assert result["retryable"] is False

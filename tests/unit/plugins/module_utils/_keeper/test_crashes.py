@@ -2,9 +2,9 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Processes that are killed at any instant of an exchange: what was told is kept, and what is lost is said.
+"""Test that a process killed at any time of a refresh loses no token that was returned, and that any loss is reported.
 
-The service lets an exchanged token die at once. The one open window is from the service's answer until it is written.
+The service refuses a token after its refresh. A token can be lost only between the service's answer and its write to the store.
 """
 
 from __future__ import annotations
@@ -38,45 +38,43 @@ from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.house 
 FORK = multiprocessing.get_context("fork")
 NIGHTLY = os.environ.get("FUZZ") == "nightly"
 KILLS = 20
-"""How many processes a test kills, one after the other."""
+"""The number of processes that a test kills, one after the other."""
 LONGEST = 0.03
-"""The seconds within which a process is killed: in them it makes some exchanges, or hears a part of one answer."""
+"""A process is killed within this many seconds: enough for some refreshes, or for a part of a slow answer."""
 DRIP = 0.0001
 
 
 @pytest.fixture(name="house")
 def fixture_house(rotating_house: House) -> House:
-    """Return a house whose service lets an exchanged token die at once."""
+    """Return a session whose service refuses a token after its refresh."""
     return rotating_house
 
 
-def look(
-    house: House, store_path: Path, told: t.Sequence[str] = (), login_token: str | None = None
+def check_loss(
+    house: House, store_path: Path, returned: t.Sequence[str] = (), login_token: str | None = None
 ) -> bool:
-    """See that nothing is lost after a kill; say whether it came in the open window, and the next task said so."""
+    """Check that a kill lost no token. Return True if it came in the known window and the next task reported the loss."""
     stored = house.stored()
     assert stored.damage is None, "a record is neither the old one nor the new one"
-    for token in told:
-        assert stored.record is not None and stored.record.knows(token), (
-            "a token that was told is lost"
-        )
+    for token in returned:
+        assert stored.record is not None and stored.record.knows(token), "a returned token is lost"
     if store_path.exists():
         assert {path.suffix for path in store_path.iterdir()} <= {".lock", ".record"}
         with house.store.lock(house.session.key, time.monotonic()) as locked:
             assert locked.read() == stored
     try:
-        told_next, code = house.request(login_token).record, None
+        record_next, code = house.request(login_token).record, None
     except WuyingError as error:
-        told_next, code = house.stored().record, error.code
+        record_next, code = house.stored().record, error.code
     record = house.stored().record
-    assert record == told_next
+    assert record == record_next
     assert code in (None, "OutcomeUnknown")
     entries = house.emulator.journal()["entries"]
     known = [fingerprint(record.login_token), *record.lineage] if record else []
     issued = {entry["issued"] for entry in entries if entry["exchanged"]}
     unknown = issued - {mark[:12] for mark in known}
     assert len(unknown) == (code is not None), (
-        "a token that the service gave out is lost, and nobody was told"
+        "a token that the service issued is lost, and no error reports it"
     )
     assert house.warnings == []
     if code is not None:
@@ -84,20 +82,20 @@ def look(
     return code is not None
 
 
-def exchange_for_ever(house: House, told: int) -> None:
-    """Exchange again and again, and tell each token once it is returned."""
+def refresh_forever(house: House, returned: int) -> None:
+    """Refresh in a loop, and write each returned token to the pipe."""
     while True:
         outcome = house.request(force=True)
         assert outcome.record is not None and outcome.not_saved is None
-        os.write(told, outcome.record.login_token.encode() + b"\n")
+        os.write(returned, outcome.record.login_token.encode() + b"\n")
 
 
 def kill_at_random(house: House, seconds: float, *, drip: bool) -> list[str]:
-    """Kill a process that exchanges, so many seconds after its first exchange; return what it told."""
-    reading, told = os.pipe()
-    process = FORK.Process(target=exchange_for_ever, args=(house, told))
+    """Kill a process that refreshes, so many seconds after its first refresh. Return the tokens that it wrote."""
+    reading, returned = os.pipe()
+    process = FORK.Process(target=refresh_forever, args=(house, returned))
     process.start()
-    os.close(told)
+    os.close(returned)
     with open(reading, encoding="ascii") as lines:
         first = lines.readline().strip()
         if drip:
@@ -110,7 +108,7 @@ def kill_at_random(house: House, seconds: float, *, drip: bool) -> list[str]:
 
 
 @pytest.mark.parametrize("batch", range(25 if NIGHTLY else 2))
-def test_a_kill_at_any_instant_loses_no_token_but_in_the_one_window_where_the_next_task_says_so(
+def test_a_kill_at_any_time_loses_a_token_only_in_the_known_window(
     house: House, store_path: Path, batch: int
 ) -> None:
     chance = random.Random(None if NIGHTLY else batch)
@@ -118,10 +116,10 @@ def test_a_kill_at_any_instant_loses_no_token_but_in_the_one_window_where_the_ne
     windows = 0
     for number in range(KILLS):
         house.emulator.clear()
-        told = kill_at_random(house, chance.uniform(0, LONGEST), drip=bool(number % 2))
+        returned = kill_at_random(house, chance.uniform(0, LONGEST), drip=bool(number % 2))
         house.emulator.control("DELETE", "faults")
-        windows += look(house, store_path, told)
-    print(f"{KILLS} kills, {windows} of them in the open window")
+        windows += check_loss(house, store_path, returned)
+    print(f"{KILLS} kills, {windows} of them in the known window")
     assert windows < KILLS
 
 
@@ -144,7 +142,7 @@ CALLS: list[tuple[t.Any, str]] = [
 
 
 def with_hooks(act: t.Callable[[], object], hook: t.Callable[..., object]) -> None:
-    """Act, and have each call that an exchange makes go by a hook, which gets its name, itself and its arguments."""
+    """Act with a hook in place of each call of a refresh. The hook gets the name, the real function and the arguments."""
     patches = []
     for module, name in CALLS:
         real = getattr(module, name)
@@ -165,7 +163,7 @@ def with_hooks(act: t.Callable[[], object], hook: t.Callable[..., object]) -> No
 
 
 def calls_of(act: t.Callable[[], object]) -> list[str]:
-    """Return the names of the calls that an act makes, in their order."""
+    """Return the names of the calls that are made, in order."""
     names: list[str] = []
 
     def hook(name: str, real: t.Any, *arguments: t.Any, **keywords: t.Any) -> object:
@@ -176,10 +174,10 @@ def calls_of(act: t.Callable[[], object]) -> list[str]:
     return names
 
 
-def die_in(act: t.Callable[[], object], name: str, when: int, written: float) -> list[str] | None:
-    """Act in a process that is killed in its call number ``when`` of that name; of what it writes there, a part is written.
+def kill_in(act: t.Callable[[], object], name: str, when: int, written: float) -> list[str] | None:
+    """Act in a process that is killed in call number ``when`` of that name, after a part of its data is written.
 
-    Return the names of the calls before; None where it made fewer of that name.
+    Return the names of the calls before, or None if there were fewer calls of that name.
     """
     reading, telling = os.pipe()
     before: list[str] = []
@@ -202,8 +200,8 @@ def die_in(act: t.Callable[[], object], name: str, when: int, written: float) ->
     process.start()
     os.close(telling)
     process.join(30)
-    with open(reading, encoding="ascii") as told:
-        before = told.read().split()
+    with open(reading, encoding="ascii") as returned:
+        before = returned.read().split()
     if process.exitcode == 0:
         return None
     assert process.exitcode == -signal.SIGKILL
@@ -214,7 +212,7 @@ TORN = [0, 0.01, 0.5, 0.99]
 
 
 @pytest.mark.parametrize("new", [False, True], ids=["a known session", "a new session"])
-def test_a_kill_at_each_call_of_an_exchange_leaves_the_old_record_or_the_new_one(
+def test_a_kill_at_each_call_leaves_the_old_record_or_the_new_one(
     house: House, store_path: Path, new: bool
 ) -> None:
     def prepare() -> str | None:
@@ -235,12 +233,12 @@ def test_a_kill_at_each_call_of_an_exchange_leaves_the_old_record_or_the_new_one
         for written in TORN if name in ("pwrite", "sendall") else [0]:
             for when in itertools.count(1):
                 token = prepare()
-                before = die_in(functools.partial(house.request, token), name, when, written)
+                before = kill_in(functools.partial(house.request, token), name, when, written)
                 if before is None:
                     break
-                # The window is from the end of the request to the write of the answer, of which a part is none.
+                # The window is from the end of the request to the complete write of the answer.
                 asked = before.count("sendall") == names.count("sendall")
-                lost = look(house, store_path, login_token=token)
+                lost = check_loss(house, store_path, login_token=token)
                 assert lost == (asked and before.count("pwrite") < 2)
                 kills[name] += 1
     assert kills.keys() == set(names)
@@ -249,7 +247,7 @@ def test_a_kill_at_each_call_of_an_exchange_leaves_the_old_record_or_the_new_one
     assert kills["posix_fallocate"] == (2 if new else 0)
 
 
-# The same by what the kernel sees
+# The same at each system call
 
 STRACE = shutil.which("strace")
 SYSTEM_CALLS = (
@@ -266,11 +264,11 @@ SYSTEM_CALLS = (
     "sendto",
     "recvfrom",
 )
-"""Those of an exchange; one that is new to the store makes all of them."""
+"""The system calls of a refresh. The first refresh of a session makes all of them."""
 
 
 def trace(act: t.Callable[[], object], *options: str) -> int | None:
-    """Act in a process that strace looks at; return how it ended, None where it may not be looked at."""
+    """Act in a process under strace. Return its exit code, or None if strace is not permitted."""
     reading, going = os.pipe()
 
     def wait_and_act() -> None:
@@ -290,20 +288,20 @@ def trace(act: t.Callable[[], object], *options: str) -> int | None:
     while "TracerPid:\t0\n" in status.read_text() and tracer.poll() is None:
         assert time.monotonic() < end
         time.sleep(0.001)
-    looked_at = tracer.poll() is None
+    traced = tracer.poll() is None
     os.close(going)
     process.join(30)
     tracer.wait(30)
-    return process.exitcode if looked_at else None
+    return process.exitcode if traced else None
 
 
 @pytest.mark.skipif(STRACE is None, reason="strace is not installed: no kill at each system call")
 @unmeasured
-def test_a_kill_at_each_system_call_of_an_exchange_leaves_the_old_record_or_the_new_one(
+def test_a_kill_at_each_system_call_leaves_the_old_or_the_new_record(
     house: House, store_path: Path
 ) -> None:
     house.have("stale")
-    house.request()  # All that is imported for an exchange is so from here on.
+    house.request()  # so that all imports are done
     kills: dict[str, int] = {}
     windows = 0
     for name in SYSTEM_CALLS:
@@ -314,12 +312,12 @@ def test_a_kill_at_each_system_call_of_an_exchange_leaves_the_old_record_or_the_
             injected = f"inject={name}:signal=SIGKILL:when={when}"
             ended = trace(house.request, "-o", os.devnull, "-e", f"trace={name}", "-e", injected)
             if ended is None:
-                pytest.skip("this user may look at no process with strace")
+                pytest.skip("this user is not permitted to use strace")
             if ended == 0:  # It made fewer such calls.
                 break
             assert ended == -signal.SIGKILL
             kills[name] = when
-            windows += look(house, store_path)
+            windows += check_loss(house, store_path)
     assert kills["pwrite64"] == kills["fdatasync"] == 2
     assert kills.keys() >= {"openat", "flock", "pread64", "connect", "sendto", "recvfrom"}
     assert 0 < windows < sum(kills.values())

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Many sessions at once: who comes first, whom a failure stops, and what a deadline and a signal leave behind."""
+"""Test many sessions at once: their order, failures, deadlines and signals."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.wuying.workspace.plugins.module_utils._keeper import pool
+from ansible_collections.wuying.workspace.plugins.module_utils._keeper import workers
 from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision import (
     Outcome,
     TokenRequest,
@@ -69,8 +69,8 @@ FORK = multiprocessing.get_context("fork")
 
 
 @pytest.fixture(name="encrypted")
-def fixture_sealed(emulator: Emulator, store_path: Path) -> t.Callable[..., Fleet]:
-    """Return a function that returns the fleet as whoever has certain keys sees it."""
+def fixture_encrypted(emulator: Emulator, store_path: Path) -> t.Callable[..., Fleet]:
+    """Return a function that opens the sessions with the given keys."""
     pytest.importorskip("cryptography")
     from ansible_collections.wuying.workspace.plugins.module_utils._store.encryption import (
         Encryption,
@@ -89,38 +89,38 @@ def new_key() -> str:
 
 
 def record_file(fleet: Fleet, store_path: Path, name: str) -> Path:
-    """Return the file that has a user's record."""
+    """Return the file of a user's record."""
     return file_of(store_path, fleet.session(name))
 
 
-# Who comes first
+# Order
 
 
-def test_the_token_that_expires_first_is_exchanged_first(fleet: Fleet) -> None:
-    fleet.have({"late": 250, "dead": EXPIRED, "soon": 20, "later": 280, "early": 120})
+def test_the_token_that_expires_first_is_refreshed_first(fleet: Fleet) -> None:
+    fleet.have({"late": 250, "expired": EXPIRED, "soon": 20, "later": 280, "early": 120})
     fleet.keep(max_parallel=1)
-    assert fleet.users() == ["dead", "soon", "early", "late", "later"]
+    assert fleet.users() == ["expired", "soon", "early", "late", "later"]
 
 
-def test_a_user_who_logged_in_comes_before_all_whose_tokens_expire(fleet: Fleet) -> None:
-    fleet.have({"dead": EXPIRED, "again": CURRENT, "soon": 20})
+def test_a_new_login_comes_before_tokens_that_expire(fleet: Fleet) -> None:
+    fleet.have({"expired": EXPIRED, "again": CURRENT, "soon": 20})
     new = [
         TokenRequest(fleet.session(name), login_token=fleet.emulator.issue(name))
         for name in ("again", "new")
     ]
-    fleet.keep([*fleet.token_requests("soon", "dead"), *new], max_parallel=1)
+    fleet.keep([*fleet.token_requests("soon", "expired"), *new], max_parallel=1)
     assert set(fleet.users()[:2]) == {"again", "new"}
-    assert fleet.users()[2:] == ["dead", "soon"]
+    assert fleet.users()[2:] == ["expired", "soon"]
 
 
-def test_a_token_that_the_session_knows_is_no_reason_to_come_first(fleet: Fleet) -> None:
-    fleet.have({"dead": EXPIRED, "known": 50})
+def test_a_known_token_does_not_come_first(fleet: Fleet) -> None:
+    fleet.have({"expired": EXPIRED, "known": 50})
     requests = [
         *fleet.token_requests("known", login_token="v1first-of-known"),
-        *fleet.token_requests("dead"),
+        *fleet.token_requests("expired"),
     ]
     fleet.keep(requests, max_parallel=1)
-    assert fleet.users() == ["dead", "known"]
+    assert fleet.users() == ["expired", "known"]
 
 
 def test_current_sessions_are_reported_before_anything_is_sent(fleet: Fleet) -> None:
@@ -129,20 +129,20 @@ def test_current_sessions_are_reported_before_anything_is_sent(fleet: Fleet) -> 
         reports = keep_all(
             keeper, read_requested(fleet.store, fleet.token_requests("stale", "current"))
         )
-        assert ends([next(reports)]) == {"current": "served"}
+        assert ends([next(reports)]) == {"current": "unchanged"}
         assert fleet.requests() == 0
-        assert ends(reports) == {"stale": "exchanged"}
+        assert ends(reports) == {"stale": "refreshed"}
 
 
-def test_current_sessions_are_served_without_a_request(fleet: Fleet) -> None:
+def test_current_sessions_need_no_request(fleet: Fleet) -> None:
     records = fleet.have(dict.fromkeys("abcd", CURRENT))
     reports = fleet.keep()
-    assert ends(reports) == dict.fromkeys("abcd", "served")
+    assert ends(reports) == dict.fromkeys("abcd", "unchanged")
     assert {outcome_of(report).record for report in reports} == set(records.values())
     assert fleet.requests() == 0
 
 
-def test_due_sessions_are_exchanged_side_by_side(fleet: Fleet) -> None:
+def test_due_sessions_are_refreshed_in_parallel(fleet: Fleet) -> None:
     names = [f"user-{number}" for number in range(4)]
     fleet.have(dict.fromkeys(names, STALE))
     fleet.emulator.fault("drip", interval=0.001, count=None)
@@ -151,41 +151,41 @@ def test_due_sessions_are_exchanged_side_by_side(fleet: Fleet) -> None:
     alone = time.monotonic() - begin
     fleet.have(dict.fromkeys(names, STALE))
     begin = time.monotonic()
-    assert ends(fleet.keep(max_parallel=8)) == dict.fromkeys(names, "exchanged")
+    assert ends(fleet.keep(max_parallel=8)) == dict.fromkeys(names, "refreshed")
     assert time.monotonic() - begin < alone / 2
 
 
-def test_no_more_sessions_than_max_parallel_are_under_way(
+def test_no_more_than_max_parallel_sessions_are_refreshed_at_a_time(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fleet.have(dict.fromkeys("abcdefgh", STALE))
-    under_way: list[int] = [0]
+    running: list[int] = [0]
     most, guard, refresh = [0], threading.Lock(), Keeper.refresh
 
     def counted(*arguments: t.Any) -> t.Any:
         with guard:
-            under_way[0] += 1
-            most[0] = max(most[0], under_way[0])
+            running[0] += 1
+            most[0] = max(most[0], running[0])
         try:
             time.sleep(0.02)
             return refresh(*arguments)
         finally:
             with guard:
-                under_way[0] -= 1
+                running[0] -= 1
 
     monkeypatch.setattr(Keeper, "refresh", counted)
     fleet.keep(max_parallel=3)
     assert most == [3]
 
 
-def test_reports_tell_the_place_of_each_session_among_those_asked_for(fleet: Fleet) -> None:
-    fleet.have({"current": CURRENT, "stale": STALE, "dead": EXPIRED})
-    reports = fleet.keep(fleet.token_requests("stale", "current", "nobody", "dead"))
+def test_reports_have_the_position_of_each_session_in_the_request(fleet: Fleet) -> None:
+    fleet.have({"current": CURRENT, "stale": STALE, "expired": EXPIRED})
+    reports = fleet.keep(fleet.token_requests("stale", "current", "nobody", "expired"))
     places = {report.session.end_user_id: report.position for report in reports if report.session}
-    assert places == {"stale": 0, "current": 1, "nobody": 2, "dead": 3}
+    assert places == {"stale": 0, "current": 1, "nobody": 2, "expired": 3}
 
 
-def test_the_sessions_of_the_store_are_those_that_are_asked_something_of(fleet: Fleet) -> None:
+def test_stored_sessions_without_a_request_are_skipped(fleet: Fleet) -> None:
     fleet.have(dict.fromkeys("abc", STALE))
     with fleet.keeper() as keeper:
         readings = read_stored(
@@ -196,9 +196,7 @@ def test_the_sessions_of_the_store_are_those_that_are_asked_something_of(fleet: 
     assert sorted(fleet.users()) == ["a", "c"]
 
 
-def test_an_empty_store_has_nothing_to_keep_and_nothing_is_made(
-    fleet: Fleet, store_path: Path
-) -> None:
+def test_nothing_is_created_in_an_empty_store(fleet: Fleet, store_path: Path) -> None:
     assert fleet.keep() == []
     assert not store_path.exists()
 
@@ -213,12 +211,12 @@ def test_one_failure_does_not_stop_the_others(fleet: Fleet) -> None:
     assert ends(reports) == {
         "nobody": "NoLoginToken",
         "refused": "InvalidLoginToken",
-        "a": "exchanged",
-        "b": "exchanged",
+        "a": "refreshed",
+        "b": "refreshed",
     }
 
 
-def test_a_session_that_is_asked_for_twice_is_exchanged_once(fleet: Fleet) -> None:
+def test_a_session_requested_twice_is_refreshed_once(fleet: Fleet) -> None:
     fleet.have({"alice": STALE})
     reports = fleet.keep(fleet.token_requests(*["alice"] * 8))
     assert len(reports) == 8
@@ -226,7 +224,7 @@ def test_a_session_that_is_asked_for_twice_is_exchanged_once(fleet: Fleet) -> No
     assert fleet.requests() == 1
 
 
-def test_a_new_login_that_is_passed_twice_is_exchanged_once(rotating: Fleet) -> None:
+def test_a_new_login_passed_twice_is_refreshed_once(rotating: Fleet) -> None:
     token = rotating.emulator.issue("alice")
     reports = rotating.keep(rotating.token_requests("alice", "alice", login_token=token))
     assert sorted(outcome_of(report).changed for report in reports) == [False, True]
@@ -234,7 +232,7 @@ def test_a_new_login_that_is_passed_twice_is_exchanged_once(rotating: Fleet) -> 
 
 
 @pytest.mark.parametrize("max_parallel", [1, 8])
-def test_a_session_that_is_asked_for_twice_fails_once(fleet: Fleet, max_parallel: int) -> None:
+def test_a_session_requested_twice_fails_with_one_request(fleet: Fleet, max_parallel: int) -> None:
     fleet.have({"alice": EXPIRED})
     fleet.emulator.fault("status", count=None)
     reports = fleet.keep(fleet.token_requests("alice", "alice", "alice"), max_parallel=max_parallel)
@@ -242,17 +240,17 @@ def test_a_session_that_is_asked_for_twice_fails_once(fleet: Fleet, max_parallel
     assert fleet.requests() == 1
 
 
-def test_stale_tokens_are_served_with_a_warning_each_where_the_service_fails(
+def test_each_stale_token_is_returned_with_a_warning_if_the_service_fails(
     fleet: Fleet,
 ) -> None:
-    fleet.have({"a": STALE, "b": STALE, "dead": EXPIRED})
+    fleet.have({"a": STALE, "b": STALE, "expired": EXPIRED})
     fleet.emulator.fault("status", count=None)
     reports = fleet.keep()
-    assert ends(reports) == {"a": "served", "b": "served", "dead": "ServiceUnavailable"}
+    assert ends(reports) == {"a": "unchanged", "b": "unchanged", "expired": "ServiceUnavailable"}
     assert sorted(len(report.warnings) for report in reports) == [0, 1, 1]
 
 
-def test_records_that_cannot_be_read_are_reported_by_key_and_others_go_on(
+def test_unreadable_records_are_reported_by_key_and_do_not_stop_others(
     fleet: Fleet, store_path: Path
 ) -> None:
     fleet.have({"damaged": STALE, "newer": STALE, "a": STALE, "b": CURRENT})
@@ -264,24 +262,24 @@ def test_records_that_cannot_be_read_are_reported_by_key_and_others_go_on(
     assert ends(reports) == {
         keys["damaged"]: "DamagedRecord",
         keys["newer"]: "NewerFormat",
-        "a": "exchanged",
-        "b": "served",
+        "a": "refreshed",
+        "b": "unchanged",
     }
     assert record_file(fleet, store_path, "damaged").read_bytes() == b"{"
 
 
-def test_a_damaged_record_is_set_aside_with_a_warning_where_its_user_logged_in_again(
+def test_a_new_login_sets_a_damaged_record_aside_with_a_warning(
     fleet: Fleet, store_path: Path
 ) -> None:
     fleet.have({"alice": STALE})
     record_file(fleet, store_path, "alice").write_bytes(b"{")
     (report,) = fleet.keep(fleet.token_requests("alice", login_token=fleet.emulator.issue("alice")))
-    assert ends([report]) == {"alice": "exchanged"}
+    assert ends([report]) == {"alice": "refreshed"}
     assert "set aside" in report.warnings[0]
     assert [path.read_bytes() for path in store_path.glob("*.damaged-*")] == [b"{"]
 
 
-def test_a_connection_that_cannot_be_made_fails_each_due_session_and_is_tried_once(
+def test_a_failed_connect_is_tried_once_and_fails_each_due_session(
     fleet: Fleet,
 ) -> None:
     fleet.have({"a": STALE, "b": EXPIRED, "c": CURRENT, "d": STALE})
@@ -295,12 +293,12 @@ def test_a_connection_that_cannot_be_made_fails_each_due_session_and_is_tried_on
     keeper = Keeper(fleet.store, wiring._once(connect), scope="", deadline=time.monotonic() + 20)
     reports = list(keep_all(keeper, read_stored(fleet.store, TokenRequest)))
     missing = dict.fromkeys("abd", "MissingCredentials")
-    assert ends(reports) == {**missing, "c": "served"}
+    assert ends(reports) == {**missing, "c": "unchanged"}
     assert calls == [1]
     assert all(fleet.store.read(fleet.session(name).key).note is None for name in "abd")
 
 
-def test_the_service_is_connected_to_once_by_many_threads(fleet: Fleet) -> None:
+def test_many_threads_connect_to_the_service_once(fleet: Fleet) -> None:
     fleet.have(dict.fromkeys("abcdefgh", STALE))
     calls: list[int] = []
     with fleet.keeper() as plain:
@@ -314,7 +312,7 @@ def test_the_service_is_connected_to_once_by_many_threads(fleet: Fleet) -> None:
             fleet.store, wiring._once(connect), scope="", deadline=time.monotonic() + 20
         )
         reports = list(keep_all(keeper, read_stored(fleet.store, TokenRequest)))
-    assert ends(reports) == dict.fromkeys("abcdefgh", "exchanged")
+    assert ends(reports) == dict.fromkeys("abcdefgh", "refreshed")
     assert calls == [1]
 
 
@@ -324,10 +322,10 @@ def test_the_service_is_connected_to_once_by_many_threads(fleet: Fleet) -> None:
 def test_check_mode_predicts_everything_and_sends_and_writes_nothing(
     fleet: Fleet, store_path: Path
 ) -> None:
-    fleet.have({"stale": STALE, "dead": EXPIRED, "current": CURRENT, "damaged": STALE})
+    fleet.have({"stale": STALE, "expired": EXPIRED, "current": CURRENT, "damaged": STALE})
     record_file(fleet, store_path, "damaged").write_bytes(b"{")
     before = {path.name: path.read_bytes() for path in store_path.iterdir()}
-    requests = fleet.token_requests("stale", "dead", "current", "nobody")
+    requests = fleet.token_requests("stale", "expired", "current", "nobody")
     token = fleet.emulator.issue("new")
     requests += [
         *fleet.token_requests("new", login_token=token),
@@ -335,19 +333,19 @@ def test_check_mode_predicts_everything_and_sends_and_writes_nothing(
     ]
     reports = fleet.keep(requests, check=True)
     assert ends(reports) == {
-        "stale": "exchanged",
-        "dead": "exchanged",
-        "current": "served",
+        "stale": "refreshed",
+        "expired": "refreshed",
+        "current": "unchanged",
         "nobody": "NoLoginToken",
-        "new": "exchanged",
-        "damaged": "exchanged",
+        "new": "refreshed",
+        "damaged": "refreshed",
     }
     assert "would be set aside" in reports[-1].warnings[0]
     assert fleet.requests() == 0
     assert {path.name: path.read_bytes() for path in store_path.iterdir()} == before
 
 
-def test_check_mode_predicts_which_records_are_written_anew_and_writes_none(
+def test_check_mode_predicts_which_records_would_be_re_encrypted(
     encrypted: t.Callable[..., Fleet], store_path: Path
 ) -> None:
     old, new = new_key(), new_key()
@@ -363,16 +361,16 @@ def test_check_mode_predicts_which_records_are_written_anew_and_writes_none(
 # The deadline
 
 
-def test_after_the_deadline_the_living_are_served_with_a_warning_and_others_fail(
+def test_after_the_deadline_valid_tokens_are_returned_with_a_warning(
     fleet: Fleet,
 ) -> None:
-    fleet.have({"a": STALE, "dead": EXPIRED, "c": STALE, "current": CURRENT})
+    fleet.have({"a": STALE, "expired": EXPIRED, "c": STALE, "current": CURRENT})
     reports = fleet.keep(seconds=-1)
     assert ends(reports) == {
-        "a": "served",
-        "c": "served",
-        "dead": "DeadlineExceeded",
-        "current": "served",
+        "a": "unchanged",
+        "c": "unchanged",
+        "expired": "DeadlineExceeded",
+        "current": "unchanged",
     }
     warned = {
         report.session.end_user_id for report in reports if report.warnings and report.session
@@ -382,13 +380,13 @@ def test_after_the_deadline_the_living_are_served_with_a_warning_and_others_fail
     assert fleet.requests() == 0
 
 
-def test_a_service_that_stalls_holds_a_fleet_no_longer_than_the_deadline(fleet: Fleet) -> None:
+def test_a_stalled_service_does_not_exceed_the_deadline(fleet: Fleet) -> None:
     fleet.have(dict.fromkeys("abcdefgh", STALE))
     fleet.emulator.fault("stall", count=None)
     begin = time.monotonic()
     reports = fleet.keep(seconds=2, max_parallel=2, timeout=30, retries=3)
     assert time.monotonic() - begin < 4
-    assert ends(reports) == dict.fromkeys("abcdefgh", "served")
+    assert ends(reports) == dict.fromkeys("abcdefgh", "unchanged")
     assert all(
         "deadline" in report.warnings[0] for report in reports if report.key not in _sent(fleet)
     )
@@ -396,7 +394,7 @@ def test_a_service_that_stalls_holds_a_fleet_no_longer_than_the_deadline(fleet: 
 
 
 def _sent(fleet: Fleet) -> set[str]:
-    """Return the keys of the sessions that the service saw."""
+    """Return the keys of the sessions that the service received."""
     return {fleet.session(name).key for name in fleet.users()}
 
 
@@ -404,14 +402,14 @@ def _sent(fleet: Fleet) -> set[str]:
 
 
 def keep_as_a_program(fleet: Fleet, result: Path) -> None:
-    """Keep the fleet as a task does that is told to stop: it writes down how its sessions fared, and then dies."""
+    """Refresh the sessions as a task that is stopped by a signal. Write how each ended, then exit by the signal."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     with defer_signals():
         reports = fleet.keep(max_parallel=3, timeout=30)
         result.write_text(json.dumps(ends(reports)), encoding="utf-8")
 
 
-def test_a_signal_has_those_finish_that_began_and_no_other_begin_and_no_token_is_lost(
+def test_sessions_in_progress_finish_at_a_signal_and_no_token_is_lost(
     rotating: Fleet, tmp_path: Path
 ) -> None:
     names = [f"user-{number}" for number in range(12)]
@@ -430,17 +428,17 @@ def test_a_signal_has_those_finish_that_began_and_no_other_begin_and_no_token_is
     ended = json.loads(result.read_text(encoding="utf-8"))
     begun = set(rotating.users())
     assert 3 <= len(begun) < 12
-    assert {name for name, end in ended.items() if end == "exchanged"} == begun
+    assert {name for name, end in ended.items() if end == "refreshed"} == begun
     assert {end for name, end in ended.items() if name not in begun} == {"Interrupted"}
     assert {name for name in names if rotating.stored(name) != before[name]} == begun
     rotating.emulator.clear()
     again = rotating.keep(rotating.token_requests(*names, force=True))
-    assert ends(again) == dict.fromkeys(names, "exchanged")
+    assert ends(again) == dict.fromkeys(names, "refreshed")
 
 
-def test_a_signal_before_the_first_turn_leaves_all_as_it_was(fleet: Fleet) -> None:
-    told: list[int] = []
-    handler = signal.signal(signal.SIGTERM, lambda number, _frame: told.append(number))
+def test_a_signal_before_the_first_session_changes_nothing(fleet: Fleet) -> None:
+    received: list[int] = []
+    handler = signal.signal(signal.SIGTERM, lambda number, _frame: received.append(number))
     fleet.have({"a": STALE, "b": EXPIRED, "c": CURRENT})
     try:
         with fleet.keeper() as keeper:
@@ -451,10 +449,10 @@ def test_a_signal_before_the_first_turn_leaves_all_as_it_was(fleet: Fleet) -> No
             with hold_signals():
                 os.kill(os.getpid(), signal.SIGTERM)
                 got += reports
-            assert told == [signal.SIGTERM]
+            assert received == [signal.SIGTERM]
     finally:
         signal.signal(signal.SIGTERM, handler)
-    assert ends(got) == {"c": "served", "a": "Interrupted", "b": "Interrupted"}
+    assert ends(got) == {"c": "unchanged", "a": "Interrupted", "b": "Interrupted"}
     assert all(isinstance(each.result, WuyingError) and each.result.retryable for each in got[1:])
     assert fleet.requests() == 0
 
@@ -462,22 +460,22 @@ def test_a_signal_before_the_first_turn_leaves_all_as_it_was(fleet: Fleet) -> No
 # Threads
 
 
-def soon_as_few(threads: int) -> bool:
-    """Say whether no more threads are left; those that were told to end may take a moment."""
+def no_more_threads_than(threads: int) -> bool:
+    """Return True if no more threads run, after a moment at most."""
     end = time.monotonic() + 2
     while threading.active_count() > threads and time.monotonic() < end:
         time.sleep(0.01)
     return threading.active_count() <= threads
 
 
-def test_no_thread_is_left_afterwards(fleet: Fleet) -> None:
+def test_no_thread_remains(fleet: Fleet) -> None:
     fleet.have(dict.fromkeys("abcdefgh", STALE))
     before = threading.active_count()
     fleet.keep()
-    assert soon_as_few(before)
+    assert no_more_threads_than(before)
 
 
-def test_no_thread_is_left_where_nobody_wants_the_rest_of_the_reports(fleet: Fleet) -> None:
+def test_no_thread_remains_if_the_caller_wants_no_more_reports(fleet: Fleet) -> None:
     fleet.have(dict.fromkeys("abcdefgh", STALE))
     before = threading.active_count()
     with fleet.keeper() as keeper:
@@ -485,10 +483,10 @@ def test_no_thread_is_left_where_nobody_wants_the_rest_of_the_reports(fleet: Fle
         next(reports)
         t.cast(t.Any, reports).close()
         assert not [each for each in threading.enumerate() if "ThreadPool" in each.name]
-    assert soon_as_few(before)
+    assert no_more_threads_than(before)
 
 
-def test_an_error_that_nobody_foresaw_is_one_session_s_failure(
+def test_an_unexpected_error_fails_one_session_only(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fleet.have(dict.fromkeys("abcd", STALE))
@@ -512,7 +510,7 @@ def test_an_error_that_nobody_foresaw_is_one_session_s_failure(
     assert all(isinstance(result, Outcome) and result.changed for result in results.values())
 
 
-def test_with_fewer_threads_than_wanted_all_is_done_all_the_same(
+def test_everything_is_done_with_fewer_threads_than_requested(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fleet.have(dict.fromkeys("abcdefgh", STALE))
@@ -532,7 +530,7 @@ def test_with_fewer_threads_than_wanted_all_is_done_all_the_same(
     )
 
 
-def test_a_failure_holds_no_frames(fleet: Fleet) -> None:
+def test_a_failure_keeps_no_traceback(fleet: Fleet) -> None:
     fleet.have(dict.fromkeys("abcd", STALE))
     fleet.emulator.fault("error", code="InvalidLoginToken", count=None)
     failures = [report.result for report in fleet.keep()]
@@ -540,26 +538,26 @@ def test_a_failure_holds_no_frames(fleet: Fleet) -> None:
     assert all(isinstance(each, WuyingError) and each.__traceback__ is None for each in failures)
 
 
-def test_a_session_that_is_forgotten_before_its_turn_is_no_failure(
+def test_a_session_that_another_task_deletes_is_no_failure(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fleet.have({"a": STALE})
     refresh = Keeper.refresh
 
-    def forget_first(keeper: Keeper, request: TokenRequest, *arguments: t.Any) -> Outcome:
+    def delete_first(keeper: Keeper, request: TokenRequest, *arguments: t.Any) -> Outcome:
         keeper.delete(request.session.key)
         return refresh(keeper, request, *arguments)
 
-    monkeypatch.setattr(Keeper, "refresh", forget_first)
+    monkeypatch.setattr(Keeper, "refresh", delete_first)
     (report,) = fleet.keep()
     assert report.result == Outcome(False)
     assert fleet.stored("a") is None
 
 
-# Another key
+# Re-encryption
 
 
-def test_records_under_another_key_or_none_are_written_anew_also_those_that_ended(
+def test_records_with_another_key_or_none_are_re_encrypted(
     encrypted: t.Callable[..., Fleet], store_path: Path
 ) -> None:
     old, new = new_key(), new_key()
@@ -570,10 +568,10 @@ def test_records_under_another_key_or_none_are_written_anew_also_those_that_ende
     encrypted(new).have({"new": CURRENT})
     reports = encrypted(new, old).keep(rekey=True)
     assert ends(reports) == {
-        "plain": "served",
+        "plain": "unchanged",
         "ended": "SessionEnded",
-        "old": "served",
-        "new": "served",
+        "old": "unchanged",
+        "new": "unchanged",
     }
     rekeyed = {
         report.session.end_user_id for report in reports if report.rekeyed and report.session
@@ -591,25 +589,25 @@ def test_records_under_another_key_or_none_are_written_anew_also_those_that_ende
     assert not any(report.rekeyed for report in again)
 
 
-def test_a_record_that_is_written_anew_needs_no_service(
+def test_re_encryption_needs_no_service(
     encrypted: t.Callable[..., Fleet], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pool, "_TURNS", 10)
+    monkeypatch.setattr(workers, "_MIN_ITEMS", 10)
     first, second = new_key(), new_key()
     names = [f"user-{number}" for number in range(40)]
     encrypted(first).have(dict.fromkeys(names, CURRENT))
     fleet = encrypted(second, first)
 
     def fail() -> t.NoReturn:
-        raise AssertionError("credentials were asked for")
+        raise AssertionError("credentials were requested")
 
     keeper = Keeper(fleet.store, fail, scope="", deadline=time.monotonic() + 30)
     reports = list(keep_all(keeper, read_stored(fleet.store, TokenRequest), rekey=True))
-    assert ends(reports) == dict.fromkeys(names, "served")
+    assert ends(reports) == dict.fromkeys(names, "unchanged")
     assert all(report.rekeyed for report in reports)
 
 
-def test_a_token_that_could_not_be_kept_is_not_written_under_the_first_key(
+def test_a_token_that_could_not_be_saved_does_not_count_as_re_encrypted(
     encrypted: t.Callable[..., Fleet], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = new_key(), new_key()
@@ -625,7 +623,7 @@ def test_a_token_that_could_not_be_kept_is_not_written_under_the_first_key(
     assert not report.rekeyed
 
 
-def test_what_nobody_foresaw_while_a_record_is_written_anew_is_a_warning_of_the_session(
+def test_an_unexpected_error_during_re_encryption_is_a_warning(
     encrypted: t.Callable[..., Fleet], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = new_key(), new_key()
@@ -637,22 +635,22 @@ def test_what_nobody_foresaw_while_a_record_is_written_anew_is_a_warning_of_the_
 
     monkeypatch.setattr(f"{DirectoryStore.__module__}._SessionFile.reencrypt", fail)
     reports = fleet.keep(rekey=True)
-    assert ends(reports) == {"alice": "served", "bob": "served"}
-    assert all("unforeseen" in report.warnings[0] for report in reports)
+    assert ends(reports) == {"alice": "unchanged", "bob": "unchanged"}
+    assert all("unexpected" in report.warnings[0] for report in reports)
 
 
-def test_without_rekey_no_record_is_written_anew(
+def test_without_rekey_no_record_is_re_encrypted(
     encrypted: t.Callable[..., Fleet], store_path: Path
 ) -> None:
     old = new_key()
     fleet = encrypted(old)
     fleet.have({"a": CURRENT})
     before = record_file(fleet, store_path, "a").read_bytes()
-    assert ends(encrypted(new_key(), old).keep()) == {"a": "served"}
+    assert ends(encrypted(new_key(), old).keep()) == {"a": "unchanged"}
     assert record_file(fleet, store_path, "a").read_bytes() == before
 
 
-def test_a_record_under_a_key_that_is_not_at_hand_is_reported_and_others_go_on(
+def test_a_record_with_a_missing_key_is_reported_and_does_not_stop_others(
     encrypted: t.Callable[..., Fleet], store_path: Path
 ) -> None:
     old, new = new_key(), new_key()
@@ -661,11 +659,11 @@ def test_a_record_under_a_key_that_is_not_at_hand_is_reported_and_others_go_on(
     before = record_file(fleet, store_path, "a").read_bytes()
     encrypted(new).have({"b": STALE})
     reports = encrypted(new).keep(rekey=True)
-    assert ends(reports) == {fleet.session("a").key: "WrongStoreKey", "b": "exchanged"}
+    assert ends(reports) == {fleet.session("a").key: "WrongStoreKey", "b": "refreshed"}
     assert record_file(fleet, store_path, "a").read_bytes() == before
 
 
-def test_a_record_that_somebody_holds_keeps_no_other_session_from_its_exchange(
+def test_a_locked_session_does_not_delay_others(
     encrypted: t.Callable[..., Fleet],
 ) -> None:
     old, new = new_key(), new_key()
@@ -673,13 +671,13 @@ def test_a_record_that_somebody_holds_keeps_no_other_session_from_its_exchange(
     fleet = encrypted(new, old)
     with encrypted(old).store.lock(fleet.session("held").key, time.monotonic() + 5):
         reports = fleet.keep(rekey=True, seconds=3)
-    assert ends(reports) == {**dict.fromkeys("abcd", "exchanged"), "held": "served"}
+    assert ends(reports) == {**dict.fromkeys("abcd", "refreshed"), "held": "unchanged"}
     held = next(each for each in reports if each.session == fleet.session("held"))
     assert not held.rekeyed
-    assert "could not be written anew" in held.warnings[0]
+    assert "Could not re-encrypt the record" in held.warnings[0]
 
 
-def test_who_waits_for_a_lock_ends_at_a_signal(fleet: Fleet, store_path: Path) -> None:
+def test_waiting_for_a_lock_ends_at_a_signal(fleet: Fleet, store_path: Path) -> None:
     fleet.have({"a": EXPIRED, "b": STALE})
     handler = signal.signal(signal.SIGTERM, lambda *_signal: None)
     timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM))
@@ -694,7 +692,7 @@ def test_who_waits_for_a_lock_ends_at_a_signal(fleet: Fleet, store_path: Path) -
         timer.join()
         signal.signal(signal.SIGTERM, handler)
     assert time.monotonic() - begun < 20
-    assert ends(reports) == {"a": "DeadlineExceeded", "b": "served"}
+    assert ends(reports) == {"a": "DeadlineExceeded", "b": "unchanged"}
 
 
 # Redis
@@ -704,7 +702,7 @@ def test_who_waits_for_a_lock_ends_at_a_signal(fleet: Fleet, store_path: Path) -
 def fixture_redis(
     emulator: Emulator, tmp_path: Path
 ) -> t.Iterator[tuple[t.Any, t.Callable[..., Fleet]]]:
-    """Return a Redis server, and a function that returns the fleet whose records are in it, as a task sees it."""
+    """Return a Redis server, and a function that opens the sessions stored in it as a task does."""
     require_redis()
     from ansible_collections.wuying.workspace.plugins.module_utils._redis.address import (
         parse_address,
@@ -735,11 +733,11 @@ def fixture_redis(
 
 @pytest.fixture(name="redis_fleet")
 def fixture_redis_fleet(redis: tuple[t.Any, t.Callable[..., Fleet]]) -> Fleet:
-    """Return a fleet whose records are in Redis."""
+    """Return sessions that are stored in Redis."""
     return redis[1]()
 
 
-def test_with_a_redis_that_hangs_the_deadline_holds_for_all(
+def test_a_hanging_redis_does_not_exceed_the_deadline(
     redis: tuple[t.Any, t.Callable[..., Fleet]],
 ) -> None:
     server, open_fleet = redis
@@ -758,52 +756,52 @@ def test_with_a_redis_that_hangs_the_deadline_holds_for_all(
     assert set(ends(reports).values()) == {"StoreUnavailable"}
 
 
-def test_with_redis_the_same_happens(redis_fleet: Fleet) -> None:
+def test_the_same_happens_with_redis(redis_fleet: Fleet) -> None:
     names = [f"user-{number}" for number in range(30)]
     redis_fleet.have(
-        {**dict.fromkeys(names, STALE), "dead": EXPIRED, "first": -50, "current": CURRENT}
+        {**dict.fromkeys(names, STALE), "expired": EXPIRED, "first": -50, "current": CURRENT}
     )
     reports = redis_fleet.keep(max_parallel=1)
-    exchanged = dict.fromkeys([*names, "dead", "first"], "exchanged")
-    assert ends(reports) == {**exchanged, "current": "served"}
-    assert redis_fleet.users()[:2] == ["first", "dead"]
+    refreshed = dict.fromkeys([*names, "expired", "first"], "refreshed")
+    assert ends(reports) == {**refreshed, "current": "unchanged"}
+    assert redis_fleet.users()[:2] == ["first", "expired"]
     again = redis_fleet.keep(redis_fleet.token_requests(*names, "nobody"))
-    assert ends(again) == {**dict.fromkeys(names, "served"), "nobody": "NoLoginToken"}
+    assert ends(again) == {**dict.fromkeys(names, "unchanged"), "nobody": "NoLoginToken"}
     assert redis_fleet.requests() == 32
 
 
-def test_with_redis_many_threads_exchange_each_session_once(redis_fleet: Fleet) -> None:
+def test_with_redis_many_threads_refresh_each_session_once(redis_fleet: Fleet) -> None:
     names = [f"user-{number}" for number in range(30)]
     redis_fleet.have(dict.fromkeys(names, STALE))
     before = threading.active_count()
     reports = redis_fleet.keep(redis_fleet.token_requests(*names, *names))
     assert len(reports) == 60
-    assert set(ends(reports).values()) <= {"exchanged", "served"}
+    assert set(ends(reports).values()) <= {"refreshed", "unchanged"}
     assert sorted(redis_fleet.users()) == sorted(names)
     redis_fleet.store.close()
-    assert soon_as_few(before)
+    assert no_more_threads_than(before)
 
 
-def test_with_redis_many_processes_exchange_each_session_once(
+def test_with_redis_many_processes_refresh_each_session_once(
     redis: tuple[t.Any, t.Callable[..., Fleet]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server, open_fleet = redis
-    monkeypatch.setattr(pool, "_TURNS", 10)
+    monkeypatch.setattr(workers, "_MIN_ITEMS", 10)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _process: {0, 1}, raising=False)
     server.client().config_set("appendonly", "no")
     names = [f"user-{number}" for number in range(40)]
     before = open_fleet().have(dict.fromkeys(names, STALE))
     fleet = open_fleet()
-    assert ends(fleet.keep()) == dict.fromkeys(names, "exchanged")
+    assert ends(fleet.keep()) == dict.fromkeys(names, "refreshed")
     assert fleet.requests() == len(names)
     assert all(fleet.stored(name) != before[name] for name in names)
-    # What each process has noticed of the store is said once.
+    # A warning of several processes about the store is shown once.
     (warning,) = fleet.store.warnings
     assert "does not save data to disk" in warning
 
 
-def test_with_redis_the_living_are_served_after_the_deadline(redis_fleet: Fleet) -> None:
-    redis_fleet.have({"a": STALE, "dead": EXPIRED})
+def test_with_redis_valid_tokens_are_returned_after_the_deadline(redis_fleet: Fleet) -> None:
+    redis_fleet.have({"a": STALE, "expired": EXPIRED})
     reports = redis_fleet.keep(seconds=-1)
-    assert ends(reports) == {"a": "served", "dead": "DeadlineExceeded"}
+    assert ends(reports) == {"a": "unchanged", "expired": "DeadlineExceeded"}
     assert redis_fleet.requests() == 0

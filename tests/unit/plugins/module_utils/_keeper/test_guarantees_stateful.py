@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The promise against a model of it: any asks, in any order, with a moving clock, a failing service, a failing store and deaths.
+"""Compare the keeper with a model of the guarantees: any requests, in any order, with a moving clock, faults and kills.
 
-The model is the design's table in its own words. Whatever happens, keeper and store are to end as it says, send what it says, hold what
-it says, and tell no token that they do not hold.
+The model is the table of the design in its own words. After each step, keeper and store must have the same result, requests and stored
+state as the model, and no token may be returned that is not stored.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ PROFILE = settings(
     suppress_health_check=list(HealthCheck),
 )
 QUICK = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-"""Where folders of thousands of examples lie: in memory, where an fsync costs nothing."""
+"""The place of the folders of thousands of examples: memory, because an fsync costs nothing there."""
 START = 1_800_000_000.0
 KEYS = ["QUFB" * 10 + "QUE=", "QkJC" * 10 + "QkI="]
 ALICE = session_at("https://ecd.cn-hangzhou.aliyuncs.com")
@@ -93,13 +93,13 @@ SESSIONS = [
     ALICE._replace(endpoint="https://ecd-vpc.example.com"),
 ]
 USED, PASSED = 4, 2
-"""How many used-up and passed tokens are remembered here: fewer than else, so that some are forgotten."""
-DOUBTED = 16
+"""The lengths of the lineage in this test: short, so that some tokens are dropped from it."""
+MOST_SPENT = 16
 
-# How an ask ends, where it is not with the code of an error.
-SERVED, EXCHANGED, NOT_KEPT, DIED = "served", "exchanged", "not kept", "died"
+# The results of a request other than the code of an error.
+UNCHANGED, REFRESHED, NOT_SAVED, KILLED = "unchanged", "refreshed", "not saved", "killed"
 
-# What may be wrong with the service, and what it then says: whether that is transient, whether the token may be spent, the code.
+# The faults of the service: whether the failure is temporary, whether the token may be spent, and the code.
 FAULTS: dict[str, tuple[bool, bool, str]] = {
     "busy": (True, False, "Throttling"),
     "lost": (True, True, "ConnectionLost"),
@@ -110,24 +110,24 @@ FAULTS: dict[str, tuple[bool, bool, str]] = {
 SPENDING = ("answer lost", "answer lost, then again")
 REFUSED = "refused"
 NO_KEYS = "no keys"
-# What may be wrong with the store.
+# The faults of the store.
 LOCKED, FULL, MANY_FILES, NOT_WRITTEN = "locked", "full", "too many files", "not written"
-DIES_BEFORE_NOTE, DIES_AFTER_NOTE = "dies before the note", "dies after the note"
-DIES_BEFORE_WRITING, DIES_AFTER_WRITING = "dies before writing", "dies after writing"
+KILLED_BEFORE_NOTE, KILLED_AFTER_NOTE = "killed before the note", "killed after the note"
+KILLED_BEFORE_WRITING, KILLED_AFTER_WRITING = "killed before writing", "killed after writing"
 
 LOGIN_AGAIN = ("InvalidLoginToken", "OutcomeUnknown", "SessionEnded")
 FULL_CODE, BROKEN_CODE = "DiskFull", "DiskBroken"
 
 
-class Death(BaseException):
-    """The process is killed: nothing that runs afterwards may see it."""
+class ProcessKilled(BaseException):
+    """The process is killed. No code that runs afterwards may catch this."""
 
 
-# The surroundings: a service, and stores
+# A service and stores with faults
 
 
 class FakeService:
-    """The service as far as it is known: which tokens it takes, what went wrong on the way, and what it was asked."""
+    """A service with the known behavior: the tokens that it accepts, its fault, and its requests."""
 
     def __init__(self, rotate: bool) -> None:
         self.rotate = rotate
@@ -149,11 +149,11 @@ class FakeService:
         return f"v1/the+token={len(self.issued) + later:04}"
 
     def takes(self, session: Session, token: str) -> bool:
-        """Say whether a token is good."""
+        """Return True if a token is valid."""
         return self.alive.get(token) == session
 
     def refresh(self, session: Session, token: str, deadline: float) -> RefreshResult:
-        """Exchange a token, or fail."""
+        """Refresh a token, or fail."""
         self.log.append((session, token))
         trouble = self.trouble
         if trouble in SPENDING and self.takes(session, token):
@@ -175,7 +175,7 @@ class FakeService:
 
 
 class FragileStore(Store):
-    """A store that fails, or whose process dies, where a test wants it."""
+    """A store that fails or kills its process at a chosen point."""
 
     def __init__(self, store: Store) -> None:
         super().__init__(store.name)
@@ -195,14 +195,14 @@ class FragileStore(Store):
         if self.trouble == LOCKED:
             raise LockTimeout("It took too long.")
         with self.store.lock(key, deadline) as locked:
-            yield FragileSlot(self, locked)
+            yield FragileSession(self, locked)
 
     def close(self) -> None:
         self.store.close()
 
 
-class FragileSlot(LockedSession):
-    """A place in a fragile store."""
+class FragileSession(LockedSession):
+    """A locked session in such a store."""
 
     def __init__(self, store: FragileStore, locked: LockedSession) -> None:
         self.store, self.locked = store, locked
@@ -217,19 +217,19 @@ class FragileSlot(LockedSession):
         if self.store.trouble in (FULL, MANY_FILES):
             again = self.store.trouble == MANY_FILES
             raise StoreError("There is no space.", code=FULL_CODE, retryable=again)
-        with self._write(DIES_BEFORE_NOTE, DIES_AFTER_NOTE):
+        with self._write(KILLED_BEFORE_NOTE, KILLED_AFTER_NOTE):
             self.locked.write_note(note)
 
     def save(self, record: Record) -> None:
-        with self._write(DIES_BEFORE_WRITING, DIES_AFTER_WRITING):
+        with self._write(KILLED_BEFORE_WRITING, KILLED_AFTER_WRITING):
             self.locked.save(record)
 
     def save_failure(self, note: Note) -> None:
-        with self._write(DIES_BEFORE_WRITING, DIES_AFTER_WRITING):
+        with self._write(KILLED_BEFORE_WRITING, KILLED_AFTER_WRITING):
             self.locked.save_failure(note)
 
     def reencrypt(self, record: Record) -> None:
-        with self._write(DIES_BEFORE_WRITING, DIES_AFTER_WRITING):
+        with self._write(KILLED_BEFORE_WRITING, KILLED_AFTER_WRITING):
             self.locked.reencrypt(record)
 
     def delete(self) -> bool:
@@ -239,20 +239,20 @@ class FragileSlot(LockedSession):
     def _write(self, before: str, after: str) -> t.Iterator[None]:
         trouble = self.store.trouble
         if trouble == before:
-            raise Death
-        if trouble == NOT_WRITTEN and before == DIES_BEFORE_WRITING:
+            raise ProcessKilled
+        if trouble == NOT_WRITTEN and before == KILLED_BEFORE_WRITING:
             raise StoreError("The disk is broken.", code=BROKEN_CODE)
         self.store.writes += 1
         yield
         if trouble == after:
-            raise Death
+            raise ProcessKilled
 
 
 # The model
 
 
-class End(t.NamedTuple):
-    """How an ask ends: with what, which token is told, whether to try again, and whether the user is warned."""
+class Result(t.NamedTuple):
+    """The result of a request, the returned token, whether to try again, and whether the user is warned."""
 
     end: str
     token: str | None = None
@@ -261,7 +261,7 @@ class End(t.NamedTuple):
 
 
 class Failure(t.NamedTuple):
-    """How an exchange failed."""
+    """The failure of a refresh."""
 
     token: str
     scope: str
@@ -270,8 +270,8 @@ class Failure(t.NamedTuple):
 
 
 @dataclasses.dataclass
-class Held:
-    """What there is to know of a session by the design."""
+class SessionState:
+    """The state of a session by the design."""
 
     token: str | None = None
     obtained_at: float = 0.0
@@ -280,19 +280,19 @@ class Held:
     used: list[str] = dataclasses.field(default_factory=list)
     passed: list[str] = dataclasses.field(default_factory=list)
     damaged: bool = False
-    sealed_with: str = ""
+    encrypted_with: str = ""
     version: int = 0
     note: int | None = None
     failure: Failure | None = None
     possibly_spent: list[str] = dataclasses.field(default_factory=list)
 
     def knows(self, token: str) -> bool:
-        """Known means that T is the record's token or in its lineage."""
+        """Known means that T is the stored token or in its lineage."""
         return self.token is not None and token in (self.token, *self.used, *self.passed)
 
     def may_be_spent(self, token: str | None) -> bool:
-        """A note without an end stands for a token whose fate is unknown."""
-        return token in self.possibly_spent or len(self.possibly_spent) > DOUBTED
+        """A note without a result means that the outcome of its token is unknown."""
+        return token in self.possibly_spent or len(self.possibly_spent) > MOST_SPENT
 
     def state(self, now: float, refresh_before: float) -> str:
         """Current, stale, expired or ended."""
@@ -306,128 +306,135 @@ class Held:
         half = (self.expires_at - self.obtained_at) / 2
         return "current" if left > min(refresh_before, half) else "stale"
 
-    def lives(self, now: float) -> bool:
-        """Say whether the record's token may still be used."""
+    def is_valid(self, now: float) -> bool:
+        """Return True if the stored token is still valid."""
         return self.token is not None and not self.ended and now < self.expires_at
 
     def clear_record(self) -> None:
-        """There is no record any more."""
+        """Delete the record."""
         self.token = self.ended = None
         self.used, self.passed, self.damaged = [], [], False
         self.version += 1
 
     def clear_note(self) -> None:
-        """There is no note any more."""
+        """Delete the note."""
         self.note = self.failure = None
         self.possibly_spent = []
 
 
-class Promise:
-    """The table of the promise, for all sessions."""
+class Model:
+    """The table of guarantees, for all sessions."""
 
     def __init__(self, service: FakeService) -> None:
         self.service = service
         self.now = START
-        self.held = {session: Held() for session in SESSIONS}
+        self.states = {session: SessionState() for session in SESSIONS}
         self.sent: list[tuple[Session, str]] = []
         self.first_key = KEYS[0]
         self.notes = 0
 
     def ensure(
         self, request: TokenRequest, scope: str, fault: str | None, trouble: str | None
-    ) -> End:
-        """Return how an ask ends that nobody has to wait for."""
-        held = self.held[request.session]
-        snapshot = (held.version, held.note)
-        return self.at_once(request) or self.in_turn(request, snapshot, scope, fault, trouble)
+    ) -> Result:
+        """Return the result of a request that does not wait for a lock."""
+        session_state = self.states[request.session]
+        snapshot = (session_state.version, session_state.note)
+        return self.without_refresh(request) or self.after_waiting(
+            request, snapshot, scope, fault, trouble
+        )
 
-    def at_once(self, request: TokenRequest) -> End | None:
-        """Return how an ask ends that needs no exchange."""
-        if self.held[request.session].damaged:
+    def without_refresh(self, request: TokenRequest) -> Result | None:
+        """Return the result of a request that needs no refresh, else None."""
+        if self.states[request.session].damaged:
             return None
         todo = self.decide(request)
-        return todo if isinstance(todo, End) else None
+        return todo if isinstance(todo, Result) else None
 
-    def decide(self, request: TokenRequest) -> End | str:
-        """Return the row of the table: how it ends, or the token to exchange."""
-        held = self.held[request.session]
-        if self.is_new_login(request):
+    def decide(self, request: TokenRequest) -> Result | str:
+        """Return the row of the table: the result, or the token to refresh."""
+        session_state = self.states[request.session]
+        if self.passes_unknown_token(request):
             return t.cast(str, request.login_token)
-        if held.token is None:
-            return End("NoLoginToken")
+        if session_state.token is None:
+            return Result("NoLoginToken")
         if request.force:
-            return held.token
-        state = held.state(self.now, request.refresh_before)
+            return session_state.token
+        state = session_state.state(self.now, request.refresh_before)
         if state == "ended":
-            return End(held.ended if held.ended == "OutcomeUnknown" else "SessionEnded")
-        if state == "current" and not held.may_be_spent(held.token):
-            return End(SERVED, held.token)
-        return held.token
+            return Result(
+                session_state.ended if session_state.ended == "OutcomeUnknown" else "SessionEnded"
+            )
+        if state == "current" and not session_state.may_be_spent(session_state.token):
+            return Result(UNCHANGED, session_state.token)
+        return session_state.token
 
-    def is_new_login(self, request: TokenRequest) -> bool:
-        """Say whether the user logged in again, or for the first time."""
-        return request.login_token is not None and not self.held[request.session].knows(
+    def passes_unknown_token(self, request: TokenRequest) -> bool:
+        """Return True if a token was passed that is not known."""
+        return request.login_token is not None and not self.states[request.session].knows(
             request.login_token
         )
 
-    def in_turn(
+    def after_waiting(
         self,
         request: TokenRequest,
         snapshot: tuple[int, int | None],
         scope: str,
         fault: str | None,
         trouble: str | None,
-    ) -> End:
-        """Return how an ask ends that has found an exchange to be due, when it had ``seen`` record and note."""
-        held = self.held[request.session]
+    ) -> Result:
+        """Return the result of a request that needed a refresh when it read the ``snapshot`` of record and note."""
+        session_state = self.states[request.session]
         if fault == NO_KEYS and snapshot[1] is None:
-            return End("MissingCredentials")
+            return Result("MissingCredentials")
         if trouble == LOCKED:
-            return self.served_or(request, End("DeadlineExceeded", retryable=True))
-        warned = held.damaged
-        if held.damaged:
-            held.clear_record()
-        elif held.token is not None and held.version != snapshot[0]:
-            request = request._replace(
-                force=False
-            )  # it shares the outcome of the exchange that it waited for
+            return self.stored_token_or(request, Result("DeadlineExceeded", retryable=True))
+        warned = session_state.damaged
+        if session_state.damaged:
+            session_state.clear_record()
+        elif session_state.token is not None and session_state.version != snapshot[0]:
+            # It shares the outcome of the refresh that it waited for.
+            request = request._replace(force=False)
         todo = self.decide(request)
-        if isinstance(todo, End):
+        if isinstance(todo, Result):
             return todo._replace(warned=warned)
-        failure = held.failure
-        if failure and held.note != snapshot[1] and (failure.token, failure.scope) == (todo, scope):
-            end = self.served_or(request, End(failure.code, retryable=failure.retryable))
+        failure = session_state.failure
+        if (
+            failure
+            and session_state.note != snapshot[1]
+            and (failure.token, failure.scope) == (todo, scope)
+        ):
+            end = self.stored_token_or(request, Result(failure.code, retryable=failure.retryable))
         elif fault == NO_KEYS:
-            end = End("MissingCredentials")
+            end = Result("MissingCredentials")
         else:
             end = self.refresh(request, todo, scope, fault, trouble)
         return end._replace(warned=warned or end.warned)
 
-    def served_or(self, request: TokenRequest, error: End) -> End:
-        """A transient fault: the record is served with a warning where it lives, and where it was asked for."""
-        held = self.held[request.session]
-        asked_for = not request.force and not self.is_new_login(request)
-        if error.retryable and asked_for and held.lives(self.now):
-            return End(SERVED, held.token, warned=True)
+    def stored_token_or(self, request: TokenRequest, error: Result) -> Result:
+        """Return the stored token with a warning after a temporary failure, if it is valid and was requested."""
+        session_state = self.states[request.session]
+        requested = not request.force and not self.passes_unknown_token(request)
+        if error.retryable and requested and session_state.is_valid(self.now):
+            return Result(UNCHANGED, session_state.token, warned=True)
         return error
 
     def refresh(
         self, request: TokenRequest, token: str, scope: str, fault: str | None, trouble: str | None
-    ) -> End:
-        """Return how an exchange ends."""
-        held = self.held[request.session]
-        login = self.is_new_login(request)
+    ) -> Result:
+        """Return the result of a refresh."""
+        session_state = self.states[request.session]
+        login = self.passes_unknown_token(request)
         if trouble in (FULL, MANY_FILES):
-            return self.served_or(request, End(FULL_CODE, retryable=trouble == MANY_FILES))
-        if trouble == DIES_BEFORE_NOTE:
-            return End(DIED)
-        possibly_spent = held.may_be_spent(token)
+            return self.stored_token_or(request, Result(FULL_CODE, retryable=trouble == MANY_FILES))
+        if trouble == KILLED_BEFORE_NOTE:
+            return Result(KILLED)
+        possibly_spent = session_state.may_be_spent(token)
         self.notes += 1
-        held.note, held.failure = self.notes, None
-        if token not in held.possibly_spent:
-            held.possibly_spent.append(token)
-        if trouble == DIES_AFTER_NOTE:
-            return End(DIED)
+        session_state.note, session_state.failure = self.notes, None
+        if token not in session_state.possibly_spent:
+            session_state.possibly_spent.append(token)
+        if trouble == KILLED_AFTER_NOTE:
+            return Result(KILLED)
         self.sent.append((request.session, token))
         transient, sent, code = FAULTS.get(fault or "", (False, fault in SPENDING, ""))
         good = self.service.takes(request.session, token) and fault != REFUSED
@@ -439,104 +446,106 @@ class Promise:
         unknown = sent or possibly_spent
         if refused:
             code = "OutcomeUnknown" if unknown else "InvalidLoginToken"
-        if trouble == DIES_BEFORE_WRITING:
-            return End(DIED)
+        if trouble == KILLED_BEFORE_WRITING:
+            return Result(KILLED)
         if trouble != NOT_WRITTEN:
-            if refused and not login and held.ended != code:
-                held.ended = code
-                held.sealed_with = self.first_key
-                held.version += 1
-                held.clear_note()
+            if refused and not login and session_state.ended != code:
+                session_state.ended = code
+                session_state.encrypted_with = self.first_key
+                session_state.version += 1
+                session_state.clear_note()
             else:
-                held.failure = Failure(token, scope, code, transient)
-                if (refused or not unknown) and len(held.possibly_spent) <= DOUBTED:
-                    held.possibly_spent.remove(token)
-        if trouble == DIES_AFTER_WRITING:
-            return End(DIED)
-        return self.served_or(request, End(code, retryable=transient))
+                session_state.failure = Failure(token, scope, code, transient)
+                if (refused or not unknown) and len(session_state.possibly_spent) <= MOST_SPENT:
+                    session_state.possibly_spent.remove(token)
+        if trouble == KILLED_AFTER_WRITING:
+            return Result(KILLED)
+        return self.stored_token_or(request, Result(code, retryable=transient))
 
-    def keep(self, request: TokenRequest, token: str, successor: str, trouble: str | None) -> End:
-        """The service gave a token: it is kept before it is told."""
-        if trouble == DIES_BEFORE_WRITING:
-            return End(DIED)
+    def keep(
+        self, request: TokenRequest, token: str, successor: str, trouble: str | None
+    ) -> Result:
+        """The service issued a token: store it before it is returned."""
+        if trouble == KILLED_BEFORE_WRITING:
+            return Result(KILLED)
         if trouble == NOT_WRITTEN:
-            return End(NOT_KEPT, successor)
-        held = self.held[request.session]
-        if self.is_new_login(request):
-            held.passed = newest(held.passed, token, PASSED)
-        if held.token is not None and held.token != token:
-            held.used = newest(held.used, held.token, USED)
-        held.used = newest(held.used, token, USED)
-        held.token, held.ended = successor, None
-        held.obtained_at, held.expires_at = self.now, self.now + request.validity
-        held.sealed_with = self.first_key
-        held.version += 1
-        held.clear_note()
-        return End(DIED) if trouble == DIES_AFTER_WRITING else End(EXCHANGED, successor)
+            return Result(NOT_SAVED, successor)
+        session_state = self.states[request.session]
+        if self.passes_unknown_token(request):
+            session_state.passed = newest(session_state.passed, token, PASSED)
+        if session_state.token is not None and session_state.token != token:
+            session_state.used = newest(session_state.used, session_state.token, USED)
+        session_state.used = newest(session_state.used, token, USED)
+        session_state.token, session_state.ended = successor, None
+        session_state.obtained_at, session_state.expires_at = self.now, self.now + request.validity
+        session_state.encrypted_with = self.first_key
+        session_state.version += 1
+        session_state.clear_note()
+        return Result(KILLED) if trouble == KILLED_AFTER_WRITING else Result(REFRESHED, successor)
 
-    def predict(self, request: TokenRequest) -> End:
-        """Check mode: predict from the record, and show its token only where it lives."""
-        held = self.held[request.session]
-        if held.damaged:
-            return End("NoLoginToken" if request.login_token is None else EXCHANGED, warned=True)
+    def predict(self, request: TokenRequest) -> Result:
+        """Check mode: predict from the record, and return its token only if it is valid."""
+        session_state = self.states[request.session]
+        if session_state.damaged:
+            return Result("NoLoginToken" if request.login_token is None else REFRESHED, warned=True)
         todo = self.decide(request)
-        if isinstance(todo, End):
+        if isinstance(todo, Result):
             return todo
-        shown = held.lives(self.now) and not self.is_new_login(request)
-        return End(EXCHANGED, held.token if shown else None)
+        shown = session_state.is_valid(self.now) and not self.passes_unknown_token(request)
+        return Result(REFRESHED, session_state.token if shown else None)
 
-    def delete(self, session: Session, *, check: bool, trouble: str | None) -> End:
-        """Absent: forget it, and send nothing."""
-        held = self.held[session]
-        there = held.token is not None or held.damaged
-        if not check and (there or held.note is not None):
+    def delete(self, session: Session, *, check: bool, trouble: str | None) -> Result:
+        """Absent: delete the record, and send nothing."""
+        session_state = self.states[session]
+        exists = session_state.token is not None or session_state.damaged
+        if not check and (exists or session_state.note is not None):
             if trouble == LOCKED:
-                return End("DeadlineExceeded", retryable=True)
-            held.clear_record()
-            held.clear_note()
-        return End(EXCHANGED if there else SERVED)
+                return Result("DeadlineExceeded", retryable=True)
+            session_state.clear_record()
+            session_state.clear_note()
+        return Result(REFRESHED if exists else UNCHANGED)
 
-    def reencrypt(self, session: Session, trouble: str | None) -> End:
-        """Write a record anew where it is not under the first key."""
-        held = self.held[session]
+    def reencrypt(self, session: Session, trouble: str | None) -> Result:
+        """Encrypt a record with the first key, unless it already is."""
+        session_state = self.states[session]
         if trouble == LOCKED:
-            return End("DeadlineExceeded", retryable=True)
-        if held.token is None or held.sealed_with == self.first_key:
-            return End(SERVED)
-        if trouble == DIES_BEFORE_WRITING:
-            return End(DIED)
+            return Result("DeadlineExceeded", retryable=True)
+        if session_state.token is None or session_state.encrypted_with == self.first_key:
+            return Result(UNCHANGED)
+        if trouble == KILLED_BEFORE_WRITING:
+            return Result(KILLED)
         if trouble == NOT_WRITTEN:
-            return End(BROKEN_CODE)
-        held.sealed_with = self.first_key
-        return End(DIED) if trouble == DIES_AFTER_WRITING else End(EXCHANGED)
+            return Result(BROKEN_CODE)
+        session_state.encrypted_with = self.first_key
+        return Result(KILLED) if trouble == KILLED_AFTER_WRITING else Result(REFRESHED)
 
 
 def newest(tokens: list[str], token: str, length: int) -> list[str]:
-    """Remember one more token, and the newest only."""
+    """Add a token, and keep the newest ones only."""
     return [*(each for each in tokens if each != token), token][-length:]
 
 
-# Both side by side
+# Comparison of both
 
 
 def rarely(*values: str) -> st.SearchStrategy[str | None]:
-    """Mostly draw nothing."""
+    """Draw None most of the time."""
     return st.sampled_from([None, None, None, *values])
 
 
 sessions = st.sampled_from([ALICE, ALICE, ALICE, *SESSIONS])
-ways = st.sampled_from(["one key", "another key"])
+scopes = st.sampled_from(["one key", "another key"])
 faults = st.one_of(st.none(), rarely(*FAULTS, *SPENDING, REFUSED, NO_KEYS))
-writing = (NOT_WRITTEN, DIES_BEFORE_WRITING, DIES_AFTER_WRITING)
+writing = (NOT_WRITTEN, KILLED_BEFORE_WRITING, KILLED_AFTER_WRITING)
 troubles = st.one_of(
-    st.none(), rarely(LOCKED, FULL, MANY_FILES, DIES_BEFORE_NOTE, DIES_AFTER_NOTE, *writing)
+    st.none(), rarely(LOCKED, FULL, MANY_FILES, KILLED_BEFORE_NOTE, KILLED_AFTER_NOTE, *writing)
 )
 passed_tokens = st.one_of(st.none(), st.just("new"), st.integers(0, 30))
 validities = st.sampled_from([900, 100])
 moves = st.sampled_from(
     [0, 0, 0, 0, 0, 1, 99, 100, 450, 599, 600, 601, 899, 900, 5000, -1, -60, -61, -500]
 )
-Asked = t.Dict[str, t.Any]
+Drawn = t.Dict[str, t.Any]
 requests = st.fixed_dictionaries(
     {
         "session": sessions,
@@ -550,16 +559,16 @@ requests = st.fixed_dictionaries(
 
 
 class Waiter(t.NamedTuple):
-    """Somebody who found that an exchange is due, and waits for the lock."""
+    """A task that needs a refresh and waits for the lock."""
 
     request: TokenRequest
     scope: str
     snapshot: Snapshot
-    model_seen: tuple[int, int | None]
+    model_snapshot: tuple[int, int | None]
 
 
 class Machine(RuleBasedStateMachine):
-    """Keeper, store and a service beside the model of the promise."""
+    """Keeper, store and service beside the model."""
 
     waiters = Bundle("waiters")
 
@@ -573,13 +582,13 @@ class Machine(RuleBasedStateMachine):
         self.started = False
 
     def open_store(self, encryption: Encryption) -> Store:
-        """Open the store anew: what it holds stays."""
+        """Open the store again. Its records stay."""
         raise NotImplementedError
 
     @initialize(rotate=st.booleans())
     def new_note(self, rotate: bool) -> None:
         self.service = FakeService(rotate)
-        self.promise = Promise(self.service)
+        self.model = Model(self.service)
         self.store = FragileStore(self.open_store(Encryption(KEYS)))
         self.started = True
         for session in SESSIONS[:2]:
@@ -590,68 +599,74 @@ class Machine(RuleBasedStateMachine):
             self.store.close()
         self.opened.close()
 
-    # What happens
+    # Rules
 
-    @rule(asked=requests, scope=ways, fault=faults, trouble=troubles)
-    def request(self, asked: Asked, scope: str, fault: str | None, trouble: str | None) -> None:
-        self.ensure(self.read(asked), scope, fault, trouble)
+    @rule(drawn=requests, scope=scopes, fault=faults, trouble=troubles)
+    def request(self, drawn: Drawn, scope: str, fault: str | None, trouble: str | None) -> None:
+        self.ensure(self.read(drawn), scope, fault, trouble)
 
     @rule(session=sessions, validity=validities)
     def log_in(self, session: Session, validity: int) -> None:
         self.ensure(TokenRequest(session, self.service.log_in(session), validity=validity))
 
     @rule(session=sessions, after=moves, fault=faults)
-    def ask_plainly(self, session: Session, after: int, fault: str | None) -> None:
-        passed = None if self.promise.held[session].token else "new"
+    def request_simply(self, session: Session, after: int, fault: str | None) -> None:
+        passed = None if self.model.states[session].token else "new"
         self.ensure(self.read({"session": session, "after": after, "passed": passed}), fault=fault)
 
-    @rule(session=sessions, trouble=st.sampled_from([DIES_AFTER_NOTE, *writing]))
-    def force_in_vain(self, session: Session, trouble: str) -> None:
+    @rule(session=sessions, trouble=st.sampled_from([KILLED_AFTER_NOTE, *writing]))
+    def force_with_fault(self, session: Session, trouble: str) -> None:
         self.ensure(TokenRequest(session, force=True), trouble=trouble)
 
-    @rule(target=waiters, asked=requests, scope=ways)
-    def ask_and_wait(self, asked: Asked, scope: str) -> t.Any:
-        return self.begin_to_wait(self.read(asked), scope) or multiple()
+    @rule(target=waiters, drawn=requests, scope=scopes)
+    def request_and_wait(self, drawn: Drawn, scope: str) -> t.Any:
+        return self.begin_to_wait(self.read(drawn), scope) or multiple()
 
     @rule(waiter=consumes(waiters), fault=faults, trouble=troubles)
-    def have_waited(self, waiter: Waiter, fault: str | None, trouble: str | None) -> None:
+    def finish_waiting(self, waiter: Waiter, fault: str | None, trouble: str | None) -> None:
         self.refresh(waiter, fault, trouble)
 
-    @rule(asked=requests, pair=st.tuples(ways, ways), fault=faults, after=moves, other_fault=faults)
-    def ask_together(
+    @rule(
+        drawn=requests,
+        pair=st.tuples(scopes, scopes),
+        fault=faults,
+        after=moves,
+        other_fault=faults,
+    )
+    def request_together(
         self,
-        asked: Asked,
+        drawn: Drawn,
         pair: tuple[str, str],
         fault: str | None,
         after: int,
         other_fault: str | None,
     ) -> None:
-        request = self.read(asked)
+        request = self.read(drawn)
         waiter = self.begin_to_wait(request, pair[0])
         self.ensure(request, pair[1], fault)
-        self.let_pass(after)
+        self.advance(after)
         if waiter is not None:
             self.refresh(waiter, other_fault)
 
-    @rule(asked=requests, scope=ways)
-    def check(self, asked: Asked, scope: str) -> None:
-        request = self.read(asked)
+    @rule(drawn=requests, scope=scopes)
+    def check(self, drawn: Drawn, scope: str) -> None:
+        request = self.read(drawn)
         stored = self.store.read(request.session.key)
         work = (self.store.locks, self.store.writes)
-        expected = self.promise.predict(request)
+        expected = self.model.predict(request)
         keeper = self.keeper(scope)
         self.compare(
             expected,
             lambda: keeper.predict(request, stored, self.warnings.append),
             stored.record,
-            told=False,
+            stored=False,
         )
         assert (self.store.locks, self.store.writes) == work
 
     @rule(session=sessions, check=st.booleans(), trouble=rarely(LOCKED))
     def delete(self, session: Session, check: bool, trouble: str | None) -> None:
         before = self.store.read(session.key).record
-        expected = self.promise.delete(session, check=check, trouble=trouble)
+        expected = self.model.delete(session, check=check, trouble=trouble)
         self.store.trouble = trouble
         keeper = self.keeper("one key")
         self.compare(expected, lambda: keeper.delete(session.key, check=check), before)
@@ -659,29 +674,29 @@ class Machine(RuleBasedStateMachine):
     @rule(
         passed=st.sampled_from([True, True, False]), fault=rarely("busy", REFUSED), session=sessions
     )
-    def ask_without_store(self, session: Session, passed: bool, fault: str | None) -> None:
+    def request_without_store(self, session: Session, passed: bool, fault: str | None) -> None:
         request = TokenRequest(session, self.service.log_in(session) if passed else None)
-        expected = End("NoLoginToken")
+        expected = Result("NoLoginToken")
         if request.login_token is not None:
-            self.promise.sent.append((session, request.login_token))
-            expected = End(EXCHANGED, self.service.coming())
+            self.model.sent.append((session, request.login_token))
+            expected = Result(REFRESHED, self.service.coming())
             if fault is not None:
                 refused = fault == REFUSED
                 code = "InvalidLoginToken" if refused else FAULTS[fault][2]
-                expected = End(code, retryable=not refused)
+                expected = Result(code, retryable=not refused)
         self.service.trouble = fault
         keeper = self.keeper("one key", NoStore())
         self.compare(
-            expected, lambda: keeper.ensure(request, self.warnings.append), None, told=False
+            expected, lambda: keeper.ensure(request, self.warnings.append), None, stored=False
         )
 
     @rule(session=sessions, order=st.permutations(KEYS), trouble=rarely(LOCKED, *writing))
     def reencrypt(self, session: Session, order: list[str], trouble: str | None) -> None:
         self.store.close()
         self.store = FragileStore(self.open_store(Encryption(order)))
-        self.promise.first_key = order[0]
+        self.model.first_key = order[0]
         before = self.store.read(session.key).record
-        expected = self.promise.reencrypt(session, trouble)
+        expected = self.model.reencrypt(session, trouble)
         self.store.trouble = trouble
         keeper = self.keeper("one key")
         self.compare(expected, lambda: Outcome(keeper.reencrypt(session.key), before), before)
@@ -691,39 +706,41 @@ class Machine(RuleBasedStateMachine):
         alive = self.service.alive
         self.service.alive = {token: each for token, each in alive.items() if each != session}
 
-    # What always holds
+    # Invariants
 
     @invariant()
-    def sent_is_what_was_promised(self) -> None:
+    def the_same_requests_were_sent(self) -> None:
         if self.started:
-            assert self.service.log == self.promise.sent
+            assert self.service.log == self.model.sent
 
     @invariant()
-    def store_holds_what_was_promised(self) -> None:
+    def the_same_state_is_stored(self) -> None:
         for session in SESSIONS if self.started else ():
-            held, stored = self.promise.held[session], self.store.read(session.key)
-            assert (stored.damage is not None) == held.damaged
-            assert (stored.note is not None) == (held.note is not None)
+            session_state, stored = self.model.states[session], self.store.read(session.key)
+            assert (stored.damage is not None) == session_state.damaged
+            assert (stored.note is not None) == (session_state.note is not None)
             assert [token for token in self.service.issued if stored.may_be_spent(token)] == [
-                token for token in self.service.issued if held.may_be_spent(token)
+                token for token in self.service.issued if session_state.may_be_spent(token)
             ]
             record = stored.record
             if record is None:
-                assert held.token is None or held.damaged
+                assert session_state.token is None or session_state.damaged
                 continue
             assert record.session == session
             assert (record.login_token, record.obtained_at, record.expires_at, record.ended) == (
-                held.token,
-                held.obtained_at,
-                held.expires_at,
-                held.ended,
+                session_state.token,
+                session_state.obtained_at,
+                session_state.expires_at,
+                session_state.ended,
             )
             assert [token for token in self.service.issued if record.knows(token)] == [
-                token for token in self.service.issued if held.knows(token)
+                token for token in self.service.issued if session_state.knows(token)
             ]
-            assert stored.needs_reencryption == (held.sealed_with != self.promise.first_key)
+            assert stored.needs_reencryption == (
+                session_state.encrypted_with != self.model.first_key
+            )
 
-    # Tools
+    # Helpers
 
     def ensure(
         self,
@@ -732,51 +749,53 @@ class Machine(RuleBasedStateMachine):
         fault: str | None = None,
         trouble: str | None = None,
     ) -> None:
-        """Ask, alone."""
-        at_once = self.promise.at_once(request) is not None
+        """Request a token without any other task."""
+        without_refresh = self.model.without_refresh(request) is not None
         locks = self.store.locks
         before = self.store.read(request.session.key).record
-        expected = self.promise.ensure(request, scope, fault, trouble)
+        expected = self.model.ensure(request, scope, fault, trouble)
         self.service.trouble, self.store.trouble = fault, trouble
         keeper = self.keeper(scope)
         self.compare(expected, lambda: keeper.ensure(request, self.warnings.append), before)
-        assert not at_once or self.store.locks == locks
+        assert not without_refresh or self.store.locks == locks
 
     def begin_to_wait(self, request: TokenRequest, scope: str) -> Waiter | None:
-        """Ask, and return who waits where an exchange is due."""
-        held = self.promise.held[request.session]
+        """Request a token. Return the task that waits if a refresh is due."""
+        session_state = self.model.states[request.session]
         stored = self.store.read(request.session.key)
         keeper = self.keeper(scope)
-        expected = self.promise.at_once(request)
+        expected = self.model.without_refresh(request)
         if expected is None:
             assert keeper.return_stored(request, stored) is None
-            return Waiter(request, scope, stored.snapshot(), (held.version, held.note))
+            return Waiter(
+                request, scope, stored.snapshot(), (session_state.version, session_state.note)
+            )
         self.compare(
             expected, lambda: t.cast(Outcome, keeper.return_stored(request, stored)), stored.record
         )
         return None
 
     def refresh(self, waiter: Waiter, fault: str | None = None, trouble: str | None = None) -> None:
-        """Have somebody who waited take a turn."""
-        request, scope, snapshot, model_seen = waiter
+        """Continue a task that waited for the lock."""
+        request, scope, snapshot, model_snapshot = waiter
         before = self.store.read(request.session.key).record
-        expected = self.promise.in_turn(request, model_seen, scope, fault, trouble)
+        expected = self.model.after_waiting(request, model_snapshot, scope, fault, trouble)
         self.service.trouble, self.store.trouble = fault, trouble
         keeper = self.keeper(scope)
         self.compare(
             expected, lambda: keeper.refresh(request, snapshot, self.warnings.append), before
         )
 
-    def let_pass(self, seconds: int) -> None:
+    def advance(self, seconds: int) -> None:
         """Move the clock."""
         self.service.now += seconds
-        self.promise.now += seconds
+        self.model.now += seconds
 
-    def read(self, asked: Asked) -> TokenRequest:
-        """Let time pass, and make an ask of what was drawn: a token is a new one, or any that was ever issued."""
-        options = dict(asked)
+    def read(self, drawn: Drawn) -> TokenRequest:
+        """Advance the clock, and return the request that was drawn. Its token is a new one or any that was ever issued."""
+        options = dict(drawn)
         passed, session = options.pop("passed"), options["session"]
-        self.let_pass(options.pop("after"))
+        self.advance(options.pop("after"))
         token = None
         if passed == "new" or (passed is not None and not self.service.issued):
             token = self.service.log_in(session)
@@ -785,13 +804,13 @@ class Machine(RuleBasedStateMachine):
         return TokenRequest(login_token=token, **options)
 
     def keeper(self, scope: str, store: Store | None = None) -> Keeper:
-        """Return a keeper as a task has it."""
+        """Return a keeper like that of a task."""
         return Keeper(
             store or self.store,
             self.connect,
             scope=scope,
             deadline=time.monotonic() + 60,
-            clock=lambda: self.promise.now,
+            clock=lambda: self.model.now,
         )
 
     def connect(self) -> ServiceClient:
@@ -801,42 +820,42 @@ class Machine(RuleBasedStateMachine):
 
     def compare(
         self,
-        expected: End,
+        expected: Result,
         work: t.Callable[[], Outcome],
         before: Record | None,
         *,
-        told: bool = True,
+        stored: bool = True,
     ) -> None:
-        """Do something, and see that it ends as expected; a token that is ``told`` is to be the store's."""
+        """Compare the result of an action. With ``stored``, a token that is returned must be in the store."""
         self.warnings.clear()
-        said, outcome = "", None
+        text, outcome = "", None
         try:
             outcome = work()
-        except Death:
-            got = End(DIED, warned=bool(self.warnings))
+        except ProcessKilled:
+            got = Result(KILLED, warned=bool(self.warnings))
             expected = expected._replace(warned=got.warned)
         except WuyingError as error:
-            said = f"{error.message} {error.as_result()}"
-            got = End(error.code, None, error.retryable, bool(self.warnings))
+            text = f"{error.message} {error.as_result()}"
+            got = Result(error.code, None, error.retryable, bool(self.warnings))
         else:
-            end = EXCHANGED if outcome.changed else SERVED
-            end = end if outcome.not_saved is None else NOT_KEPT
+            end = REFRESHED if outcome.changed else UNCHANGED
+            end = end if outcome.not_saved is None else NOT_SAVED
             record = outcome.record
             token = None if record is None else record.login_token
-            got = End(end, token, False, bool(self.warnings))
+            got = Result(end, token, False, bool(self.warnings))
             assert outcome.before == before
-            if told and record is not None and outcome.not_saved is None:
+            if stored and record is not None and outcome.not_saved is None:
                 assert self.store.read(record.session.key).record == record
         self.service.trouble = self.store.trouble = None
         assert got == expected
         if got.end in LOGIN_AGAIN:
-            assert "log in again" in said
-        said += f"{self.warnings} {outcome!r}"
-        assert not [token for token in self.service.issued if token in said]
+            assert "log in again" in text
+        text += f"{self.warnings} {outcome!r}"
+        assert not [token for token in self.service.issued if token in text]
 
 
-class OverDirectory(Machine):
-    """The promise over a directory."""
+class WithDirectory(Machine):
+    """The comparison with a directory store."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -846,8 +865,8 @@ class OverDirectory(Machine):
         return DirectoryStore(os.path.join(self.folder, "store"), encryption)
 
 
-class OverMemory(Machine):
-    """The promise over memory, where records can be damaged too."""
+class WithMemory(Machine):
+    """The comparison with a store in memory. Its records can also be damaged."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -858,16 +877,16 @@ class OverMemory(Machine):
 
     @rule(session=sessions, damage=st.sampled_from([b"", b"{", b"[]", *SESSIONS]))
     def damage(self, session: Session, damage: bytes | Session) -> None:
-        held = self.promise.held[session]
+        session_state = self.model.states[session]
         if isinstance(damage, Session):
-            anothers = damage != session and self.promise.held[damage].token
+            anothers = damage != session and self.model.states[damage].token
             damage = self.files[damage.key] if anothers else b""
-        if held.token is not None:
+        if session_state.token is not None:
             self.files[session.key] = damage
-            held.clear_record()
-            held.damaged = True
+            session_state.clear_record()
+            session_state.damaged = True
 
 
-@pytest.mark.parametrize("machine", [OverDirectory, OverMemory])
-def test_whatever_happens_ends_as_the_promise_says(machine: type[Machine]) -> None:
+@pytest.mark.parametrize("machine", [WithDirectory, WithMemory])
+def test_any_sequence_of_events_keeps_the_guarantees(machine: type[Machine]) -> None:
     run_state_machine_as_test(machine, settings=PROFILE)

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The promise of the keeper, row by row, over a real store and a real emulator."""
+"""Test the table of guarantees row by row, with a real store and a real emulator."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.house 
 # No record
 
 
-def test_nothing_kept_and_nothing_passed_is_an_error_that_asks_for_a_token(house: House) -> None:
-    with pytest.raises(LoginRequired, match="pass login_token once") as caught:
+def test_no_record_and_no_login_token_is_an_error_that_asks_for_one(house: House) -> None:
+    with pytest.raises(LoginRequired, match="Pass login_token to start") as caught:
         house.request()
     assert caught.value.code == "NoLoginToken"
     assert house.requests() == 0
 
 
-def test_nothing_kept_and_a_token_passed_exchanges_it_and_keeps_the_answer(house: House) -> None:
+def test_without_a_record_a_passed_token_is_refreshed_and_stored(house: House) -> None:
     token = house.emulator.issue()
     outcome = house.request(token)
     assert outcome.changed
@@ -68,7 +68,7 @@ def test_nothing_kept_and_a_token_passed_exchanges_it_and_keeps_the_answer(house
 
 
 @pytest.mark.parametrize("known", ["nothing", "the record's token", "a used-up token"])
-def test_a_current_record_is_served_without_a_request(house: House, known: str) -> None:
+def test_a_current_token_is_returned_without_a_request(house: House, known: str) -> None:
     record = house.have("current")
     passed = {"nothing": None, "the record's token": record.login_token}.get(known, "v1first")
     outcome = house.request(passed)
@@ -76,7 +76,7 @@ def test_a_current_record_is_served_without_a_request(house: House, known: str) 
     assert house.requests() == 0
 
 
-def test_a_current_record_is_served_without_a_lock(house: House, store_path: Path) -> None:
+def test_a_current_token_is_returned_without_a_lock(house: House, store_path: Path) -> None:
     record = house.have("current")
     with house.store.lock(house.session.key, time.monotonic() + 10):
         assert house.request().record == record
@@ -86,7 +86,7 @@ def test_a_current_record_is_served_without_a_lock(house: House, store_path: Pat
 
 
 @pytest.mark.parametrize("passed", [None, "v1first"])
-def test_a_stale_record_has_its_own_token_exchanged(house: House, passed: str | None) -> None:
+def test_a_stale_token_is_refreshed(house: House, passed: str | None) -> None:
     record = house.have("stale")
     outcome = house.request(passed)
     assert outcome.changed
@@ -95,16 +95,16 @@ def test_a_stale_record_has_its_own_token_exchanged(house: House, passed: str | 
     assert [entry["used"] for entry in entries] == [fingerprint(record.login_token)[:12]]
 
 
-def test_a_stale_record_is_served_with_a_warning_at_a_transient_fault(house: House) -> None:
+def test_a_stale_token_is_returned_with_a_warning_at_a_temporary_failure(house: House) -> None:
     record = house.have("stale")
     house.emulator.fault("status", status=503, code="ServiceUnavailable")
     outcome = house.request()
     assert outcome == (False, record, record, None)
-    assert "could not be exchanged" in house.warnings[0]
+    assert "Could not refresh the login token" in house.warnings[0]
     assert "ServiceUnavailable" in house.warnings[0]
 
 
-def test_a_stale_record_that_is_refused_fails_and_is_ended(house: House) -> None:
+def test_a_stale_token_that_is_refused_fails_and_ends_the_session(house: House) -> None:
     record = house.have("stale")
     house.emulator.fault("error", code="InvalidLoginToken", status=400)
     with pytest.raises(LoginRequired, match="must log in again") as caught:
@@ -122,7 +122,7 @@ def test_a_stale_record_that_is_refused_fails_and_is_ended(house: House) -> None
         ("InvalidAction.NotFound", 404, "endpoint"),
     ],
 )
-def test_a_stale_record_fails_at_a_fault_of_credentials_permission_or_endpoint(
+def test_a_stale_token_fails_at_wrong_credentials_permission_or_endpoint(
     house: House, code: str, status: int, advice: str
 ) -> None:
     record = house.have("stale")
@@ -136,14 +136,14 @@ def test_a_stale_record_fails_at_a_fault_of_credentials_permission_or_endpoint(
 # An expired record
 
 
-def test_an_expired_record_has_its_token_exchanged(house: House) -> None:
+def test_an_expired_token_is_refreshed(house: House) -> None:
     record = house.have("expired")
     outcome = house.request()
     assert outcome.changed
     assert outcome.before == record
 
 
-def test_an_expired_record_fails_retryably_at_a_transient_fault(house: House) -> None:
+def test_an_expired_token_fails_retryably_at_a_temporary_failure(house: House) -> None:
     house.have("expired")
     house.emulator.fault("throttle", retry_after=None)
     with pytest.raises(WuyingError) as caught:
@@ -152,7 +152,7 @@ def test_an_expired_record_fails_retryably_at_a_transient_fault(house: House) ->
     assert not house.warnings
 
 
-def test_an_expired_record_that_is_refused_fails_for_the_user_to_log_in_again(
+def test_an_expired_token_that_is_refused_needs_a_new_login(
     house: House,
 ) -> None:
     house.have("expired")
@@ -165,7 +165,7 @@ def test_an_expired_record_that_is_refused_fails_for_the_user_to_log_in_again(
 
 
 @pytest.mark.parametrize("passed", [None, "v1first"])
-def test_an_ended_record_fails_at_once(house: House, passed: str | None) -> None:
+def test_an_ended_session_fails_at_once(house: House, passed: str | None) -> None:
     house.have("ended")
     with pytest.raises(LoginRequired, match="must log in again") as caught:
         house.request(passed)
@@ -173,11 +173,11 @@ def test_an_ended_record_fails_at_once(house: House, passed: str | None) -> None
     assert house.requests() == 0
 
 
-# A token that the record does not know
+# An unknown token
 
 
 @pytest.mark.parametrize("state", ["current", "stale", "expired", "ended"])
-def test_an_unknown_token_is_exchanged_at_once_and_joins_the_lineage(
+def test_an_unknown_token_is_refreshed_at_once_and_joins_the_lineage(
     house: House, state: str
 ) -> None:
     record = house.have(state)
@@ -193,7 +193,7 @@ def test_an_unknown_token_is_exchanged_at_once_and_joins_the_lineage(
 
 
 @pytest.mark.parametrize("code", ["InvalidLoginToken", "ServiceUnavailable", "Forbidden.RAM"])
-def test_an_unknown_token_that_fails_leaves_the_record_as_it_was(house: House, code: str) -> None:
+def test_an_unknown_token_that_fails_does_not_change_the_record(house: House, code: str) -> None:
     record = house.have("current")
     house.emulator.fault("error", code=code, status=400)
     with pytest.raises(WuyingError):
@@ -207,7 +207,7 @@ def test_an_unknown_token_that_fails_leaves_the_record_as_it_was(house: House, c
 
 @pytest.mark.parametrize("state", ["current", "stale", "expired", "ended"])
 @pytest.mark.parametrize("passed", [None, "v1first"])
-def test_force_exchanges_the_records_token_whatever_its_state(
+def test_force_refreshes_the_stored_token_in_every_state(
     house: House, state: str, passed: str | None
 ) -> None:
     record = house.have(state)
@@ -216,14 +216,14 @@ def test_force_exchanges_the_records_token_whatever_its_state(
     assert [entry["used"] for entry in entries] == [fingerprint(record.login_token)[:12]]
 
 
-def test_force_with_an_unknown_token_exchanges_that_token(house: House) -> None:
+def test_force_with_an_unknown_token_refreshes_that_token(house: House) -> None:
     house.have("current")
     token = house.emulator.issue()
     assert house.request(token, force=True).changed
     assert house.emulator.journal()["entries"][0]["used"] == fingerprint(token)[:12]
 
 
-def test_force_fails_at_a_transient_fault_and_leaves_the_record(house: House) -> None:
+def test_force_fails_at_a_temporary_failure_and_keeps_the_record(house: House) -> None:
     record = house.have("current")
     house.emulator.fault("throttle", retry_after=None)
     with pytest.raises(WuyingError):
@@ -234,7 +234,7 @@ def test_force_fails_at_a_transient_fault_and_leaves_the_record(house: House) ->
 # Absent
 
 
-def test_absent_forgets_the_record_and_sends_nothing(house: House) -> None:
+def test_absent_deletes_the_record_and_sends_nothing(house: House) -> None:
     house.have("current")
     assert house.keeper().delete(house.session.key).changed
     assert house.stored().record is None
@@ -242,7 +242,7 @@ def test_absent_forgets_the_record_and_sends_nothing(house: House) -> None:
     assert house.requests() == 0
 
 
-def test_absent_creates_nothing_where_there_is_nothing(house: House, store_path: Path) -> None:
+def test_absent_creates_nothing_if_there_is_no_record(house: House, store_path: Path) -> None:
     assert not house.keeper().delete(house.session.key).changed
     assert not store_path.exists()
 
@@ -250,7 +250,7 @@ def test_absent_creates_nothing_where_there_is_nothing(house: House, store_path:
 # No store
 
 
-def test_without_a_store_each_task_exchanges_the_token_it_is_given(house: House) -> None:
+def test_without_a_store_each_task_refreshes_the_passed_token(house: House) -> None:
     house.store = NoStore()
     token = house.emulator.issue()
     first, second = house.request(token), house.request(token)
@@ -272,7 +272,7 @@ def test_without_a_store_a_token_is_required(house: House) -> None:
     ("state", "changed", "shown"),
     [("current", False, True), ("stale", True, True), ("expired", True, False)],
 )
-def test_check_mode_predicts_and_shows_the_token_only_where_it_lives(
+def test_check_mode_predicts_and_returns_only_a_valid_token(
     house: House, state: str, changed: bool, shown: bool
 ) -> None:
     record = house.have(state)
@@ -283,12 +283,12 @@ def test_check_mode_predicts_and_shows_the_token_only_where_it_lives(
     assert house.stored().record == record
 
 
-def test_check_mode_predicts_the_exchange_of_an_unknown_token(house: House) -> None:
+def test_check_mode_predicts_the_refresh_of_an_unknown_token(house: House) -> None:
     house.have("current")
     assert house.predict(house.emulator.issue()) == (True, house.stored().record, None, None)
 
 
-def test_check_mode_fails_where_the_task_would(house: House) -> None:
+def test_check_mode_fails_if_the_task_would_fail(house: House) -> None:
     with pytest.raises(LoginRequired):
         house.predict()
     house.have("ended")
@@ -302,7 +302,7 @@ def test_check_mode_creates_nothing(house: House, store_path: Path) -> None:
     assert not store_path.exists()
 
 
-def test_check_mode_leaves_a_damaged_record_where_it_is(house: House, store_path: Path) -> None:
+def test_check_mode_does_not_set_a_damaged_record_aside(house: House, store_path: Path) -> None:
     house.have("current")
     path = file_of(store_path, house.session)
     path.write_text("{")
@@ -329,7 +329,7 @@ def test_another_validity_does_not_change_a_record(house: House) -> None:
     assert house.request(validity=28800).record == record
 
 
-def test_refresh_before_counts_as_at_most_half_of_the_lifetime(house: House) -> None:
+def test_refresh_before_counts_as_at_most_half_of_the_validity(house: House) -> None:
     house.have("current")
     assert not house.request(refresh_before=100000).changed
     house.have("stale")
@@ -345,11 +345,11 @@ def test_a_record_from_the_future_is_stale(house: House) -> None:
     assert keeper.ensure(TokenRequest(house.session), house.warnings.append).changed
 
 
-# Below the table: one exchange at a time, its outcome shared
+# Below the table: one refresh at a time, with a shared outcome
 
 
-def _together(house: House, count: int, **options: t.Any) -> list[t.Any]:
-    """Have many threads ask at once; return what each got."""
+def _request_together(house: House, count: int, **options: t.Any) -> list[t.Any]:
+    """Request the token in many threads at the same time. Return their results."""
     barrier = threading.Barrier(count)
     results: list[t.Any] = []
 
@@ -363,7 +363,7 @@ def _together(house: House, count: int, **options: t.Any) -> list[t.Any]:
         except WuyingError as error:
             results.append(error)
 
-    threads = [threading.Thread(target=request) for _turn in range(count)]
+    threads = [threading.Thread(target=request) for _time in range(count)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -372,32 +372,32 @@ def _together(house: House, count: int, **options: t.Any) -> list[t.Any]:
 
 
 @pytest.mark.parametrize("force", [False, True])
-def test_many_who_ask_at_once_share_one_exchange(house: House, force: bool) -> None:
+def test_simultaneous_requests_share_one_refresh(house: House, force: bool) -> None:
     house.have("current" if force else "stale")
     house.emulator.fault("drip", interval=0.003, carried_out=True)
-    outcomes = _together(house, 16, force=force)
+    outcomes = _request_together(house, 16, force=force)
     assert house.emulator.journal()["exchanges"] == 1
     assert len({outcome.record.login_token for outcome in outcomes}) == 1
     assert sum(outcome.changed for outcome in outcomes) == 1
 
 
-def test_many_who_pass_the_same_new_token_share_one_exchange(house: House) -> None:
+def test_simultaneous_requests_with_the_same_new_token_share_one_refresh(house: House) -> None:
     token = house.emulator.issue()
     house.emulator.fault("drip", interval=0.003, carried_out=True)
-    outcomes = _together(house, 16, login_token=token)
+    outcomes = _request_together(house, 16, login_token=token)
     assert house.emulator.journal()["exchanges"] == 1
     assert sum(outcome.changed for outcome in outcomes) == 1
 
 
-def test_many_who_ask_a_failing_service_share_one_tasks_retries(house: House) -> None:
+def test_simultaneous_requests_share_the_retries_of_one_task(house: House) -> None:
     house.have("expired")
     house.emulator.fault("status", status=503, code="ServiceUnavailable", count=None)
-    outcomes = _together(house, 16)
+    outcomes = _request_together(house, 16)
     assert house.requests() <= 2
     assert [outcome.code for outcome in outcomes] == ["ServiceUnavailable"] * 16
 
 
-def test_who_waited_to_force_an_ended_session_shares_the_refusal(house: House) -> None:
+def test_a_task_that_waited_to_force_an_ended_session_shares_the_refusal(house: House) -> None:
     record = house.have("ended")
     snapshot = house.stored().snapshot()
     house.emulator.fault("error", code="InvalidLoginToken", status=400, count=None)
@@ -415,7 +415,7 @@ def test_who_waited_to_force_an_ended_session_shares_the_refusal(house: House) -
     assert house.requests() == 1
 
 
-def test_who_asks_after_a_failure_has_a_try_of_its_own(house: House) -> None:
+def test_a_request_after_a_failure_is_sent(house: House) -> None:
     house.have("expired")
     house.emulator.fault("status", status=503, code="ServiceUnavailable")
     with pytest.raises(WuyingError):
@@ -423,7 +423,7 @@ def test_who_asks_after_a_failure_has_a_try_of_its_own(house: House) -> None:
     assert house.request().changed
 
 
-def test_who_goes_another_way_does_not_share_a_failure(house: House) -> None:
+def test_a_task_of_another_scope_does_not_share_a_failure(house: House) -> None:
     house.have("expired")
     snapshot = house.stored()
     house.emulator.fault("error", code="Forbidden.RAM", status=403)
@@ -436,7 +436,7 @@ def test_who_goes_another_way_does_not_share_a_failure(house: House) -> None:
         ).changed
 
 
-def test_who_waits_longer_than_the_deadline_is_served_a_living_token(house: House) -> None:
+def test_a_valid_token_is_returned_if_the_lock_takes_too_long(house: House) -> None:
     record = house.have("stale")
     with house.store.lock(house.session.key, time.monotonic() + 10):
         outcome = house.keeper(seconds=0.2).ensure(
@@ -446,7 +446,7 @@ def test_who_waits_longer_than_the_deadline_is_served_a_living_token(house: Hous
     assert "deadline" in house.warnings[0]
 
 
-def test_who_waits_longer_than_the_deadline_for_no_living_token_fails(house: House) -> None:
+def test_a_task_fails_if_the_lock_takes_too_long_and_no_token_is_valid(house: House) -> None:
     house.have("expired")
     with house.store.lock(house.session.key, time.monotonic() + 10):
         with pytest.raises(WuyingError) as caught:
@@ -454,7 +454,9 @@ def test_who_waits_longer_than_the_deadline_for_no_living_token_fails(house: Hou
     assert (caught.value.code, caught.value.retryable) == ("DeadlineExceeded", True)
 
 
-def test_who_waited_in_vain_is_served_what_is_kept_by_then(house: House, store_path: Path) -> None:
+def test_a_task_that_waited_too_long_returns_the_token_stored_since(
+    house: House, store_path: Path
+) -> None:
     older = house.have("stale")
     newer = older._replace(login_token="v1newer")
     reads: list[StoredState] = []
@@ -473,7 +475,7 @@ def test_who_waited_in_vain_is_served_what_is_kept_by_then(house: House, store_p
     assert house.keeper().ensure(TokenRequest(house.session), house.warnings.append).record == newer
 
 
-def test_who_finds_a_note_needs_no_credentials_before_an_exchange_is_due(house: House) -> None:
+def test_a_note_needs_no_credentials_until_a_refresh_is_due(house: House) -> None:
     record = house.have("current")
     with house.store.lock(house.session.key, time.monotonic() + 10) as locked:
         locked.write_note(new_note(None, record.login_token, "a test"))
@@ -499,7 +501,7 @@ def _no_credentials() -> t.NoReturn:
 # Below the table: the note
 
 
-def test_the_note_is_there_while_the_request_is_on_its_way_and_gone_afterwards(
+def test_the_note_exists_during_the_request_only(
     house: House,
 ) -> None:
     record = house.have("stale")
@@ -513,27 +515,27 @@ def test_the_note_is_there_while_the_request_is_on_its_way_and_gone_afterwards(
     assert house.stored().note is None
 
 
-def test_a_note_whose_writer_is_gone_has_a_current_token_exchanged_again(house: House) -> None:
+def test_after_a_note_without_writer_a_current_token_is_refreshed_again(house: House) -> None:
     record = house.have("current")
     leave_note(house.store, house.session, record.login_token)
     assert house.request().changed
     assert house.requests() == 1
 
 
-def test_a_note_whose_writer_is_gone_and_a_refusal_say_that_the_outcome_is_unknown(
+def test_a_note_without_writer_and_a_refusal_are_an_unknown_outcome(
     house: House,
 ) -> None:
     record = house.have("current")
     leave_note(house.store, house.session, record.login_token)
     house.emulator.fault("error", code="InvalidLoginToken", status=400)
-    for _turn in range(2):
+    for _time in range(2):
         with pytest.raises(LoginRequired, match="log in again") as caught:
             house.request()
         assert caught.value.code == "OutcomeUnknown"
     assert house.requests() == 1
 
 
-def test_a_note_about_a_passed_token_says_the_same_and_spares_the_record(house: House) -> None:
+def test_a_note_about_a_passed_token_does_not_affect_the_record(house: House) -> None:
     record = house.have("current")
     token = house.emulator.issue()
     leave_note(house.store, house.session, token)
@@ -545,7 +547,7 @@ def test_a_note_about_a_passed_token_says_the_same_and_spares_the_record(house: 
     assert house.request().record == record
 
 
-def test_doubt_about_the_records_token_outlives_the_failure_of_another_token(
+def test_a_note_about_the_stored_token_outlives_another_tokens_failure(
     house: House,
 ) -> None:
     record = house.have("current")
@@ -556,7 +558,7 @@ def test_doubt_about_the_records_token_outlives_the_failure_of_another_token(
     assert house.request().changed
 
 
-def test_a_note_of_many_doubts_doubts_every_token(house: House) -> None:
+def test_a_note_with_too_many_tokens_covers_every_token(house: House) -> None:
     record = house.have("current")
     for number in range(20):
         leave_note(house.store, house.session, f"v1{number}")
@@ -564,7 +566,7 @@ def test_a_note_of_many_doubts_doubts_every_token(house: House) -> None:
     assert house.stored().may_be_spent(record.login_token)
 
 
-def test_an_answer_that_never_came_leaves_the_outcome_unknown(rotating_house: House) -> None:
+def test_a_lost_answer_leaves_the_outcome_unknown(rotating_house: House) -> None:
     house = rotating_house
     house.have("expired")
     house.emulator.fault("reset", carried_out=True)
@@ -576,7 +578,7 @@ def test_an_answer_that_never_came_leaves_the_outcome_unknown(rotating_house: Ho
     assert caught.value.code == "OutcomeUnknown"
 
 
-def test_a_retry_that_is_refused_after_a_lost_answer_says_that_the_outcome_is_unknown(
+def test_a_refused_retry_after_a_lost_answer_is_an_unknown_outcome(
     rotating_house: House,
 ) -> None:
     house = rotating_house
@@ -587,7 +589,7 @@ def test_a_retry_that_is_refused_after_a_lost_answer_says_that_the_outcome_is_un
     assert caught.value.code == "OutcomeUnknown"
 
 
-def test_a_service_that_does_not_rotate_recovers_from_a_lost_answer(house: House) -> None:
+def test_a_session_recovers_from_a_lost_answer_if_tokens_do_not_rotate(house: House) -> None:
     house.have("expired")
     house.emulator.fault("reset", carried_out=True)
     with pytest.raises(WuyingError):
@@ -595,7 +597,7 @@ def test_a_service_that_does_not_rotate_recovers_from_a_lost_answer(house: House
     assert house.request().changed
 
 
-# Below the table: durable before told
+# Below the table: stored before returned
 
 
 def test_a_store_that_cannot_reserve_space_costs_no_token(
@@ -611,7 +613,7 @@ def test_a_store_that_cannot_reserve_space_costs_no_token(
     assert house.stored() == StoredState()
 
 
-def test_a_token_that_cannot_be_kept_is_handed_out(
+def test_a_token_that_cannot_be_saved_is_returned(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     record = house.have("stale")
@@ -643,18 +645,18 @@ def test_a_token_is_never_sent_to_another_endpoint(
     house.have("stale")
     other = start_emulator()
     house.session = house.session._replace(endpoint=other.url)
-    with pytest.raises(LoginRequired, match="Nothing is kept"):
+    with pytest.raises(LoginRequired, match="No login token is stored"):
         house.request()
     assert other.journal()["requests"] == 0
 
 
-def test_a_playbook_that_passes_its_first_token_keeps_working_after_hundreds_of_exchanges(
+def test_the_first_token_of_a_playbook_stays_known_after_many_refreshes(
     house: House,
 ) -> None:
     mine, other = house.emulator.issue(), house.emulator.issue()
     house.request(mine)
     house.request(other)
-    for _turn in range(70):
+    for _time in range(70):
         house.request(force=True)
     record = house.stored().record
     assert record is not None
@@ -664,9 +666,9 @@ def test_a_playbook_that_passes_its_first_token_keeps_working_after_hundreds_of_
 
 
 def test_the_lineage_is_bounded(house: House) -> None:
-    for _turn in range(18):
+    for _time in range(18):
         house.request(house.emulator.issue())
-    for _turn in range(60):
+    for _time in range(60):
         house.request(force=True)
     record = house.stored().record
     assert record is not None
@@ -686,7 +688,7 @@ def test_a_damaged_record_is_set_aside_and_counts_as_absent(
     house.have("current")
     path = file_of(store_path, house.session)
     path.write_bytes(damage)
-    with pytest.raises(LoginRequired, match="Nothing is kept"):
+    with pytest.raises(LoginRequired, match="No login token is stored"):
         house.request()
     aside = list(store_path.glob("*.damaged-*"))
     assert [file.read_bytes() for file in aside] == [damage]
@@ -704,7 +706,7 @@ def test_another_sessions_record_is_set_aside(house: House, store_path: Path) ->
     assert "belongs to another session" in house.warnings[0]
 
 
-def test_a_record_of_a_newer_format_is_an_error_and_stays(house: House, store_path: Path) -> None:
+def test_a_record_of_a_newer_format_is_an_error_and_is_kept(house: House, store_path: Path) -> None:
     house.have("current")
     path = file_of(store_path, house.session)
     write_file(path, read_file(path).record.replace(b'"format":1', b'"format":2'))

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The promise under many processes, and under processes that die."""
+"""Test the guarantees with many processes, and with processes that are killed."""
 
 from __future__ import annotations
 
@@ -50,25 +50,25 @@ FORK = multiprocessing.get_context("fork")
 
 
 class GatheringStore(DirectoryStore):
-    """A directory where nobody who has looked goes on before all have."""
+    """A directory whose readers wait until all processes have read."""
 
-    def __init__(self, path: str, all_have_looked: t.Any) -> None:
+    def __init__(self, path: str, all_have_read: t.Any) -> None:
         super().__init__(path)
-        self._all_have_looked = all_have_looked
+        self._all_have_read = all_have_read
 
     def read(self, key: str) -> StoredState:
         stored = super().read(key)
-        self._all_have_looked.wait(60)
+        self._all_have_read.wait(60)
         return stored
 
 
-def ask_in_processes(house: House) -> list[tuple[str, str]]:
-    """Have 64 processes ask at the same instant; return what each got: a token, or an error's code."""
-    all_have_looked = FORK.Barrier(PROCESSES)
+def request_in_processes(house: House) -> list[tuple[str, str]]:
+    """Request the token in 64 processes at the same time. Return the token or the error code of each."""
+    all_have_read = FORK.Barrier(PROCESSES)
     results: t.Any = FORK.Queue()
 
     def request() -> None:
-        house.store = GatheringStore(house.store.name, all_have_looked)
+        house.store = GatheringStore(house.store.name, all_have_read)
         try:
             outcome = house.keeper(retries=1).ensure(
                 TokenRequest(house.session), house.warnings.append
@@ -78,7 +78,7 @@ def ask_in_processes(house: House) -> list[tuple[str, str]]:
         else:
             results.put(("token", outcome.record.login_token if outcome.record else ""))
 
-    processes = [FORK.Process(target=request) for _turn in range(PROCESSES)]
+    processes = [FORK.Process(target=request) for _time in range(PROCESSES)]
     for process in processes:
         process.start()
     got = [results.get(timeout=60) for _process in processes]
@@ -87,11 +87,11 @@ def ask_in_processes(house: House) -> list[tuple[str, str]]:
     return got
 
 
-def test_64_processes_that_ask_for_one_stale_session_send_one_exchange(
+def test_64_processes_send_one_request_for_one_stale_session(
     rotating_house: House,
 ) -> None:
     rotating_house.have("stale")
-    got = ask_in_processes(rotating_house)
+    got = request_in_processes(rotating_house)
     journal = rotating_house.emulator.journal()
     assert (journal["requests"], journal["exchanges"]) == (1, 1)
     record = rotating_house.stored().record
@@ -99,15 +99,15 @@ def test_64_processes_that_ask_for_one_stale_session_send_one_exchange(
     assert got == [("token", record.login_token)] * PROCESSES
 
 
-def test_64_processes_that_ask_a_failing_service_send_one_tasks_retries(house: House) -> None:
+def test_64_processes_send_one_tasks_retries_to_a_failing_service(house: House) -> None:
     house.have("expired")
     house.emulator.fault("status", status=503, code="ServiceUnavailable", count=None)
-    assert ask_in_processes(house) == [("error", "ServiceUnavailable")] * PROCESSES
+    assert request_in_processes(house) == [("error", "ServiceUnavailable")] * PROCESSES
     assert house.requests() <= 2
 
 
 class RecordingStore(DirectoryStore):
-    """A directory that remembers which tokens this process has kept."""
+    """A directory that remembers the tokens that this process has saved."""
 
     def __init__(self, path: str) -> None:
         super().__init__(path)
@@ -127,7 +127,7 @@ class RecordingStore(DirectoryStore):
 
 
 class Span(t.NamedTuple):
-    """From when to when, by the clock of the host, a session's token was at the service."""
+    """The time of a request, by the clock of the host."""
 
     end_user_id: str
     began: float
@@ -135,7 +135,7 @@ class Span(t.NamedTuple):
 
 
 class RecordingService(ServiceClient):
-    """A service that remembers when this process has used it."""
+    """A service that remembers the times of the requests of this process."""
 
     spans: list[Span]
 
@@ -148,9 +148,9 @@ class RecordingService(ServiceClient):
 
 
 class Race(t.NamedTuple):
-    """What a process did in a race: the tokens that it was told and those that it kept, its errors, its exchanges."""
+    """The actions of a process: the tokens that were returned and those that were stored, its errors, its requests."""
 
-    told: list[str]
+    returned: list[str]
     stored: list[str]
     errors: list[str]
     spans: list[Span]
@@ -159,13 +159,13 @@ class Race(t.NamedTuple):
 RACERS = 8
 RACE_SECONDS = 2.0
 USERS = ("alice", "bob", "carol")
-ACTS = ("ask", "ask", "force", "force", "log in", "forget", "predict")
+ACTS = ("request", "request", "force", "force", "log in", "delete", "predict")
 
 
 def race(path: str, sessions: list[Session], logins: list[tuple[Session, str]], seed: int) -> Race:
-    """Ask, force, log in, forget and look, all mixed, for some seconds."""
+    """Request, force, log in, delete and predict in random order, for some seconds."""
     store, chance = RecordingStore(path), random.Random(seed)
-    told: list[str] = []
+    returned: list[str] = []
     errors: list[str] = []
     end = time.monotonic() + RACE_SECONDS
     service = RecordingService(None, timeout=20, retries=0)
@@ -178,7 +178,7 @@ def race(path: str, sessions: list[Session], logins: list[tuple[Session, str]], 
                 request = TokenRequest(*logins.pop())
             stored = store.read(request.session.key)
             try:
-                if act == "forget":
+                if act == "delete":
                     keeper.delete(request.session.key)
                     continue
                 if act == "predict":
@@ -191,11 +191,11 @@ def race(path: str, sessions: list[Session], logins: list[tuple[Session, str]], 
             if outcome.not_saved is not None:
                 errors.append(outcome.not_saved.code)
             elif outcome.record is not None:
-                told.append(outcome.record.login_token)
-        return Race(told, store.tokens, errors, service.spans)
+                returned.append(outcome.record.login_token)
+        return Race(returned, store.tokens, errors, service.spans)
 
 
-def test_processes_that_ask_force_log_in_and_forget_at_once_lose_and_mix_up_nothing(
+def test_competing_processes_lose_no_token_and_mix_up_nothing(
     rotating_house: House, store_path: Path
 ) -> None:
     house = rotating_house
@@ -222,12 +222,12 @@ def test_processes_that_ask_force_log_in_and_forget_at_once_lose_and_mix_up_noth
     races = [results.get(timeout=60) for _process in processes]
     for process in processes:
         process.join(60)
-    # Nothing fails but to ask for a session that somebody has just forgotten.
-    assert {said for each in races for said in each.errors} <= {"NoLoginToken"}
+    # The only failure is a request for a session that another process has just deleted.
+    assert {error for each in races for error in each.errors} <= {"NoLoginToken"}
     stored = {token for each in races for token in each.stored}
-    told = {token for each in races for token in each.told}
-    assert told and told <= stored
-    # Nobody sent a token that was used up, and whatever the service gave was kept.
+    returned = {token for each in races for token in each.returned}
+    assert returned and returned <= stored
+    # No process sent a used-up token, and every issued token was stored.
     entries = house.emulator.journal()["entries"]
     assert all(entry["exchanged"] and entry["status"] == 200 for entry in entries)
     assert {entry["issued"] for entry in entries} == {fingerprint(token)[:12] for token in stored}
@@ -243,15 +243,15 @@ def test_processes_that_ask_force_log_in_and_forget_at_once_lose_and_mix_up_noth
             assert locked.read() == found
 
 
-def run_and_die(
+def run_and_kill(
     house: House, monkeypatch: pytest.MonkeyPatch, call: str, number: int, written: float
 ) -> None:
-    """Ask in a process that is killed in a call, the first or the second of its name, with a part of its data written."""
+    """Request in a process that is killed in its first or second call of that name, after a part of its data is written."""
     module = os if hasattr(os, call) else two_slot_file
     real = getattr(module, call)
     calls: list[object] = []
 
-    def die(file: int, *arguments: t.Any) -> t.Any:
+    def kill_itself(file: int, *arguments: t.Any) -> t.Any:
         calls.append(None)
         if len(calls) < number:
             return real(file, *arguments)
@@ -262,23 +262,23 @@ def run_and_die(
         raise AssertionError
 
     with monkeypatch.context() as patch:
-        patch.setattr(module, call, die)
+        patch.setattr(module, call, kill_itself)
         process = FORK.Process(target=house.request)
         process.start()
         process.join(60)
     assert process.exitcode == -signal.SIGKILL
 
 
-# How much of the record was written when the process was killed: the answer is there, and not yet kept.
+# The part of the record that was written when the process was killed.
 TORN = [0, 0.3, 0.9]
 
 
 @pytest.mark.parametrize("written", TORN)
-def test_after_a_kill_before_the_answer_is_kept_the_next_task_says_that_the_outcome_is_unknown(
+def test_a_kill_before_the_answer_is_saved_is_an_unknown_outcome(
     rotating_house: House, monkeypatch: pytest.MonkeyPatch, written: float
 ) -> None:
     record = rotating_house.have("stale")
-    run_and_die(rotating_house, monkeypatch, "pwrite", 2, written)
+    run_and_kill(rotating_house, monkeypatch, "pwrite", 2, written)
     assert rotating_house.stored().record == record
     with pytest.raises(LoginRequired, match="log in again") as caught:
         rotating_house.request()
@@ -287,21 +287,21 @@ def test_after_a_kill_before_the_answer_is_kept_the_next_task_says_that_the_outc
 
 
 @pytest.mark.parametrize("written", TORN)
-def test_after_the_same_kill_a_service_that_does_not_rotate_recovers_by_itself(
+def test_a_session_recovers_from_the_same_kill_if_tokens_do_not_rotate(
     house: House, monkeypatch: pytest.MonkeyPatch, written: float
 ) -> None:
     record = house.have("stale")
-    run_and_die(house, monkeypatch, "pwrite", 2, written)
+    run_and_kill(house, monkeypatch, "pwrite", 2, written)
     assert house.stored().record == record
     assert house.request().changed
     assert house.stored().note is None
 
 
-def test_after_a_kill_when_the_answer_is_written_it_is_kept(
+def test_a_kill_after_the_answer_is_written_loses_nothing(
     rotating_house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     record = rotating_house.have("stale")
-    run_and_die(rotating_house, monkeypatch, "_sync", 2, 0)
+    run_and_kill(rotating_house, monkeypatch, "_sync", 2, 0)
     outcome = rotating_house.request()
     assert not outcome.changed
     assert outcome.record != record
@@ -309,7 +309,7 @@ def test_after_a_kill_when_the_answer_is_written_it_is_kept(
 
 
 @pytest.mark.parametrize("written", TORN)
-def test_after_a_kill_before_the_note_nothing_was_sent_and_nothing_is_doubted(
+def test_a_kill_before_the_note_sends_nothing_and_leaves_no_doubt(
     rotating_house: House, monkeypatch: pytest.MonkeyPatch, written: float
 ) -> None:
     record = rotating_house.have("current")
@@ -321,16 +321,16 @@ def test_after_a_kill_before_the_note_nothing_was_sent_and_nothing_is_doubted(
                 TokenRequest(house.session, force=True), house.warnings.append
             ),
         )
-        run_and_die(rotating_house, monkeypatch, "pwrite", 1, written)
+        run_and_kill(rotating_house, monkeypatch, "pwrite", 1, written)
     assert rotating_house.requests() == 0
     assert rotating_house.request() == (False, record, record, None)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM])
-def test_a_signal_waits_until_the_answer_is_kept(house: House, number: signal.Signals) -> None:
+def test_a_signal_waits_until_the_answer_is_saved(house: House, number: signal.Signals) -> None:
     house.have("stale")
     house.emulator.fault("drip", interval=0.005, carried_out=True)
-    process = FORK.Process(target=_ask_as_a_program, args=(house,))
+    process = FORK.Process(target=_request_as_a_program, args=(house,))
     process.start()
     end = time.monotonic() + 20
     while house.stored().note is None:
@@ -348,7 +348,7 @@ def test_a_signal_waits_until_the_answer_is_kept(house: House, number: signal.Si
 def test_a_signal_ends_the_retries(house: House) -> None:
     house.have("stale")
     house.emulator.fault("throttle", retry_after=20000, count=None)
-    process = FORK.Process(target=_ask_as_a_program, args=(house,), kwargs={"retries": 5})
+    process = FORK.Process(target=_request_as_a_program, args=(house,), kwargs={"retries": 5})
     process.start()
     end = time.monotonic() + 20
     while not house.requests():
@@ -360,7 +360,7 @@ def test_a_signal_ends_the_retries(house: House) -> None:
     assert house.requests() == 1
 
 
-def _ask_as_a_program(house: House, retries: int = 0) -> None:
+def _request_as_a_program(house: House, retries: int = 0) -> None:
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGALRM):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -369,7 +369,7 @@ def _ask_as_a_program(house: House, retries: int = 0) -> None:
     )
 
 
-def test_a_lock_is_gone_with_its_holder(house: House) -> None:
+def test_a_lock_is_released_if_its_process_is_killed(house: House) -> None:
     house.have("stale")
     held = FORK.Event()
 

@@ -257,7 +257,7 @@ def test_the_record_of_another_session_is_never_returned(house: House, store_pat
     record = house.have("current")
     put(house.store, record._replace(session=mallory, login_token="v1mallory"))
     os.replace(file_of(store_path, mallory), file_of(store_path, house.session))
-    with pytest.raises(WuyingError, match="pass login_token once"):
+    with pytest.raises(WuyingError, match="Pass login_token to start"):
         house.request()
     assert house.requests() == 0
     assert "belongs to another session" in house.warnings[0]
