@@ -177,9 +177,7 @@ class LookupModule(LookupBase):
         # Raised outside of the block, so that the cause is not chained.
         raise AnsibleLookupError(message)
 
-    def _look_up(
-        self, terms: list[t.Any], variables: dict[str, t.Any], kwargs: dict[str, t.Any]
-    ) -> list[str]:
+    def _look_up(self, terms: list[t.Any], variables: dict[str, t.Any], kwargs: dict[str, t.Any]) -> list[str]:
         get_option = self._read_options(variables, kwargs)
         requests = _read_requests(get_option, terms)
         check = bool(variables.get("ansible_check_mode", False))
@@ -190,9 +188,7 @@ class LookupModule(LookupBase):
 
     def _read_options(self, variables: dict[str, t.Any], kwargs: dict[str, t.Any]) -> GetOption:
         """Return the options from keywords, variables, and the configuration file. Raises :class:`OptionError`."""
-        options = {
-            name: option for name, option in self.option_definitions.items() if name != "_terms"
-        }
+        options = {name: option for name, option in self.option_definitions.items() if name != "_terms"}
         for name in kwargs:
             if name not in options:
                 raise OptionError(
@@ -257,12 +253,8 @@ def _is_number(value: t.Any) -> bool:
 def _read_requests(get_option: GetOption, terms: list[t.Any]) -> list[TokenRequest]:
     """Return a token request for each term. Raises :class:`OptionError`."""
     if not terms:
-        raise OptionError(
-            "The lookup needs at least one session. Pass an end_user_id as its first argument."
-        )
-    flat = [
-        item for term in terms for item in (term if isinstance(term, (list, tuple)) else [term])
-    ]
+        raise OptionError("The lookup needs at least one session. Pass an end_user_id as its first argument.")
+    flat = [item for term in terms for item in (term if isinstance(term, (list, tuple)) else [term])]
     if get_option("login_token") is not None and len(flat) > 1:
         raise OptionError(
             "login_token works with a single term only. With several terms, put each token in a dictionary."

@@ -297,9 +297,7 @@ def run(module: Module) -> Outcome:
     """Return the outcome of the task. Raises :class:`WuyingError`."""
     params = module.params
     if params["store"] == "none" and (params["state"] == "absent" or not params["return_token"]):
-        raise OptionError(
-            "store=none needs state=present and return_token=true, because nothing is stored."
-        )
+        raise OptionError("store=none needs state=present and return_token=true, because nothing is stored.")
     request = read_request(params.__getitem__)
     with open_keeper(params.__getitem__, module.warn) as keeper:
         key = request.session.key

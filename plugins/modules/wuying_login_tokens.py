@@ -394,18 +394,14 @@ def run(module: Module) -> FleetResult:
         ):
             result.add(report, time.time())
     if requests is None and not result.counts["total"]:
-        module.warn(
-            "The store contains no session to refresh. Check store, filters, and the user who runs the task."
-        )
+        module.warn("The store contains no session to refresh. Check store, filters, and the user who runs the task.")
     return result
 
 
 def check_options(params: dict[str, t.Any]) -> None:
     """Check options that depend on each other. Raises :class:`OptionError`."""
     if params["store"] == "none" and (params["sessions"] is None or not params["return_token"]):
-        raise OptionError(
-            "store=none needs sessions and return_token=true, because nothing is stored."
-        )
+        raise OptionError("store=none needs sessions and return_token=true, because nothing is stored.")
     if params["rekey"] and not params["store_key"]:
         raise OptionError(
             "rekey needs store_key. Set store_key to a list of keys, of which the first is to encrypt all records."

@@ -98,6 +98,4 @@ def _nothing_stored(session: Session, store_name: str) -> LoginRequired:
 def _ended(record: Record) -> LoginRequired:
     if record.ended == OUTCOME_UNKNOWN:
         return LoginRequired(f"The session has ended. {ANSWER_LOST} {LOG_IN}", code=OUTCOME_UNKNOWN)
-    return LoginRequired(
-        f"The session has ended because the service refused its login token. {LOG_IN}"
-    )
+    return LoginRequired(f"The session has ended because the service refused its login token. {LOG_IN}")

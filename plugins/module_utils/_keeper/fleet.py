@@ -56,9 +56,7 @@ def read_requested(store: Store, requests: t.Sequence[TokenRequest]) -> t.Iterat
     return zip(keys, requests, store.read_many(keys))
 
 
-def read_stored(
-    store: Store, request_for: t.Callable[[Session], TokenRequest | None]
-) -> t.Iterator[Reading]:
+def read_stored(store: Store, request_for: t.Callable[[Session], TokenRequest | None]) -> t.Iterator[Reading]:
     """Read all stored sessions for which ``request_for`` returns a request.
 
     A record that cannot be read does not show its session: it is always included, as an error.
@@ -105,9 +103,7 @@ def keep_all(
             order = (_expiry(request, stored) if result is None else math.inf, position)
             due.append(_DueSession(order, request, stored.snapshot(), result, needs_reencryption))
         else:
-            yield Report(
-                position, key, request.session, result, tuple(warnings), needs_reencryption
-            )
+            yield Report(position, key, request.session, result, tuple(warnings), needs_reencryption)
     due.sort(key=lambda session: session.order)
     processes = count_processes(sum(session.result is None for session in due), max_parallel)
     if processes > 1 and not keeper.connect():
@@ -146,9 +142,7 @@ def _catch(function: t.Callable[..., T], *arguments: t.Any) -> T | WuyingError:
 
 def _expiry(request: TokenRequest, stored: StoredState) -> float:
     """Return when the token expires that is to be refreshed, or 0 for a new one that was passed, because its age is unknown."""
-    if stored.record is None or (
-        request.login_token and not stored.record.knows(request.login_token)
-    ):
+    if stored.record is None or (request.login_token and not stored.record.knows(request.login_token)):
         return 0.0
     return stored.record.expires_at
 
@@ -162,9 +156,7 @@ def _process(keeper: Keeper, due: _DueSession) -> Report:
     if isinstance(result, Outcome):
         result = result.without_lineage()
     store_warnings = tuple(keeper.store.warnings)
-    return Report(
-        due.order[1], key, request.session, result, tuple(warnings), rekeyed, store_warnings
-    )
+    return Report(due.order[1], key, request.session, result, tuple(warnings), rekeyed, store_warnings)
 
 
 def _reencrypt(keeper: Keeper, key: str, result: Outcome | WuyingError, warn: Warn) -> bool:

@@ -118,15 +118,11 @@ class Keeper:
     def _decide(self, request: TokenRequest, stored: StoredState) -> Plan:
         return decide(request, stored, self._clock(), self.store.name)
 
-    def _refresh_locked(
-        self, request: TokenRequest, snapshot: Snapshot, locked: LockedSession, warn: Warn
-    ) -> Outcome:
+    def _refresh_locked(self, request: TokenRequest, snapshot: Snapshot, locked: LockedSession, warn: Warn) -> Outcome:
         stored = locked.read()
         if stored.damage:
             place = locked.set_aside()
-            warn(
-                f"The record of the session is damaged ({stored.damage}). It was set aside as {place}."
-            )
+            warn(f"The record of the session is damaged ({stored.damage}). It was set aside as {place}.")
         elif stored.record is not None and hash(stored.record) != snapshot.record:
             # A refresh ended after this request: its outcome is as new as that of a forced one.
             request = request._replace(force=False)
@@ -141,15 +137,11 @@ class Keeper:
         from .refresh import refresh
 
         try:
-            return refresh(
-                request, plan, stored, locked, service, scope=self._scope, deadline=self._deadline
-            )
+            return refresh(request, plan, stored, locked, service, scope=self._scope, deadline=self._deadline)
         except WuyingError as error:
             return self._return_stored_or_raise(request, stored, error, warn)
 
-    def _shared_failure(
-        self, token: str, snapshot: Snapshot, stored: StoredState
-    ) -> WuyingError | None:
+    def _shared_failure(self, token: str, snapshot: Snapshot, stored: StoredState) -> WuyingError | None:
         """Return the failure of a refresh of the same token, in the same scope, since the snapshot."""
         note = stored.note
         if note is None or note == snapshot.note:
@@ -162,13 +154,7 @@ class Keeper:
     ) -> Outcome:
         record, now = stored.record, self._clock()
         unknown = request.login_token is not None and is_unknown(request.login_token, record)
-        if (
-            not error.retryable
-            or request.force
-            or unknown
-            or record is None
-            or not _is_valid(record, now)
-        ):
+        if not error.retryable or request.force or unknown or record is None or not _is_valid(record, now):
             raise error
         warn(
             "Could not refresh the login token. Returning the stored token, which is valid for another "

@@ -73,7 +73,9 @@ def _save(
     try:
         locked.save(record)
     except StoreError as error:
-        message = f"The login token was refreshed but could not be saved. This result contains the only copy. {error.message}"
+        message = (
+            f"The login token was refreshed but could not be saved. This result contains the only copy. {error.message}"
+        )
         return Outcome(True, stored.record, record, StoreError(message, code="NotKept"))
     return Outcome(True, stored.record, record)
 

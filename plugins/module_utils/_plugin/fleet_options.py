@@ -27,9 +27,7 @@ def sessions_spec() -> Spec:
     return {"sessions": {"type": "list", "elements": "dict", "options": spec}}
 
 
-def read_requests(
-    get_option: GetOption, sessions: t.Sequence[t.Mapping[str, t.Any]]
-) -> list[TokenRequest]:
+def read_requests(get_option: GetOption, sessions: t.Sequence[t.Mapping[str, t.Any]]) -> list[TokenRequest]:
     """Return a token request for each session, with the other options as defaults. Raises :class:`OptionError`."""
     tokens = sum(bool(session.get("login_token")) for session in sessions)
     if tokens > MOST_TOKENS:
@@ -53,17 +51,11 @@ def read_filters(filters: t.Any) -> t.Callable[[Session], bool]:
         raise OptionError("filters must be a dictionary.")
     for name, value in (filters or {}).items():
         if name not in IDENTITY:
-            raise OptionError(
-                f"filters contains an unknown key. Valid keys are {', '.join(IDENTITY)}."
-            )
+            raise OptionError(f"filters contains an unknown key. Valid keys are {', '.join(IDENTITY)}.")
         values = value if isinstance(value, list) else [value]
         if not values or not all(isinstance(each, str) for each in values):
-            raise OptionError(
-                f"The value of {name} in filters must be a string or a non-empty list of strings."
-            )
-        wanted[name] = (
-            {parse_endpoint(each) for each in values} if name == "endpoint" else set(values)
-        )
+            raise OptionError(f"The value of {name} in filters must be a string or a non-empty list of strings.")
+        wanted[name] = {parse_endpoint(each) for each in values} if name == "endpoint" else set(values)
 
     def matches(session: Session) -> bool:
         return all(getattr(session, name) in values for name, values in wanted.items())

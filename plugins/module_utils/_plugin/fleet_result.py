@@ -26,9 +26,7 @@ class FleetResult:
         self._entries: list[tuple[int, Entry]] = []
         self._first_error: tuple[int, str, WuyingError] | None = None
         self._retryable = True
-        self.counts = dict.fromkeys(
-            ("total", "refreshed", "unchanged", "failed", "warned", "rekeyed"), 0
-        )
+        self.counts = dict.fromkeys(("total", "refreshed", "unchanged", "failed", "warned", "rekeyed"), 0)
 
     def add(self, report: Report, now: float) -> None:
         """Count a session and, if it is to be returned, add its entry. ``now`` is in seconds since 1970 (UTC)."""
@@ -57,9 +55,7 @@ class FleetResult:
     @property
     def tokens(self) -> list[str]:
         """The login tokens in the result."""
-        return [
-            entry["login_token"] for _position, entry in self._entries if "login_token" in entry
-        ]
+        return [entry["login_token"] for _position, entry in self._entries if "login_token" in entry]
 
     @property
     def warning(self) -> str | None:

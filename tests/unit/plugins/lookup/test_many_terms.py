@@ -69,9 +69,7 @@ def test_tokens_are_returned_in_the_order_of_the_terms(runner):
     left = {"late": 250.0, "current": 800.0, "expired": -5.0, "soon": 20.0}
     current = save_records(runner, left)["current"]
     tokens = dict(zip(left, runner.look_up(*left)))
-    issued = {
-        entry["end_user_id"]: entry["issued"] for entry in runner.emulator.journal()["entries"]
-    }
+    issued = {entry["end_user_id"]: entry["issued"] for entry in runner.emulator.journal()["entries"]}
     assert tokens.pop("current") == current
     assert {name: fingerprint(token)[:12] for name, token in tokens.items()} == issued
     assert list(left)[1] not in issued

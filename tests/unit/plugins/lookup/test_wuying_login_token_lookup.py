@@ -52,10 +52,7 @@ def test_a_term_can_be_a_dictionary(runner):
 
 
 def test_a_dictionary_starts_its_session_with_its_own_token(runner):
-    terms = [
-        {"end_user_id": name, "login_token": runner.emulator.issue(name)}
-        for name in ("alice", "bob")
-    ]
+    terms = [{"end_user_id": name, "login_token": runner.emulator.issue(name)} for name in ("alice", "bob")]
     tokens = runner.look_up(*terms)
     assert len(set(tokens)) == 2
     assert runner.look_up("bob", "alice") == tokens[::-1]

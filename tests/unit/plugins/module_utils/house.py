@@ -39,9 +39,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._store.two_slot_f
 if t.TYPE_CHECKING:
     from ansible_collections.wuying.workspace.tests.unit.conftest import Emulator
 
-unmeasured = pytest.mark.skipif(
-    "COVERAGE_FILE" in os.environ, reason="measuring coverage writes files"
-)
+unmeasured = pytest.mark.skipif("COVERAGE_FILE" in os.environ, reason="measuring coverage writes files")
 SECONDS_LEFT = {"current": 800, "stale": 100, "expired": -5}
 
 
@@ -107,9 +105,7 @@ class House:
         """Request a token as a task does."""
         with contextlib.ExitStack() as closing:
             keeper = self.keeper(retries=options.pop("retries", 0), closing=closing)
-            return keeper.ensure(
-                TokenRequest(self.session, login_token, **options), self.warnings.append
-            )
+            return keeper.ensure(TokenRequest(self.session, login_token, **options), self.warnings.append)
 
     def predict(self, login_token: str | None = None, **options: t.Any) -> Outcome:
         """Request a token as a task in check mode does."""

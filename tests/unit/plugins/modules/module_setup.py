@@ -120,10 +120,7 @@ def options_for(emulator: t.Any, path: Path) -> dict[str, t.Any]:
 
 def by_user(result: t.Mapping[str, t.Any]) -> dict[str, dict[str, t.Any]]:
     """Return the sessions of a result by user, and those without an identity by key."""
-    return {
-        each["session"]["end_user_id"] if "session" in each else each["key"]: each
-        for each in result["sessions"]
-    }
+    return {each["session"]["end_user_id"] if "session" in each else each["key"]: each for each in result["sessions"]}
 
 
 def warnings_of(result: t.Mapping[str, t.Any]) -> list[str]:

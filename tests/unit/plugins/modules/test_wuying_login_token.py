@@ -342,9 +342,7 @@ def test_the_user_must_log_in_again_if_the_service_refuses_the_token(runner):
 
 
 def test_a_refresh_without_credentials_sends_nothing(runner):
-    result = runner.run(
-        login_token=runner.emulator.issue(), access_key_id=None, access_key_secret=None
-    )
+    result = runner.run(login_token=runner.emulator.issue(), access_key_id=None, access_key_secret=None)
     assert result["error_code"] == "MissingCredentials"
     assert runner.requests() == 0
 
@@ -479,9 +477,7 @@ def test_a_security_token_from_the_environment_is_not_used_with_options(runner, 
 # The module as a process
 
 
-def run_process(
-    runner: SessionRunner, *flags: str, **options: t.Any
-) -> tuple[int, dict[str, t.Any], str]:
+def run_process(runner: SessionRunner, *flags: str, **options: t.Any) -> tuple[int, dict[str, t.Any], str]:
     """Run the module as a process and return its exit code, its result, and its standard error."""
     process = runner.start_process(*flags, **options)
     out, err = process.communicate(timeout=60)
@@ -575,9 +571,7 @@ def test_files_are_private_even_with_a_permissive_umask(runner):
 
 def test_an_unchanged_task_imports_no_http_library(runner):
     libraries = {"requests", "urllib3", "http.client"}
-    _code, first, err = run_process(
-        runner, "-X", "importtime", force=True, login_token=runner.emulator.issue()
-    )
+    _code, first, err = run_process(runner, "-X", "importtime", force=True, login_token=runner.emulator.issue())
     assert first["changed"]
     assert libraries <= {line.rpartition("|")[2].strip() for line in err.splitlines()}
     _code, second, err = run_process(runner, "-X", "importtime")

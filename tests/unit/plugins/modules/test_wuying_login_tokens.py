@@ -117,9 +117,7 @@ def test_sessions_inherit_missing_values_from_the_options_of_the_task(fleet):
         sessions=[
             {
                 **sessions[0],
-                "login_token": fleet.emulator.issue(
-                    "carol", client_id="another-client", session_id="s-1"
-                ),
+                "login_token": fleet.emulator.issue("carol", client_id="another-client", session_id="s-1"),
             },
             {**sessions[1], "login_token": fleet.emulator.issue("bob")},
         ],
@@ -230,9 +228,7 @@ def test_filters_cannot_be_combined_with_sessions(three):
 )
 def test_results_selects_the_returned_sessions(fleet, results, shown):
     fleet.have(MIXED)
-    result = fleet.run(
-        sessions=users("stale", "nobody", "current"), results=results, fail_on="none"
-    )
+    result = fleet.run(sessions=users("stale", "nobody", "current"), results=results, fail_on="none")
     assert list(by_user(result)) == shown
     assert result["counts"] == counts(total=3, refreshed=1, unchanged=1, failed=1)
 
@@ -313,9 +309,7 @@ def test_without_a_store_a_session_cannot_be_named_twice(fleet):
 def test_a_returned_token_that_equals_a_passed_one_is_not_censored(fleet):
     fleet.run(sessions=logins(fleet, "alice", "bob"))
     tokens = [fleet.stored(name).login_token for name in ("alice", "bob")]
-    sessions = [
-        {"end_user_id": name, "login_token": token} for name, token in zip(("alice", "bob"), tokens)
-    ]
+    sessions = [{"end_user_id": name, "login_token": token} for name, token in zip(("alice", "bob"), tokens)]
     result = fleet.run(sessions=sessions, results="all", return_token=True)
     assert [entry["login_token"] for entry in result["sessions"]] == tokens
     arguments = json.dumps(result.get("invocation", {}))
@@ -343,9 +337,7 @@ def test_results_and_invocations_contain_no_passed_secret(fleet, return_token):
 
 def test_failures_contain_no_secret(fleet):
     sessions = logins(fleet, "alice", "bob")
-    fleet.emulator.fault(
-        "error", code="SignatureDoesNotMatch", message=sessions[0]["login_token"], count=None
-    )
+    fleet.emulator.fault("error", code="SignatureDoesNotMatch", message=sessions[0]["login_token"], count=None)
     result = fleet.run(sessions=sessions, **fleet.emulator.sts)
     assert result["counts"]["failed"] == 2
     shown = json.dumps({**result, "invocation": None})
@@ -378,9 +370,7 @@ def test_fail_on_decides_when_the_task_fails(fleet, fail_on, names, fails):
 def test_a_failing_task_counts_failures_and_names_the_first(fleet):
     fleet.have(MIXED)
     result = fleet.run(sessions=users("current", "nobody", "also-nobody"))
-    assert result["msg"].startswith(
-        "2 of 3 sessions failed. First error, for nobody: No login token is stored"
-    )
+    assert result["msg"].startswith("2 of 3 sessions failed. First error, for nobody: No login token is stored")
     assert result["error_code"] == "NoLoginToken"
     assert result["retryable"] is False
     assert result["changed"] is False
@@ -392,9 +382,7 @@ def test_a_failing_task_is_changed_if_other_sessions_were_refreshed(fleet):
     assert (result["failed"], result["changed"]) == (True, True)
 
 
-@pytest.mark.parametrize(
-    ("names", "retryable"), [(["expired"], True), (["expired", "nobody"], False)]
-)
+@pytest.mark.parametrize(("names", "retryable"), [(["expired"], True), (["expired", "nobody"], False)])
 def test_a_failing_task_is_retryable_if_all_failures_are(fleet, names, retryable):
     fleet.have(MIXED)
     fleet.emulator.fault("status")
@@ -444,14 +432,10 @@ def test_tokens_that_cannot_be_saved_are_always_returned(fleet, results, return_
 
     thread = threading.Thread(target=remove_the_store)
     thread.start()
-    result = fleet.run(
-        sessions=sessions, results=results, return_token=return_token, fail_on="none", timeout=30
-    )
+    result = fleet.run(sessions=sessions, results=results, return_token=return_token, fail_on="none", timeout=30)
     thread.join(30)
     assert result["counts"] == counts(total=2, failed=2)
-    issued = {
-        entry["end_user_id"]: entry["issued"] for entry in fleet.emulator.journal()["entries"]
-    }
+    issued = {entry["end_user_id"]: entry["issued"] for entry in fleet.emulator.journal()["entries"]}
     for name, entry in by_user(result).items():
         assert (entry["failed"], entry["kept"], entry["changed"]) == (True, False, True)
         assert entry["error_code"] == "NotKept"
@@ -510,9 +494,7 @@ URL = "https://user:sesame@ecd.cn-hangzhou.aliyuncs.com"
 def test_invocations_show_no_user_info_of_a_url(fleet, options, code):
     result = fleet.run(**options)
     assert result.get("error_code") == code
-    assert result["invocation"]["module_args"]["store"] == (
-        PLACEHOLDER if code else str(fleet.path)
-    )
+    assert result["invocation"]["module_args"]["store"] == (PLACEHOLDER if code else str(fleet.path))
     assert "sesame" not in json.dumps(result["invocation"])
 
 
@@ -561,10 +543,7 @@ def test_a_number_out_of_range_is_refused_before_anything_is_sent(fleet, name, v
 
 @pytest.mark.parametrize("tokens", [1001, 3000])
 def test_more_than_1000_tokens_are_refused_within_seconds(fleet, tokens):
-    sessions = [
-        {"end_user_id": f"user-{number}", "login_token": f"v1{number:064}"}
-        for number in range(tokens)
-    ]
+    sessions = [{"end_user_id": f"user-{number}", "login_token": f"v1{number:064}"} for number in range(tokens)]
     begin = time.monotonic()
     result = fleet.run(sessions=sessions)
     assert time.monotonic() - begin < 10
@@ -575,10 +554,7 @@ def test_more_than_1000_tokens_are_refused_within_seconds(fleet, tokens):
 
 
 def test_1000_tokens_are_accepted_and_sessions_without_one_not_counted(fleet):
-    sessions = [
-        {"end_user_id": f"user-{number}", "login_token": f"v1{number:064}"}
-        for number in range(1000)
-    ]
+    sessions = [{"end_user_id": f"user-{number}", "login_token": f"v1{number:064}"} for number in range(1000)]
     result = fleet.run(sessions=[*sessions, *users("nobody")], check=True, fail_on="none")
     assert result["counts"] == counts(total=1001, refreshed=1000, failed=1)
 
@@ -588,10 +564,7 @@ def test_without_a_store_every_run_refreshes_and_stores_nothing(fleet, tmp_path)
     none = {"store": "none", "return_token": True, "results": "all"}
     first = fleet.run(sessions=sessions, **none)
     assert first["counts"] == counts(total=2, refreshed=2)
-    again = [
-        {"end_user_id": name, "login_token": entry["login_token"]}
-        for name, entry in by_user(first).items()
-    ]
+    again = [{"end_user_id": name, "login_token": entry["login_token"]} for name, entry in by_user(first).items()]
     assert fleet.run(sessions=again, **none)["changed"] is True
     assert fleet.requests() == 4
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
@@ -712,8 +685,7 @@ def test_a_stopped_task_returns_its_results_before_it_exits(fleet):
     result = json.loads(out)
     started = set(fleet.users())
     outcomes = {
-        name: "refreshed" if entry["changed"] else entry["error_code"]
-        for name, entry in by_user(result).items()
+        name: "refreshed" if entry["changed"] else entry["error_code"] for name, entry in by_user(result).items()
     }
     assert {name for name, outcome in outcomes.items() if outcome == "refreshed"} == started
     assert {outcome for name, outcome in outcomes.items() if name not in started} == {"Interrupted"}

@@ -50,9 +50,7 @@ def fixture_house(rotating_house: House) -> House:
     return rotating_house
 
 
-def check_loss(
-    house: House, store_path: Path, returned: t.Sequence[str] = (), login_token: str | None = None
-) -> bool:
+def check_loss(house: House, store_path: Path, returned: t.Sequence[str] = (), login_token: str | None = None) -> bool:
     """Check that a kill lost no token. Return True if it came in the known window and the next task reported the loss."""
     stored = house.stored()
     assert stored.damage is None, "a record is neither the old one nor the new one"
@@ -73,9 +71,7 @@ def check_loss(
     known = [fingerprint(record.login_token), *record.lineage] if record else []
     issued = {entry["issued"] for entry in entries if entry["exchanged"]}
     unknown = issued - {mark[:12] for mark in known}
-    assert len(unknown) == (code is not None), (
-        "a token that the service issued is lost, and no error reports it"
-    )
+    assert len(unknown) == (code is not None), "a token that the service issued is lost, and no error reports it"
     assert house.warnings == []
     if code is not None:
         assert house.request(house.emulator.issue()).changed
@@ -108,9 +104,7 @@ def kill_at_random(house: House, seconds: float, *, drip: bool) -> list[str]:
 
 
 @pytest.mark.parametrize("batch", range(25 if NIGHTLY else 2))
-def test_a_kill_at_any_time_loses_a_token_only_in_the_known_window(
-    house: House, store_path: Path, batch: int
-) -> None:
+def test_a_kill_at_any_time_loses_a_token_only_in_the_known_window(house: House, store_path: Path, batch: int) -> None:
     chance = random.Random(None if NIGHTLY else batch)
     house.have("current")
     windows = 0
@@ -147,9 +141,7 @@ def with_hooks(act: t.Callable[[], object], hook: t.Callable[..., object]) -> No
     for module, name in CALLS:
         real = getattr(module, name)
 
-        def run(
-            *arguments: t.Any, _name: str = name, _real: t.Any = real, **keywords: t.Any
-        ) -> t.Any:
+        def run(*arguments: t.Any, _name: str = name, _real: t.Any = real, **keywords: t.Any) -> t.Any:
             return hook(_name, _real, *arguments, **keywords)
 
         patches.append(mock.patch.object(module, name, run))
@@ -212,9 +204,7 @@ TORN = [0, 0.01, 0.5, 0.99]
 
 
 @pytest.mark.parametrize("new", [False, True], ids=["a known session", "a new session"])
-def test_a_kill_at_each_call_leaves_the_old_record_or_the_new_one(
-    house: House, store_path: Path, new: bool
-) -> None:
+def test_a_kill_at_each_call_leaves_the_old_record_or_the_new_one(house: House, store_path: Path, new: bool) -> None:
     def prepare() -> str | None:
         house.emulator.clear()
         shutil.rmtree(store_path, ignore_errors=True)
@@ -280,9 +270,7 @@ def trace(act: t.Callable[[], object], *options: str) -> int | None:
     process.start()
     os.close(reading)
     assert process.pid is not None
-    tracer = subprocess.Popen(
-        [str(STRACE), "-f", "-qq", "-p", str(process.pid), *options], stderr=subprocess.DEVNULL
-    )
+    tracer = subprocess.Popen([str(STRACE), "-f", "-qq", "-p", str(process.pid), *options], stderr=subprocess.DEVNULL)
     status = Path(f"/proc/{process.pid}/status")
     end = time.monotonic() + 20
     while "TracerPid:\t0\n" in status.read_text() and tracer.poll() is None:
@@ -297,9 +285,7 @@ def trace(act: t.Callable[[], object], *options: str) -> int | None:
 
 @pytest.mark.skipif(STRACE is None, reason="strace is not installed: no kill at each system call")
 @unmeasured
-def test_a_kill_at_each_system_call_leaves_the_old_or_the_new_record(
-    house: House, store_path: Path
-) -> None:
+def test_a_kill_at_each_system_call_leaves_the_old_or_the_new_record(house: House, store_path: Path) -> None:
     house.have("stale")
     house.request()  # so that all imports are done
     kills: dict[str, int] = {}

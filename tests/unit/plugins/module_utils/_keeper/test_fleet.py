@@ -76,9 +76,7 @@ def fixture_encrypted(emulator: Emulator, store_path: Path) -> t.Callable[..., F
         Encryption,
     )
 
-    return lambda *keys: Fleet(
-        DirectoryStore(str(store_path), Encryption(keys) if keys else None), emulator
-    )
+    return lambda *keys: Fleet(DirectoryStore(str(store_path), Encryption(keys) if keys else None), emulator)
 
 
 def new_key() -> str:
@@ -104,10 +102,7 @@ def test_the_token_that_expires_first_is_refreshed_first(fleet: Fleet) -> None:
 
 def test_a_new_login_comes_before_tokens_that_expire(fleet: Fleet) -> None:
     fleet.have({"expired": EXPIRED, "again": CURRENT, "soon": 20})
-    new = [
-        TokenRequest(fleet.session(name), login_token=fleet.emulator.issue(name))
-        for name in ("again", "new")
-    ]
+    new = [TokenRequest(fleet.session(name), login_token=fleet.emulator.issue(name)) for name in ("again", "new")]
     fleet.keep([*fleet.token_requests("soon", "expired"), *new], max_parallel=1)
     assert set(fleet.users()[:2]) == {"again", "new"}
     assert fleet.users()[2:] == ["expired", "soon"]
@@ -126,9 +121,7 @@ def test_a_known_token_does_not_come_first(fleet: Fleet) -> None:
 def test_current_sessions_are_reported_before_anything_is_sent(fleet: Fleet) -> None:
     fleet.have({"stale": STALE, "current": CURRENT})
     with fleet.keeper() as keeper:
-        reports = keep_all(
-            keeper, read_requested(fleet.store, fleet.token_requests("stale", "current"))
-        )
+        reports = keep_all(keeper, read_requested(fleet.store, fleet.token_requests("stale", "current")))
         assert ends([next(reports)]) == {"current": "unchanged"}
         assert fleet.requests() == 0
         assert ends(reports) == {"stale": "refreshed"}
@@ -250,9 +243,7 @@ def test_each_stale_token_is_returned_with_a_warning_if_the_service_fails(
     assert sorted(len(report.warnings) for report in reports) == [0, 1, 1]
 
 
-def test_unreadable_records_are_reported_by_key_and_do_not_stop_others(
-    fleet: Fleet, store_path: Path
-) -> None:
+def test_unreadable_records_are_reported_by_key_and_do_not_stop_others(fleet: Fleet, store_path: Path) -> None:
     fleet.have({"damaged": STALE, "newer": STALE, "a": STALE, "b": CURRENT})
     keys = {name: fleet.session(name).key for name in ("damaged", "newer")}
     record_file(fleet, store_path, "damaged").write_bytes(b"{")
@@ -268,9 +259,7 @@ def test_unreadable_records_are_reported_by_key_and_do_not_stop_others(
     assert record_file(fleet, store_path, "damaged").read_bytes() == b"{"
 
 
-def test_a_new_login_sets_a_damaged_record_aside_with_a_warning(
-    fleet: Fleet, store_path: Path
-) -> None:
+def test_a_new_login_sets_a_damaged_record_aside_with_a_warning(fleet: Fleet, store_path: Path) -> None:
     fleet.have({"alice": STALE})
     record_file(fleet, store_path, "alice").write_bytes(b"{")
     (report,) = fleet.keep(fleet.token_requests("alice", login_token=fleet.emulator.issue("alice")))
@@ -308,9 +297,7 @@ def test_many_threads_connect_to_the_service_once(fleet: Fleet) -> None:
             time.sleep(0.1)
             return plain._connect()
 
-        keeper = Keeper(
-            fleet.store, wiring._once(connect), scope="", deadline=time.monotonic() + 20
-        )
+        keeper = Keeper(fleet.store, wiring._once(connect), scope="", deadline=time.monotonic() + 20)
         reports = list(keep_all(keeper, read_stored(fleet.store, TokenRequest)))
     assert ends(reports) == dict.fromkeys("abcdefgh", "refreshed")
     assert calls == [1]
@@ -319,9 +306,7 @@ def test_many_threads_connect_to_the_service_once(fleet: Fleet) -> None:
 # Check mode
 
 
-def test_check_mode_predicts_everything_and_sends_and_writes_nothing(
-    fleet: Fleet, store_path: Path
-) -> None:
+def test_check_mode_predicts_everything_and_sends_and_writes_nothing(fleet: Fleet, store_path: Path) -> None:
     fleet.have({"stale": STALE, "expired": EXPIRED, "current": CURRENT, "damaged": STALE})
     record_file(fleet, store_path, "damaged").write_bytes(b"{")
     before = {path.name: path.read_bytes() for path in store_path.iterdir()}
@@ -372,9 +357,7 @@ def test_after_the_deadline_valid_tokens_are_returned_with_a_warning(
         "expired": "DeadlineExceeded",
         "current": "unchanged",
     }
-    warned = {
-        report.session.end_user_id for report in reports if report.warnings and report.session
-    }
+    warned = {report.session.end_user_id for report in reports if report.warnings and report.session}
     assert warned == {"a", "c"}
     assert all(fleet.store.read(report.key).note is None for report in reports)
     assert fleet.requests() == 0
@@ -387,9 +370,7 @@ def test_a_stalled_service_does_not_exceed_the_deadline(fleet: Fleet) -> None:
     reports = fleet.keep(seconds=2, max_parallel=2, timeout=30, retries=3)
     assert time.monotonic() - begin < 4
     assert ends(reports) == dict.fromkeys("abcdefgh", "unchanged")
-    assert all(
-        "deadline" in report.warnings[0] for report in reports if report.key not in _sent(fleet)
-    )
+    assert all("deadline" in report.warnings[0] for report in reports if report.key not in _sent(fleet))
     assert fleet.requests() == 2
 
 
@@ -409,9 +390,7 @@ def keep_as_a_program(fleet: Fleet, result: Path) -> None:
         result.write_text(json.dumps(ends(reports)), encoding="utf-8")
 
 
-def test_sessions_in_progress_finish_at_a_signal_and_no_token_is_lost(
-    rotating: Fleet, tmp_path: Path
-) -> None:
+def test_sessions_in_progress_finish_at_a_signal_and_no_token_is_lost(rotating: Fleet, tmp_path: Path) -> None:
     names = [f"user-{number}" for number in range(12)]
     before = rotating.have(dict.fromkeys(names, STALE))
     rotating.emulator.fault("drip", interval=0.004, carried_out=True, count=None)
@@ -442,9 +421,7 @@ def test_a_signal_before_the_first_session_changes_nothing(fleet: Fleet) -> None
     fleet.have({"a": STALE, "b": EXPIRED, "c": CURRENT})
     try:
         with fleet.keeper() as keeper:
-            reports = keep_all(
-                keeper, read_requested(fleet.store, fleet.token_requests("c", "a", "b"))
-            )
+            reports = keep_all(keeper, read_requested(fleet.store, fleet.token_requests("c", "a", "b")))
             got = [next(reports)]
             with hold_signals():
                 os.kill(os.getpid(), signal.SIGTERM)
@@ -486,9 +463,7 @@ def test_no_thread_remains_if_the_caller_wants_no_more_reports(fleet: Fleet) -> 
     assert no_more_threads_than(before)
 
 
-def test_an_unexpected_error_fails_one_session_only(
-    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unexpected_error_fails_one_session_only(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     fleet.have(dict.fromkeys("abcd", STALE))
 
     refresh = Keeper.refresh
@@ -499,9 +474,7 @@ def test_an_unexpected_error_fails_one_session_only(
         return refresh(keeper, request, *arguments)
 
     monkeypatch.setattr(Keeper, "refresh", fail)
-    results = {
-        report.session.end_user_id: report.result for report in fleet.keep() if report.session
-    }
+    results = {report.session.end_user_id: report.result for report in fleet.keep() if report.session}
     failed = results.pop("b")
     assert isinstance(failed, WuyingError)
     assert (failed.code, failed.retryable) == ("Unforeseen", True)
@@ -510,9 +483,7 @@ def test_an_unexpected_error_fails_one_session_only(
     assert all(isinstance(result, Outcome) and result.changed for result in results.values())
 
 
-def test_everything_is_done_with_fewer_threads_than_requested(
-    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_everything_is_done_with_fewer_threads_than_requested(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     fleet.have(dict.fromkeys("abcdefgh", STALE))
     start, started = threading.Thread.start, []
 
@@ -525,9 +496,7 @@ def test_everything_is_done_with_fewer_threads_than_requested(
 
     monkeypatch.setattr(threading.Thread, "start", start_some)
     reports = list(fleet.keep())
-    assert (
-        sum(isinstance(report.result, Outcome) and report.result.changed for report in reports) == 8
-    )
+    assert sum(isinstance(report.result, Outcome) and report.result.changed for report in reports) == 8
 
 
 def test_a_failure_keeps_no_traceback(fleet: Fleet) -> None:
@@ -538,9 +507,7 @@ def test_a_failure_keeps_no_traceback(fleet: Fleet) -> None:
     assert all(isinstance(each, WuyingError) and each.__traceback__ is None for each in failures)
 
 
-def test_a_session_that_another_task_deletes_is_no_failure(
-    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_session_that_another_task_deletes_is_no_failure(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     fleet.have({"a": STALE})
     refresh = Keeper.refresh
 
@@ -557,9 +524,7 @@ def test_a_session_that_another_task_deletes_is_no_failure(
 # Re-encryption
 
 
-def test_records_with_another_key_or_none_are_re_encrypted(
-    encrypted: t.Callable[..., Fleet], store_path: Path
-) -> None:
+def test_records_with_another_key_or_none_are_re_encrypted(encrypted: t.Callable[..., Fleet], store_path: Path) -> None:
     old, new = new_key(), new_key()
     encrypted().have({"plain": CURRENT})
     ended = encrypted(old).have({"ended": CURRENT})["ended"].ended_with("InvalidLoginToken")
@@ -573,9 +538,7 @@ def test_records_with_another_key_or_none_are_re_encrypted(
         "old": "unchanged",
         "new": "unchanged",
     }
-    rekeyed = {
-        report.session.end_user_id for report in reports if report.rekeyed and report.session
-    }
+    rekeyed = {report.session.end_user_id for report in reports if report.rekeyed and report.session}
     assert rekeyed == {"plain", "ended", "old"}
     only_new = encrypted(new)
     assert {name for name in ("plain", "ended", "old", "new") if only_new.stored(name)} == {
@@ -589,9 +552,7 @@ def test_records_with_another_key_or_none_are_re_encrypted(
     assert not any(report.rekeyed for report in again)
 
 
-def test_re_encryption_needs_no_service(
-    encrypted: t.Callable[..., Fleet], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_re_encryption_needs_no_service(encrypted: t.Callable[..., Fleet], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "_MIN_ITEMS", 10)
     first, second = new_key(), new_key()
     names = [f"user-{number}" for number in range(40)]
@@ -639,9 +600,7 @@ def test_an_unexpected_error_during_re_encryption_is_a_warning(
     assert all("unexpected" in report.warnings[0] for report in reports)
 
 
-def test_without_rekey_no_record_is_re_encrypted(
-    encrypted: t.Callable[..., Fleet], store_path: Path
-) -> None:
+def test_without_rekey_no_record_is_re_encrypted(encrypted: t.Callable[..., Fleet], store_path: Path) -> None:
     old = new_key()
     fleet = encrypted(old)
     fleet.have({"a": CURRENT})
@@ -699,9 +658,7 @@ def test_waiting_for_a_lock_ends_at_a_signal(fleet: Fleet, store_path: Path) -> 
 
 
 @pytest.fixture(name="redis")
-def fixture_redis(
-    emulator: Emulator, tmp_path: Path
-) -> t.Iterator[tuple[t.Any, t.Callable[..., Fleet]]]:
+def fixture_redis(emulator: Emulator, tmp_path: Path) -> t.Iterator[tuple[t.Any, t.Callable[..., Fleet]]]:
     """Return a Redis server, and a function that opens the sessions stored in it as a task does."""
     require_redis()
     from ansible_collections.wuying.workspace.plugins.module_utils._redis.address import (
@@ -758,9 +715,7 @@ def test_a_hanging_redis_does_not_exceed_the_deadline(
 
 def test_the_same_happens_with_redis(redis_fleet: Fleet) -> None:
     names = [f"user-{number}" for number in range(30)]
-    redis_fleet.have(
-        {**dict.fromkeys(names, STALE), "expired": EXPIRED, "first": -50, "current": CURRENT}
-    )
+    redis_fleet.have({**dict.fromkeys(names, STALE), "expired": EXPIRED, "first": -50, "current": CURRENT})
     reports = redis_fleet.keep(max_parallel=1)
     refreshed = dict.fromkeys([*names, "expired", "first"], "refreshed")
     assert ends(reports) == {**refreshed, "current": "unchanged"}

@@ -160,9 +160,7 @@ class FakeService:
             self._redeem(session, token)
         if trouble in FAULTS:
             retryable, sent, code = FAULTS[trouble]
-            raise ServiceError(
-                "Something went wrong.", code=code, retryable=retryable, outcome_unknown=sent
-            )
+            raise ServiceError("Something went wrong.", code=code, retryable=retryable, outcome_unknown=sent)
         if trouble == REFUSED or not self.takes(session, token):
             sent = trouble in SPENDING
             raise TokenRejected("It was refused.", code="InvalidLoginToken", outcome_unknown=sent)
@@ -333,15 +331,11 @@ class Model:
         self.first_key = KEYS[0]
         self.notes = 0
 
-    def ensure(
-        self, request: TokenRequest, scope: str, fault: str | None, trouble: str | None
-    ) -> Result:
+    def ensure(self, request: TokenRequest, scope: str, fault: str | None, trouble: str | None) -> Result:
         """Return the result of a request that does not wait for a lock."""
         session_state = self.states[request.session]
         snapshot = (session_state.version, session_state.note)
-        return self.without_refresh(request) or self.after_waiting(
-            request, snapshot, scope, fault, trouble
-        )
+        return self.without_refresh(request) or self.after_waiting(request, snapshot, scope, fault, trouble)
 
     def without_refresh(self, request: TokenRequest) -> Result | None:
         """Return the result of a request that needs no refresh, else None."""
@@ -361,18 +355,14 @@ class Model:
             return session_state.token
         state = session_state.state(self.now, request.refresh_before)
         if state == "ended":
-            return Result(
-                session_state.ended if session_state.ended == "OutcomeUnknown" else "SessionEnded"
-            )
+            return Result(session_state.ended if session_state.ended == "OutcomeUnknown" else "SessionEnded")
         if state == "current" and not session_state.may_be_spent(session_state.token):
             return Result(UNCHANGED, session_state.token)
         return session_state.token
 
     def passes_unknown_token(self, request: TokenRequest) -> bool:
         """Return True if a token was passed that is not known."""
-        return request.login_token is not None and not self.states[request.session].knows(
-            request.login_token
-        )
+        return request.login_token is not None and not self.states[request.session].knows(request.login_token)
 
     def after_waiting(
         self,
@@ -398,11 +388,7 @@ class Model:
         if isinstance(todo, Result):
             return todo._replace(warned=warned)
         failure = session_state.failure
-        if (
-            failure
-            and session_state.note != snapshot[1]
-            and (failure.token, failure.scope) == (todo, scope)
-        ):
+        if failure and session_state.note != snapshot[1] and (failure.token, failure.scope) == (todo, scope):
             end = self.stored_token_or(request, Result(failure.code, retryable=failure.retryable))
         elif fault == NO_KEYS:
             end = Result("MissingCredentials")
@@ -418,9 +404,7 @@ class Model:
             return Result(UNCHANGED, session_state.token, warned=True)
         return error
 
-    def refresh(
-        self, request: TokenRequest, token: str, scope: str, fault: str | None, trouble: str | None
-    ) -> Result:
+    def refresh(self, request: TokenRequest, token: str, scope: str, fault: str | None, trouble: str | None) -> Result:
         """Return the result of a refresh."""
         session_state = self.states[request.session]
         login = self.passes_unknown_token(request)
@@ -462,9 +446,7 @@ class Model:
             return Result(KILLED)
         return self.stored_token_or(request, Result(code, retryable=transient))
 
-    def keep(
-        self, request: TokenRequest, token: str, successor: str, trouble: str | None
-    ) -> Result:
+    def keep(self, request: TokenRequest, token: str, successor: str, trouble: str | None) -> Result:
         """The service issued a token: store it before it is returned."""
         if trouble == KILLED_BEFORE_WRITING:
             return Result(KILLED)
@@ -537,14 +519,10 @@ sessions = st.sampled_from([ALICE, ALICE, ALICE, *SESSIONS])
 scopes = st.sampled_from(["one key", "another key"])
 faults = st.one_of(st.none(), rarely(*FAULTS, *SPENDING, REFUSED, NO_KEYS))
 writing = (NOT_WRITTEN, KILLED_BEFORE_WRITING, KILLED_AFTER_WRITING)
-troubles = st.one_of(
-    st.none(), rarely(LOCKED, FULL, MANY_FILES, KILLED_BEFORE_NOTE, KILLED_AFTER_NOTE, *writing)
-)
+troubles = st.one_of(st.none(), rarely(LOCKED, FULL, MANY_FILES, KILLED_BEFORE_NOTE, KILLED_AFTER_NOTE, *writing))
 passed_tokens = st.one_of(st.none(), st.just("new"), st.integers(0, 30))
 validities = st.sampled_from([900, 100])
-moves = st.sampled_from(
-    [0, 0, 0, 0, 0, 1, 99, 100, 450, 599, 600, 601, 899, 900, 5000, -1, -60, -61, -500]
-)
+moves = st.sampled_from([0, 0, 0, 0, 0, 1, 99, 100, 450, 599, 600, 601, 899, 900, 5000, -1, -60, -61, -500])
 Drawn = t.Dict[str, t.Any]
 requests = st.fixed_dictionaries(
     {
@@ -671,9 +649,7 @@ class Machine(RuleBasedStateMachine):
         keeper = self.keeper("one key")
         self.compare(expected, lambda: keeper.delete(session.key, check=check), before)
 
-    @rule(
-        passed=st.sampled_from([True, True, False]), fault=rarely("busy", REFUSED), session=sessions
-    )
+    @rule(passed=st.sampled_from([True, True, False]), fault=rarely("busy", REFUSED), session=sessions)
     def request_without_store(self, session: Session, passed: bool, fault: str | None) -> None:
         request = TokenRequest(session, self.service.log_in(session) if passed else None)
         expected = Result("NoLoginToken")
@@ -686,9 +662,7 @@ class Machine(RuleBasedStateMachine):
                 expected = Result(code, retryable=not refused)
         self.service.trouble = fault
         keeper = self.keeper("one key", NoStore())
-        self.compare(
-            expected, lambda: keeper.ensure(request, self.warnings.append), None, stored=False
-        )
+        self.compare(expected, lambda: keeper.ensure(request, self.warnings.append), None, stored=False)
 
     @rule(session=sessions, order=st.permutations(KEYS), trouble=rarely(LOCKED, *writing))
     def reencrypt(self, session: Session, order: list[str], trouble: str | None) -> None:
@@ -736,9 +710,7 @@ class Machine(RuleBasedStateMachine):
             assert [token for token in self.service.issued if record.knows(token)] == [
                 token for token in self.service.issued if session_state.knows(token)
             ]
-            assert stored.needs_reencryption == (
-                session_state.encrypted_with != self.model.first_key
-            )
+            assert stored.needs_reencryption == (session_state.encrypted_with != self.model.first_key)
 
     # Helpers
 
@@ -767,12 +739,8 @@ class Machine(RuleBasedStateMachine):
         expected = self.model.without_refresh(request)
         if expected is None:
             assert keeper.return_stored(request, stored) is None
-            return Waiter(
-                request, scope, stored.snapshot(), (session_state.version, session_state.note)
-            )
-        self.compare(
-            expected, lambda: t.cast(Outcome, keeper.return_stored(request, stored)), stored.record
-        )
+            return Waiter(request, scope, stored.snapshot(), (session_state.version, session_state.note))
+        self.compare(expected, lambda: t.cast(Outcome, keeper.return_stored(request, stored)), stored.record)
         return None
 
     def refresh(self, waiter: Waiter, fault: str | None = None, trouble: str | None = None) -> None:
@@ -782,9 +750,7 @@ class Machine(RuleBasedStateMachine):
         expected = self.model.after_waiting(request, model_snapshot, scope, fault, trouble)
         self.service.trouble, self.store.trouble = fault, trouble
         keeper = self.keeper(scope)
-        self.compare(
-            expected, lambda: keeper.refresh(request, snapshot, self.warnings.append), before
-        )
+        self.compare(expected, lambda: keeper.refresh(request, snapshot, self.warnings.append), before)
 
     def advance(self, seconds: int) -> None:
         """Move the clock."""

@@ -177,9 +177,7 @@ def test_an_ended_session_fails_at_once(house: House, passed: str | None) -> Non
 
 
 @pytest.mark.parametrize("state", ["current", "stale", "expired", "ended"])
-def test_an_unknown_token_is_refreshed_at_once_and_joins_the_lineage(
-    house: House, state: str
-) -> None:
+def test_an_unknown_token_is_refreshed_at_once_and_joins_the_lineage(house: House, state: str) -> None:
     record = house.have(state)
     token = house.emulator.issue()
     outcome = house.request(token)
@@ -207,9 +205,7 @@ def test_an_unknown_token_that_fails_does_not_change_the_record(house: House, co
 
 @pytest.mark.parametrize("state", ["current", "stale", "expired", "ended"])
 @pytest.mark.parametrize("passed", [None, "v1first"])
-def test_force_refreshes_the_stored_token_in_every_state(
-    house: House, state: str, passed: str | None
-) -> None:
+def test_force_refreshes_the_stored_token_in_every_state(house: House, state: str, passed: str | None) -> None:
     record = house.have(state)
     assert house.request(passed, force=True).changed
     entries = house.emulator.journal()["entries"]
@@ -357,9 +353,7 @@ def _request_together(house: House, count: int, **options: t.Any) -> list[t.Any]
         keeper = house.keeper(retries=1)
         barrier.wait()
         try:
-            results.append(
-                keeper.ensure(TokenRequest(house.session, **options), house.warnings.append)
-            )
+            results.append(keeper.ensure(TokenRequest(house.session, **options), house.warnings.append))
         except WuyingError as error:
             results.append(error)
 
@@ -431,17 +425,13 @@ def test_a_task_of_another_scope_does_not_share_a_failure(house: House) -> None:
         house.request()
     keeper = house.keeper(scope="other credentials")
     with house.store.lock(house.session.key, time.monotonic() + 10) as locked:
-        assert keeper._refresh_locked(
-            TokenRequest(house.session), snapshot.snapshot(), locked, print
-        ).changed
+        assert keeper._refresh_locked(TokenRequest(house.session), snapshot.snapshot(), locked, print).changed
 
 
 def test_a_valid_token_is_returned_if_the_lock_takes_too_long(house: House) -> None:
     record = house.have("stale")
     with house.store.lock(house.session.key, time.monotonic() + 10):
-        outcome = house.keeper(seconds=0.2).ensure(
-            TokenRequest(house.session), house.warnings.append
-        )
+        outcome = house.keeper(seconds=0.2).ensure(TokenRequest(house.session), house.warnings.append)
     assert outcome.record == record
     assert "deadline" in house.warnings[0]
 
@@ -454,9 +444,7 @@ def test_a_task_fails_if_the_lock_takes_too_long_and_no_token_is_valid(house: Ho
     assert (caught.value.code, caught.value.retryable) == ("DeadlineExceeded", True)
 
 
-def test_a_task_that_waited_too_long_returns_the_token_stored_since(
-    house: House, store_path: Path
-) -> None:
+def test_a_task_that_waited_too_long_returns_the_token_stored_since(house: House, store_path: Path) -> None:
     older = house.have("stale")
     newer = older._replace(login_token="v1newer")
     reads: list[StoredState] = []
@@ -483,9 +471,7 @@ def test_a_note_needs_no_credentials_until_a_refresh_is_due(house: House) -> Non
         keeper._connect = _no_credentials
         results: list[Outcome] = []
         thread = threading.Thread(
-            target=lambda: results.append(
-                keeper.ensure(TokenRequest(house.session), house.warnings.append)
-            )
+            target=lambda: results.append(keeper.ensure(TokenRequest(house.session), house.warnings.append))
         )
         thread.start()
         time.sleep(0.1)
@@ -600,9 +586,7 @@ def test_a_session_recovers_from_a_lost_answer_if_tokens_do_not_rotate(house: Ho
 # Below the table: stored before returned
 
 
-def test_a_store_that_cannot_reserve_space_costs_no_token(
-    house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_store_that_cannot_reserve_space_costs_no_token(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_arguments: object) -> None:
         raise OSError(28, "No space left on device")
 
@@ -613,9 +597,7 @@ def test_a_store_that_cannot_reserve_space_costs_no_token(
     assert house.stored() == StoredState()
 
 
-def test_a_token_that_cannot_be_saved_is_returned(
-    house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_token_that_cannot_be_saved_is_returned(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     record = house.have("stale")
 
     pwrite = os.pwrite
@@ -639,9 +621,7 @@ def test_a_token_that_cannot_be_saved_is_returned(
 # Below the table: endpoints, lineage
 
 
-def test_a_token_is_never_sent_to_another_endpoint(
-    house: House, start_emulator: t.Callable[..., t.Any]
-) -> None:
+def test_a_token_is_never_sent_to_another_endpoint(house: House, start_emulator: t.Callable[..., t.Any]) -> None:
     house.have("stale")
     other = start_emulator()
     house.session = house.session._replace(endpoint=other.url)
@@ -679,12 +659,8 @@ def test_the_lineage_is_bounded(house: House) -> None:
 # A damaged record
 
 
-@pytest.mark.parametrize(
-    "damage", [b"{", b"\xff\xfe", b"[]", b'{"format":1}', b'{"format":"1"}', b"[" * 100000]
-)
-def test_a_damaged_record_is_set_aside_and_counts_as_absent(
-    house: House, store_path: Path, damage: bytes
-) -> None:
+@pytest.mark.parametrize("damage", [b"{", b"\xff\xfe", b"[]", b'{"format":1}', b'{"format":"1"}', b"[" * 100000])
+def test_a_damaged_record_is_set_aside_and_counts_as_absent(house: House, store_path: Path, damage: bytes) -> None:
     house.have("current")
     path = file_of(store_path, house.session)
     path.write_bytes(damage)

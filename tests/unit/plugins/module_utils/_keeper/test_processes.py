@@ -70,9 +70,7 @@ def request_in_processes(house: House) -> list[tuple[str, str]]:
     def request() -> None:
         house.store = GatheringStore(house.store.name, all_have_read)
         try:
-            outcome = house.keeper(retries=1).ensure(
-                TokenRequest(house.session), house.warnings.append
-            )
+            outcome = house.keeper(retries=1).ensure(TokenRequest(house.session), house.warnings.append)
         except WuyingError as error:
             results.put(("error", error.code))
         else:
@@ -195,17 +193,13 @@ def race(path: str, sessions: list[Session], logins: list[tuple[Session, str]], 
         return Race(returned, store.tokens, errors, service.spans)
 
 
-def test_competing_processes_lose_no_token_and_mix_up_nothing(
-    rotating_house: House, store_path: Path
-) -> None:
+def test_competing_processes_lose_no_token_and_mix_up_nothing(rotating_house: House, store_path: Path) -> None:
     house = rotating_house
     sessions = [house.session._replace(end_user_id=name) for name in USERS]
     identities = [session.identity() for session in sessions * RACERS * 2]
     for identity in identities:
         del identity["endpoint"]
-    issued = [
-        entry["login_token"] for entry in house.emulator.control("POST", "tokens", identities)
-    ]
+    issued = [entry["login_token"] for entry in house.emulator.control("POST", "tokens", identities)]
     logins = list(zip(sessions * RACERS * 2, issued))
     house.emulator.fault("drip", interval=0, count=None)
     results: t.Any = FORK.Queue()
@@ -243,9 +237,7 @@ def test_competing_processes_lose_no_token_and_mix_up_nothing(
             assert locked.read() == found
 
 
-def run_and_kill(
-    house: House, monkeypatch: pytest.MonkeyPatch, call: str, number: int, written: float
-) -> None:
+def run_and_kill(house: House, monkeypatch: pytest.MonkeyPatch, call: str, number: int, written: float) -> None:
     """Request in a process that is killed in its first or second call of that name, after a part of its data is written."""
     module = os if hasattr(os, call) else two_slot_file
     real = getattr(module, call)
@@ -317,9 +309,7 @@ def test_a_kill_before_the_note_sends_nothing_and_leaves_no_doubt(
         patch.setattr(
             House,
             "request",
-            lambda house: house.keeper().ensure(
-                TokenRequest(house.session, force=True), house.warnings.append
-            ),
+            lambda house: house.keeper().ensure(TokenRequest(house.session, force=True), house.warnings.append),
         )
         run_and_kill(rotating_house, monkeypatch, "pwrite", 1, written)
     assert rotating_house.requests() == 0
@@ -364,9 +354,7 @@ def _request_as_a_program(house: House, retries: int = 0) -> None:
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGALRM):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    house.keeper(seconds=60, retries=retries).ensure(
-        TokenRequest(house.session), house.warnings.append
-    )
+    house.keeper(seconds=60, retries=retries).ensure(TokenRequest(house.session), house.warnings.append)
 
 
 def test_a_lock_is_released_if_its_process_is_killed(house: House) -> None:

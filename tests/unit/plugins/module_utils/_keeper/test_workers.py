@@ -106,9 +106,7 @@ def test_several_processes_do_each_item_once() -> None:
 
 def test_each_thread_begins_items_in_order() -> None:
     begun: dict[tuple[int, int], list[tuple[float, int]]] = collections.defaultdict(list)
-    for number, worker, now in run(
-        lambda number: (number, (os.getpid(), threading.get_ident()), time.monotonic())
-    ):
+    for number, worker, now in run(lambda number: (number, (os.getpid(), threading.get_ident()), time.monotonic())):
         begun[worker].append((now, number))
     assert sum(map(len, begun.values())) == ITEMS
     for items in begun.values():
@@ -174,9 +172,7 @@ def test_no_more_items_than_parallel_are_running() -> None:
 def test_the_number_of_processes_fits_items_threads_and_processors(
     monkeypatch: pytest.MonkeyPatch, items: int, parallel: int, processors: int, processes: int
 ) -> None:
-    monkeypatch.setattr(
-        os, "sched_getaffinity", lambda _process: set(range(processors)), raising=False
-    )
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _process: set(range(processors)), raising=False)
     assert count_processes(items, parallel) == processes
 
 
@@ -188,9 +184,7 @@ def test_one_process_does_all_if_the_number_of_processors_is_unknown(
 
 
 @pytest.mark.parametrize("error", [OSError("no process"), AssertionError("daemonic")])
-def test_this_process_does_all_if_no_process_can_be_started(
-    monkeypatch: pytest.MonkeyPatch, error: Exception
-) -> None:
+def test_this_process_does_all_if_no_process_can_be_started(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     def fail(_process: object) -> None:
         raise error
 
@@ -245,9 +239,7 @@ def test_only_the_chunk_of_a_killed_process_is_lost(tmp_path: Path) -> None:
         return number_and_process(number)
 
     results = run(kill_itself)
-    assert collections.Counter(number for number, _result in results) == dict.fromkeys(
-        range(ITEMS), 1
-    )
+    assert collections.Counter(number for number, _result in results) == dict.fromkeys(range(ITEMS), 1)
     lost = {number for number, result in results if result == LOST}
     assert 100 in lost
     assert len(lost) <= CHUNK
@@ -307,9 +299,7 @@ def test_no_process_remains_if_the_caller_wants_no_more_results() -> None:
 
 
 def test_no_process_waits_for_a_caller_that_wants_no_more_results() -> None:
-    results = run_all(
-        large_result, list(range(100_000)), 8, 2, not_done=lambda number: (number, b"")
-    )
+    results = run_all(large_result, list(range(100_000)), 8, 2, not_done=lambda number: (number, b""))
     next(results)
     time.sleep(0.5)  # The pipes are full by now.
     start = time.monotonic()
@@ -477,18 +467,14 @@ def test_credentials_are_found_once_for_all_processes(fleet: Fleet, names: list[
                 found.value += 1
             return plain._connect()
 
-        keeper = Keeper(
-            fleet.store, wiring._once(connect), scope="", deadline=time.monotonic() + 30
-        )
+        keeper = Keeper(fleet.store, wiring._once(connect), scope="", deadline=time.monotonic() + 30)
         reports = list(keep_all(keeper, read_stored(fleet.store, TokenRequest)))
     assert ends(reports) == dict.fromkeys(names, "refreshed")
     assert found.value == 1
 
 
 @pytest.mark.usefixtures("processes")
-def test_each_session_reports_missing_credentials_and_nothing_is_forked(
-    fleet: Fleet, names: list[str]
-) -> None:
+def test_each_session_reports_missing_credentials_and_nothing_is_forked(fleet: Fleet, names: list[str]) -> None:
     fleet.have(dict.fromkeys(names, STALE))
     calls: list[int] = []
 
@@ -527,9 +513,7 @@ def test_the_sessions_of_a_killed_process_fail_and_others_are_refreshed(
 
 
 @pytest.mark.usefixtures("processes")
-def test_all_processes_finish_the_sessions_they_began_at_a_signal(
-    rotating: Fleet, names: list[str]
-) -> None:
+def test_all_processes_finish_the_sessions_they_began_at_a_signal(rotating: Fleet, names: list[str]) -> None:
     rotating.have(dict.fromkeys(names, STALE))
     rotating.emulator.fault("drip", interval=0.004, carried_out=True, count=None)
     received: list[int] = []

@@ -95,9 +95,7 @@ def test_the_defaults_are_as_documented():
     assert (request.login_token, request.validity, request.refresh_before) == (None, 900, 300)
 
 
-def assert_refused(
-    name: str, value: t.Any, use: t.Callable[..., t.Any], **others: t.Any
-) -> OptionError:
+def assert_refused(name: str, value: t.Any, use: t.Callable[..., t.Any], **others: t.Any) -> OptionError:
     """Assert that a value is refused with a message that names the option but not the value."""
     with pytest.raises(OptionError) as caught:
         use(**{**others, name: value})
@@ -177,9 +175,7 @@ def test_a_malformed_login_token_is_refused(value):
     assert_refused("login_token", value, read)
 
 
-@pytest.mark.parametrize(
-    "value", [-1, 0.5, NAN, INFINITY, -INFINITY, True, False, None, "900", 1e12]
-)
+@pytest.mark.parametrize("value", [-1, 0.5, NAN, INFINITY, -INFINITY, True, False, None, "900", 1e12])
 def test_an_invalid_validity_is_refused(value):
     assert_refused("validity", value, read)
 
@@ -431,9 +427,7 @@ def fixture_connected(monkeypatch):
         made.append((credentials, settings))
 
     monkeypatch.setattr(client.ServiceClient, "__init__", make)
-    monkeypatch.setattr(
-        client.ServiceClient, "__exit__", lambda *_arguments: made.append(("closed",))
-    )
+    monkeypatch.setattr(client.ServiceClient, "__exit__", lambda *_arguments: made.append(("closed",)))
     return made
 
 

@@ -152,9 +152,7 @@ def test_a_shorter_retry_after_does_not_end_a_longer_one(clock: Clock) -> None:
     assert clock.seconds_for(limiter, 1) == pytest.approx(0.4)
 
 
-def test_throttling_doubles_the_interval_between_requests(
-    clock: Clock, settled: RateLimiter
-) -> None:
+def test_throttling_doubles_the_interval_between_requests(clock: Clock, settled: RateLimiter) -> None:
     settled.slow_down(0)
     assert clock.seconds_for(settled, 10) == pytest.approx(2 * 10 / QPS, rel=0.1)
 
@@ -193,9 +191,7 @@ def test_refreshes_narrow_the_interval_again_but_not_below_the_limit(clock: Cloc
     assert clock.seconds_for(limiter, 1) == pytest.approx(1 / 4)
 
 
-def test_long_throttling_does_not_widen_the_interval_without_bound(
-    clock: Clock, settled: RateLimiter
-) -> None:
+def test_long_throttling_does_not_widen_the_interval_without_bound(clock: Clock, settled: RateLimiter) -> None:
     for _refusal in range(30):
         settled.slow_down(0)
         clock.sleep(0.001)
@@ -281,9 +277,7 @@ def test_an_endpoint_that_throttles_for_a_day_does_not_stop_others(
     fleet = Fleet(DirectoryStore(str(tmp_path / "store")), start_emulator())
     names = [f"user-{number}" for number in range(40)]
     fleet.have(dict.fromkeys(names, STALE))
-    other = fleet.session("busy")._replace(
-        endpoint=fleet.emulator.url.replace("127.0.0.1", "localhost")
-    )
+    other = fleet.session("busy")._replace(endpoint=fleet.emulator.url.replace("127.0.0.1", "localhost"))
     requests = [TokenRequest(other, login_token="v1whatever"), *fleet.token_requests(*names)]
     fleet.emulator.fault("throttle", retry_after=86_400_000)
     reports = fleet.keep(requests, max_parallel=1, retries=3)
