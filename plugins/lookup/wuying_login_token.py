@@ -167,21 +167,13 @@ class LookupModule(LookupBase):
             message = f"wuying_login_token: {error.message} (error_code: {error.code})"
         raise AnsibleLookupError(message)
 
-    def _look_up(
-        self, terms: list[t.Any], variables: dict[str, t.Any], kwargs: dict[str, t.Any]
-    ) -> list[str]:
+    def _look_up(self, terms: list[t.Any], variables: dict[str, t.Any], kwargs: dict[str, t.Any]) -> list[str]:
         get_option = self._read_options(variables, kwargs)
         if not terms:
-            raise OptionError(
-                "Name at least one session: pass an end_user_id as the first argument."
-            )
-        flat = [
-            item for term in terms for item in (term if isinstance(term, (list, tuple)) else [term])
-        ]
+            raise OptionError("Name at least one session: pass an end_user_id as the first argument.")
+        flat = [item for term in terms for item in (term if isinstance(term, (list, tuple)) else [term])]
         if get_option("login_token") is not None and len(flat) > 1:
-            raise OptionError(
-                "login_token belongs to a single term: put it into dictionaries for several terms."
-            )
+            raise OptionError("login_token belongs to a single term: put it into dictionaries for several terms.")
         if get_option("store") == "none":
             raise OptionError("store must not be 'none': a lookup is evaluated again and again.")
         requests = [read_request(_with_term(get_option, term)) for term in flat]
@@ -192,22 +184,16 @@ class LookupModule(LookupBase):
         return _tokens(reports)
 
     def _read_options(self, variables: dict[str, t.Any], kwargs: dict[str, t.Any]) -> GetOption:
-        known = {
-            name: option for name, option in self.option_definitions.items() if name != "_terms"
-        }
+        known = {name: option for name, option in self.option_definitions.items() if name != "_terms"}
         for name in kwargs:
             if name not in known:
-                raise OptionError(
-                    f"'{name}' is not an option of this lookup; these are: {', '.join(sorted(known))}."
-                )
+                raise OptionError(f"'{name}' is not an option of this lookup; these are: {', '.join(sorted(known))}.")
         variables_of = {
             name: [variable["name"] for variable in option.get("vars", ())]
             for name, option in known.items()
             if name not in kwargs
         }
-        rendered = self._render(
-            variables, [name for names in variables_of.values() for name in names]
-        )
+        rendered = self._render(variables, [name for names in variables_of.values() for name in names])
         for name, option in known.items():
             for value in (kwargs.get(name), *map(rendered.get, variables_of.get(name, ()))):
                 _check(name, option, value)
@@ -287,9 +273,7 @@ def _tokens(reports: list[Report]) -> list[str]:
         if isinstance(outcome, WuyingError) and failure is None:
             failure = outcome
     for report in reports:
-        name = (
-            "" if len(reports) == 1 or report.session is None else f"{report.session.end_user_id}: "
-        )
+        name = "" if len(reports) == 1 or report.session is None else f"{report.session.end_user_id}: "
         for warning in report.warnings:
             display.warning(f"{name}{warning}")
         outcome = report.result
@@ -304,7 +288,4 @@ def _tokens(reports: list[Report]) -> list[str]:
             )
     if failure is not None:
         raise failure
-    return [
-        mask(t.cast(Record, t.cast(Outcome, report.result).record).login_token)
-        for report in reports
-    ]
+    return [mask(t.cast(Record, t.cast(Outcome, report.result).record).login_token) for report in reports]

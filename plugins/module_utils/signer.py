@@ -160,9 +160,7 @@ def _encode(text: str) -> str:
 
 
 def _encode_query(parameters: t.Mapping[str, str]) -> str:
-    return "&".join(
-        [f"{_encode(name)}={_encode(value)}" for name, value in sorted(parameters.items())]
-    )
+    return "&".join([f"{_encode(name)}={_encode(value)}" for name, value in sorted(parameters.items())])
 
 
 def _hmac(key: str, message: str, algorithm: str) -> bytes:

@@ -368,12 +368,8 @@ def run(module: Module) -> Summary:
     max_parallel = int(read_number(get_option, "max_parallel", 1, 256))
     max_qps = None if params["max_qps"] is None else read_number(get_option, "max_qps", 0.001, 1e6)
     requests = None if params["sessions"] is None else read_requests(get_option, params["sessions"])
-    if params["store"] == "none" and len({request.session for request in requests or ()}) < len(
-        requests or ()
-    ):
-        raise OptionError(
-            "sessions names a session twice: store=none keeps no token for the second time."
-        )
+    if params["store"] == "none" and len({request.session for request in requests or ()}) < len(requests or ()):
+        raise OptionError("sessions names a session twice: store=none keeps no token for the second time.")
     select = read_selection(get_option)
     results = "all" if params["return_token"] else params["results"]
     summary = Summary(results, return_token=params["return_token"])
@@ -388,9 +384,7 @@ def run(module: Module) -> Summary:
         ):
             summary.add(report, time.time())
     if requests is None and not summary.counts["total"]:
-        module.warn(
-            "The store has no session to keep current: check store, filters and the user who runs the task."
-        )
+        module.warn("The store has no session to keep current: check store, filters and the user who runs the task.")
     return summary
 
 

@@ -46,9 +46,7 @@ def main() -> None:
         default=[100, 1000, 10_000, 100_000],
         help="numbers of sessions in a fleet; 100,000 or more are measured once",
     )
-    parser.add_argument(
-        "--write-docs", action="store_true", help="write the documentation page about speed"
-    )
+    parser.add_argument("--write-docs", action="store_true", help="write the documentation page about speed")
     options = parser.parse_args()
     if options.write_docs and not {"plural", "fleet", "lookup"} <= set(options.only):
         parser.error("--write-docs needs the sections plural, fleet and lookup")
@@ -58,12 +56,8 @@ def main() -> None:
         folder, most = Path(name), min(max(options.sizes), 10_000)
         if "tasks" in options.only:
             tasks.compare_tasks(folder, options.pairs)
-        rates = (
-            tasks.compare_plural(folder, options.rounds, most) if "plural" in options.only else []
-        )
-        lines = (
-            fleet.measure(folder, options.sizes, options.rounds) if "fleet" in options.only else []
-        )
+        rates = tasks.compare_plural(folder, options.rounds, most) if "plural" in options.only else []
+        lines = fleet.measure(folder, options.sizes, options.rounds) if "fleet" in options.only else []
         terms = lookups.measure(folder, most) if "lookup" in options.only else {}
     if options.write_docs:
         PAGE.write_text(page.write(lines, rates, terms), encoding="utf-8")

@@ -48,9 +48,7 @@ def main() -> None:
     print(seconds)
 
 
-def prepare(
-    session: requests.Session, options: dict[str, t.Any], user: str, token: str
-) -> requests.PreparedRequest:
+def prepare(session: requests.Session, options: dict[str, t.Any], user: str, token: str) -> requests.PreparedRequest:
     """Prepare and sign one RefreshLoginToken request."""
     identity, url = options["identity"], options["url"]
     signed = signer.sign_v3(

@@ -25,10 +25,7 @@ OTHERS_SIZE = 10_000
 LARGE = 100_000
 LIMIT = 1800
 """The maximum duration of one run in seconds."""
-HEAD = (
-    "store      sessions  parallel  a second   ceiling  share  s/1,000  emulator  peak MiB  "
-    "current s   faster"
-)
+HEAD = "store      sessions  parallel  a second   ceiling  share  s/1,000  emulator  peak MiB  current s   faster"
 
 
 class Line(t.NamedTuple):

@@ -26,9 +26,7 @@ def look_up(users: list[str], options: dict[str, t.Any]) -> dict[int, float]:
 
     def once(terms: list[str]) -> float:
         start = time.perf_counter()
-        lookup = lookup_loader.get(
-            "wuying.workspace.wuying_login_token", loader=loader, templar=Templar(loader=loader)
-        )
+        lookup = lookup_loader.get("wuying.workspace.wuying_login_token", loader=loader, templar=Templar(loader=loader))
         if len(lookup.run(terms, {}, **options)) != len(terms):
             sys.exit("The lookup did not return a token for each term.")
         return (time.perf_counter() - start) / len(terms)

@@ -12,9 +12,7 @@ from pathlib import Path
 from ansible_collections.wuying.workspace.tests.benchmark.fleet import Line
 from ansible_collections.wuying.workspace.tests.benchmark.tasks import Rate
 
-LICENCE = "".join(
-    f"  {line[2:]}" for line in Path(__file__).read_text(encoding="utf-8").splitlines(True)[:3]
-)
+LICENCE = "".join(f"  {line[2:]}" for line in Path(__file__).read_text(encoding="utf-8").splitlines(True)[:3])
 HEAD = f"""\
 ..
 {LICENCE}
@@ -103,9 +101,5 @@ def write(lines: t.Sequence[Line], rates: t.Sequence[Rate], terms: t.Mapping[int
 
 def table(head: t.Sequence[str], rows: t.Sequence[t.Sequence[str]]) -> str:
     """Return a table."""
-    cells = [
-        f"   {'*' if column == 0 else ' '} - {cell}"
-        for row in (head, *rows)
-        for column, cell in enumerate(row)
-    ]
+    cells = [f"   {'*' if column == 0 else ' '} - {cell}" for row in (head, *rows) for column, cell in enumerate(row)]
     return "\n".join((".. list-table::", "   :header-rows: 1", "", *cells, ""))

@@ -15,9 +15,7 @@ from ansible_collections.wuying.workspace.tests.benchmark.fleet import PARALLEL,
 WIDTH, HEIGHT, LEFT, TOP = 330, 220, 60, 50
 GAP = LEFT + 40
 SERIES = ("directory", "Redis", "ceiling")
-LICENCE = "\n".join(
-    line[2:] for line in Path(__file__).read_text(encoding="utf-8").splitlines()[:3]
-)
+LICENCE = "\n".join(line[2:] for line in Path(__file__).read_text(encoding="utf-8").splitlines()[:3])
 STYLE = """
 text { font: 13px system-ui, sans-serif; fill: #1f2328; }
 .page { fill: #ffffff; }
@@ -86,16 +84,11 @@ def _panel(left: float, title: str, series: dict[str, Points]) -> list[str]:
         f'<text class="number" text-anchor="middle" x="{left + WIDTH / 2}" y="{TOP + HEIGHT + 40}">stale sessions in one task</text>'
     )
     for name, points in series.items():
-        places = [
-            (across(size), TOP + HEIGHT * (1 - value / top))
-            for size, value in sorted(points.items())
-        ]
+        places = [(across(size), TOP + HEIGHT * (1 - value / top)) for size, value in sorted(points.items())]
         path = "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
         if places:
             shapes.append(f'<path class="line {name.lower()}" d="M{path}"/>')
-        shapes += [
-            f'<circle class="{name.lower()}" cx="{x:.1f}" cy="{y:.1f}" r="3"/>' for x, y in places
-        ]
+        shapes += [f'<circle class="{name.lower()}" cx="{x:.1f}" cy="{y:.1f}" r="3"/>' for x, y in places]
     return shapes
 
 

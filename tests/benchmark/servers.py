@@ -209,9 +209,7 @@ def fill(emulator: Emulator, store: Store, count: int, *, stale: bool = True) ->
                     lineage=lineage,
                     passed=lineage[:1],
                 )
-                for number, (user, token) in enumerate(
-                    zip(batch, emulator.issue(batch), strict=True), start
-                )
+                for number, (user, token) in enumerate(zip(batch, emulator.issue(batch), strict=True), start)
             ]
         )
     os.sync()

@@ -47,9 +47,7 @@ def compare(pairs: int) -> None:
     ]
     for version, ours, theirs in signers:
         ratios = [rate(ours) / rate(theirs) for _turn in range(pairs)]
-        print(
-            f"{version} signatures a second, ours / the official signer's{'':14} {statistics.median(ratios):.2f}"
-        )
+        print(f"{version} signatures a second, ours / the official signer's{'':14} {statistics.median(ratios):.2f}")
 
 
 def rate(sign: t.Callable[[], t.Any]) -> float:

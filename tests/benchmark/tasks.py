@@ -69,9 +69,7 @@ def compare_plural(folder: Path, rounds: int, sessions: int) -> list[Rate]:
             if emulator.exchanges() - before != sessions:
                 sys.exit("The task for many sessions did not refresh each stale session once.")
             rates.append((ITEMS / uri.wall, ITEMS / loop.wall, sessions / one.wall))
-    print(
-        f"\n{'sessions a second, each as a run of ansible-playbook':62} rate  to uri  to its loop"
-    )
+    print(f"\n{'sessions a second, each as a run of ansible-playbook':62} rate  to uri  to its loop")
     names = (
         f"ansible.builtin.uri, {ITEMS} items",
         f"wuying_login_token, {ITEMS} items",
@@ -105,9 +103,7 @@ def compare(title: str, pairs: int, ours: Path, theirs: Path) -> None:
 def play(playbook: Path) -> Cost:
     """Run a playbook and return its times."""
     start, used = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
-    run = subprocess.run(
-        ["ansible-playbook", playbook], check=False, capture_output=True, text=True, timeout=600
-    )
+    run = subprocess.run(["ansible-playbook", playbook], check=False, capture_output=True, text=True, timeout=600)
     end, total = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     if run.returncode:
         sys.exit(run.stdout + run.stderr)
@@ -120,9 +116,7 @@ def write_playbooks(folder: Path, emulator: servers.Emulator) -> list[tuple[str,
     options = {**emulator.options(), **SESSION, "store": f"{folder}/alice"}
     module = {**options, "return_token": False}
     (folder / "file.txt").write_text("x" * 130)
-    keywords = ", ".join(
-        f"{name}={value!r}" for name, value in options.items() if name != "end_user_id"
-    )
+    keywords = ", ".join(f"{name}={value!r}" for name, value in options.items() if name != "end_user_id")
     play(write(folder / "first.yml", MODULE, {**module, "login_token": token}))
     return [
         (
@@ -173,8 +167,6 @@ def write(path: Path, module: str, options: dict[str, t.Any], items: int = 1) ->
 def write_template(folder: Path, name: str, arguments: str) -> Path:
     """Write a playbook that renders a template with many lookups."""
     template = folder / f"{name}.j2"
-    template.write_text(
-        "{% for n in range(" + str(LOOKUPS) + ") %}{{ lookup(" + arguments + ") }}\n{% endfor %}"
-    )
+    template.write_text("{% for n in range(" + str(LOOKUPS) + ") %}{{ lookup(" + arguments + ") }}\n{% endfor %}")
     options = {"src": str(template), "dest": f"{folder}/{name}.rendered", "mode": "0600"}
     return write(folder / f"{name}.yml", "ansible.builtin.template", options)

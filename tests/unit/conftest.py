@@ -32,9 +32,7 @@ IDENTITY = {
 class Emulator:
     """A running emulator and its controls."""
 
-    def __init__(
-        self, process: multiprocessing.process.BaseProcess, facts: dict[str, t.Any]
-    ) -> None:
+    def __init__(self, process: multiprocessing.process.BaseProcess, facts: dict[str, t.Any]) -> None:
         self._process = process
         self.url: str = facts["url"]
         self.ca_path: str | None = facts["ca_path"]
@@ -138,8 +136,6 @@ def emulator(start_emulator: t.Callable[..., Emulator]) -> Emulator:
 def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Hide the credentials, proxies and stores of the environment from tests."""
     for name in os.environ:
-        if name.startswith(("WUYING_", "ALIBABA_CLOUD_", "XDG_")) or name.lower().endswith(
-            "_proxy"
-        ):
+        if name.startswith(("WUYING_", "ALIBABA_CLOUD_", "XDG_")) or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))

@@ -58,9 +58,7 @@ def read_requested(store: Store, requests: t.Sequence[TokenRequest]) -> t.Iterat
     return zip(keys, requests, store.read_many(keys))
 
 
-def read_stored(
-    store: Store, request_for: t.Callable[[Session], TokenRequest | None]
-) -> t.Iterator[Reading]:
+def read_stored(store: Store, request_for: t.Callable[[Session], TokenRequest | None]) -> t.Iterator[Reading]:
     """Read all sessions that the store has a record of and that ``ask_for`` asks something of.
 
     Nobody knows whose a record is that cannot be read: it comes as an error, whatever is asked for.
@@ -107,9 +105,7 @@ def keep_all(
             order = (_expiry(request, stored) if result is None else math.inf, position)
             turns.append(_Turn(order, request, stored.snapshot(), result, needs_reencryption))
         else:
-            yield Report(
-                position, key, request.session, result, tuple(warnings), needs_reencryption
-            )
+            yield Report(position, key, request.session, result, tuple(warnings), needs_reencryption)
     turns.sort(key=lambda turn: turn.order)
     processes = count_processes(sum(turn.result is None for turn in turns), max_parallel)
     if processes > 1 and not keeper.prepare_to_fork():
@@ -149,9 +145,7 @@ def _catch(function: t.Callable[..., T], *arguments: t.Any) -> T | WuyingError:
 
 def _expiry(request: TokenRequest, stored: StoredState) -> float:
     """Return when the token dies that is to be exchanged; one that was passed in has an unknown age and comes first."""
-    if stored.record is None or (
-        request.login_token and not stored.record.knows(request.login_token)
-    ):
+    if stored.record is None or (request.login_token and not stored.record.knows(request.login_token)):
         return 0.0
     return stored.record.expires_at
 

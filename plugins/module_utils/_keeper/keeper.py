@@ -113,15 +113,11 @@ class Keeper:
     def _decide(self, request: TokenRequest, stored: StoredState) -> Plan:
         return decide(request, stored, self._clock(), self.store.name)
 
-    def _refresh_locked(
-        self, request: TokenRequest, snapshot: Snapshot, locked: LockedSession, warn: Warn
-    ) -> Outcome:
+    def _refresh_locked(self, request: TokenRequest, snapshot: Snapshot, locked: LockedSession, warn: Warn) -> Outcome:
         stored = locked.read()
         if stored.damage:
             place = locked.set_aside()
-            warn(
-                f"The record of the session is damaged ({stored.damage}); it was set aside as {place}."
-            )
+            warn(f"The record of the session is damaged ({stored.damage}); it was set aside as {place}.")
         elif stored.record is not None and hash(stored.record) != snapshot.record:
             # An exchange ended after we asked: its outcome is as new as that of a forced one.
             request = request._replace(force=False)
@@ -136,15 +132,11 @@ class Keeper:
         from .refresh import refresh
 
         try:
-            return refresh(
-                request, plan, stored, locked, service, scope=self._scope, deadline=self._deadline
-            )
+            return refresh(request, plan, stored, locked, service, scope=self._scope, deadline=self._deadline)
         except WuyingError as error:
             return self._return_stored_or_raise(request, stored, error, warn)
 
-    def _shared_failure(
-        self, token: str, snapshot: Snapshot, stored: StoredState
-    ) -> WuyingError | None:
+    def _shared_failure(self, token: str, snapshot: Snapshot, stored: StoredState) -> WuyingError | None:
         """Return how an exchange of the same token, by the same credentials, failed since we asked."""
         note = stored.note
         if note is None or note == snapshot.note:
@@ -157,13 +149,7 @@ class Keeper:
     ) -> Outcome:
         record, now = stored.record, self._clock()
         login = request.login_token is not None and is_new_login(request.login_token, record)
-        if (
-            not error.retryable
-            or request.force
-            or login
-            or record is None
-            or not _lives(record, now)
-        ):
+        if not error.retryable or request.force or login or record is None or not _lives(record, now):
             raise error
         warn(
             "The login token could not be exchanged; the kept one is served as long as it lives "

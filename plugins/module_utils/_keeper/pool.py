@@ -67,9 +67,7 @@ def count_processes(turns: int, parallel: int) -> int:
     return max(1, min(processors, parallel // _THREADS, turns // _TURNS))
 
 
-def take_turns(
-    turn: Turn[T], turns: int, parallel: int, processes: int, lost: Turn[T]
-) -> t.Iterator[T]:
+def take_turns(turn: Turn[T], turns: int, parallel: int, processes: int, lost: Turn[T]) -> t.Iterator[T]:
     """Yield what ``turn`` returns for each number below ``turns``, in the order in which they end.
 
     They are begun in the order of their numbers, ``parallel`` at a time. ``turn`` must not raise. ``lost`` returns what is yielded for the
@@ -121,9 +119,7 @@ def _by_threads(turn: Turn[T], numbers: Numbers, threads: int) -> t.Generator[li
             raise
 
 
-def _gather(
-    working: dict[t.Any, t.Any], numbers: Numbers, turns: int, lost: Turn[T]
-) -> t.Iterator[T]:
+def _gather(working: dict[t.Any, t.Any], numbers: Numbers, turns: int, lost: Turn[T]) -> t.Iterator[T]:
     """Yield what processes report, and ``lost`` for what none of them has reported in the end."""
     import gc
     from multiprocessing.connection import wait
@@ -188,9 +184,7 @@ def _start(turn: Turn[T], numbers: Numbers, parallel: int, processes: int) -> di
     return started
 
 
-def _report(
-    turn: Turn[T], numbers: Numbers, threads: int, sender: t.Any, inherited: list[t.Any]
-) -> None:
+def _report(turn: Turn[T], numbers: Numbers, threads: int, sender: t.Any, inherited: list[t.Any]) -> None:
     """Take turns, and send what each number brought. Nothing is printed, whatever happens: nobody knows what is in it."""
     for receiver in inherited:
         receiver.close()  # Otherwise nobody would notice when nobody listens any more.

@@ -35,9 +35,7 @@ _PORTS = {"https": "443", "http": "80"}
 def default_endpoint(region_id: str) -> str:
     """Return the endpoint of a region. Raises :class:`OptionError` if ``region_id`` cannot be part of a host name."""
     if not _REGION.fullmatch(region_id):
-        raise OptionError(
-            "region_id must consist of lowercase letters, digits and hyphens, such as cn-hangzhou."
-        )
+        raise OptionError("region_id must consist of lowercase letters, digits and hyphens, such as cn-hangzhou.")
     return f"https://ecd.{region_id}.aliyuncs.com"
 
 
@@ -59,9 +57,7 @@ def parse_endpoint(text: str) -> str:
     if host.startswith("[") and not _is_ipv6(host[1:-1]):
         raise OptionError("endpoint must contain a valid IPv6 address in its brackets.")
     if scheme == "http" and not _LOOPBACK.fullmatch(host):
-        raise OptionError(
-            "endpoint must start with https://. Plain http is allowed for loopback addresses only."
-        )
+        raise OptionError("endpoint must start with https://. Plain http is allowed for loopback addresses only.")
     return f"{scheme}://{host}" if port in (None, _PORTS[scheme]) else f"{scheme}://{host}:{port}"
 
 

@@ -92,9 +92,7 @@ class ServiceError(WuyingError):
         http_status: int | None = None,
         request_id: str | None = None,
     ) -> None:
-        super().__init__(
-            message, code=code, retryable=retryable, http_status=http_status, request_id=request_id
-        )
+        super().__init__(message, code=code, retryable=retryable, http_status=http_status, request_id=request_id)
         self.outcome_unknown = outcome_unknown
         self.retry_after = retry_after
 

@@ -61,9 +61,7 @@ def _key(session: Session) -> str:
 
 def load_session(identity: object) -> Session | None:
     """Return the session with this :meth:`Session.identity`, or None if it is not the identity of a session."""
-    if not isinstance(identity, dict) or not all(
-        isinstance(part, str) for part in identity.values()
-    ):
+    if not isinstance(identity, dict) or not all(isinstance(part, str) for part in identity.values()):
         return None
     try:
         # Interned, because the sessions of a fleet share most parts of their identities.

@@ -61,13 +61,13 @@ def _checked(given: t.Sequence[str | None], names: t.Sequence[str]) -> Keys:
         elif secret:
             problem = f"{secret_name} is set but {key_id_name} is not. Set both, or neither."
         else:
-            problem = f"{security_token_name} is set but {key_id_name} and {secret_name} are not. Set all three, or none."
+            problem = (
+                f"{security_token_name} is set but {key_id_name} and {secret_name} are not. Set all three, or none."
+            )
         raise OptionError(problem, code="MissingCredentials")
     for name, value in zip(names, given):
         if value and not is_token(value):  # the same form as a login token
-            raise OptionError(
-                f"{name} must be ASCII text without white space, of at most {TOKEN_LENGTH} characters."
-            )
+            raise OptionError(f"{name} must be ASCII text without white space, of at most {TOKEN_LENGTH} characters.")
     return key_id, secret, security_token
 
 
@@ -75,7 +75,5 @@ def _from_provider_chain(deadline: float) -> Keys:
     # Imported here, because few tasks use it.
     from .provider_chain import ask_provider_chain
 
-    names = [
-        f"The provider chain's {name}" for name in ("access key ID", "secret", "security token")
-    ]
+    names = [f"The provider chain's {name}" for name in ("access key ID", "secret", "security token")]
     return _checked(ask_provider_chain(deadline), names)

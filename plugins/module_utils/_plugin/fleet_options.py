@@ -27,9 +27,7 @@ def sessions_spec() -> Spec:
     return {"sessions": {"type": "list", "elements": "dict", "options": spec}}
 
 
-def read_requests(
-    get_option: GetOption, sessions: t.Sequence[t.Mapping[str, t.Any]]
-) -> list[TokenRequest]:
+def read_requests(get_option: GetOption, sessions: t.Sequence[t.Mapping[str, t.Any]]) -> list[TokenRequest]:
     """Return what is asked of which sessions, where the other options are the defaults of each. Raises :class:`OptionError`."""
     tokens = sum(bool(session.get("login_token")) for session in sessions)
     if tokens > MOST_TOKENS:
@@ -57,9 +55,7 @@ def read_filters(filters: t.Any) -> t.Callable[[Session], bool]:
         values = value if isinstance(value, list) else [value]
         if not values or not all(isinstance(each, str) for each in values):
             raise OptionError(f"filters must have a text or a list of texts as {name}.")
-        wanted[name] = (
-            {parse_endpoint(each) for each in values} if name == "endpoint" else set(values)
-        )
+        wanted[name] = {parse_endpoint(each) for each in values} if name == "endpoint" else set(values)
 
     def matches(session: Session) -> bool:
         return all(getattr(session, name) in values for name, values in wanted.items())

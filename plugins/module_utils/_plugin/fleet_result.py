@@ -23,9 +23,7 @@ class Summary:
         self._entries: list[tuple[int, dict[str, t.Any]]] = []
         self._first: tuple[int, str, WuyingError] | None = None
         self._retryable = True
-        self.counts = dict.fromkeys(
-            ("total", "refreshed", "unchanged", "failed", "warned", "rekeyed"), 0
-        )
+        self.counts = dict.fromkeys(("total", "refreshed", "unchanged", "failed", "warned", "rekeyed"), 0)
         self.tokens: list[str] = []
 
     def add(self, report: Report, now: float) -> None:

@@ -78,7 +78,5 @@ def _without_secrets(value: t.Any, spec: Spec, names: frozenset[str]) -> t.Any:
     for name, item in value.items():
         option = spec.get(name, {})
         secret = item is not None and (option.get("no_log") or name in names)
-        shown[name] = (
-            _PLACEHOLDER if secret else _without_secrets(item, option.get("options", {}), names)
-        )
+        shown[name] = _PLACEHOLDER if secret else _without_secrets(item, option.get("options", {}), names)
     return shown

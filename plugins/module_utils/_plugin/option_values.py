@@ -34,9 +34,7 @@ def read_id(get_option: GetOption, name: str) -> str:
     """Return a required part of the identity. Raises :class:`OptionError`."""
     value = get_option(name)
     if value is None:
-        raise OptionError(
-            f"{name} is missing: pass it, or for a lookup set the variable wuying_{name}."
-        )
+        raise OptionError(f"{name} is missing: pass it, or for a lookup set the variable wuying_{name}.")
     if not isinstance(value, str) or not 0 < len(value) <= _LONGEST_ID or not value.isprintable():
         raise OptionError(f"{name} must be a text of 1 to {_LONGEST_ID} printable characters.")
     return value

@@ -58,9 +58,7 @@ def _read_place(address: t.Any) -> Address | str | None:
         return parse_address(text)
     path = os.path.expandvars(os.path.expanduser(text)) if text.isprintable() else ""
     if not os.path.isabs(path) or not path.isprintable():
-        raise OptionError(
-            "store must be the absolute path of a directory, the address of a Redis server, or 'none'."
-        )
+        raise OptionError("store must be the absolute path of a directory, the address of a Redis server, or 'none'.")
     return os.path.normpath(path)
 
 

@@ -26,9 +26,7 @@ _SCHEMES = {
     "redis+sentinel": (SENTINEL, False),
     "rediss+sentinel": (SENTINEL, True),
 }
-_HOST = re.compile(
-    r"(?P<name>[A-Za-z0-9._-]{1,253}|\[(?P<ipv6>[0-9A-Fa-f:.]+)\])(?::(?P<port>[0-9]{1,5}))?"
-)
+_HOST = re.compile(r"(?P<name>[A-Za-z0-9._-]{1,253}|\[(?P<ipv6>[0-9A-Fa-f:.]+)\])(?::(?P<port>[0-9]{1,5}))?")
 _DATABASE = re.compile(r"[0-9]{1,5}")
 _SERVICE = re.compile(r"[A-Za-z0-9._-]+")
 
@@ -50,9 +48,7 @@ class Address(t.NamedTuple):
         """Return the name of the server in messages."""
         if self.path is not None:
             return self.path
-        hosts = ", ".join(
-            f"[{name}]:{port}" if ":" in name else f"{name}:{port}" for name, port in self.hosts
-        )
+        hosts = ", ".join(f"[{name}]:{port}" if ":" in name else f"{name}:{port}" for name, port in self.hosts)
         return hosts if self.service is None else f"{self.service} of {hosts}"
 
 
@@ -65,9 +61,7 @@ def parse_address(text: str) -> Address:
             "unix://, redis+cluster://, redis+sentinel://), or 'none'."
         )
     if "@" in rest:
-        raise OptionError(
-            "store must not contain a user name or password. Use store_username and store_password."
-        )
+        raise OptionError("store must not contain a user name or password. Use store_username and store_password.")
     if "?" in rest or "#" in rest:
         raise OptionError("store must not contain a query or a fragment.")
     kind, tls = _SCHEMES[scheme]
@@ -79,9 +73,7 @@ def parse_address(text: str) -> Address:
     hosts = tuple(_parse_host(name, _PORT) for name in names.split(","))
     if kind == CLUSTER:
         if path not in ("", "0"):
-            raise OptionError(
-                "store must not name a database of a Redis cluster, because a cluster has only one."
-            )
+            raise OptionError("store must not name a database of a Redis cluster, because a cluster has only one.")
         return Address(kind, tls, hosts)
     if len(hosts) > 1:
         raise OptionError(
@@ -109,9 +101,7 @@ def _parse_sentinel(names: str, path: str, tls: bool) -> Address:
 def _parse_host(text: str, port: int) -> Host:
     match = _HOST.fullmatch(text)
     if match is None:
-        raise OptionError(
-            "store must name a Redis server as HOST or HOST:PORT. Write an IPv6 address in brackets."
-        )
+        raise OptionError("store must name a Redis server as HOST or HOST:PORT. Write an IPv6 address in brackets.")
     name = match["name"]
     if match["ipv6"] is not None:
         try:

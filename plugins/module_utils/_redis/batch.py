@@ -18,9 +18,7 @@ _SCAN_COUNT = 1000
 
 def read_names(connection: Connection, prefix: str) -> set[bytes]:
     """Return the names of all keys that start with ``prefix``. Raises :class:`StoreError`."""
-    return connection.run(
-        lambda client: _check_names(client.scan_iter(match=f"{prefix}*", count=_SCAN_COUNT))
-    )
+    return connection.run(lambda client: _check_names(client.scan_iter(match=f"{prefix}*", count=_SCAN_COUNT)))
 
 
 def read_hash(connection: Connection, name: str, *fields: str) -> list[bytes | None]:

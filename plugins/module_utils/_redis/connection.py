@@ -130,9 +130,7 @@ class Connection:
             "max_connections": 10000,
         }
         if address.path is not None:
-            return redis.Redis(
-                unix_socket_path=address.path, db=address.db, **common, **self._credentials
-            )
+            return redis.Redis(unix_socket_path=address.path, db=address.db, **common, **self._credentials)
         common.update(socket_connect_timeout=self.timeout, **self._tls_options())
         hosts = self._resolvable_hosts()
         if address.kind == CLUSTER:

@@ -43,9 +43,7 @@ def check_fields(reply: object, count: int) -> list[bytes | None]:
 
 def is_refusal(error: Exception) -> bool:
     """Return True if the server refused this one command and the connection still works."""
-    return isinstance(error, redis.ResponseError) and not isinstance(
-        error, redis.exceptions.ClusterError
-    )
+    return isinstance(error, redis.ResponseError) and not isinstance(error, redis.exceptions.ClusterError)
 
 
 def is_redirection(error: Exception) -> bool:
@@ -72,9 +70,7 @@ class _Error:
     def is_tls_failure(self) -> bool:
         """Return True if TLS failed although the connection was not lost."""
         lost = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLWantReadError)
-        return any(
-            isinstance(error, ssl.SSLError) and not isinstance(error, lost) for error in self._chain
-        )
+        return any(isinstance(error, ssl.SSLError) and not isinstance(error, lost) for error in self._chain)
 
 
 class _Cause(t.NamedTuple):
@@ -128,9 +124,7 @@ _CAUSES = (
         kind=StoreError,
     ),
     _Cause(
-        lambda error: (
-            not error.in_cluster and (error.is_a(redis.exceptions.AskError) or error.says("MOVED"))
-        ),
+        lambda error: not error.in_cluster and (error.is_a(redis.exceptions.AskError) or error.says("MOVED")),
         "is part of a cluster. Use redis+cluster:// or rediss+cluster:// in store.",
     ),
     _Cause(
@@ -177,9 +171,7 @@ _CAUSES = (
         "refuses a command that the store needs. Use Redis 6 or later, and check the server's log.",
     ),
 )
-_UNREACHABLE = _Cause(
-    lambda error: True, "cannot be reached. Check store and the network.", retryable=True
-)
+_UNREACHABLE = _Cause(lambda error: True, "cannot be reached. Check store and the network.", retryable=True)
 
 
 def explain(error: Exception, address: Address) -> StoreError:

@@ -52,8 +52,7 @@ class Replication:
             pipeline.info(section)
         pipeline.config_get("save")
         persistence, memory, replication, config = (
-            reply if isinstance(reply, dict) else {}
-            for reply in pipeline.execute(raise_on_error=False)
+            reply if isinstance(reply, dict) else {} for reply in pipeline.execute(raise_on_error=False)
         )
         self._replicas[node] = replication.get("connected_slaves", 0)
         self._check_persistence(persistence, config)

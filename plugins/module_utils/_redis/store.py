@@ -62,9 +62,7 @@ class RedisStore(Store):
         encryption: Encryption | None = None,
     ) -> None:
         super().__init__(str(address), encryption)
-        self._connection = Connection(
-            address, username=username, password=password, ca_path=ca_path, deadline=deadline
-        )
+        self._connection = Connection(address, username=username, password=password, ca_path=ca_path, deadline=deadline)
         self._replication = Replication(self._connection, self.warnings.append)
         self._leases = leases.Leases(self._renew_lease)
 

@@ -145,9 +145,7 @@ class ServiceClient:
 
     def _sign(self, session: Session, login_token: str, timestamp: float) -> SignedRequest:
         identity = session.identity()
-        parameters = {
-            name: identity[field] for field, name in _PARAMETERS.items() if field in identity
-        }
+        parameters = {name: identity[field] for field, name in _PARAMETERS.items() if field in identity}
         parameters["LoginToken"] = login_token
         nonce = os.urandom(16).hex()
         call = (ACTION, API_VERSION, parameters, self._credentials, timestamp, nonce)

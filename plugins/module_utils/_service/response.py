@@ -49,9 +49,7 @@ class RefreshResult(t.NamedTuple):
         return "RefreshResult(...)"
 
 
-def read_response(
-    response: Response, endpoint: str, secrets: t.Sequence[str], sent_at: float
-) -> RefreshResult:
+def read_response(response: Response, endpoint: str, secrets: t.Sequence[str], sent_at: float) -> RefreshResult:
     """Return the result of a refresh. Raises :class:`ServiceError` if the response contains no login token.
 
     This follows the error table of the service's API reference. The code of a rejected login token is not published: a code that
@@ -106,9 +104,7 @@ def _explain_code(code: str, response: Response, endpoint: str) -> ServiceError:
         )
     elif code.startswith("Missing") or (code.startswith("Invalid") and "LoginToken" not in code):
         message = f"The service rejected the request ({code}). Check the options that identify the session."
-    elif "LoginToken" not in code and (
-        response.status < 400 or response.status in _NOT_ABOUT_TOKENS
-    ):
+    elif "LoginToken" not in code and (response.status < 400 or response.status in _NOT_ABOUT_TOKENS):
         return _explain_status(response, endpoint)
     else:
         return TokenRejected(f"The service rejected the login token ({code}).", code=code)

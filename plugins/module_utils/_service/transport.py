@@ -140,9 +140,7 @@ def _explain(error: Exception, attempt: RequestDeadline, endpoint: str) -> Servi
     retryable = True
     if attempt.is_over():  # checked first, because the libraries raise various errors then
         code = "Timeout"
-        message = (
-            f"The endpoint {endpoint} did not respond in time. Try again later or increase timeout."
-        )
+        message = f"The endpoint {endpoint} did not respond in time. Try again later or increase timeout."
     elif not attempt.resolved:
         code = "NameNotResolved"
         message = f"The host name of the endpoint {endpoint} could not be resolved. Check region_id, endpoint and DNS."
@@ -161,9 +159,7 @@ def _explain(error: Exception, attempt: RequestDeadline, endpoint: str) -> Servi
         )
     elif not attempt.sent:
         code = "ConnectionFailed"
-        message = (
-            f"The endpoint {endpoint} could not be reached. Check endpoint, proxy and the network."
-        )
+        message = f"The endpoint {endpoint} could not be reached. Check endpoint, proxy and the network."
     else:
         code = "ConnectionLost"
         message = f"The endpoint {endpoint} closed the connection before its response was complete. Try again."

@@ -140,9 +140,7 @@ class _SessionFile(LockedSession):
         This happens if a task was killed before it had written both slots.
         """
         older = slots.older
-        return older is None or (
-            bool(older.record) and self._store.needs_reencryption(older.record)
-        )
+        return older is None or (bool(older.record) and self._store.needs_reencryption(older.record))
 
     def set_aside(self) -> str:
         aside = f"{self._key}.damaged-{time.time_ns()}"
@@ -232,6 +230,4 @@ def _store_error(path: str, error: OSError) -> StoreError:
     advice = "Use a directory that the user who runs the task can write to"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         advice = "Free space"
-    return StoreError(
-        f"The store {path} cannot be used ({reason}). {advice}, or choose another store."
-    )
+    return StoreError(f"The store {path} cannot be used ({reason}). {advice}, or choose another store.")

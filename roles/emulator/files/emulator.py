@@ -52,9 +52,7 @@ OPTIONAL = {"directory_id", "session_id"}
 REQUIRED = ("RegionId", "ClientId", "OfficeSiteId", "EndUserId", "LoginToken")
 CLOCK_TOLERANCE = 15 * 60  # seconds
 MAX_HEAD, MAX_BODY, MAX_CONTROL_BODY = 1 << 16, 1 << 20, 1 << 26  # bytes
-AUTHORIZATION = re.compile(
-    "ACS3-HMAC-SHA256 Credential=([^,]+),SignedHeaders=([^,]+),Signature=([^,]+)"
-)
+AUTHORIZATION = re.compile("ACS3-HMAC-SHA256 Credential=([^,]+),SignedHeaders=([^,]+),Signature=([^,]+)")
 SIGNED_V3 = {"host", "x-acs-date", "x-acs-signature-nonce", "x-acs-content-sha256"}
 THROTTLED = "Throttling.User"
 ERRORS = {  # error code: (HTTP status, message); the status of other codes is 400
@@ -171,9 +169,7 @@ def parse_timestamp(timestamp: str) -> int:
 
 def canonical_query(parameters: dict[str, str]) -> str:
     """Sort and percent-encode parameters as both signature versions require."""
-    return "&".join(
-        f"{percent_encode(key)}={percent_encode(parameters[key])}" for key in sorted(parameters)
-    )
+    return "&".join(f"{percent_encode(key)}={percent_encode(parameters[key])}" for key in sorted(parameters))
 
 
 def sign_v1(request: Request, secret: str) -> tuple[str, str]:
@@ -234,9 +230,7 @@ def signature_version(request: Request) -> str:
     return "v1" if {"AccessKeyId", "Signature"} & set(request.parameters) else "anonymous"
 
 
-def error_response(
-    request: Request, status: int, code: str, message: str, retry_after: Any
-) -> Response:
+def error_response(request: Request, status: int, code: str, message: str, retry_after: Any) -> Response:
     """Return an error in the format of the service; ``retry_after`` is in milliseconds."""
     body = {
         "RequestId": request.id,
@@ -252,14 +246,10 @@ def apply_fault(response: Response, request: Request, fault: dict[str, Any]) -> 
     """Change a response as a fault requires."""
     name, code, status = fault["fault"], fault.get("code"), fault.get("status", 200)
     if code:
-        return error_response(
-            request, status, code, fault.get("message", ""), fault.get("retry_after")
-        )
+        return error_response(request, status, code, fault.get("message", ""), fault.get("retry_after"))
     if "status" in fault:
         page = "<html><body>This is not JSON.</body></html>"
-        return Response(
-            status, page, {"Location": fault["location"]} if "location" in fault else {}
-        )
+        return Response(status, page, {"Location": fault["location"]} if "location" in fault else {})
     if name == "oversized":
         return response._replace(body={**response.body, "Padding": "x" * fault["bytes"]})
     if name == "wrong_type":
@@ -434,9 +424,7 @@ class Emulator:
 
     def check_signature(self, signature: Signature) -> None:
         """Refuse a wrong access key, security token, time stamp, signature or nonce."""
-        if not all(
-            (signature.access_key_id, signature.timestamp, signature.nonce, signature.value)
-        ):
+        if not all((signature.access_key_id, signature.timestamp, signature.nonce, signature.value)):
             raise Refused("IncompleteSignature")
         if signature.access_key_id not in self.keys:
             raise Refused("InvalidAccessKeyId.NotFound")
@@ -595,9 +583,7 @@ class Emulator:
         self.skew = 0.0
         return {}
 
-    async def handle_connection(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
+    async def handle_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Respond to the requests of one connection."""
         try:
             while not writer.is_closing():
@@ -606,9 +592,7 @@ class Emulator:
                     response, fault = self.handle_control(request), NO_FAULT
                 else:
                     response, fault = self.handle_request(request)
-                await send_response(
-                    writer, serialize(response, self.clock(), request.keep_alive), fault
-                )
+                await send_response(writer, serialize(response, self.clock(), request.keep_alive), fault)
                 if not request.keep_alive:
                     break
         except MalformedRequest as problem:
@@ -695,9 +679,7 @@ async def run(options: argparse.Namespace, ca_path: Path | None) -> None:
 
 def main() -> None:
     """Parse the command line, run the server, and clean up."""
-    parser = argparse.ArgumentParser(
-        description="Emulate RefreshLoginToken of WUYING Workspace on 127.0.0.1."
-    )
+    parser = argparse.ArgumentParser(description="Emulate RefreshLoginToken of WUYING Workspace on 127.0.0.1.")
     add = parser.add_argument
     add("--port", type=int, default=0, help="port to listen on (default: a free port)")
     add("--ready-file", type=Path, required=True, help="write URL and credentials here")

@@ -81,9 +81,7 @@ def test_a_row_names_only_existing_tests(row: Row) -> None:
     assert [folder for folder in folders if not (ROOT / folder).is_dir()] == []
 
 
-@pytest.mark.parametrize(
-    "row", [row for row in ROWS if CASE.search(row.tests)], ids=lambda row: row.fault[:60]
-)
+@pytest.mark.parametrize("row", [row for row in ROWS if CASE.search(row.tests)], ids=lambda row: row.fault[:60])
 def test_a_row_agrees_with_the_matrix(row: Row) -> None:
     for name in cases_of(row.tests):
         fault = FAULTS[name]

@@ -27,9 +27,7 @@ PAGES = sorted(
     )
     if path.name != "CHANGELOG.md"  # antsibull-changelog writes it
 )
-REPOSITORY = re.compile(
-    r"https://github\.com/wuying-workspace/wuying\.workspace/(?:blob|tree)/main/"
-)
+REPOSITORY = re.compile(r"https://github\.com/wuying-workspace/wuying\.workspace/(?:blob|tree)/main/")
 BLOCK = re.compile(r"^( *)```.*?^\1```$", re.M | re.S)
 SPAN = re.compile(r"`[^`\n]+`")
 SETTINGS = {
@@ -45,9 +43,7 @@ SETTINGS = {
 
 def render(text: str, path: Path) -> nodes.document:
     """Return the document that docutils makes of a page."""
-    document: nodes.document = docutils.core.publish_doctree(
-        text, source_path=str(path), settings_overrides=SETTINGS
-    )
+    document: nodes.document = docutils.core.publish_doctree(text, source_path=str(path), settings_overrides=SETTINGS)
     return document
 
 
@@ -76,11 +72,7 @@ def find_places(page: Path) -> set[str]:
     """Return the anchors of a page."""
     text = page.read_text(encoding="utf-8")
     if page.suffix == ".rst":
-        return {
-            identifier
-            for section in render(text, page).findall(nodes.section)
-            for identifier in section["ids"]
-        }
+        return {identifier for section in render(text, page).findall(nodes.section) for identifier in section["ids"]}
     titles = re.findall(r"^#+ (.+)$", BLOCK.sub("", text), re.M)
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
@@ -92,9 +84,7 @@ def test_a_guide_is_plain_restructuredtext_whose_links_work(guide: Path) -> None
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_the_links_of_a_page_work(page: Path) -> None:
-    addresses = re.findall(
-        r"\]\(([^)\s]+)\)", SPAN.sub("", BLOCK.sub("", page.read_text(encoding="utf-8")))
-    )
+    addresses = re.findall(r"\]\(([^)\s]+)\)", SPAN.sub("", BLOCK.sub("", page.read_text(encoding="utf-8"))))
     assert [address for address in addresses if not leads_somewhere(address, page)] == []
 
 

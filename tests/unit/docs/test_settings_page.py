@@ -24,8 +24,7 @@ PLUGINS = {"one": one, "many": many, "info": info, "lookup": lookup}
 FRAGMENTS = {"session": session, "store": store, "service": service}
 SECRETS = {"login_token", "access_key_secret", "security_token", "store_password", "store_key"}
 BY_ACCESS_KEY = {
-    name: "ALIBABA_CLOUD_" + name.upper()
-    for name in ("access_key_id", "access_key_secret", "security_token")
+    name: "ALIBABA_CLOUD_" + name.upper() for name in ("access_key_id", "access_key_secret", "security_token")
 }
 
 
@@ -87,9 +86,7 @@ def test_a_row_names_the_plugins_that_use_the_setting(name: str) -> None:
 @pytest.mark.parametrize("name", SETTINGS)
 def test_a_row_names_each_default(name: str) -> None:
     defaults = {
-        str(options[name].get("default")).lower().removesuffix(".0")
-        for options in OPTIONS.values()
-        if name in options
+        str(options[name].get("default")).lower().removesuffix(".0") for options in OPTIONS.values() if name in options
     } - {"none"}
     named = re.findall(r"``([a-z]\w*)``|\b(\d+)\b", ROWS[name].default)
     if defaults:

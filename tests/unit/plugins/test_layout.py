@@ -50,9 +50,7 @@ def imports_of(path: Path) -> t.Iterator[str]:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            module = (node.module or "").replace(
-                "ansible_collections.wuying.workspace.plugins.", ""
-            )
+            module = (node.module or "").replace("ansible_collections.wuying.workspace.plugins.", "")
             if node.level:
                 module = ".".join((*here[: len(here) + 1 - node.level], module)).strip(".")
             yield module
@@ -90,16 +88,13 @@ def test_files_do_not_import_each_other_in_a_circle() -> None:
     assert list(graphlib.TopologicalSorter(graph).static_order())  # raises CycleError
 
 
-@pytest.mark.parametrize(
-    "path", FILES, ids=lambda path: str(path.relative_to(PLUGINS).with_suffix(""))
-)
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PLUGINS).with_suffix("")))
 def test_a_file_has_at_most_250_lines_beside_its_documentation(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     documentation = sum(
         t.cast(int, node.end_lineno) - node.lineno
         for node in ast.parse(text).body
-        if isinstance(node, ast.Assign)
-        and DOCUMENTATION.intersection(map(ast.unparse, node.targets))
+        if isinstance(node, ast.Assign) and DOCUMENTATION.intersection(map(ast.unparse, node.targets))
     )
     assert len(text.splitlines()) - documentation <= 250
 
@@ -107,8 +102,6 @@ def test_a_file_has_at_most_250_lines_beside_its_documentation(path: Path) -> No
 @pytest.mark.parametrize("library", sorted(LIBRARIES))
 def test_a_library_is_imported_by_one_package_only(library: str) -> None:
     importing = {
-        package_of(path)
-        for path in FILES
-        if any(name.partition(".")[0] == library for name in imports_of(path))
+        package_of(path) for path in FILES if any(name.partition(".")[0] == library for name in imports_of(path))
     }
     assert importing == LIBRARIES[library]

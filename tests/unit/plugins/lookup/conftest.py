@@ -52,9 +52,7 @@ def fixture_warnings(monkeypatch):
     from ansible.utils.display import Display
 
     shown: list[str] = []
-    monkeypatch.setattr(
-        Display, "warning", lambda _display, text, *_args, **_kwargs: shown.append(text)
-    )
+    monkeypatch.setattr(Display, "warning", lambda _display, text, *_args, **_kwargs: shown.append(text))
     return shown
 
 

@@ -69,9 +69,7 @@ def test_the_tokens_come_in_the_order_of_the_terms_whoever_was_exchanged_first(h
     left = {"late": 250.0, "current": 800.0, "dead": -5.0, "soon": 20.0}
     current = keep(house, left)["current"]
     tokens = dict(zip(left, house.look_up(*left)))
-    issued = {
-        entry["end_user_id"]: entry["issued"] for entry in house.emulator.journal()["entries"]
-    }
+    issued = {entry["end_user_id"]: entry["issued"] for entry in house.emulator.journal()["entries"]}
     assert tokens.pop("current") == current
     assert {name: fingerprint(token)[:12] for name, token in tokens.items()} == issued
     assert list(left)[1] not in issued
@@ -93,9 +91,7 @@ def test_one_term_that_fails_fails_the_lookup_and_stops_no_other(house):
     assert house.requests() == 0
 
 
-def test_a_token_that_could_not_be_kept_is_lost_where_another_term_fails(
-    house, warnings, monkeypatch
-):
+def test_a_token_that_could_not_be_kept_is_lost_where_another_term_fails(house, warnings, monkeypatch):
     errors = importlib.import_module(f"{UTILS}._model.exceptions")
 
     def save(_slot, _record):

@@ -52,10 +52,7 @@ def test_a_term_may_be_a_dictionary(house):
 
 
 def test_a_dictionary_starts_its_session_with_its_own_token(house):
-    terms = [
-        {"end_user_id": name, "login_token": house.emulator.issue(name)}
-        for name in ("alice", "bob")
-    ]
+    terms = [{"end_user_id": name, "login_token": house.emulator.issue(name)} for name in ("alice", "bob")]
     tokens = house.look_up(*terms)
     assert len(set(tokens)) == 2
     assert house.look_up("bob", "alice") == tokens[::-1]
@@ -312,9 +309,7 @@ def test_whatever_is_no_boolean_does_not_turn_verification_off(house, value, by_
 
 
 @pytest.mark.parametrize("value", ["", "treu", "enabled", "2"])
-def test_whatever_is_no_boolean_in_the_configuration_does_not_turn_verification_off(
-    house, configure, value
-):
+def test_whatever_is_no_boolean_in_the_configuration_does_not_turn_verification_off(house, configure, value):
     configure(validate_certs=value)
     message = house.failure_of("alice", login_token=house.emulator.issue())
     assert "validate_certs must be true or false." in message

@@ -62,9 +62,7 @@ class Fleet:
         for user in users:
             del user["endpoint"]
         records, now = {}, time.time()
-        for (name, left), token in zip(
-            seconds_left.items(), self.emulator.control("POST", "tokens", users)
-        ):
+        for (name, left), token in zip(seconds_left.items(), self.emulator.control("POST", "tokens", users)):
             session, token = self.session(name), token["login_token"]
             record = next_record(None, session, f"v1first-of-{name}", token, now, 900, None)
             records[name] = record._replace(obtained_at=now + left - 900, expires_at=now + left)
@@ -77,9 +75,7 @@ class Fleet:
     ) -> t.Iterator[Keeper]:
         """Return a keeper that sends anonymous requests."""
         deadline = time.monotonic() + seconds
-        with ServiceClient(
-            None, timeout=timeout, retries=retries, connections=8, **service
-        ) as opened:
+        with ServiceClient(None, timeout=timeout, retries=retries, connections=8, **service) as opened:
             yield Keeper(self.store, lambda: opened, scope="", deadline=deadline)
 
     def keep(
@@ -94,13 +90,9 @@ class Fleet:
         """Keep the sessions current that are asked for, else all of the store; return the reports as they come."""
         with self.keeper(**options) as keeper:
             readings = (
-                read_stored(self.store, TokenRequest)
-                if requests is None
-                else read_requested(self.store, requests)
+                read_stored(self.store, TokenRequest) if requests is None else read_requested(self.store, requests)
             )
-            return list(
-                keep_all(keeper, readings, max_parallel=max_parallel, rekey=rekey, check=check)
-            )
+            return list(keep_all(keeper, readings, max_parallel=max_parallel, rekey=rekey, check=check))
 
     def stored(self, name: str) -> Record | None:
         """Return the record of a user."""
@@ -117,10 +109,7 @@ class Fleet:
 
 def ends(reports: t.Iterable[Report]) -> dict[str, str]:
     """Return of each user how the session ended."""
-    return {
-        report.session.end_user_id if report.session else report.key: end_of(report)
-        for report in reports
-    }
+    return {report.session.end_user_id if report.session else report.key: end_of(report) for report in reports}
 
 
 def outcome_of(report: Report) -> Outcome:

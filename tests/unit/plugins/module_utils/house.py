@@ -107,9 +107,7 @@ class House:
         """Ask as a task does."""
         with contextlib.ExitStack() as closing:
             keeper = self.keeper(retries=options.pop("retries", 0), closing=closing)
-            return keeper.ensure(
-                TokenRequest(self.session, login_token, **options), self.warnings.append
-            )
+            return keeper.ensure(TokenRequest(self.session, login_token, **options), self.warnings.append)
 
     def predict(self, login_token: str | None = None, **options: t.Any) -> Outcome:
         """Ask as a task in check mode does."""

@@ -47,9 +47,7 @@ def free_port() -> int:
 class RedisServer:
     """A Redis server on loopback."""
 
-    def __init__(
-        self, folder: Path, *options: str, host: str = "127.0.0.1", tls: bool = False
-    ) -> None:
+    def __init__(self, folder: Path, *options: str, host: str = "127.0.0.1", tls: bool = False) -> None:
         """Start a server with command line ``options``."""
         self._redis = require_redis()
         self.folder = folder
@@ -153,9 +151,7 @@ class RedisServers:
             timeout=60,
         )
         end = time.monotonic() + 20
-        while not all(
-            server.client().cluster("info")["cluster_state"] == "ok" for server in servers
-        ):
+        while not all(server.client().cluster("info")["cluster_state"] == "ok" for server in servers):
             assert time.monotonic() < end, "the cluster is not available"
             time.sleep(0.02)
         return servers
@@ -228,9 +224,7 @@ def make_certificates(folder: Path, name: str, *hosts: str) -> Certificates:
 
     made = Certificates(folder, folder / "ca.pem", folder / "server.pem", folder / "server.key")
     made.ca.write_bytes(sign(ca_name, ca_key.public_key(), x509.BasicConstraints(True, None), True))
-    names = x509.SubjectAlternativeName(
-        [x509.IPAddress(ipaddress.ip_address(host)) for host in hosts]
-    )
+    names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(host)) for host in hosts])
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Redis")])
     made.certificate.write_bytes(sign(subject, key.public_key(), names, False))
     made.key.write_bytes(

@@ -98,9 +98,7 @@ FORMS = [
 LONGEST_MESSAGE = 1000
 KEYS = ["QUFB" * 10 + "QUE=", "QkJC" * 10 + "QkI="]
 NOW = 1_800_000_000.0
-RECORD = next_record(
-    None, SESSION, "v1first", SECRET, NOW, 900, "1CBAFFAB-B697-4049-A9B1-67E1FC5F0000"
-)
+RECORD = next_record(None, SESSION, "v1first", SECRET, NOW, 900, "1CBAFFAB-B697-4049-A9B1-67E1FC5F0000")
 NOTE = new_note(None, SECRET, "a test")
 FAILED = NOTE.failed(ServiceError("It was busy.", code="Throttling", retryable=True), unknown=True)
 
@@ -128,26 +126,18 @@ def only_wuying_errors() -> t.Iterator[None]:
 
 # Inputs
 
-numbers = st.one_of(
-    st.integers(), st.sampled_from([0, -1, 2, 10**18, 10**400]), st.floats(), st.booleans()
-)
+numbers = st.one_of(st.integers(), st.sampled_from([0, -1, 2, 10**18, 10**400]), st.floats(), st.booleans())
 any_text = st.text(st.characters(), max_size=20)
 words = st.sampled_from([*FORMS, SECRET[:40], f"x{SECRET}x", NEXT, "", " ", "\0", "é", "\ud800"])
 json_values: st.SearchStrategy[t.Any] = st.recursive(
     st.one_of(st.none(), numbers, any_text, words),
-    lambda values: st.one_of(
-        st.lists(values, max_size=3), st.dictionaries(any_text, values, max_size=3)
-    ),
+    lambda values: st.one_of(st.lists(values, max_size=3), st.dictionaries(any_text, values, max_size=3)),
     max_leaves=6,
 )
 pieces = st.one_of(
     st.binary(min_size=1, max_size=4),
-    st.sampled_from(
-        [b"\0", b"\xff", b'"', b"{", b"}", b"[", b"[" * 20000, b"9" * 5000, b"NaN", b"1e999"]
-    ),
-    st.sampled_from(
-        [b"-", b"null", b"true", b"\\ud800", b"\r\n", b",", b":", b"\n\n", b"\xef\xbb\xbf"]
-    ),
+    st.sampled_from([b"\0", b"\xff", b'"', b"{", b"}", b"[", b"[" * 20000, b"9" * 5000, b"NaN", b"1e999"]),
+    st.sampled_from([b"-", b"null", b"true", b"\\ud800", b"\r\n", b",", b":", b"\n\n", b"\xef\xbb\xbf"]),
 )
 
 
@@ -174,9 +164,7 @@ def as_json(value: t.Any) -> bytes:
 
 # Responses
 
-names = st.sampled_from(
-    ["Code", "code", "LoginToken", "loginToken", "RequestId", "Message", "Data"]
-)
+names = st.sampled_from(["Code", "code", "LoginToken", "loginToken", "RequestId", "Message", "Data"])
 codes = st.sampled_from(
     [
         "InvalidLoginToken",
@@ -318,18 +306,14 @@ def test_any_bytes_on_the_wire_end_a_refresh_with_a_token_or_an_error(response, 
 # Records
 
 # Messages may quote a stored identity, so it must not contain a secret in this test.
-stored_values = json_values.filter(
-    lambda value: not any(form in json.dumps(value) for form in FORMS)
-)
+stored_values = json_values.filter(lambda value: not any(form in json.dumps(value) for form in FORMS))
 RECORD_FIELDS = {"format": 1, **RECORD._asdict(), "session": SESSION.identity()}
 record_names = st.sampled_from([*RECORD_FIELDS, "other"])
 changed_fields = st.dictionaries(record_names, stored_values, max_size=2).map(
     lambda changes: as_json({**RECORD_FIELDS, **changes})
 )
 removed_fields = st.sets(record_names, max_size=1).map(
-    lambda names: as_json(
-        {name: RECORD_FIELDS[name] for name in RECORD_FIELDS if name not in names}
-    )
+    lambda names: as_json({name: RECORD_FIELDS[name] for name in RECORD_FIELDS if name not in names})
 )
 envelopes = st.builds(
     lambda data, changes: as_json({**json.loads(Encryption(KEYS[:1]).encrypt(data)), **changes}),
@@ -351,9 +335,7 @@ notes = st.one_of(
     st.binary(max_size=60),
     st.builds(
         lambda changes: as_json({**NOTES[1], "failure": {**NOTES[1]["failure"], **changes}}),
-        st.dictionaries(
-            st.sampled_from([*NOTES[1]["failure"], "other"]), stored_values, max_size=2
-        ),
+        st.dictionaries(st.sampled_from([*NOTES[1]["failure"], "other"]), stored_values, max_size=2),
     ),
 )
 key_lists = st.sampled_from([None, KEYS[:1], KEYS[1:], KEYS])
@@ -383,9 +365,7 @@ def show(outcome: Outcome) -> None:
 @given(data=stored, keys=key_lists)
 @example(data=DEEP, keys=None)
 @example(data=ENVELOPE + DEEP, keys=KEYS)
-@example(
-    data=Encryption(KEYS).encrypt(b"").replace(b'"payload":"', b'"payload":"\\ud800'), keys=KEYS
-)
+@example(data=Encryption(KEYS).encrypt(b"").replace(b'"payload":"', b'"payload":"\\ud800'), keys=KEYS)
 def test_any_stored_bytes_are_a_record_damage_or_an_error(data, keys):
     store = MemoryStore({SESSION.key: data}, keys and Encryption(keys))
     with only_wuying_errors():
@@ -434,9 +414,7 @@ def test_a_keeper_copes_with_any_stored_bytes(data, note, keys, token, force, no
     store = MemoryStore(files, keys and Encryption(keys))
     warnings: list[str] = []
     service = t.cast(ServiceClient, FakeService(error))
-    keeper = Keeper(
-        store, lambda: service, scope="", deadline=time.monotonic() + 60, clock=lambda: now
-    )
+    keeper = Keeper(store, lambda: service, scope="", deadline=time.monotonic() + 60, clock=lambda: now)
     request = TokenRequest(SESSION, token, force)
     with only_wuying_errors():
         snapshot = store.read(SESSION.key)
@@ -461,29 +439,21 @@ any_values: st.SearchStrategy[t.Any] = st.one_of(
     st.builds(object),
     st.dictionaries(st.one_of(st.none(), st.integers(), st.tuples()), json_values, max_size=2),
 )
-hosts = st.sampled_from(
-    ["localhost", "[::1]", "[::g]", "[1.2.3]", "a,b", "h:1", "h:99999", "h:٣", "", "ü"]
-)
+hosts = st.sampled_from(["localhost", "[::1]", "[::g]", "[1.2.3]", "a,b", "h:1", "h:99999", "h:٣", "", "ü"])
 addresses = st.builds(
     "{}{}{}".format,
     st.sampled_from(["redis://", "rediss+cluster://", "redis+sentinel://", "unix://", "x://", ""]),
     hosts,
     st.sampled_from(["", "/0", "/x", "/service/1", f"?password={SECRET}", f"#{SECRET}", "/\0"]),
 )
-mutated_addresses = mutated(addresses.map(str.encode)).map(
-    lambda value: value.decode("utf-8", "surrogateescape")
-)
-paths = st.sampled_from(
-    ["/tmp/x", "~/x", "~nobody/x", "~\0", "~\ud800", "$HOME/x", "${\ud800}", "/\0"]
-)
+mutated_addresses = mutated(addresses.map(str.encode)).map(lambda value: value.decode("utf-8", "surrogateescape"))
+paths = st.sampled_from(["/tmp/x", "~/x", "~nobody/x", "~\0", "~\ud800", "$HOME/x", "${\ud800}", "/\0"])
 VALID: dict[str, st.SearchStrategy[t.Any]] = {
     "region_id": st.just("cn-hangzhou"),
     "client_id": st.just("client"),
     "office_site_id": st.just("office"),
     "end_user_id": st.just("alice"),
-    "endpoint": mostly(
-        ENDPOINT, st.sampled_from([None, "https://example.com:443", f"https://{SECRET}@x"])
-    ),
+    "endpoint": mostly(ENDPOINT, st.sampled_from([None, "https://example.com:443", f"https://{SECRET}@x"])),
     "validity": st.just(900),
     "refresh_before": st.just(300),
     "store": mostly(None, st.just("none"), addresses, mutated_addresses, paths),
@@ -497,13 +467,9 @@ VALID: dict[str, st.SearchStrategy[t.Any]] = {
     "retries": st.just(3),
     "deadline": st.just(60.0),
     "validate_certs": st.booleans(),
-    "proxy": mostly(
-        None, st.sampled_from(["http://127.0.0.1:9", f"http://{SECRET}@x", f"https://{SECRET}"])
-    ),
+    "proxy": mostly(None, st.sampled_from(["http://127.0.0.1:9", f"http://{SECRET}@x", f"https://{SECRET}"])),
     "login_token": st.sampled_from([None, "", SECRET, f"{SECRET}\n"]),
-    "filters": mostly(
-        None, st.dictionaries(st.sampled_from([*IDENTITY, "x"]), any_values, max_size=2)
-    ),
+    "filters": mostly(None, st.dictionaries(st.sampled_from([*IDENTITY, "x"]), any_values, max_size=2)),
 }
 OPTIONS = [*argument_spec(), "login_token", "filters"]
 options = st.builds(
@@ -511,9 +477,7 @@ options = st.builds(
     st.fixed_dictionaries({name: VALID.get(name, st.none()) for name in OPTIONS}),
     mostly({}, st.dictionaries(st.sampled_from(OPTIONS), st.one_of(words, any_values), max_size=2)),
 )
-own_options = st.dictionaries(
-    st.sampled_from([*IDENTITY, "login_token"]), st.one_of(words, any_values), max_size=3
-)
+own_options = st.dictionaries(st.sampled_from([*IDENTITY, "login_token"]), st.one_of(words, any_values), max_size=3)
 
 
 @PROFILE

@@ -163,12 +163,9 @@ def test_v3_signs_the_published_request_of_run_instances():
         "3156853299f313e23d1673dc12e1703d",
         host=V3_HOST,
     )
-    signed_headers = (
-        "host;x-acs-action;x-acs-content-sha256;x-acs-date;x-acs-signature-nonce;x-acs-version"
-    )
+    signed_headers = "host;x-acs-action;x-acs-content-sha256;x-acs-date;x-acs-signature-nonce;x-acs-version"
     assert signed.headers["authorization"] == (
-        "ACS3-HMAC-SHA256 Credential=YourAccessKeyId,"
-        f"SignedHeaders={signed_headers},Signature={V3_SIGNATURE}"
+        f"ACS3-HMAC-SHA256 Credential=YourAccessKeyId,SignedHeaders={signed_headers},Signature={V3_SIGNATURE}"
     )
 
 
@@ -214,9 +211,7 @@ def test_v1_sends_the_same_query_as_the_sdk_core(parameters, secret, timestamp, 
         form=form,
     )
     stamp = format_timestamp(timestamp)
-    with mock.patch.multiple(
-        rpc_signature_composer.helper, get_iso_8061_date=lambda: stamp, get_uuid=lambda: "nonce"
-    ):
+    with mock.patch.multiple(rpc_signature_composer.helper, get_iso_8061_date=lambda: stamp, get_uuid=lambda: "nonce"):
         url, _to_sign = rpc_signature_composer.get_signed_url(
             {**parameters, "Action": "Action", "Version": "2020-10-02"},
             "id",
@@ -238,9 +233,7 @@ def test_v1_sends_the_same_query_as_the_sdk_core(parameters, secret, timestamp, 
     content_type=st.none() | text,
     timestamp=timestamps,
 )
-def test_v3_agrees_with_the_official_signers(
-    parameters, secret, token, body, content_type, timestamp
-):
+def test_v3_agrees_with_the_official_signers(parameters, secret, token, body, content_type, timestamp):
     signed = signer.sign_v3(
         "Action",
         "2020-10-02",
@@ -296,9 +289,7 @@ def test_a_changed_form_changes_the_v1_signature():
     assert changed != query_of(sign_v1())["Signature"]
 
 
-@pytest.mark.parametrize(
-    "changes", [{"host": "localhost"}, {"body": b"bodz"}, {"content_type": "text/html"}]
-)
+@pytest.mark.parametrize("changes", [{"host": "localhost"}, {"body": b"bodz"}, {"content_type": "text/html"}])
 def test_a_changed_host_body_or_content_type_changes_the_v3_signature(changes):
     assert signature_in(sign_v3(**changes)) != signature_in(sign_v3())
 

@@ -38,11 +38,7 @@ class House(Fleet):
         self.path, self.module = path, module
         self._monkeypatch, self._capfd = monkeypatch, capfd
         self.printed = ""
-        self.identity = {
-            name: value
-            for name, value in self.session("").identity().items()
-            if name != "end_user_id"
-        }
+        self.identity = {name: value for name, value in self.session("").identity().items() if name != "end_user_id"}
         self.options: dict[str, t.Any] = {
             **self.identity,
             "store": str(path),
@@ -103,10 +99,7 @@ class House(Fleet):
 
 def by_user(result: t.Mapping[str, t.Any]) -> dict[str, dict[str, t.Any]]:
     """Return the sessions of a result by their users, those without an identity by their keys."""
-    return {
-        each["session"]["end_user_id"] if "session" in each else each["key"]: each
-        for each in result["sessions"]
-    }
+    return {each["session"]["end_user_id"] if "session" in each else each["key"]: each for each in result["sessions"]}
 
 
 def warnings_of(result: t.Mapping[str, t.Any]) -> list[str]:

@@ -337,9 +337,7 @@ def test_no_failure_has_a_secret_in_it(house):
         assert secret not in shown
 
 
-def test_the_address_of_a_store_that_is_refused_is_not_shown_without_the_package_for_its_key(
-    house, monkeypatch
-):
+def test_the_address_of_a_store_that_is_refused_is_not_shown_without_the_package_for_its_key(house, monkeypatch):
     monkeypatch.setattr(encryption, "CRYPTOGRAPHY_IMPORT_ERROR", "It is not installed.")
     result = house.run(store="redis://user:sesame@127.0.0.1", store_key=["key"])
     assert result["error_code"] == "InvalidOption"
@@ -376,9 +374,7 @@ def test_a_token_that_the_service_refuses_sends_the_user_to_log_in(house):
 
 
 def test_without_credentials_an_exchange_fails_before_anything_is_sent(house):
-    result = house.run(
-        login_token=house.emulator.issue(), access_key_id=None, access_key_secret=None
-    )
+    result = house.run(login_token=house.emulator.issue(), access_key_id=None, access_key_secret=None)
     assert result["error_code"] == "MissingCredentials"
     assert house.requests() == 0
 
@@ -586,9 +582,7 @@ def test_a_stale_token_that_cannot_be_exchanged_now_is_served_with_a_warning(hou
 
 
 @pytest.mark.parametrize("code", [None, "InvalidLoginToken"])
-def test_what_there_is_to_say_of_a_redis_store_is_a_warning_however_the_task_ends(
-    house, tmp_path, code
-):
+def test_what_there_is_to_say_of_a_redis_store_is_a_warning_however_the_task_ends(house, tmp_path, code):
     require_redis()
     servers = RedisServers(tmp_path)
     if code is not None:
@@ -616,9 +610,7 @@ def test_as_a_process_it_keeps_its_files_private_whatever_the_umask(house):
 
 def test_an_unchanged_task_imports_no_http_library(house):
     libraries = {"requests", "urllib3", "http.client"}
-    _code, first, said = run_process(
-        house, "-X", "importtime", force=True, login_token=house.emulator.issue()
-    )
+    _code, first, said = run_process(house, "-X", "importtime", force=True, login_token=house.emulator.issue())
     assert first["changed"]
     assert libraries <= {line.rpartition("|")[2].strip() for line in said.splitlines()}
     _code, second, said = run_process(house, "-X", "importtime")

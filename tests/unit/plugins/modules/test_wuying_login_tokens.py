@@ -117,9 +117,7 @@ def test_what_a_session_lacks_comes_from_the_options_of_the_task(house):
         sessions=[
             {
                 **sessions[0],
-                "login_token": house.emulator.issue(
-                    "carol", client_id="another-client", session_id="s-1"
-                ),
+                "login_token": house.emulator.issue("carol", client_id="another-client", session_id="s-1"),
             },
             {**sessions[1], "login_token": house.emulator.issue("bob")},
         ],
@@ -230,9 +228,7 @@ def test_filters_do_not_go_with_sessions(three):
 )
 def test_results_says_which_sessions_are_shown(house, results, shown):
     house.have(MIXED)
-    result = house.run(
-        sessions=users("stale", "nobody", "current"), results=results, fail_on="none"
-    )
+    result = house.run(sessions=users("stale", "nobody", "current"), results=results, fail_on="none")
     assert list(by_user(result)) == shown
     assert result["counts"] == counts(total=3, refreshed=1, unchanged=1, failed=1)
 
@@ -313,9 +309,7 @@ def test_without_a_store_no_session_is_named_twice(house):
 def test_a_token_that_equals_the_one_that_was_passed_in_is_not_censored(house):
     house.run(sessions=logins(house, "alice", "bob"))
     tokens = [house.stored(name).login_token for name in ("alice", "bob")]
-    sessions = [
-        {"end_user_id": name, "login_token": token} for name, token in zip(("alice", "bob"), tokens)
-    ]
+    sessions = [{"end_user_id": name, "login_token": token} for name, token in zip(("alice", "bob"), tokens)]
     result = house.run(sessions=sessions, results="all", return_token=True)
     assert [entry["login_token"] for entry in result["sessions"]] == tokens
     arguments = json.dumps(result.get("invocation", {}))
@@ -343,9 +337,7 @@ def test_neither_a_result_nor_its_invocation_has_a_secret_that_was_passed_in(hou
 
 def test_no_failure_has_a_secret_in_it(house):
     sessions = logins(house, "alice", "bob")
-    house.emulator.fault(
-        "error", code="SignatureDoesNotMatch", message=sessions[0]["login_token"], count=None
-    )
+    house.emulator.fault("error", code="SignatureDoesNotMatch", message=sessions[0]["login_token"], count=None)
     result = house.run(sessions=sessions, **house.emulator.sts)
     assert result["counts"]["failed"] == 2
     shown = json.dumps({**result, "invocation": None})
@@ -440,14 +432,10 @@ def test_tokens_that_cannot_be_kept_are_handed_out_in_any_case(house, results, r
 
     thread = threading.Thread(target=take_the_store_away)
     thread.start()
-    result = house.run(
-        sessions=sessions, results=results, return_token=return_token, fail_on="none", timeout=30
-    )
+    result = house.run(sessions=sessions, results=results, return_token=return_token, fail_on="none", timeout=30)
     thread.join(30)
     assert result["counts"] == counts(total=2, failed=2)
-    issued = {
-        entry["end_user_id"]: entry["issued"] for entry in house.emulator.journal()["entries"]
-    }
+    issued = {entry["end_user_id"]: entry["issued"] for entry in house.emulator.journal()["entries"]}
     for name, entry in by_user(result).items():
         assert (entry["failed"], entry["kept"], entry["changed"]) == (True, False, True)
         assert entry["error_code"] == "NotKept"
@@ -506,9 +494,7 @@ URL = "https://user:sesame@ecd.cn-hangzhou.aliyuncs.com"
 def test_no_invocation_has_the_user_info_of_a_url(house, options, code):
     result = house.run(**options)
     assert result.get("error_code") == code
-    assert result["invocation"]["module_args"]["store"] == (
-        PLACEHOLDER if code else str(house.path)
-    )
+    assert result["invocation"]["module_args"]["store"] == (PLACEHOLDER if code else str(house.path))
     assert "sesame" not in json.dumps(result["invocation"])
 
 
@@ -557,10 +543,7 @@ def test_a_number_out_of_bounds_is_refused_before_anything_is_sent(house, name, 
 
 @pytest.mark.parametrize("tokens", [1001, 3000])
 def test_more_than_1000_tokens_are_an_error_within_seconds(house, tokens):
-    sessions = [
-        {"end_user_id": f"user-{number}", "login_token": f"v1{number:064}"}
-        for number in range(tokens)
-    ]
+    sessions = [{"end_user_id": f"user-{number}", "login_token": f"v1{number:064}"} for number in range(tokens)]
     begin = time.monotonic()
     result = house.run(sessions=sessions)
     assert time.monotonic() - begin < 10
@@ -571,10 +554,7 @@ def test_more_than_1000_tokens_are_an_error_within_seconds(house, tokens):
 
 
 def test_1000_tokens_go_and_sessions_without_one_do_not_count(house):
-    sessions = [
-        {"end_user_id": f"user-{number}", "login_token": f"v1{number:064}"}
-        for number in range(1000)
-    ]
+    sessions = [{"end_user_id": f"user-{number}", "login_token": f"v1{number:064}"} for number in range(1000)]
     result = house.run(sessions=[*sessions, *users("nobody")], check=True, fail_on="none")
     assert result["counts"] == counts(total=1001, refreshed=1000, failed=1)
 
@@ -584,10 +564,7 @@ def test_without_a_store_every_run_exchanges_and_nothing_is_kept(house, tmp_path
     none = {"store": "none", "return_token": True, "results": "all"}
     first = house.run(sessions=sessions, **none)
     assert first["counts"] == counts(total=2, refreshed=2)
-    again = [
-        {"end_user_id": name, "login_token": entry["login_token"]}
-        for name, entry in by_user(first).items()
-    ]
+    again = [{"end_user_id": name, "login_token": entry["login_token"]} for name, entry in by_user(first).items()]
     assert house.run(sessions=again, **none)["changed"] is True
     assert house.requests() == 4
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
@@ -631,9 +608,7 @@ def test_rekey_writes_all_records_anew_and_says_of_which(house):
 
 
 @pytest.mark.parametrize("protection", ["none", "the old key"])
-def test_rekey_ends_what_an_earlier_one_that_was_cut_off_left_behind(
-    house, monkeypatch, protection
-):
+def test_rekey_ends_what_an_earlier_one_that_was_cut_off_left_behind(house, monkeypatch, protection):
     old, new = new_key(), new_key()
     if protection == "the old key":
         house.encryption(old)
@@ -709,10 +684,7 @@ def test_a_task_that_is_told_to_stop_says_how_its_sessions_fared_and_then_stops(
     assert said == b""
     result = json.loads(out)
     begun = set(house.users())
-    fared = {
-        name: "exchanged" if entry["changed"] else entry["error_code"]
-        for name, entry in by_user(result).items()
-    }
+    fared = {name: "exchanged" if entry["changed"] else entry["error_code"] for name, entry in by_user(result).items()}
     assert {name for name, how in fared.items() if how == "exchanged"} == begun
     assert {how for name, how in fared.items() if name not in begun} == {"Interrupted"}
     assert len(fared) == 8

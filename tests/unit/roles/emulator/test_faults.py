@@ -173,9 +173,7 @@ def test_error_responds_with_the_given_error(emulator):
 
 @pytest.mark.parametrize(("fault", "parameters"), CAN_CARRY_OUT)
 @pytest.mark.parametrize("carried_out", [True, False])
-def test_a_fault_spends_the_token_only_if_carried_out(
-    start_emulator, fault, parameters, carried_out
-):
+def test_a_fault_spends_the_token_only_if_carried_out(start_emulator, fault, parameters, carried_out):
     emulator = start_emulator("--rotate")
     emulator.queue_fault(fault, carried_out=carried_out, **parameters)
     token = emulator.issue()

@@ -77,9 +77,7 @@ def v1_by_sdk_core(host: str, keys: Keys, parameters: dict[str, str], place: str
 EXCHANGES = [v1_by_tea_openapi, v3_by_tea_openapi, v1_by_sdk_core]
 
 
-def intercepted_request(
-    monkeypatch: pytest.MonkeyPatch, exchange: Exchange, *arguments: Any
-) -> Any:
+def intercepted_request(monkeypatch: pytest.MonkeyPatch, exchange: Exchange, *arguments: Any) -> Any:
     """Return the signed request of an SDK without sending it."""
     intercepted = []
 
@@ -97,9 +95,7 @@ def intercepted_request(
 
 def send_intercepted(request: Any) -> requests.Response:
     """Send an intercepted request."""
-    return requests.request(
-        request.method, request.url, headers=dict(request.headers), data=request.body, timeout=10
-    )
+    return requests.request(request.method, request.url, headers=dict(request.headers), data=request.body, timeout=10)
 
 
 def another(character: str) -> str:
@@ -111,9 +107,7 @@ def test_the_official_client_exchanges_a_token_unsigned(emulator):
     client = EcdClient(Config(protocol="http", endpoint=emulator.host))
     names = ("region_id", "client_id", "office_site_id", "end_user_id")
     token = emulator.issue()
-    request = models.RefreshLoginTokenRequest(
-        login_token=token, **dict(zip(names, PARAMETERS.values()))
-    )
+    request = models.RefreshLoginTokenRequest(login_token=token, **dict(zip(names, PARAMETERS.values())))
     response = client.refresh_login_token(request)
     assert response.body.login_token not in ("", None, token)
     assert emulator.journal()["entries"][0]["signature"] == "anonymous"
@@ -122,9 +116,7 @@ def test_the_official_client_exchanges_a_token_unsigned(emulator):
 @pytest.mark.parametrize("place", ["query", "body"])
 @pytest.mark.parametrize("exchange", EXCHANGES)
 def test_a_signed_exchange_returns_the_next_token(emulator, exchange, place):
-    second = exchange(
-        emulator.host, emulator.keys, {**PARAMETERS, "LoginToken": emulator.issue()}, place
-    )
+    second = exchange(emulator.host, emulator.keys, {**PARAMETERS, "LoginToken": emulator.issue()}, place)
     exchange(emulator.host, emulator.keys, {**PARAMETERS, "LoginToken": second}, place)
     assert emulator.journal()["exchanges"] == 2
 
@@ -157,9 +149,7 @@ def test_signatures_match_for_all_characters(emulator, exchange, name, place):
 @pytest.mark.parametrize("exchange", EXCHANGES)
 def test_a_request_of_an_sdk_is_valid_once(emulator, monkeypatch, exchange):
     parameters = {**PARAMETERS, "LoginToken": emulator.issue()}
-    request = intercepted_request(
-        monkeypatch, exchange, emulator.host, emulator.keys, parameters, "query"
-    )
+    request = intercepted_request(monkeypatch, exchange, emulator.host, emulator.keys, parameters, "query")
     first, second = send_intercepted(request), send_intercepted(request)
     assert first.json()["LoginToken"]
     assert (second.status_code, second.json()["Code"]) == (400, "SignatureNonceUsed")
@@ -168,9 +158,7 @@ def test_a_request_of_an_sdk_is_valid_once(emulator, monkeypatch, exchange):
 @pytest.mark.parametrize("position", [0, 31, 63])
 def test_a_v3_signature_changed_in_one_character_is_refused(emulator, monkeypatch, position):
     parameters = {**PARAMETERS, "LoginToken": emulator.issue()}
-    request = intercepted_request(
-        monkeypatch, v3_by_tea_openapi, emulator.host, emulator.keys, parameters, "query"
-    )
+    request = intercepted_request(monkeypatch, v3_by_tea_openapi, emulator.host, emulator.keys, parameters, "query")
     head, signature = request.headers["Authorization"].split("Signature=")
     changed = signature[:position] + another(signature[position]) + signature[position + 1 :]
     request.headers["Authorization"] = f"{head}Signature={changed}"
@@ -180,9 +168,7 @@ def test_a_v3_signature_changed_in_one_character_is_refused(emulator, monkeypatc
 @pytest.mark.parametrize("exchange", [v1_by_tea_openapi, v1_by_sdk_core])
 def test_a_v1_signature_changed_in_one_character_is_refused(emulator, monkeypatch, exchange):
     parameters = {**PARAMETERS, "LoginToken": emulator.issue()}
-    request = intercepted_request(
-        monkeypatch, exchange, emulator.host, emulator.keys, parameters, "query"
-    )
+    request = intercepted_request(monkeypatch, exchange, emulator.host, emulator.keys, parameters, "query")
     start = request.url.index("&Signature=") + len("&Signature=")
     request.url = request.url[:start] + another(request.url[start]) + request.url[start + 1 :]
     assert send_intercepted(request).json()["Code"] == "SignatureDoesNotMatch"
@@ -191,9 +177,7 @@ def test_a_v1_signature_changed_in_one_character_is_refused(emulator, monkeypatc
 @pytest.mark.parametrize("exchange", EXCHANGES)
 def test_a_parameter_changed_after_signing_is_refused(emulator, monkeypatch, exchange):
     parameters = {**PARAMETERS, "LoginToken": emulator.issue()}
-    request = intercepted_request(
-        monkeypatch, exchange, emulator.host, emulator.keys, parameters, "query"
-    )
+    request = intercepted_request(monkeypatch, exchange, emulator.host, emulator.keys, parameters, "query")
     request.url = request.url.replace("alice", "alicf")
     assert send_intercepted(request).json()["Code"] == "SignatureDoesNotMatch"
 
@@ -201,9 +185,7 @@ def test_a_parameter_changed_after_signing_is_refused(emulator, monkeypatch, exc
 @pytest.mark.parametrize("exchange", EXCHANGES)
 def test_a_body_changed_after_signing_is_refused(emulator, monkeypatch, exchange):
     parameters = {**PARAMETERS, "LoginToken": emulator.issue()}
-    request = intercepted_request(
-        monkeypatch, exchange, emulator.host, emulator.keys, parameters, "body"
-    )
+    request = intercepted_request(monkeypatch, exchange, emulator.host, emulator.keys, parameters, "body")
     body = request.body if isinstance(request.body, str) else request.body.decode()
     request.body = body.replace("alice", "alicf")
     assert send_intercepted(request).json()["Code"] == "SignatureDoesNotMatch"
@@ -211,18 +193,14 @@ def test_a_body_changed_after_signing_is_refused(emulator, monkeypatch, exchange
 
 def test_a_v3_header_changed_after_signing_is_refused(emulator, monkeypatch):
     parameters = {**PARAMETERS, "LoginToken": emulator.issue()}
-    request = intercepted_request(
-        monkeypatch, v3_by_tea_openapi, emulator.host, emulator.keys, parameters, "query"
-    )
+    request = intercepted_request(monkeypatch, v3_by_tea_openapi, emulator.host, emulator.keys, parameters, "query")
     request.headers["user-agent"] += "x"
     assert send_intercepted(request).json()["Code"] == "SignatureDoesNotMatch"
 
 
 def test_an_unsigned_v3_header_is_refused(emulator, monkeypatch):
     parameters = {**PARAMETERS, "LoginToken": emulator.issue()}
-    request = intercepted_request(
-        monkeypatch, v3_by_tea_openapi, emulator.host, emulator.keys, parameters, "query"
-    )
+    request = intercepted_request(monkeypatch, v3_by_tea_openapi, emulator.host, emulator.keys, parameters, "query")
     request.headers["x-acs-security-token"] = "added"
     assert send_intercepted(request).json()["Code"] == "IncompleteSignature"
 
@@ -282,9 +260,7 @@ def test_an_sts_key_without_its_security_token_is_refused(emulator, monkeypatch,
 def test_a_time_stamp_off_by_over_15_minutes_is_refused(emulator, monkeypatch, exchange, seconds):
     emulator.queue_fault("skew", seconds=seconds)
     parameters = {**PARAMETERS, "LoginToken": emulator.issue()}
-    request = intercepted_request(
-        monkeypatch, exchange, emulator.host, emulator.keys, parameters, "query"
-    )
+    request = intercepted_request(monkeypatch, exchange, emulator.host, emulator.keys, parameters, "query")
     assert send_intercepted(request).json()["Code"] == "InvalidTimeStamp.Expired"
 
 

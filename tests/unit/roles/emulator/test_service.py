@@ -88,9 +88,7 @@ def test_a_token_of_another_session_is_refused(emulator, name):
     assert reply.body["Code"] == "InvalidLoginToken"
 
 
-@pytest.mark.parametrize(
-    ("option", "name"), [("directory_id", "DirectoryId"), ("session_id", "SessionId")]
-)
+@pytest.mark.parametrize(("option", "name"), [("directory_id", "DirectoryId"), ("session_id", "SessionId")])
 def test_a_given_optional_field_is_part_of_the_identity(emulator, option, name):
     token = emulator.issue(**{option: "one"})
     assert emulator.exchange(token).status == 400
@@ -119,9 +117,7 @@ def test_another_action_is_not_found(emulator, action):
 
 
 def test_another_version_is_refused(emulator):
-    assert (
-        emulator.exchange(emulator.issue(), Version="2020-10-01").body["Code"] == "InvalidVersion"
-    )
+    assert emulator.exchange(emulator.issue(), Version="2020-10-01").body["Code"] == "InvalidVersion"
 
 
 def test_another_path_is_not_found(emulator):
@@ -130,17 +126,12 @@ def test_another_path_is_not_found(emulator):
 
 
 def test_a_get_request_works_like_a_post_request(emulator):
-    assert (
-        emulator.send("GET", f"/?{urlencode(emulator.parameters(emulator.issue()))}").status == 200
-    )
+    assert emulator.send("GET", f"/?{urlencode(emulator.parameters(emulator.issue()))}").status == 200
 
 
 def test_parameters_can_be_in_a_form(emulator):
     form = {"Content-Type": "application/x-www-form-urlencoded"}
-    assert (
-        emulator.send("POST", "/", urlencode(emulator.parameters(emulator.issue())), **form).status
-        == 200
-    )
+    assert emulator.send("POST", "/", urlencode(emulator.parameters(emulator.issue())), **form).status == 200
 
 
 def test_anonymous_callers_can_be_denied(start_emulator):
@@ -150,9 +141,7 @@ def test_anonymous_callers_can_be_denied(start_emulator):
     assert exchange_signed_v1(emulator).status == 200
 
 
-@pytest.mark.parametrize(
-    "name", ["AccessKeyId", "SignatureMethod", "SignatureVersion", "SignatureNonce", "Timestamp"]
-)
+@pytest.mark.parametrize("name", ["AccessKeyId", "SignatureMethod", "SignatureVersion", "SignatureNonce", "Timestamp"])
 def test_a_v1_signature_without_one_of_its_fields_is_incomplete(emulator, name):
     assert exchange_signed_v1(emulator, **{name: None}).body["Code"] == "IncompleteSignature"
 

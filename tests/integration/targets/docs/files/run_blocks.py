@@ -156,9 +156,7 @@ def to_plays(content: list[dict[str, Any]], defaults: dict[str, str]) -> list[di
         defaults = {**identity, **defaults}
     for play in content:
         if "hosts" in play:
-            group = play.setdefault("module_defaults", {}).setdefault(
-                "group/wuying.workspace.wuying", {}
-            )
+            group = play.setdefault("module_defaults", {}).setdefault("group/wuying.workspace.wuying", {})
             group.update(defaults)
     return content
 

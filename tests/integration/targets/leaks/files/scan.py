@@ -73,11 +73,7 @@ class Scanner:
     """Searches for many secrets in one pass."""
 
     def __init__(self, secrets: set[str]) -> None:
-        self.encodings = {
-            pattern: encoding
-            for secret in secrets
-            for pattern, encoding in patterns(secret).items()
-        }
+        self.encodings = {pattern: encoding for secret in secrets for pattern, encoding in patterns(secret).items()}
         self.by_start: dict[bytes, list[bytes]] = {}
         for pattern in self.encodings:
             self.by_start.setdefault(pattern[:START], []).append(pattern)

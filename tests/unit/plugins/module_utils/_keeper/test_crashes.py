@@ -50,16 +50,12 @@ def fixture_house(rotating_house: House) -> House:
     return rotating_house
 
 
-def look(
-    house: House, store_path: Path, told: t.Sequence[str] = (), login_token: str | None = None
-) -> bool:
+def look(house: House, store_path: Path, told: t.Sequence[str] = (), login_token: str | None = None) -> bool:
     """See that nothing is lost after a kill; say whether it came in the open window, and the next task said so."""
     stored = house.stored()
     assert stored.damage is None, "a record is neither the old one nor the new one"
     for token in told:
-        assert stored.record is not None and stored.record.knows(token), (
-            "a token that was told is lost"
-        )
+        assert stored.record is not None and stored.record.knows(token), "a token that was told is lost"
     if store_path.exists():
         assert {path.suffix for path in store_path.iterdir()} <= {".lock", ".record"}
         with house.store.lock(house.session.key, time.monotonic()) as locked:
@@ -75,9 +71,7 @@ def look(
     known = [fingerprint(record.login_token), *record.lineage] if record else []
     issued = {entry["issued"] for entry in entries if entry["exchanged"]}
     unknown = issued - {mark[:12] for mark in known}
-    assert len(unknown) == (code is not None), (
-        "a token that the service gave out is lost, and nobody was told"
-    )
+    assert len(unknown) == (code is not None), "a token that the service gave out is lost, and nobody was told"
     assert house.warnings == []
     if code is not None:
         assert house.request(house.emulator.issue()).changed
@@ -149,9 +143,7 @@ def with_hooks(act: t.Callable[[], object], hook: t.Callable[..., object]) -> No
     for module, name in CALLS:
         real = getattr(module, name)
 
-        def run(
-            *arguments: t.Any, _name: str = name, _real: t.Any = real, **keywords: t.Any
-        ) -> t.Any:
+        def run(*arguments: t.Any, _name: str = name, _real: t.Any = real, **keywords: t.Any) -> t.Any:
             return hook(_name, _real, *arguments, **keywords)
 
         patches.append(mock.patch.object(module, name, run))
@@ -282,9 +274,7 @@ def trace(act: t.Callable[[], object], *options: str) -> int | None:
     process.start()
     os.close(reading)
     assert process.pid is not None
-    tracer = subprocess.Popen(
-        [str(STRACE), "-f", "-qq", "-p", str(process.pid), *options], stderr=subprocess.DEVNULL
-    )
+    tracer = subprocess.Popen([str(STRACE), "-f", "-qq", "-p", str(process.pid), *options], stderr=subprocess.DEVNULL)
     status = Path(f"/proc/{process.pid}/status")
     end = time.monotonic() + 20
     while "TracerPid:\t0\n" in status.read_text() and tracer.poll() is None:

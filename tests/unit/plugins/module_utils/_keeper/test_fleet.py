@@ -76,9 +76,7 @@ def fixture_sealed(emulator: Emulator, store_path: Path) -> t.Callable[..., Flee
         Encryption,
     )
 
-    return lambda *keys: Fleet(
-        DirectoryStore(str(store_path), Encryption(keys) if keys else None), emulator
-    )
+    return lambda *keys: Fleet(DirectoryStore(str(store_path), Encryption(keys) if keys else None), emulator)
 
 
 def new_key() -> str:
@@ -104,10 +102,7 @@ def test_the_token_that_expires_first_is_exchanged_first(fleet: Fleet) -> None:
 
 def test_a_user_who_logged_in_comes_before_all_whose_tokens_expire(fleet: Fleet) -> None:
     fleet.have({"dead": EXPIRED, "again": CURRENT, "soon": 20})
-    new = [
-        TokenRequest(fleet.session(name), login_token=fleet.emulator.issue(name))
-        for name in ("again", "new")
-    ]
+    new = [TokenRequest(fleet.session(name), login_token=fleet.emulator.issue(name)) for name in ("again", "new")]
     fleet.keep([*fleet.token_requests("soon", "dead"), *new], max_parallel=1)
     assert set(fleet.users()[:2]) == {"again", "new"}
     assert fleet.users()[2:] == ["dead", "soon"]
@@ -126,9 +121,7 @@ def test_a_token_that_the_session_knows_is_no_reason_to_come_first(fleet: Fleet)
 def test_current_sessions_are_reported_before_anything_is_sent(fleet: Fleet) -> None:
     fleet.have({"stale": STALE, "current": CURRENT})
     with fleet.keeper() as keeper:
-        reports = keep_all(
-            keeper, read_requested(fleet.store, fleet.token_requests("stale", "current"))
-        )
+        reports = keep_all(keeper, read_requested(fleet.store, fleet.token_requests("stale", "current")))
         assert ends([next(reports)]) == {"current": "served"}
         assert fleet.requests() == 0
         assert ends(reports) == {"stale": "exchanged"}
@@ -155,9 +148,7 @@ def test_due_sessions_are_exchanged_side_by_side(fleet: Fleet) -> None:
     assert time.monotonic() - begin < alone / 2
 
 
-def test_no_more_sessions_than_max_parallel_are_under_way(
-    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_more_sessions_than_max_parallel_are_under_way(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     fleet.have(dict.fromkeys("abcdefgh", STALE))
     under_way: list[int] = [0]
     most, guard, refresh = [0], threading.Lock(), Keeper.refresh
@@ -196,9 +187,7 @@ def test_the_sessions_of_the_store_are_those_that_are_asked_something_of(fleet: 
     assert sorted(fleet.users()) == ["a", "c"]
 
 
-def test_an_empty_store_has_nothing_to_keep_and_nothing_is_made(
-    fleet: Fleet, store_path: Path
-) -> None:
+def test_an_empty_store_has_nothing_to_keep_and_nothing_is_made(fleet: Fleet, store_path: Path) -> None:
     assert fleet.keep() == []
     assert not store_path.exists()
 
@@ -252,9 +241,7 @@ def test_stale_tokens_are_served_with_a_warning_each_where_the_service_fails(
     assert sorted(len(report.warnings) for report in reports) == [0, 1, 1]
 
 
-def test_records_that_cannot_be_read_are_reported_by_key_and_others_go_on(
-    fleet: Fleet, store_path: Path
-) -> None:
+def test_records_that_cannot_be_read_are_reported_by_key_and_others_go_on(fleet: Fleet, store_path: Path) -> None:
     fleet.have({"damaged": STALE, "newer": STALE, "a": STALE, "b": CURRENT})
     keys = {name: fleet.session(name).key for name in ("damaged", "newer")}
     record_file(fleet, store_path, "damaged").write_bytes(b"{")
@@ -310,9 +297,7 @@ def test_the_service_is_connected_to_once_by_many_threads(fleet: Fleet) -> None:
             time.sleep(0.1)
             return plain._connect()
 
-        keeper = Keeper(
-            fleet.store, wiring._once(connect), scope="", deadline=time.monotonic() + 20
-        )
+        keeper = Keeper(fleet.store, wiring._once(connect), scope="", deadline=time.monotonic() + 20)
         reports = list(keep_all(keeper, read_stored(fleet.store, TokenRequest)))
     assert ends(reports) == dict.fromkeys("abcdefgh", "exchanged")
     assert calls == [1]
@@ -321,9 +306,7 @@ def test_the_service_is_connected_to_once_by_many_threads(fleet: Fleet) -> None:
 # Check mode
 
 
-def test_check_mode_predicts_everything_and_sends_and_writes_nothing(
-    fleet: Fleet, store_path: Path
-) -> None:
+def test_check_mode_predicts_everything_and_sends_and_writes_nothing(fleet: Fleet, store_path: Path) -> None:
     fleet.have({"stale": STALE, "dead": EXPIRED, "current": CURRENT, "damaged": STALE})
     record_file(fleet, store_path, "damaged").write_bytes(b"{")
     before = {path.name: path.read_bytes() for path in store_path.iterdir()}
@@ -374,9 +357,7 @@ def test_after_the_deadline_the_living_are_served_with_a_warning_and_others_fail
         "dead": "DeadlineExceeded",
         "current": "served",
     }
-    warned = {
-        report.session.end_user_id for report in reports if report.warnings and report.session
-    }
+    warned = {report.session.end_user_id for report in reports if report.warnings and report.session}
     assert warned == {"a", "c"}
     assert all(fleet.store.read(report.key).note is None for report in reports)
     assert fleet.requests() == 0
@@ -389,9 +370,7 @@ def test_a_service_that_stalls_holds_a_fleet_no_longer_than_the_deadline(fleet: 
     reports = fleet.keep(seconds=2, max_parallel=2, timeout=30, retries=3)
     assert time.monotonic() - begin < 4
     assert ends(reports) == dict.fromkeys("abcdefgh", "served")
-    assert all(
-        "deadline" in report.warnings[0] for report in reports if report.key not in _sent(fleet)
-    )
+    assert all("deadline" in report.warnings[0] for report in reports if report.key not in _sent(fleet))
     assert fleet.requests() == 2
 
 
@@ -444,9 +423,7 @@ def test_a_signal_before_the_first_turn_leaves_all_as_it_was(fleet: Fleet) -> No
     fleet.have({"a": STALE, "b": EXPIRED, "c": CURRENT})
     try:
         with fleet.keeper() as keeper:
-            reports = keep_all(
-                keeper, read_requested(fleet.store, fleet.token_requests("c", "a", "b"))
-            )
+            reports = keep_all(keeper, read_requested(fleet.store, fleet.token_requests("c", "a", "b")))
             got = [next(reports)]
             with hold_signals():
                 os.kill(os.getpid(), signal.SIGTERM)
@@ -488,9 +465,7 @@ def test_no_thread_is_left_where_nobody_wants_the_rest_of_the_reports(fleet: Fle
     assert soon_as_few(before)
 
 
-def test_an_error_that_nobody_foresaw_is_one_session_s_failure(
-    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_error_that_nobody_foresaw_is_one_session_s_failure(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     fleet.have(dict.fromkeys("abcd", STALE))
 
     refresh = Keeper.refresh
@@ -501,9 +476,7 @@ def test_an_error_that_nobody_foresaw_is_one_session_s_failure(
         return refresh(keeper, request, *arguments)
 
     monkeypatch.setattr(Keeper, "refresh", fail)
-    results = {
-        report.session.end_user_id: report.result for report in fleet.keep() if report.session
-    }
+    results = {report.session.end_user_id: report.result for report in fleet.keep() if report.session}
     failed = results.pop("b")
     assert isinstance(failed, WuyingError)
     assert (failed.code, failed.retryable) == ("Unforeseen", True)
@@ -512,9 +485,7 @@ def test_an_error_that_nobody_foresaw_is_one_session_s_failure(
     assert all(isinstance(result, Outcome) and result.changed for result in results.values())
 
 
-def test_with_fewer_threads_than_wanted_all_is_done_all_the_same(
-    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_with_fewer_threads_than_wanted_all_is_done_all_the_same(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     fleet.have(dict.fromkeys("abcdefgh", STALE))
     start, started = threading.Thread.start, []
 
@@ -527,9 +498,7 @@ def test_with_fewer_threads_than_wanted_all_is_done_all_the_same(
 
     monkeypatch.setattr(threading.Thread, "start", start_some)
     reports = list(fleet.keep())
-    assert (
-        sum(isinstance(report.result, Outcome) and report.result.changed for report in reports) == 8
-    )
+    assert sum(isinstance(report.result, Outcome) and report.result.changed for report in reports) == 8
 
 
 def test_a_failure_holds_no_frames(fleet: Fleet) -> None:
@@ -575,9 +544,7 @@ def test_records_under_another_key_or_none_are_written_anew_also_those_that_ende
         "old": "served",
         "new": "served",
     }
-    rekeyed = {
-        report.session.end_user_id for report in reports if report.rekeyed and report.session
-    }
+    rekeyed = {report.session.end_user_id for report in reports if report.rekeyed and report.session}
     assert rekeyed == {"plain", "ended", "old"}
     only_new = encrypted(new)
     assert {name for name in ("plain", "ended", "old", "new") if only_new.stored(name)} == {
@@ -641,9 +608,7 @@ def test_what_nobody_foresaw_while_a_record_is_written_anew_is_a_warning_of_the_
     assert all("unforeseen" in report.warnings[0] for report in reports)
 
 
-def test_without_rekey_no_record_is_written_anew(
-    encrypted: t.Callable[..., Fleet], store_path: Path
-) -> None:
+def test_without_rekey_no_record_is_written_anew(encrypted: t.Callable[..., Fleet], store_path: Path) -> None:
     old = new_key()
     fleet = encrypted(old)
     fleet.have({"a": CURRENT})
@@ -701,9 +666,7 @@ def test_who_waits_for_a_lock_ends_at_a_signal(fleet: Fleet, store_path: Path) -
 
 
 @pytest.fixture(name="redis")
-def fixture_redis(
-    emulator: Emulator, tmp_path: Path
-) -> t.Iterator[tuple[t.Any, t.Callable[..., Fleet]]]:
+def fixture_redis(emulator: Emulator, tmp_path: Path) -> t.Iterator[tuple[t.Any, t.Callable[..., Fleet]]]:
     """Return a Redis server, and a function that returns the fleet whose records are in it, as a task sees it."""
     require_redis()
     from ansible_collections.wuying.workspace.plugins.module_utils._redis.address import (
@@ -760,9 +723,7 @@ def test_with_a_redis_that_hangs_the_deadline_holds_for_all(
 
 def test_with_redis_the_same_happens(redis_fleet: Fleet) -> None:
     names = [f"user-{number}" for number in range(30)]
-    redis_fleet.have(
-        {**dict.fromkeys(names, STALE), "dead": EXPIRED, "first": -50, "current": CURRENT}
-    )
+    redis_fleet.have({**dict.fromkeys(names, STALE), "dead": EXPIRED, "first": -50, "current": CURRENT})
     reports = redis_fleet.keep(max_parallel=1)
     exchanged = dict.fromkeys([*names, "dead", "first"], "exchanged")
     assert ends(reports) == {**exchanged, "current": "served"}

@@ -160,9 +160,7 @@ class FakeService:
             self._redeem(session, token)
         if trouble in FAULTS:
             retryable, sent, code = FAULTS[trouble]
-            raise ServiceError(
-                "Something went wrong.", code=code, retryable=retryable, outcome_unknown=sent
-            )
+            raise ServiceError("Something went wrong.", code=code, retryable=retryable, outcome_unknown=sent)
         if trouble == REFUSED or not self.takes(session, token):
             sent = trouble in SPENDING
             raise TokenRejected("It was refused.", code="InvalidLoginToken", outcome_unknown=sent)
@@ -333,9 +331,7 @@ class Promise:
         self.first_key = KEYS[0]
         self.notes = 0
 
-    def ensure(
-        self, request: TokenRequest, scope: str, fault: str | None, trouble: str | None
-    ) -> End:
+    def ensure(self, request: TokenRequest, scope: str, fault: str | None, trouble: str | None) -> End:
         """Return how an ask ends that nobody has to wait for."""
         held = self.held[request.session]
         snapshot = (held.version, held.note)
@@ -366,9 +362,7 @@ class Promise:
 
     def is_new_login(self, request: TokenRequest) -> bool:
         """Say whether the user logged in again, or for the first time."""
-        return request.login_token is not None and not self.held[request.session].knows(
-            request.login_token
-        )
+        return request.login_token is not None and not self.held[request.session].knows(request.login_token)
 
     def in_turn(
         self,
@@ -388,9 +382,7 @@ class Promise:
         if held.damaged:
             held.clear_record()
         elif held.token is not None and held.version != snapshot[0]:
-            request = request._replace(
-                force=False
-            )  # it shares the outcome of the exchange that it waited for
+            request = request._replace(force=False)  # it shares the outcome of the exchange that it waited for
         todo = self.decide(request)
         if isinstance(todo, End):
             return todo._replace(warned=warned)
@@ -411,9 +403,7 @@ class Promise:
             return End(SERVED, held.token, warned=True)
         return error
 
-    def refresh(
-        self, request: TokenRequest, token: str, scope: str, fault: str | None, trouble: str | None
-    ) -> End:
+    def refresh(self, request: TokenRequest, token: str, scope: str, fault: str | None, trouble: str | None) -> End:
         """Return how an exchange ends."""
         held = self.held[request.session]
         login = self.is_new_login(request)
@@ -528,14 +518,10 @@ sessions = st.sampled_from([ALICE, ALICE, ALICE, *SESSIONS])
 ways = st.sampled_from(["one key", "another key"])
 faults = st.one_of(st.none(), rarely(*FAULTS, *SPENDING, REFUSED, NO_KEYS))
 writing = (NOT_WRITTEN, DIES_BEFORE_WRITING, DIES_AFTER_WRITING)
-troubles = st.one_of(
-    st.none(), rarely(LOCKED, FULL, MANY_FILES, DIES_BEFORE_NOTE, DIES_AFTER_NOTE, *writing)
-)
+troubles = st.one_of(st.none(), rarely(LOCKED, FULL, MANY_FILES, DIES_BEFORE_NOTE, DIES_AFTER_NOTE, *writing))
 passed_tokens = st.one_of(st.none(), st.just("new"), st.integers(0, 30))
 validities = st.sampled_from([900, 100])
-moves = st.sampled_from(
-    [0, 0, 0, 0, 0, 1, 99, 100, 450, 599, 600, 601, 899, 900, 5000, -1, -60, -61, -500]
-)
+moves = st.sampled_from([0, 0, 0, 0, 0, 1, 99, 100, 450, 599, 600, 601, 899, 900, 5000, -1, -60, -61, -500])
 Asked = t.Dict[str, t.Any]
 requests = st.fixed_dictionaries(
     {
@@ -656,9 +642,7 @@ class Machine(RuleBasedStateMachine):
         keeper = self.keeper("one key")
         self.compare(expected, lambda: keeper.delete(session.key, check=check), before)
 
-    @rule(
-        passed=st.sampled_from([True, True, False]), fault=rarely("busy", REFUSED), session=sessions
-    )
+    @rule(passed=st.sampled_from([True, True, False]), fault=rarely("busy", REFUSED), session=sessions)
     def ask_without_store(self, session: Session, passed: bool, fault: str | None) -> None:
         request = TokenRequest(session, self.service.log_in(session) if passed else None)
         expected = End("NoLoginToken")
@@ -671,9 +655,7 @@ class Machine(RuleBasedStateMachine):
                 expected = End(code, retryable=not refused)
         self.service.trouble = fault
         keeper = self.keeper("one key", NoStore())
-        self.compare(
-            expected, lambda: keeper.ensure(request, self.warnings.append), None, told=False
-        )
+        self.compare(expected, lambda: keeper.ensure(request, self.warnings.append), None, told=False)
 
     @rule(session=sessions, order=st.permutations(KEYS), trouble=rarely(LOCKED, *writing))
     def reencrypt(self, session: Session, order: list[str], trouble: str | None) -> None:
@@ -751,9 +733,7 @@ class Machine(RuleBasedStateMachine):
         if expected is None:
             assert keeper.return_stored(request, stored) is None
             return Waiter(request, scope, stored.snapshot(), (held.version, held.note))
-        self.compare(
-            expected, lambda: t.cast(Outcome, keeper.return_stored(request, stored)), stored.record
-        )
+        self.compare(expected, lambda: t.cast(Outcome, keeper.return_stored(request, stored)), stored.record)
         return None
 
     def refresh(self, waiter: Waiter, fault: str | None = None, trouble: str | None = None) -> None:
@@ -763,9 +743,7 @@ class Machine(RuleBasedStateMachine):
         expected = self.promise.in_turn(request, model_seen, scope, fault, trouble)
         self.service.trouble, self.store.trouble = fault, trouble
         keeper = self.keeper(scope)
-        self.compare(
-            expected, lambda: keeper.refresh(request, snapshot, self.warnings.append), before
-        )
+        self.compare(expected, lambda: keeper.refresh(request, snapshot, self.warnings.append), before)
 
     def let_pass(self, seconds: int) -> None:
         """Move the clock."""

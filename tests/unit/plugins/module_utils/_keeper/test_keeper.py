@@ -177,9 +177,7 @@ def test_an_ended_record_fails_at_once(house: House, passed: str | None) -> None
 
 
 @pytest.mark.parametrize("state", ["current", "stale", "expired", "ended"])
-def test_an_unknown_token_is_exchanged_at_once_and_joins_the_lineage(
-    house: House, state: str
-) -> None:
+def test_an_unknown_token_is_exchanged_at_once_and_joins_the_lineage(house: House, state: str) -> None:
     record = house.have(state)
     token = house.emulator.issue()
     outcome = house.request(token)
@@ -207,9 +205,7 @@ def test_an_unknown_token_that_fails_leaves_the_record_as_it_was(house: House, c
 
 @pytest.mark.parametrize("state", ["current", "stale", "expired", "ended"])
 @pytest.mark.parametrize("passed", [None, "v1first"])
-def test_force_exchanges_the_records_token_whatever_its_state(
-    house: House, state: str, passed: str | None
-) -> None:
+def test_force_exchanges_the_records_token_whatever_its_state(house: House, state: str, passed: str | None) -> None:
     record = house.have(state)
     assert house.request(passed, force=True).changed
     entries = house.emulator.journal()["entries"]
@@ -357,9 +353,7 @@ def _together(house: House, count: int, **options: t.Any) -> list[t.Any]:
         keeper = house.keeper(retries=1)
         barrier.wait()
         try:
-            results.append(
-                keeper.ensure(TokenRequest(house.session, **options), house.warnings.append)
-            )
+            results.append(keeper.ensure(TokenRequest(house.session, **options), house.warnings.append))
         except WuyingError as error:
             results.append(error)
 
@@ -431,17 +425,13 @@ def test_who_goes_another_way_does_not_share_a_failure(house: House) -> None:
         house.request()
     keeper = house.keeper(scope="other credentials")
     with house.store.lock(house.session.key, time.monotonic() + 10) as locked:
-        assert keeper._refresh_locked(
-            TokenRequest(house.session), snapshot.snapshot(), locked, print
-        ).changed
+        assert keeper._refresh_locked(TokenRequest(house.session), snapshot.snapshot(), locked, print).changed
 
 
 def test_who_waits_longer_than_the_deadline_is_served_a_living_token(house: House) -> None:
     record = house.have("stale")
     with house.store.lock(house.session.key, time.monotonic() + 10):
-        outcome = house.keeper(seconds=0.2).ensure(
-            TokenRequest(house.session), house.warnings.append
-        )
+        outcome = house.keeper(seconds=0.2).ensure(TokenRequest(house.session), house.warnings.append)
     assert outcome.record == record
     assert "deadline" in house.warnings[0]
 
@@ -481,9 +471,7 @@ def test_who_finds_a_note_needs_no_credentials_before_an_exchange_is_due(house: 
         keeper._connect = _no_credentials
         results: list[Outcome] = []
         thread = threading.Thread(
-            target=lambda: results.append(
-                keeper.ensure(TokenRequest(house.session), house.warnings.append)
-            )
+            target=lambda: results.append(keeper.ensure(TokenRequest(house.session), house.warnings.append))
         )
         thread.start()
         time.sleep(0.1)
@@ -598,9 +586,7 @@ def test_a_service_that_does_not_rotate_recovers_from_a_lost_answer(house: House
 # Below the table: durable before told
 
 
-def test_a_store_that_cannot_reserve_space_costs_no_token(
-    house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_store_that_cannot_reserve_space_costs_no_token(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_arguments: object) -> None:
         raise OSError(28, "No space left on device")
 
@@ -611,9 +597,7 @@ def test_a_store_that_cannot_reserve_space_costs_no_token(
     assert house.stored() == StoredState()
 
 
-def test_a_token_that_cannot_be_kept_is_handed_out(
-    house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_token_that_cannot_be_kept_is_handed_out(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     record = house.have("stale")
 
     pwrite = os.pwrite
@@ -637,9 +621,7 @@ def test_a_token_that_cannot_be_kept_is_handed_out(
 # Below the table: endpoints, lineage
 
 
-def test_a_token_is_never_sent_to_another_endpoint(
-    house: House, start_emulator: t.Callable[..., t.Any]
-) -> None:
+def test_a_token_is_never_sent_to_another_endpoint(house: House, start_emulator: t.Callable[..., t.Any]) -> None:
     house.have("stale")
     other = start_emulator()
     house.session = house.session._replace(endpoint=other.url)
@@ -677,12 +659,8 @@ def test_the_lineage_is_bounded(house: House) -> None:
 # A damaged record
 
 
-@pytest.mark.parametrize(
-    "damage", [b"{", b"\xff\xfe", b"[]", b'{"format":1}', b'{"format":"1"}', b"[" * 100000]
-)
-def test_a_damaged_record_is_set_aside_and_counts_as_absent(
-    house: House, store_path: Path, damage: bytes
-) -> None:
+@pytest.mark.parametrize("damage", [b"{", b"\xff\xfe", b"[]", b'{"format":1}', b'{"format":"1"}', b"[" * 100000])
+def test_a_damaged_record_is_set_aside_and_counts_as_absent(house: House, store_path: Path, damage: bytes) -> None:
     house.have("current")
     path = file_of(store_path, house.session)
     path.write_bytes(damage)

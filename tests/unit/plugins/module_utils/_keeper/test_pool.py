@@ -59,9 +59,7 @@ LOST = "lost"
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 
 
-def take(
-    turn: t.Callable[[int], t.Any], *, turns: int = TURNS, parallel: int = 8, processes: int = 2
-) -> list[t.Any]:
+def take(turn: t.Callable[[int], t.Any], *, turns: int = TURNS, parallel: int = 8, processes: int = 2) -> list[t.Any]:
     """Take turns by several processes; return what they brought."""
     return list(take_turns(turn, turns, parallel, processes, lambda number: (number, LOST)))
 
@@ -83,9 +81,7 @@ def test_each_turn_is_taken_once_by_several_processes() -> None:
 
 def test_turns_begin_in_the_order_of_their_numbers() -> None:
     taken: dict[tuple[int, int], list[tuple[float, int]]] = collections.defaultdict(list)
-    for number, worker, now in take(
-        lambda number: (number, (os.getpid(), threading.get_ident()), time.monotonic())
-    ):
+    for number, worker, now in take(lambda number: (number, (os.getpid(), threading.get_ident()), time.monotonic())):
         taken[worker].append((now, number))
     assert sum(map(len, taken.values())) == TURNS
     for turns in taken.values():
@@ -130,9 +126,7 @@ def test_no_more_turns_than_wanted_are_taken_at_a_time() -> None:
 def test_there_are_as_many_processes_as_are_worth_while(
     monkeypatch: pytest.MonkeyPatch, turns: int, parallel: int, processors: int, processes: int
 ) -> None:
-    monkeypatch.setattr(
-        os, "sched_getaffinity", lambda _process: set(range(processors)), raising=False
-    )
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _process: set(range(processors)), raising=False)
     assert count_processes(turns, parallel) == processes
 
 
@@ -144,9 +138,7 @@ def test_where_nobody_says_how_many_processors_there_are_one_process_does_all(
 
 
 @pytest.mark.parametrize("error", [OSError("no process"), AssertionError("daemonic")])
-def test_where_no_process_can_be_had_this_one_does_all(
-    monkeypatch: pytest.MonkeyPatch, error: Exception
-) -> None:
+def test_where_no_process_can_be_had_this_one_does_all(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     def fail(_process: object) -> None:
         raise error
 
@@ -403,9 +395,7 @@ def test_values_that_are_packed_are_those_that_were_given() -> None:
     packed = Packed(values)
     assert len(packed) == len(values)
     assert list(packed) == values
-    assert [packed[number] for number in (0, 49, 50, 1233)] == [
-        values[number] for number in (0, 49, 50, 1233)
-    ]
+    assert [packed[number] for number in (0, 49, 50, 1233)] == [values[number] for number in (0, 49, 50, 1233)]
     assert list(Packed([])) == []
 
 
@@ -425,9 +415,7 @@ def fixture_names() -> list[str]:
 
 
 @pytest.mark.usefixtures("processes")
-def test_a_fleet_that_is_kept_by_processes_is_exchanged_once_and_kept(
-    rotating: Fleet, names: list[str]
-) -> None:
+def test_a_fleet_that_is_kept_by_processes_is_exchanged_once_and_kept(rotating: Fleet, names: list[str]) -> None:
     before = rotating.have(dict.fromkeys(names, STALE))
     reports = rotating.keep()
     assert {end_of(report) for report in reports} == {"exchanged"}
@@ -496,9 +484,7 @@ def test_the_sessions_of_a_process_that_was_killed_fail_and_the_others_are_kept(
 
 
 @pytest.mark.usefixtures("processes")
-def test_a_signal_has_all_processes_finish_what_they_have_begun(
-    rotating: Fleet, names: list[str]
-) -> None:
+def test_a_signal_has_all_processes_finish_what_they_have_begun(rotating: Fleet, names: list[str]) -> None:
     rotating.have(dict.fromkeys(names, STALE))
     rotating.emulator.fault("drip", interval=0.004, carried_out=True, count=None)
     heard: list[int] = []

@@ -70,9 +70,7 @@ def ask_in_processes(house: House) -> list[tuple[str, str]]:
     def request() -> None:
         house.store = GatheringStore(house.store.name, all_have_looked)
         try:
-            outcome = house.keeper(retries=1).ensure(
-                TokenRequest(house.session), house.warnings.append
-            )
+            outcome = house.keeper(retries=1).ensure(TokenRequest(house.session), house.warnings.append)
         except WuyingError as error:
             results.put(("error", error.code))
         else:
@@ -203,9 +201,7 @@ def test_processes_that_ask_force_log_in_and_forget_at_once_lose_and_mix_up_noth
     identities = [session.identity() for session in sessions * RACERS * 2]
     for identity in identities:
         del identity["endpoint"]
-    issued = [
-        entry["login_token"] for entry in house.emulator.control("POST", "tokens", identities)
-    ]
+    issued = [entry["login_token"] for entry in house.emulator.control("POST", "tokens", identities)]
     logins = list(zip(sessions * RACERS * 2, issued))
     house.emulator.fault("drip", interval=0, count=None)
     results: t.Any = FORK.Queue()
@@ -243,9 +239,7 @@ def test_processes_that_ask_force_log_in_and_forget_at_once_lose_and_mix_up_noth
             assert locked.read() == found
 
 
-def run_and_die(
-    house: House, monkeypatch: pytest.MonkeyPatch, call: str, number: int, written: float
-) -> None:
+def run_and_die(house: House, monkeypatch: pytest.MonkeyPatch, call: str, number: int, written: float) -> None:
     """Ask in a process that is killed in a call, the first or the second of its name, with a part of its data written."""
     module = os if hasattr(os, call) else two_slot_file
     real = getattr(module, call)
@@ -317,9 +311,7 @@ def test_after_a_kill_before_the_note_nothing_was_sent_and_nothing_is_doubted(
         patch.setattr(
             House,
             "request",
-            lambda house: house.keeper().ensure(
-                TokenRequest(house.session, force=True), house.warnings.append
-            ),
+            lambda house: house.keeper().ensure(TokenRequest(house.session, force=True), house.warnings.append),
         )
         run_and_die(rotating_house, monkeypatch, "pwrite", 1, written)
     assert rotating_house.requests() == 0
@@ -364,9 +356,7 @@ def _ask_as_a_program(house: House, retries: int = 0) -> None:
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGALRM):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    house.keeper(seconds=60, retries=retries).ensure(
-        TokenRequest(house.session), house.warnings.append
-    )
+    house.keeper(seconds=60, retries=retries).ensure(TokenRequest(house.session), house.warnings.append)
 
 
 def test_a_lock_is_gone_with_its_holder(house: House) -> None:

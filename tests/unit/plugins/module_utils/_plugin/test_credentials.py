@@ -107,9 +107,7 @@ def test_an_incomplete_set_of_options_fails_despite_the_environment(environment,
 
 
 @pytest.mark.parametrize("missing", ["ACCESS_KEY_ID", "ACCESS_KEY_SECRET"])
-def test_an_incomplete_environment_fails_when_credentials_are_needed(
-    environment, monkeypatch, missing
-):
+def test_an_incomplete_environment_fails_when_credentials_are_needed(environment, monkeypatch, missing):
     monkeypatch.delenv(f"ALIBABA_CLOUD_{missing}")
     credentials.from_options({"auth_method": "access_key"}.get)
     error = failure_of(OptionError)
@@ -126,9 +124,7 @@ def test_missing_credentials_fail_when_they_are_needed():
 
 
 @pytest.mark.parametrize("name", OPTION_NAMES)
-@pytest.mark.parametrize(
-    "flaw", ["sesame\n", " sesame", "ses ame", "sesame\r\nX-Header: x", "sésame", "sesame\0"]
-)
+@pytest.mark.parametrize("flaw", ["sesame\n", " sesame", "ses ame", "sesame\r\nX-Header: x", "sésame", "sesame\0"])
 def test_malformed_credentials_are_refused(name, flaw):
     error = failure_of(OptionError, **{**OPTION_NAMES, name: flaw})
     assert error.code == "InvalidOption"

@@ -95,9 +95,7 @@ def test_the_defaults_are_those_of_the_documentation():
     assert (request.login_token, request.validity, request.refresh_before) == (None, 900, 300)
 
 
-def assert_refused(
-    name: str, value: t.Any, use: t.Callable[..., t.Any], **others: t.Any
-) -> OptionError:
+def assert_refused(name: str, value: t.Any, use: t.Callable[..., t.Any], **others: t.Any) -> OptionError:
     """See that a value is an error whose message names the option and does not show it."""
     with pytest.raises(OptionError) as caught:
         use(**{**others, name: value})
@@ -177,9 +175,7 @@ def test_a_malformed_login_token_is_refused(value):
     assert_refused("login_token", value, read)
 
 
-@pytest.mark.parametrize(
-    "value", [-1, 0.5, NAN, INFINITY, -INFINITY, True, False, None, "900", 1e12]
-)
+@pytest.mark.parametrize("value", [-1, 0.5, NAN, INFINITY, -INFINITY, True, False, None, "900", 1e12])
 def test_a_validity_that_is_no_sound_number_is_refused(value):
     assert_refused("validity", value, read)
 
@@ -398,9 +394,7 @@ def test_without_a_home_the_store_must_be_given(monkeypatch):
         "{base}//store/",
     ],
 )
-def test_a_directory_is_taken_with_home_and_variables_expanded(
-    kept_in, monkeypatch, tmp_path, value
-):
+def test_a_directory_is_taken_with_home_and_variables_expanded(kept_in, monkeypatch, tmp_path, value):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("WUYING_BASE", str(tmp_path))
     assert kept_in(store=value.format(base=tmp_path)) == ["store"]
@@ -433,9 +427,7 @@ def fixture_connected(monkeypatch):
         made.append((credentials, settings))
 
     monkeypatch.setattr(client.ServiceClient, "__init__", make)
-    monkeypatch.setattr(
-        client.ServiceClient, "__exit__", lambda *_arguments: made.append(("closed",))
-    )
+    monkeypatch.setattr(client.ServiceClient, "__exit__", lambda *_arguments: made.append(("closed",)))
     return made
 
 

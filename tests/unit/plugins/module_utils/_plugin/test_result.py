@@ -29,9 +29,7 @@ try:
 except ImportError:  # before ansible-core 2.22
     core_secrets = None
 
-SESSION = Session(
-    "https://ecd.cn-hangzhou.aliyuncs.com", "cn-hangzhou", "office", "alice", "client"
-)
+SESSION = Session("https://ecd.cn-hangzhou.aliyuncs.com", "cn-hangzhou", "office", "alice", "client")
 OLD = Record(SESSION, "v1old", 1700000000.25, 1700000900.25, "old-request")
 PLACEHOLDER = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
 NEW = Record(SESSION, "v1new", 1700000700.5, 1700001600.5, "new-request")

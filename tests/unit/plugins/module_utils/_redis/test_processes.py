@@ -125,8 +125,7 @@ def test_a_task_suspended_past_its_lease_cannot_overwrite_a_newer_token(
     address = servers().address
     session = session_at("https://ecd.cn-hangzhou.aliyuncs.com")
     old, newer, late = (
-        next_record(None, session, "v1first", f"v1{name}", time.time(), 900, None)
-        for name in ("old", "newer", "late")
+        next_record(None, session, "v1first", f"v1{name}", time.time(), 900, None) for name in ("old", "newer", "late")
     )
     results: t.Any = FORK.SimpleQueue()
     store = open_at(address)
@@ -160,9 +159,7 @@ def test_a_task_suspended_past_its_lease_cannot_overwrite_a_newer_token(
     store.close()
 
 
-def test_the_lock_of_a_killed_process_is_free_after_its_lease(
-    house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_lock_of_a_killed_process_is_free_after_its_lease(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lease, "LEASE", 0.5)
     house.have("stale")
     held = FORK.Event()
@@ -181,9 +178,7 @@ def test_the_lock_of_a_killed_process_is_free_after_its_lease(
     assert house.request().changed
 
 
-def test_a_process_killed_before_it_saves_leaves_its_note(
-    house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_process_killed_before_it_saves_leaves_its_note(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lease, "LEASE", 0.5)
     record = house.have("stale")
 
@@ -312,16 +307,12 @@ def test_500_stale_sessions_are_refreshed_once_by_4_processes(
     emulator = rotating_emulator
     here = "127.0.0.1" if network is None else network.address
     server = servers("--protected-mode", "no", host=here)
-    sessions = [
-        session_at(emulator.url)._replace(end_user_id=f"user{number}") for number in range(SESSIONS)
-    ]
+    sessions = [session_at(emulator.url)._replace(end_user_id=f"user{number}") for number in range(SESSIONS)]
     _log_in(emulator, sessions, server.address)
     start, results = FORK.Event(), FORK.Queue()
     hosts = [None, *(network.hosts if network else [None] * 3)]
     processes = [
-        FORK.Process(
-            target=_keep_all, args=(network, host, server.address, sessions, ahead, start, results)
-        )
+        FORK.Process(target=_keep_all, args=(network, host, server.address, sessions, ahead, start, results))
         for host, ahead in zip(hosts, CLOCKS)
     ]
     for process in processes:
@@ -338,8 +329,7 @@ def test_500_stale_sessions_are_refreshed_once_by_4_processes(
 
 def _log_in(emulator: Emulator, sessions: list[Session], address: str) -> None:
     identities = [
-        {name: value for name, value in session.identity().items() if name != "endpoint"}
-        for session in sessions
+        {name: value for name, value in session.identity().items() if name != "endpoint"} for session in sessions
     ]
     store = open_at(address)
     now = time.time()
@@ -369,9 +359,7 @@ def _keep_all(
 
     store = open_at(address)
     with ServiceClient(None, retries=0, timeout=60, connections=THREADS, clock=clock) as service:
-        keeper = Keeper(
-            store, lambda: service, scope="", deadline=time.monotonic() + 90, clock=clock
-        )
+        keeper = Keeper(store, lambda: service, scope="", deadline=time.monotonic() + 90, clock=clock)
         start.wait(60)
         requests = [TokenRequest(session) for session in sessions]
         tokens: dict[str, str] = {}

@@ -187,9 +187,7 @@ def test_unexpected_names_are_an_error(server: FakeRedis, store: RedisStore, rep
         b"*5\r\n$1\r\n1\r\n" + NOTHING * 4,
     ],
 )
-def test_an_unexpected_reply_does_not_grant_the_lock(
-    server: FakeRedis, store: RedisStore, reply: bytes
-) -> None:
+def test_an_unexpected_reply_does_not_grant_the_lock(server: FakeRedis, store: RedisStore, reply: bytes) -> None:
     server.replies[scripts.ACQUIRE.encode()] = reply
     assert_fails(lambda: lock(store).__enter__())
 
@@ -214,9 +212,7 @@ FROM_OTHER_SCRIPTS = [
 """Replies of other scripts than the one that was run."""
 
 
-@pytest.mark.parametrize(
-    ("write", "reply"), [*itertools.product(WRITES, UNEXPECTED_FOR_WRITES), *FROM_OTHER_SCRIPTS]
-)
+@pytest.mark.parametrize(("write", "reply"), [*itertools.product(WRITES, UNEXPECTED_FOR_WRITES), *FROM_OTHER_SCRIPTS])
 def test_an_unexpected_reply_to_a_write_is_not_a_success(
     server: FakeRedis, store: RedisStore, write: str, reply: bytes
 ) -> None:
@@ -248,9 +244,7 @@ def test_nothing_is_sent_if_the_reply_to_the_note_is_unexpected(
     assert house.requests() == 0
 
 
-def test_a_server_that_is_still_loading_is_a_retryable_error(
-    server: FakeRedis, store: RedisStore
-) -> None:
+def test_a_server_that_is_still_loading_is_a_retryable_error(server: FakeRedis, store: RedisStore) -> None:
     server.replies[b"HMGET"] = b"-LOADING Redis is loading the dataset in memory\r\n"
     with pytest.raises(StoreError, match="is still loading its data. Try again") as caught:
         store.read(SESSION.key)

@@ -139,11 +139,7 @@ def a_note_stays_until_the_new_token_is_saved(store: RedisStore, session: Sessio
     put(store, record_of(session))
     leave_note(store, session, "v1second")
     stored = store.read(session.key)
-    assert (
-        stored.record is not None
-        and stored.may_be_spent("v1second")
-        and not stored.may_be_spent("v1third")
-    )
+    assert stored.record is not None and stored.may_be_spent("v1second") and not stored.may_be_spent("v1third")
     put(store, record_of(session, "v1third"))
     assert store.read(session.key) == StoredState(store.read(session.key).record)
 
@@ -166,9 +162,7 @@ def an_ended_record_replaces_the_record_of_its_token(store: RedisStore, session:
     assert store.read(session.key) == StoredState(record.ended_with("InvalidLoginToken"))
 
 
-def a_removed_session_has_no_record_and_can_start_again(
-    store: RedisStore, session: Session
-) -> None:
+def a_removed_session_has_no_record_and_can_start_again(store: RedisStore, session: Session) -> None:
     put(store, record_of(session))
     leave_note(store, session, "v1second")
     with store.lock(session.key, soon()) as locked:
@@ -232,9 +226,7 @@ BASICS = (
 
 
 @pytest.mark.parametrize("behaviour", BASICS)
-def test_store_on_a_server(
-    store: RedisStore, behaviour: t.Callable[[RedisStore, Session], None]
-) -> None:
+def test_store_on_a_server(store: RedisStore, behaviour: t.Callable[[RedisStore, Session], None]) -> None:
     behaviour(store, SESSION)
     assert store.warnings == []
 
@@ -254,16 +246,12 @@ def test_store_on_a_cluster(servers: RedisServers, open_store: Open) -> None:
     assert not caught.value.retryable
 
 
-def test_a_cluster_address_of_a_single_server_is_an_error(
-    server: RedisServer, open_store: Open
-) -> None:
+def test_a_cluster_address_of_a_single_server_is_an_error(server: RedisServer, open_store: Open) -> None:
     store = open_store(f"redis+cluster://127.0.0.1:{server.port}", seconds=1)
     assert_fails(store, "StoreUnavailable", "is not a cluster. Use redis://")
 
 
-def test_a_cluster_that_is_down_fails_the_whole_read(
-    servers: RedisServers, open_store: Open
-) -> None:
+def test_a_cluster_that_is_down_fails_the_whole_read(servers: RedisServers, open_store: Open) -> None:
     nodes = servers.cluster()
     store = open_store(f"redis+cluster://127.0.0.1:{nodes[0].port}", seconds=1)
     keys = [SESSION._replace(end_user_id=f"user {number}").key for number in range(6)]
@@ -291,9 +279,7 @@ def node_of(nodes: list[RedisServer], key: str) -> RedisServer:
     return next(node for node in nodes if node.port == port)
 
 
-def test_a_hanging_cluster_node_is_an_error_in_time(
-    servers: RedisServers, open_store: Open
-) -> None:
+def test_a_hanging_cluster_node_is_an_error_in_time(servers: RedisServers, open_store: Open) -> None:
     nodes = servers.cluster()
     keys = session_keys(60)
     hanging = node_of(nodes, keys[1])
@@ -339,9 +325,7 @@ def test_a_hanging_cluster_node_is_an_error_in_time(
     assert {(error.code, error.retryable) for _late, error in ended} == {("StoreUnavailable", True)}
 
 
-def test_an_unassigned_cluster_slot_fails_the_whole_read(
-    servers: RedisServers, open_store: Open
-) -> None:
+def test_an_unassigned_cluster_slot_fails_the_whole_read(servers: RedisServers, open_store: Open) -> None:
     nodes = servers.cluster()
     keys = session_keys(6)
     store = open_store(nodes[0].address.replace(":", "+cluster:", 1), seconds=1)
@@ -355,9 +339,7 @@ def test_an_unassigned_cluster_slot_fails_the_whole_read(
     assert (caught.value.code, caught.value.retryable) == ("StoreUnavailable", True)
 
 
-def test_many_sessions_are_read_while_their_slots_migrate(
-    servers: RedisServers, open_store: Open
-) -> None:
+def test_many_sessions_are_read_while_their_slots_migrate(servers: RedisServers, open_store: Open) -> None:
     nodes = servers.cluster()
     store = open_store(nodes[0].address.replace(":", "+cluster:", 1))
     sessions = [SESSION._replace(end_user_id=f"user {number}") for number in range(12)]
@@ -370,11 +352,7 @@ def test_many_sessions_are_read_while_their_slots_migrate(
 
     source = node_of(nodes, sessions[0].key)
     target = next(node for node in nodes if node is not source)
-    names = [
-        f"wuying.workspace:{{{session.key}}}"
-        for session in sessions
-        if node_of(nodes, session.key) is source
-    ]
+    names = [f"wuying.workspace:{{{session.key}}}" for session in sessions if node_of(nodes, session.key) is source]
     target_id, source_id = (node.client().cluster("myid") for node in (target, source))
     for name in names:
         slot = source.client().cluster("keyslot", name)
@@ -390,9 +368,7 @@ def test_many_sessions_are_read_while_their_slots_migrate(
     assert found() == expected
 
 
-def test_many_sessions_are_read_from_the_replica_of_a_failed_node(
-    servers: RedisServers, open_store: Open
-) -> None:
+def test_many_sessions_are_read_from_the_replica_of_a_failed_node(servers: RedisServers, open_store: Open) -> None:
     nodes = servers.cluster()
     keys = session_keys(30)
     lost = node_of(nodes, keys[1])
@@ -428,9 +404,7 @@ def test_store_through_a_sentinel(servers: RedisServers, open_store: Open) -> No
     sentinels = f"redis+sentinel://127.0.0.1:1,127.0.0.1:{sentinel.port}"
     store = open_store(f"{sentinels}/mine", password="secret")
     a_saved_record_is_read_back(store, SESSION)
-    assert_fails(
-        open_store(f"{sentinels}/other", seconds=1), "StoreUnavailable", "unknown to its Sentinels"
-    )
+    assert_fails(open_store(f"{sentinels}/other", seconds=1), "StoreUnavailable", "unknown to its Sentinels")
 
 
 def test_store_over_a_socket(server: RedisServer, open_store: Open) -> None:
@@ -452,9 +426,7 @@ def test_store_over_tls_with_a_private_ca(
     server = servers(*mine.options(), tls=True)
     address = f"rediss://127.0.0.1:{server.port}"
     a_saved_record_is_read_back(open_store(address, ca_path=str(mine.ca)), SESSION)
-    a_saved_record_is_read_back(
-        open_store(address, ca_path=str(mine.folder)), SESSION._replace(end_user_id="bob")
-    )
+    a_saved_record_is_read_back(open_store(address, ca_path=str(mine.folder)), SESSION._replace(end_user_id="bob"))
     for ca_path in (str(other.ca), None):
         assert_fails(
             open_store(address, ca_path=ca_path),
@@ -480,9 +452,7 @@ def test_store_in_another_database(server: RedisServer, open_store: Open) -> Non
     assert not server.client().dbsize()
 
 
-def test_keys_are_named_after_the_session_and_expire(
-    server: RedisServer, store: RedisStore
-) -> None:
+def test_keys_are_named_after_the_session_and_expire(server: RedisServer, store: RedisStore) -> None:
     put(store, record_of())
     leave_note(store, SESSION._replace(end_user_id="bob"), "v1")
     client = server.client()
@@ -511,9 +481,7 @@ def test_reading_writes_nothing(server: RedisServer, store: RedisStore) -> None:
     assert not server.client().dbsize()
 
 
-def test_a_damaged_record_is_set_aside_and_its_note_stays(
-    server: RedisServer, store: RedisStore
-) -> None:
+def test_a_damaged_record_is_set_aside_and_its_note_stays(server: RedisServer, store: RedisStore) -> None:
     put(store, record_of())
     leave_note(store, SESSION, "v1second")
     client = server.client()
@@ -532,9 +500,7 @@ def test_a_damaged_record_is_set_aside_and_its_note_stays(
     assert list(store.keys()) == [SESSION.key]
 
 
-def test_the_error_of_one_record_is_returned_in_its_place(
-    server: RedisServer, store: RedisStore
-) -> None:
+def test_the_error_of_one_record_is_returned_in_its_place(server: RedisServer, store: RedisStore) -> None:
     put(store, record_of())
     newer = SESSION._replace(end_user_id="newer")
     other = SESSION._replace(end_user_id="other")
@@ -557,13 +523,9 @@ def test_no_token_is_readable_in_encrypted_records(server: RedisServer, open_sto
     put(store, record)
     leave_note(store, SESSION, record.login_token)
     client = server.client()
-    everything = b"".join(
-        client.dump(name) + b"".join(client.hgetall(name).values()) for name in client.scan_iter()
-    )
+    everything = b"".join(client.dump(name) + b"".join(client.hgetall(name).values()) for name in client.scan_iter())
     assert b"Plain" not in everything and b"alice" not in everything
-    assert (
-        b"Plain" not in (server.folder / "appendonlydir" / "appendonly.aof.1.incr.aof").read_bytes()
-    )
+    assert b"Plain" not in (server.folder / "appendonlydir" / "appendonly.aof.1.incr.aof").read_bytes()
     assert store.read(SESSION.key).record == record
     with pytest.raises(StoreError, match="store_key"):
         open_store(server.address).read(SESSION.key)
@@ -576,9 +538,7 @@ def test_no_token_is_readable_in_encrypted_records(server: RedisServer, open_sto
     assert client.ttl(NAME) > 30 * DAY
 
 
-def test_only_one_thread_of_several_stores_holds_the_lock(
-    server: RedisServer, open_store: Open
-) -> None:
+def test_only_one_thread_of_several_stores_holds_the_lock(server: RedisServer, open_store: Open) -> None:
     stores = [open_store(server.address) for _store in range(4)]
     inside: list[int] = []
     most: list[int] = []
@@ -599,9 +559,7 @@ def test_only_one_thread_of_several_stores_holds_the_lock(
     assert most == [1] * 48
 
 
-def test_a_running_task_keeps_its_lock_past_the_lease(
-    store: RedisStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_running_task_keeps_its_lock_past_the_lease(store: RedisStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lease, "LEASE", 0.6)
     with store.lock(SESSION.key, soon()) as locked:
         time.sleep(1.5)
@@ -624,9 +582,7 @@ def expire_lease(server: RedisServer) -> t.Callable[[], None]:
     return expire
 
 
-def test_a_task_without_its_lock_cannot_write_a_note(
-    store: RedisStore, expire_lease: t.Callable[[], None]
-) -> None:
+def test_a_task_without_its_lock_cannot_write_a_note(store: RedisStore, expire_lease: t.Callable[[], None]) -> None:
     with store.lock(SESSION.key, soon()) as locked:
         expire_lease()
         with pytest.raises(StoreError, match="session's lock was lost") as caught:
@@ -668,9 +624,7 @@ def test_a_late_writer_does_not_overwrite_a_newer_record(
     assert store.read(SESSION.key) == StoredState(newer)
 
 
-def test_a_task_that_lost_only_its_lock_saves_its_record(
-    store: RedisStore, expire_lease: t.Callable[[], None]
-) -> None:
+def test_a_task_that_lost_only_its_lock_saves_its_record(store: RedisStore, expire_lease: t.Callable[[], None]) -> None:
     put(store, record_of(token="v1old"))
     record = record_of(token="v1new")
     with store.lock(SESSION.key, soon()) as locked:
@@ -681,9 +635,7 @@ def test_a_task_that_lost_only_its_lock_saves_its_record(
     assert store.read(SESSION.key) == StoredState(record)
 
 
-def test_a_record_is_saved_after_the_old_one_was_lost(
-    server: RedisServer, store: RedisStore
-) -> None:
+def test_a_record_is_saved_after_the_old_one_was_lost(server: RedisServer, store: RedisStore) -> None:
     put(store, record_of(token="v1old"))
     record = record_of(token="v1new")
     with store.lock(SESSION.key, soon()) as locked:
@@ -750,9 +702,7 @@ def test_close_ends_threads_and_connections(server: RedisServer, store: RedisSto
     put(store, record_of(token="v1third"))
 
 
-def assert_fails(
-    store: RedisStore, code: str, reason: str, *, retryable: bool | None = None
-) -> None:
+def assert_fails(store: RedisStore, code: str, reason: str, *, retryable: bool | None = None) -> None:
     """Check that reading, listing and saving fail with the same error."""
     for action in (
         lambda: store.read(SESSION.key),
@@ -769,27 +719,17 @@ def assert_fails(
 
 
 @pytest.mark.parametrize("password", [None, "", "wrong secret"])
-def test_a_wrong_password_is_an_error(
-    servers: RedisServers, open_store: Open, password: str | None
-) -> None:
+def test_a_wrong_password_is_an_error(servers: RedisServers, open_store: Open, password: str | None) -> None:
     store = open_store(servers("--requirepass", "secret").address, password=password)
-    assert_fails(
-        store, "StoreAccessDenied", "Check store_username and store_password", retryable=False
-    )
+    assert_fails(store, "StoreAccessDenied", "Check store_username and store_password", retryable=False)
 
 
-def test_a_password_for_a_server_without_one_is_an_error(
-    server: RedisServer, open_store: Open
-) -> None:
-    assert_fails(
-        open_store(server.address, password="secret"), "StoreAccessDenied", "store_password"
-    )
+def test_a_password_for_a_server_without_one_is_an_error(server: RedisServer, open_store: Open) -> None:
+    assert_fails(open_store(server.address, password="secret"), "StoreAccessDenied", "store_password")
 
 
 GUIDE = Path(__file__).parents[5] / "docs/docsite/rst/guide_redis.rst"
-RIGHTS = re.findall(r"^ +user ansible on >PASSWORD (.+)", GUIDE.read_text(encoding="utf-8"), re.M)[
-    0
-]
+RIGHTS = re.findall(r"^ +user ansible on >PASSWORD (.+)", GUIDE.read_text(encoding="utf-8"), re.M)[0]
 """The rights that the guide lists."""
 
 
@@ -822,9 +762,7 @@ def test_a_user_without_a_required_right_is_an_error(server: RedisServer, open_s
         assert (caught.value.code, caught.value.retryable) == ("StoreAccessDenied", False)
 
 
-def test_a_missing_right_to_save_is_found_before_the_token_is_spent(
-    server: RedisServer, open_store: Open
-) -> None:
+def test_a_missing_right_to_save_is_found_before_the_token_is_spent(server: RedisServer, open_store: Open) -> None:
     refused = []
     for right in RIGHTS.split():
         client = server.client()
@@ -847,9 +785,7 @@ def test_a_missing_right_to_save_is_found_before_the_token_is_spent(
 NEEDED_TO_LOCK = {"~wuying.workspace:*", "+eval", "+get", "+set", "+hmget"}
 
 
-def test_a_read_only_replica_can_be_read_but_not_written(
-    servers: RedisServers, open_store: Open
-) -> None:
+def test_a_read_only_replica_can_be_read_but_not_written(servers: RedisServers, open_store: Open) -> None:
     primary = servers("--repl-diskless-sync-delay", "0")
     put(open_store(primary.address), record_of())
     replica = servers("--replicaof", "127.0.0.1", str(primary.port))
@@ -882,9 +818,7 @@ def test_save_waits_for_a_replica_and_warns_once_if_it_does_not_confirm(
     assert store.read(SESSION.key).record is not None
 
 
-def test_a_full_server_refuses_a_note_but_saves_a_new_token(
-    server: RedisServer, store: RedisStore
-) -> None:
+def test_a_full_server_refuses_a_note_but_saves_a_new_token(server: RedisServer, store: RedisStore) -> None:
     put(store, record_of())
     client = server.client()
     with store.lock(SESSION.key, soon()) as locked:
@@ -897,9 +831,7 @@ def test_a_full_server_refuses_a_note_but_saves_a_new_token(
     assert caught.value.code == "StoreFull"
 
 
-def test_a_server_that_cannot_save_fails_before_a_token_is_spent(
-    servers: RedisServers, open_store: Open
-) -> None:
+def test_a_server_that_cannot_save_fails_before_a_token_is_spent(servers: RedisServers, open_store: Open) -> None:
     server = servers("--save", "3600 1000000")
     store = open_store(server.address)
     put(store, record_of())
@@ -916,9 +848,7 @@ def test_a_server_that_cannot_save_fails_before_a_token_is_spent(
     assert t.cast(Record, store.read(SESSION.key).record).login_token == "v1second"
 
 
-def test_a_server_without_a_required_command_is_an_error(
-    servers: RedisServers, open_store: Open
-) -> None:
+def test_a_server_without_a_required_command_is_an_error(servers: RedisServers, open_store: Open) -> None:
     store = open_store(servers("--rename-command", "EVAL", "").address)
     assert store.read(SESSION.key) == StoredState()
     with pytest.raises(StoreError, match="refuses a command that the store needs") as caught:
@@ -926,12 +856,8 @@ def test_a_server_without_a_required_command_is_an_error(
     assert (caught.value.code, caught.value.retryable) == ("StoreUnavailable", False)
 
 
-def test_settings_that_may_lose_tokens_cause_one_warning(
-    servers: RedisServers, open_store: Open
-) -> None:
-    server = servers(
-        "--appendonly", "no", "--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru"
-    )
+def test_settings_that_may_lose_tokens_cause_one_warning(servers: RedisServers, open_store: Open) -> None:
+    server = servers("--appendonly", "no", "--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru")
     store = open_store(server.address)
     store.read(SESSION.key)
     assert store.warnings == []
@@ -947,9 +873,7 @@ def test_settings_that_may_lose_tokens_cause_one_warning(
     assert store.warnings == []
 
 
-def test_a_record_is_saved_if_the_server_restarts_before_the_deadline(
-    server: RedisServer, store: RedisStore
-) -> None:
+def test_a_record_is_saved_if_the_server_restarts_before_the_deadline(server: RedisServer, store: RedisStore) -> None:
     record = record_of(token="v1new")
     with store.lock(SESSION.key, soon(20)) as locked:
         locked.write_note(note_of())
@@ -961,9 +885,7 @@ def test_a_record_is_saved_if_the_server_restarts_before_the_deadline(
     assert store.read(SESSION.key) == StoredState(record)
 
 
-def test_a_server_that_stays_down_is_an_error_at_the_deadline(
-    server: RedisServer, open_store: Open
-) -> None:
+def test_a_server_that_stays_down_is_an_error_at_the_deadline(server: RedisServer, open_store: Open) -> None:
     store = open_store(server.address, seconds=1.5)
     start = time.monotonic()
     with store.lock(SESSION.key, soon(1.5)) as locked:
@@ -990,9 +912,7 @@ def test_a_hanging_server_is_an_error_in_time(server: RedisServer, open_store: O
 def test_a_missing_library_is_an_error_that_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection_module, "REDIS_IMPORT_ERROR", "No module named redis")
     with pytest.raises(StoreError, match="redis") as caught:
-        RedisStore(
-            parse_address("redis://h"), username=None, password=None, ca_path=None, deadline=soon()
-        )
+        RedisStore(parse_address("redis://h"), username=None, password=None, ca_path=None, deadline=soon())
     assert caught.value.code == "MissingLibrary"
 
 
@@ -1010,9 +930,7 @@ def test_an_unknown_host_name_is_an_error_in_time(
 
     monkeypatch.setattr(socket, "getaddrinfo", hang)
     start = time.monotonic()
-    assert_fails(
-        open_store("redis://slow.invalid", seconds=1), "StoreUnavailable", "cannot be reached"
-    )
+    assert_fails(open_store("redis://slow.invalid", seconds=1), "StoreUnavailable", "cannot be reached")
     assert time.monotonic() - start < 5
 
 
@@ -1049,14 +967,10 @@ def test_a_forked_process_does_not_renew_the_leases_of_its_parent(
 
 
 def test_a_user_name_without_a_password_is_an_error(server: RedisServer, open_store: Open) -> None:
-    assert_fails(
-        open_store(server.address, username="ansible"), "StoreAccessDenied", "store_password"
-    )
+    assert_fails(open_store(server.address, username="ansible"), "StoreAccessDenied", "store_password")
 
 
-def test_missing_replicas_are_an_error_before_a_token_is_spent(
-    server: RedisServer, open_store: Open
-) -> None:
+def test_missing_replicas_are_an_error_before_a_token_is_spent(server: RedisServer, open_store: Open) -> None:
     store = open_store(server.address, seconds=1)
     put(store, record_of())
     server.client().config_set("min-replicas-to-write", 1)
@@ -1066,9 +980,7 @@ def test_missing_replicas_are_an_error_before_a_token_is_spent(
     assert store.read(SESSION.key).record is not None
 
 
-def test_a_record_is_saved_if_a_failover_ends_before_the_deadline(
-    server: RedisServer, store: RedisStore
-) -> None:
+def test_a_record_is_saved_if_a_failover_ends_before_the_deadline(server: RedisServer, store: RedisStore) -> None:
     record = record_of(token="v1new")
     client = server.client()
     with store.lock(SESSION.key, soon(20)) as locked:

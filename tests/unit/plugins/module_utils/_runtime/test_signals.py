@@ -25,9 +25,7 @@ HELD = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM]
 def fixture_delivered():
     """Return a list of the signals that have been delivered."""
     numbers = []
-    handlers = {
-        number: signal.signal(number, lambda got, _frame: numbers.append(got)) for number in HELD
-    }
+    handlers = {number: signal.signal(number, lambda got, _frame: numbers.append(got)) for number in HELD}
     yield numbers
     for number, handler in handlers.items():
         signal.signal(number, handler)

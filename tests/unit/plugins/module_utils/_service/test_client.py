@@ -238,9 +238,7 @@ def test_threads_can_share_a_client(emulator):
     with ServiceClient(key_of(emulator), connections=4) as service:
 
         def work(token: str) -> None:
-            tokens_received.append(
-                service.refresh(session_at(emulator.url), token, end).login_token
-            )
+            tokens_received.append(service.refresh(session_at(emulator.url), token, end).login_token)
 
         threads = [threading.Thread(target=work, args=(token,)) for token in tokens]
         for thread in threads:
@@ -478,17 +476,13 @@ def assert_hidden(shown: str, secrets: t.Iterable[str]) -> None:
 
 @pytest.mark.parametrize("version", ["v1", "v3"])
 @pytest.mark.parametrize(("fault", "parameters", "code"), EVERY_FAULT, ids=name_fault)
-def test_no_failure_shows_a_secret(
-    emulator, requests_sent, caplog, capfd, version, fault, parameters, code
-):
+def test_no_failure_shows_a_secret(emulator, requests_sent, caplog, capfd, version, fault, parameters, code):
     caplog.set_level(logging.DEBUG)
     token, credentials = emulator.issue(), Credentials(**emulator.sts)
     if fault == "error":
         parameters = {**parameters, "message": f"{token} {credentials.access_key_secret}"}
     emulator.fault(fault, count=None, **parameters)
-    error = failure_of(
-        emulator, token, credentials=credentials, retries=1, timeout=1, signature_version=version
-    )
+    error = failure_of(emulator, token, credentials=credentials, retries=1, timeout=1, signature_version=version)
     assert code in (None, error.code)
     secrets = [token, credentials.access_key_secret, str(credentials.security_token)]
     for request in requests_sent:

@@ -186,9 +186,7 @@ def service_that(answer: Script, *, reads: bool = True) -> Build:
 def not_listening(tools: Tools) -> Setup:
     """Build an endpoint on which no server listens."""
     port = closed_port()
-    return Setup(
-        f"http://127.0.0.1:{port}", lambda healthy: discard(tools.start(healthy, port=port))
-    )
+    return Setup(f"http://127.0.0.1:{port}", lambda healthy: discard(tools.start(healthy, port=port)))
 
 
 def discard(_value: object) -> None:
@@ -380,23 +378,15 @@ def untrusted(build: Build) -> Fault:
 
 FAULTS: dict[str, Fault] = {
     "connection-refused": unreachable(not_listening, "ConnectionFailed", "could not be reached"),
-    "name-unknown": unreachable(
-        name_service(unknown_name), "NameNotResolved", "could not be resolved"
-    ),
-    "look-up-hangs": unreachable(
-        name_service(hanging_look_up), "Timeout", "did not respond in time"
-    ),
+    "name-unknown": unreachable(name_service(unknown_name), "NameNotResolved", "could not be resolved"),
+    "look-up-hangs": unreachable(name_service(hanging_look_up), "Timeout", "did not respond in time"),
     "certificate-expired": untrusted(certificate(days=-1)),
     "certificate-self-signed": untrusted(certificate(vouched=False)),
     "certificate-wrong-name": untrusted(certificate(ELSEWHERE)),
-    "authority-missing": unreachable(
-        authority(None), "TlsFailed", "Check ca_path", retryable=False
-    ),
+    "authority-missing": unreachable(authority(None), "TlsFailed", "Check ca_path", retryable=False),
     "authority-garbage": untrusted(authority(b"garbage")),
     "handshake-in-the-clear": untrusted(handshake(ok(GOOD))),
-    "handshake-reset": unreachable(
-        handshake(resetting), "ConnectionFailed", "could not be reached"
-    ),
+    "handshake-reset": unreachable(handshake(resetting), "ConnectionFailed", "could not be reached"),
     "handshake-stalls": unreachable(handshake(silent), "Timeout", "did not respond in time"),
     "proxy-absent": unreachable(proxy(None), "ProxyFailed", "through the proxy"),
     "proxy-forbids": unproxied("403 Forbidden"),
@@ -501,9 +491,7 @@ FAULTS: dict[str, Fault] = {
     },
     **{
         f"{code}-{status}": Fault(
-            service_that(
-                response(f"{status} Said", body=body(Code=code, Message=f"{TOKEN} {NEXT}"))
-            ),
+            service_that(response(f"{status} Said", body=body(Code=code, Message=f"{TOKEN} {NEXT}"))),
             code,
             "must log in again" if refused else message,
             retryable,
@@ -551,9 +539,7 @@ class Situation:
         settings = {"retries": retries, "clock": clock, **self.settings}
         begun = time.monotonic()
         with ServiceClient(self.credentials, **settings) as service:
-            keeper = Keeper(
-                self.store, lambda: service, scope="a test", deadline=begun + deadline, clock=clock
-            )
+            keeper = Keeper(self.store, lambda: service, scope="a test", deadline=begun + deadline, clock=clock)
             try:
                 return keeper.ensure(TokenRequest(self.session, **options), self.warnings.append)
             finally:
@@ -762,9 +748,7 @@ def test_every_fault_of_the_emulator_is_covered(emulator) -> None:
 
 @pytest.mark.parametrize("whose", ["ours", "the service's"])
 @pytest.mark.parametrize("seconds", [-1200, 1200])
-def test_a_clock_difference_of_20_minutes_is_corrected(
-    emulator, store_path, seconds: int, whose: str
-) -> None:
+def test_a_clock_difference_of_20_minutes_is_corrected(emulator, store_path, seconds: int, whose: str) -> None:
     situation = situation_at(emulator, store_path)
     ours = seconds if whose == "ours" else 0
     if whose != "ours":
@@ -807,9 +791,7 @@ def test_a_clock_difference_with_an_invalid_date_fails(store_path, date: str) ->
 
 
 @pytest.mark.parametrize("delayed", [False, True])
-def test_an_unrequested_response_is_not_used_for_the_next_request(
-    store_path, delayed: bool
-) -> None:
+def test_an_unrequested_response_is_not_used_for_the_next_request(store_path, delayed: bool) -> None:
     answers = [ok(body(LoginToken=f"v1token{number}")) for number in range(4)]
     sent = threading.Event()
 

@@ -152,9 +152,7 @@ def test_a_shorter_wish_does_not_end_a_longer_one(clock: Clock) -> None:
     assert clock.seconds_for(pace, 1) == pytest.approx(0.4)
 
 
-def test_a_busy_service_doubles_the_interval_between_requests(
-    clock: Clock, settled: RateLimiter
-) -> None:
+def test_a_busy_service_doubles_the_interval_between_requests(clock: Clock, settled: RateLimiter) -> None:
     settled.slow_down(0)
     assert clock.seconds_for(settled, 10) == pytest.approx(2 * 10 / QPS, rel=0.1)
 
@@ -168,9 +166,7 @@ def test_without_a_limit_the_interval_that_doubles_is_the_one_that_was_kept(cloc
     assert 1.9 * 9 / QPS <= clock.seconds_for(pace, 10) < 4 * 9 / QPS
 
 
-def test_those_who_were_on_their_way_slow_down_once_together(
-    clock: Clock, settled: RateLimiter
-) -> None:
+def test_those_who_were_on_their_way_slow_down_once_together(clock: Clock, settled: RateLimiter) -> None:
     for _answer in range(8):
         settled.slow_down(0.1)
     assert clock.seconds_for(settled, 10) == pytest.approx(0.1 + 2 * 9 / QPS, rel=0.1)
@@ -195,9 +191,7 @@ def test_exchanges_narrow_the_interval_again_and_never_beyond_the_limit(clock: C
     assert clock.seconds_for(pace, 1) == pytest.approx(1 / 4)
 
 
-def test_a_long_time_of_throttling_does_not_slow_the_pace_to_a_crawl(
-    clock: Clock, settled: RateLimiter
-) -> None:
+def test_a_long_time_of_throttling_does_not_slow_the_pace_to_a_crawl(clock: Clock, settled: RateLimiter) -> None:
     for _refusal in range(30):
         settled.slow_down(0)
         clock.sleep(0.001)
@@ -271,9 +265,7 @@ def test_an_endpoint_that_is_busy_for_a_day_stops_the_exchanges_of_no_other(
     fleet = Fleet(DirectoryStore(str(tmp_path / "store")), start_emulator())
     names = [f"user-{number}" for number in range(40)]
     fleet.have(dict.fromkeys(names, STALE))
-    other = fleet.session("busy")._replace(
-        endpoint=fleet.emulator.url.replace("127.0.0.1", "localhost")
-    )
+    other = fleet.session("busy")._replace(endpoint=fleet.emulator.url.replace("127.0.0.1", "localhost"))
     asks = [TokenRequest(other, login_token="v1whatever"), *fleet.token_requests(*names)]
     fleet.emulator.fault("throttle", retry_after=86_400_000)
     reports = fleet.keep(asks, max_parallel=1, retries=3)

@@ -73,9 +73,7 @@ TABLE = {
 }
 
 
-def make_response(
-    status: int = 200, headers: dict[str, str] | None = None, **fields: t.Any
-) -> Response:
+def make_response(status: int = 200, headers: dict[str, str] | None = None, **fields: t.Any) -> Response:
     """Return a JSON response."""
     return Response(status, headers or {}, json.dumps(fields).encode("utf-8"))
 
@@ -126,9 +124,7 @@ def test_each_code_is_handled_as_in_the_table(code, status):
 
 @pytest.mark.parametrize(("code", "status"), TABLE)
 def test_no_error_shows_the_message_of_the_service(code, status):
-    error = failure_of(
-        make_response(status, Code=code, Message=f"signed: {SPENT}", Recommend=SPENT)
-    )
+    error = failure_of(make_response(status, Code=code, Message=f"signed: {SPENT}", Recommend=SPENT))
     assert SPENT not in f"{error!r} {error} {error.as_result()}"
 
 
@@ -172,9 +168,7 @@ def test_a_missing_token_parameter_is_not_a_rejection():
 
 def test_a_request_id_that_is_the_token_is_not_shown():
     token = "1CBAFFAB-B697-4049-A9B1-67E1FC5F0000"
-    result = read_response(
-        make_response(200, LoginToken="v1next", RequestId=token), ENDPOINT, [token], 0.0
-    )
+    result = read_response(make_response(200, LoginToken="v1next", RequestId=token), ENDPOINT, [token], 0.0)
     assert result.request_id is None
 
 
@@ -213,9 +207,7 @@ def test_a_request_id_that_contains_part_of_a_token_is_not_shown():
 @pytest.mark.parametrize("request_id", [None, 7, "", "no-uuid", SPENT, REQUEST_ID + "\n", ["x"]])
 def test_a_malformed_request_id_is_not_shown(request_id):
     assert read(make_response(LoginToken=NEXT, RequestId=request_id)).request_id is None
-    assert (
-        failure_of(make_response(400, Code="Throttling", RequestId=request_id)).request_id is None
-    )
+    assert failure_of(make_response(400, Code="Throttling", RequestId=request_id)).request_id is None
 
 
 @pytest.mark.parametrize(

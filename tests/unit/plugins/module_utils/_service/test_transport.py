@@ -95,9 +95,7 @@ def failure_of(endpoint: str, seconds: float = TIME_LIMIT, **settings: t.Any) ->
         post(endpoint, seconds, **settings)
     assert time.monotonic() - begun < seconds + TIME_LIMIT
     error = caught.value
-    assert_hidden(
-        "".join(traceback.format_exception(type(error), error, None)), str(error.as_result())
-    )
+    assert_hidden("".join(traceback.format_exception(type(error), error, None)), str(error.as_result()))
     assert endpoint in error.message
     return error
 
@@ -516,9 +514,7 @@ def test_nothing_is_sent_if_the_handshake_is_reset():
 
 def test_a_handshake_that_the_server_ends_is_retryable():
     def behave(connection: socket.socket) -> None:
-        connection.recv(
-            100_000
-        )  # all of it, because closing with unread data resets the connection
+        connection.recv(100_000)  # all of it, because closing with unread data resets the connection
 
     with contextlib.ExitStack() as stack:
         error = failure_of(f"https://127.0.0.1:{raw_server(stack, behave)}")
@@ -590,9 +586,7 @@ def test_nothing_is_sent_if_the_proxy_is_unreachable():
     assert (error.code, error.retryable, error.outcome_unknown) == ("ProxyFailed", True, False)
 
 
-@pytest.mark.parametrize(
-    "status", ["403 Forbidden", "407 Proxy Authentication Required", "502 Bad"]
-)
+@pytest.mark.parametrize("status", ["403 Forbidden", "407 Proxy Authentication Required", "502 Bad"])
 def test_a_proxy_that_refuses_the_tunnel_gets_no_token(start_wire, status):
     wire = start_wire(response(status))
     error = failure_of(ELSEWHERE, proxy=wire.url)

@@ -60,9 +60,7 @@ def soon(seconds: float = 10) -> float:
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077, 0o777])
-def test_folder_is_0700_and_files_are_0600_under_any_umask(
-    store: DirectoryStore, store_path: Path, umask: int
-) -> None:
+def test_folder_is_0700_and_files_are_0600_under_any_umask(store: DirectoryStore, store_path: Path, umask: int) -> None:
     before = os.umask(umask)
     try:
         put(store, RECORD)
@@ -74,9 +72,7 @@ def test_folder_is_0700_and_files_are_0600_under_any_umask(
     assert files == {".record": 0o600, ".lock": 0o600}
 
 
-def test_file_names_consist_of_the_session_key_only(
-    store: DirectoryStore, store_path: Path
-) -> None:
+def test_file_names_consist_of_the_session_key_only(store: DirectoryStore, store_path: Path) -> None:
     put(store, RECORD)
     assert sorted(path.name for path in store_path.iterdir()) == [
         f"{SESSION.key}.lock",
@@ -133,9 +129,7 @@ def test_a_folder_created_first_with_access_for_others_is_refused(
 
 
 @pytest.mark.parametrize("mode", [0o750, 0o705, 0o777, 0o720, 0o702])
-def test_a_folder_that_other_users_can_access_is_refused(
-    store: DirectoryStore, store_path: Path, mode: int
-) -> None:
+def test_a_folder_that_other_users_can_access_is_refused(store: DirectoryStore, store_path: Path, mode: int) -> None:
     store_path.mkdir()
     store_path.chmod(mode)
     _is_refused(store, "is open to other users")
@@ -157,9 +151,7 @@ def test_a_file_that_other_users_can_access_is_refused(
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
 @pytest.mark.parametrize("what", ["folder", "record", "lock"])
-def test_a_folder_or_file_of_another_user_is_refused(
-    store: DirectoryStore, store_path: Path, what: str
-) -> None:
+def test_a_folder_or_file_of_another_user_is_refused(store: DirectoryStore, store_path: Path, what: str) -> None:
     put(store, RECORD)
     leave_note(store, SESSION, "v1second")
     os.chown(store_path if what == "folder" else store_path / f"{SESSION.key}.{what}", 12345, -1)
@@ -253,9 +245,7 @@ def test_the_lock_file_is_never_removed(store: DirectoryStore, store_path: Path)
     assert lock.stat().st_ino == inode
 
 
-def test_a_task_whose_lock_file_was_removed_locks_the_new_one(
-    store: DirectoryStore, store_path: Path
-) -> None:
+def test_a_task_whose_lock_file_was_removed_locks_the_new_one(store: DirectoryStore, store_path: Path) -> None:
     held, done = threading.Event(), threading.Event()
 
     def hold() -> None:
@@ -317,9 +307,7 @@ def test_the_largest_record_is_stored_and_read_again(store: DirectoryStore) -> N
     assert store.read(record.session.key).may_be_spent("v1second")
 
 
-def test_each_step_is_synced_before_the_next_one(
-    store: DirectoryStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_step_is_synced_before_the_next_one(store: DirectoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
     steps: list[str] = []
 
     def traced(module: t.Any, name: str) -> None:
@@ -366,18 +354,14 @@ def test_an_empty_file_has_neither_record_nor_note(store: DirectoryStore, store_
 
 
 @pytest.mark.parametrize("content", [RECORD.dump(), RECORD.dump()[:20], b"{}", b"\xff"])
-def test_an_unreadable_note_covers_every_token(
-    store: DirectoryStore, store_path: Path, content: bytes
-) -> None:
+def test_an_unreadable_note_covers_every_token(store: DirectoryStore, store_path: Path, content: bytes) -> None:
     put(store, RECORD)
     write_file(file_of(store_path, SESSION), RECORD.dump(), content)
     assert store.read(SESSION.key).may_be_spent("v1second")
     assert store.read(SESSION.key).record == RECORD
 
 
-def test_if_neither_slot_is_intact_every_token_may_be_spent(
-    store: DirectoryStore, store_path: Path
-) -> None:
+def test_if_neither_slot_is_intact_every_token_may_be_spent(store: DirectoryStore, store_path: Path) -> None:
     put(store, RECORD)
     file = file_of(store_path, SESSION)
     file.write_bytes(file.read_bytes().replace(b'"', b"'"))
@@ -386,9 +370,7 @@ def test_if_neither_slot_is_intact_every_token_may_be_spent(
     assert stored.may_be_spent("v1second")
 
 
-def test_a_record_is_saved_even_if_its_file_was_removed(
-    store: DirectoryStore, store_path: Path
-) -> None:
+def test_a_record_is_saved_even_if_its_file_was_removed(store: DirectoryStore, store_path: Path) -> None:
     put(store, RECORD)
     newer = RECORD._replace(login_token="v1third")
     with store.lock(SESSION.key, soon()) as locked:
@@ -421,9 +403,7 @@ def test_readers_see_either_the_old_record_or_the_new_one(
     assert snapshot <= {record.login_token for record in records}
 
 
-def test_a_reader_during_a_write_sees_an_intact_record(
-    store: DirectoryStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_reader_during_a_write_sees_an_intact_record(store: DirectoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
     put(store, RECORD)
     newer = RECORD._replace(login_token="v1third")
     pread = os.pread

@@ -216,9 +216,7 @@ def test_no_file_of_the_store_reveals_a_token(
             assert not any(form in base64.urlsafe_b64decode(encrypted) for form in forms(TOKEN))
 
 
-def test_the_same_search_finds_an_unencrypted_token(
-    store_with: t.Callable[..., DirectoryStore], file: Path
-) -> None:
+def test_the_same_search_finds_an_unencrypted_token(store_with: t.Callable[..., DirectoryStore], file: Path) -> None:
     put(store_with(), record_of())
     assert any(form in file.read_bytes() for form in forms(TOKEN))
     for before in range(3):
@@ -226,9 +224,7 @@ def test_the_same_search_finds_an_unencrypted_token(
         assert any(form in encoded for form in forms(TOKEN))
 
 
-def test_the_envelope_does_not_reveal_the_key(
-    store_with: t.Callable[..., DirectoryStore], file: Path
-) -> None:
+def test_the_envelope_does_not_reveal_the_key(store_with: t.Callable[..., DirectoryStore], file: Path) -> None:
     key = new_key()
     put(store_with(key), record_of())
     envelope = json.loads(read_file(file).record)
@@ -394,9 +390,7 @@ def test_an_unencrypted_record_is_encrypted_at_the_next_refresh(
     assert read_file(path).record.startswith(b'{"envelope":')
 
 
-def test_a_rejected_record_is_encrypted_too(
-    emulator: Emulator, store_with: t.Callable[..., DirectoryStore]
-) -> None:
+def test_a_rejected_record_is_encrypted_too(emulator: Emulator, store_with: t.Callable[..., DirectoryStore]) -> None:
     house = House(store_with(), emulator, session_at(emulator.url))
     house.have("expired")
     house.store = store_with(new_key())
@@ -480,12 +474,8 @@ def test_an_interrupted_reencryption_is_detected_and_completed(
 
     def reencrypt_and_fail() -> None:
         kill = functools.partial(os.kill, os.getpid(), signal.SIGKILL)
-        fail_at_write(
-            2 if act == "rekey" else 3, written, kill if how == "killed" else lambda: None
-        )
-        with contextlib.suppress(StoreError), store.lock(
-            SESSION.key, time.monotonic() + 10
-        ) as locked:
+        fail_at_write(2 if act == "rekey" else 3, written, kill if how == "killed" else lambda: None)
+        with contextlib.suppress(StoreError), store.lock(SESSION.key, time.monotonic() + 10) as locked:
             assert locked.read().record == record
             if act == "rekey":
                 locked.reencrypt(record)
@@ -548,16 +538,11 @@ def test_redis_does_not_reveal_a_token(tmp_path: Path) -> None:
             assert store.read(SESSION.key).record == record
             client = server.client()
             everything = b"".join(
-                name + client.dump(name) + b"".join(client.hgetall(name).values())
-                for name in client.scan_iter()
+                name + client.dump(name) + b"".join(client.hgetall(name).values()) for name in client.scan_iter()
             )
-        everything += b"".join(
-            path.read_bytes() for path in server.folder.rglob("*") if path.is_file()
-        )
+        everything += b"".join(path.read_bytes() for path in server.folder.rglob("*") if path.is_file())
         for other in (None, [new_key()]):
-            with contextlib.closing(
-                open_store({**options, "store_key": other}.get, time.monotonic() + 20)
-            ) as store:
+            with contextlib.closing(open_store({**options, "store_key": other}.get, time.monotonic() + 20)) as store:
                 assert failure_of(store) == "WrongStoreKey"
     finally:
         servers.stop()
@@ -627,9 +612,7 @@ try:
 except StoreError as error:
     print(error.code, error.message)
 """
-    done = subprocess.run(
-        [sys.executable, "-c", script], check=True, timeout=30, stdout=subprocess.PIPE
-    )
+    done = subprocess.run([sys.executable, "-c", script], check=True, timeout=30, stdout=subprocess.PIPE)
     output = done.stdout.decode()
     assert output.startswith("MissingLibrary")
     assert "cryptography" in output

@@ -100,9 +100,7 @@ def assert_survives(house: House, record: Record) -> None:
         SLOT_SIZE + 400,
     ],
 )
-def test_a_truncated_file_is_set_aside_or_its_other_slot_is_used(
-    house: House, store_path: Path, length: int
-) -> None:
+def test_a_truncated_file_is_set_aside_or_its_other_slot_is_used(house: House, store_path: Path, length: int) -> None:
     record = house.have("current")
     file = file_of(store_path, house.session)
     os.truncate(file, length)
@@ -119,9 +117,7 @@ EDITS: dict[str, t.Callable[[bytes], bytes]] = {
     "the older slot damaged": lambda data: data[:SLOT_SIZE] + b"x" + data[SLOT_SIZE + 1 :],
     "both damaged": lambda data: data.replace(b'"', b"'"),
     "the newest slot twice": lambda data: data[:SLOT_SIZE] + data[:SLOT_SIZE],
-    "the older slot twice": lambda data: (
-        data[SLOT_SIZE:].ljust(SLOT_SIZE, b"\0") + data[SLOT_SIZE:]
-    ),
+    "the older slot twice": lambda data: data[SLOT_SIZE:].ljust(SLOT_SIZE, b"\0") + data[SLOT_SIZE:],
     "slots swapped": lambda data: data[SLOT_SIZE:].ljust(SLOT_SIZE, b"\0") + data[:SLOT_SIZE],
     "windows newlines": lambda data: data.replace(b"\n", b"\r\n"),
     "a text": lambda data: b"please do not edit\n",
@@ -145,9 +141,7 @@ def test_an_edited_file_loses_no_later_token(house: House, store_path: Path, edi
     [0, -2, 2, 10**17, 10**18 - 2, 2**63, 2**64, 10**100, 10**4000],
     ids=["0", "-2", "2", "10^17", "10^18-2", "2^63", "2^64", "10^100", "10^4000"],
 )
-def test_an_unusual_counter_loses_no_later_token(
-    house: House, store_path: Path, number: int
-) -> None:
+def test_an_unusual_counter_loses_no_later_token(house: House, store_path: Path, number: int) -> None:
     record = house.have("current")
     digits = b"1" + b"0" * 4000 if number == 10**4000 else b"%d" % number
     slot = slot_with(digits, record.dump())
@@ -205,9 +199,7 @@ FIELDS: dict[str, dict[str, t.Any]] = {
 
 
 @pytest.mark.parametrize("name", sorted(FIELDS))
-def test_a_record_with_edited_fields_is_set_aside_or_refreshed(
-    house: House, store_path: Path, name: str
-) -> None:
+def test_a_record_with_edited_fields_is_set_aside_or_refreshed(house: House, store_path: Path, name: str) -> None:
     record = house.have("current")
     fields = {**json.loads(record.dump()), **FIELDS[name]}
     file = file_of(store_path, house.session)
@@ -216,9 +208,7 @@ def test_a_record_with_edited_fields_is_set_aside_or_refreshed(
 
 
 @pytest.mark.parametrize("version", [2, 999])
-def test_a_record_of_a_newer_format_is_an_error_and_is_unchanged(
-    house: House, store_path: Path, version: int
-) -> None:
+def test_a_record_of_a_newer_format_is_an_error_and_is_unchanged(house: House, store_path: Path, version: int) -> None:
     record = house.have("current")
     data = json.dumps({**json.loads(record.dump()), "format": version}).encode()
     file = file_of(store_path, house.session)
@@ -287,9 +277,7 @@ def test_the_record_of_another_session_is_never_returned(house: House, store_pat
     ],
     ids=ascii,
 )
-def test_a_record_with_a_forbidden_endpoint_is_set_aside(
-    house: House, store_path: Path, endpoint: str
-) -> None:
+def test_a_record_with_a_forbidden_endpoint_is_set_aside(house: House, store_path: Path, endpoint: str) -> None:
     record = house.have("stale")
     session = house.session._replace(endpoint=endpoint)
     write_file(file_of(store_path, session), record._replace(session=session).dump())
@@ -332,9 +320,7 @@ def test_an_unprintable_state_folder_is_refused_and_not_shown(
 
 
 @pytest.mark.parametrize("name", ["HOME", "XDG_STATE_HOME"])
-def test_a_state_folder_that_is_a_file_is_refused(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
-) -> None:
+def test_a_state_folder_that_is_a_file_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv(name, str(tmp_path / "file"))
     with pytest.raises(StoreError, match="cannot be used|not a plain directory"):
@@ -354,9 +340,7 @@ def test_folders_for_temporary_files_are_not_used(
     assert len(list(store_path.iterdir())) == 2
 
 
-def test_created_parent_folders_are_private_under_any_umask(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_created_parent_folders_are_private_under_any_umask(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "a" / "b"))
     before = os.umask(0)
     try:
@@ -409,9 +393,7 @@ def test_a_file_replaced_by_a_link_is_not_followed(
     assert house.requests() == 0
 
 
-def test_files_that_are_swapped_continuously_are_never_followed(
-    house: House, store_path: Path, tmp_path: Path
-) -> None:
+def test_files_that_are_swapped_continuously_are_never_followed(house: House, store_path: Path, tmp_path: Path) -> None:
     record = house.have("current")
     target = tmp_path / "target"
     target.write_bytes(b"precious")
@@ -444,9 +426,7 @@ def test_files_that_are_swapped_continuously_are_never_followed(
     assert target.read_bytes() == b"precious"
 
 
-def test_a_folder_replaced_by_a_link_is_never_written_to(
-    house: House, store_path: Path, tmp_path: Path
-) -> None:
+def test_a_folder_replaced_by_a_link_is_never_written_to(house: House, store_path: Path, tmp_path: Path) -> None:
     house.have("stale")
     theirs = tmp_path / "theirs"
     theirs.mkdir(mode=0o700)

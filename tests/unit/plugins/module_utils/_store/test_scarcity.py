@@ -184,9 +184,7 @@ def test_a_record_too_large_for_a_full_disk_fails_before_the_request(
 
 
 @only_root
-def test_without_free_inodes_a_new_session_spends_nothing(
-    house: House, mounted: t.Callable[[str], Path]
-) -> None:
+def test_without_free_inodes_a_new_session_spends_nothing(house: House, mounted: t.Callable[[str], Path]) -> None:
     disk = mounted("size=1m,mode=700,nr_inodes=4")  # the root, the store, and two files
     house.store = DirectoryStore(str(disk / "store"))
     house.have("stale")
@@ -209,9 +207,7 @@ def test_on_a_read_only_disk_valid_tokens_are_returned_and_none_is_spent(
 
 @only_root
 @unmeasured
-def test_in_a_read_only_folder_known_sessions_refresh_new_ones_do_not(
-    house: House, folder_of_nobody: Path
-) -> None:
+def test_in_a_read_only_folder_known_sessions_refresh_new_ones_do_not(house: House, folder_of_nobody: Path) -> None:
     house.have("stale")
     house.request()  # This imports everything that a refresh needs.
     folder = folder_of_nobody / "store"
@@ -233,9 +229,7 @@ def test_in_a_read_only_folder_known_sessions_refresh_new_ones_do_not(
 @only_root
 @unmeasured
 @pytest.mark.parametrize("umask", [0o277, 0o400, 0o700, 0o777], ids=oct)
-def test_a_umask_that_removes_the_owners_rights_does_no_harm(
-    house: House, folder_of_nobody: Path, umask: int
-) -> None:
+def test_a_umask_that_removes_the_owners_rights_does_no_harm(house: House, folder_of_nobody: Path, umask: int) -> None:
     house.have("stale")
     house.request()  # This imports everything that a refresh needs.
     house.store = DirectoryStore(str(folder_of_nobody / "parent" / "store"))
@@ -245,21 +239,13 @@ def test_a_umask_that_removes_the_owners_rights_does_no_harm(
         become_nobody()
 
     token = house.emulator.issue()
-    assert (
-        in_a_process(set_umask_and_become_nobody, lambda: result_of(house, token)).code
-        == "refreshed"
-    )
-    assert (
-        in_a_process(set_umask_and_become_nobody, lambda: result_of(house, force=True)).code
-        == "refreshed"
-    )
+    assert in_a_process(set_umask_and_become_nobody, lambda: result_of(house, token)).code == "refreshed"
+    assert in_a_process(set_umask_and_become_nobody, lambda: result_of(house, force=True)).code == "refreshed"
     made = [path for path in folder_of_nobody.rglob("*") if path.is_dir()]
     assert [stat.S_IMODE(path.stat().st_mode) for path in made] == [0o700] * 2
 
 
-@pytest.mark.parametrize(
-    "limit", [0, 100, SLOT_SIZE - 1, SLOT_SIZE, SLOT_SIZE + 100, SLOT_SIZE + 8192]
-)
+@pytest.mark.parametrize("limit", [0, 100, SLOT_SIZE - 1, SLOT_SIZE, SLOT_SIZE + 100, SLOT_SIZE + 8192])
 @unmeasured
 def test_a_low_file_size_limit_spends_nothing(house: House, limit: int) -> None:
     bob, token = of_bob(house), house.emulator.issue("bob")

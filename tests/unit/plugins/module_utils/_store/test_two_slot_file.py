@@ -132,9 +132,7 @@ def mixed(old: bytes, new: bytes, how: str, generator: random.Random) -> bytes:
     if how == "to the end":
         return old[:middle] + new[middle:]
     size = 512 if how == "blocks" else 1
-    return b"".join(
-        generator.choice((old, new))[start : start + size] for start in range(0, len(new), size)
-    )
+    return b"".join(generator.choice((old, new))[start : start + size] for start in range(0, len(new), size))
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -236,9 +234,7 @@ def test_a_shorter_value_overwrites_a_longer_torn_one_completely(path: Path) -> 
     assert b"secret" not in path.read_bytes()
 
 
-def assert_values(
-    path: Path, slots: TwoSlotFile, value: SlotValue, older: SlotValue | None
-) -> None:
+def assert_values(path: Path, slots: TwoSlotFile, value: SlotValue, older: SlotValue | None) -> None:
     """Check the values of both slots, for the writer and for a new reader."""
     with opened(path) as again:
         for each in (slots, again):
@@ -246,9 +242,7 @@ def assert_values(
             assert each.older == older
 
 
-def test_the_value_in_the_other_slot_is_returned_as_older(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_value_in_the_other_slot_is_returned_as_older(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pwrite = os.pwrite
 
     def torn(file: int, data: bytes, offset: int) -> t.NoReturn:
@@ -268,9 +262,7 @@ def test_the_value_in_the_other_slot_is_returned_as_older(
         assert_values(path, slots, numbered(2), None)
 
 
-def test_the_reserved_space_is_enough_for_two_writes(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_reserved_space_is_enough_for_two_writes(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with opened(path) as slots:
         slots.write(numbered(1, 5000))
         slots.reserve()
@@ -283,9 +275,7 @@ def test_the_reserved_space_is_enough_for_two_writes(
         assert path.stat().st_blocks > before
 
 
-def test_without_posix_fallocate_zeros_are_written(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_posix_fallocate_zeros_are_written(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "posix_fallocate")
     with opened(path) as slots:
         slots.reserve()
