@@ -15,8 +15,6 @@ from .._model.exceptions import OptionError
 Host = t.Tuple[str, int]
 
 SERVER, SOCKET, CLUSTER, SENTINEL = "server", "socket", "cluster", "sentinel"
-_PORT = 6379
-_SENTINEL_PORT = 26379
 _SCHEMES = {
     "redis": (SERVER, False),
     "rediss": (SERVER, True),
@@ -66,36 +64,28 @@ def parse_address(text: str) -> Address:
         raise OptionError("store must not contain a query or a fragment.")
     kind, tls = _SCHEMES[scheme]
     if kind == SOCKET:
-        return _parse_socket(rest)
+        if not rest.startswith("/") or not rest.isprintable():
+            raise OptionError("store must contain the absolute path of a socket after unix://.")
+        return Address(SOCKET, path=rest)
     names, _slash, path = rest.partition("/")
+    service, default_port = None, 6379
     if kind == SENTINEL:
-        return _parse_sentinel(names, path, tls)
-    hosts = tuple(_parse_host(name, _PORT) for name in names.split(","))
-    if kind == CLUSTER:
-        if path not in ("", "0"):
-            raise OptionError("store must not name a database of a Redis cluster, because a cluster has only one.")
-        return Address(kind, tls, hosts)
-    if len(hosts) > 1:
+        default_port = 26379
+        service, _slash, path = path.partition("/")
+        if not _SERVICE.fullmatch(service):
+            raise OptionError(
+                "store must name the Sentinels and the service that they monitor, as in redis+sentinel://HOST:PORT,HOST:PORT/SERVICE."
+            )
+    hosts = tuple(_parse_host(name, default_port) for name in names.split(","))
+    if kind == CLUSTER and path not in ("", "0"):
+        raise OptionError("store must not name a database of a Redis cluster, because a cluster has only one.")
+    if kind == SERVER and len(hosts) > 1:
         raise OptionError(
             "store must name a single Redis server. For more hosts use redis+cluster:// or redis+sentinel://."
         )
-    return Address(kind, tls, hosts, db=_parse_database(path))
-
-
-def _parse_socket(path: str) -> Address:
-    if not path.startswith("/") or not path.isprintable():
-        raise OptionError("store must contain the absolute path of a socket after unix://.")
-    return Address(SOCKET, path=path)
-
-
-def _parse_sentinel(names: str, path: str, tls: bool) -> Address:
-    service, _slash, database = path.partition("/")
-    if not _SERVICE.fullmatch(service):
-        raise OptionError(
-            "store must name the Sentinels and the service that they monitor, as in redis+sentinel://HOST:PORT,HOST:PORT/SERVICE."
-        )
-    hosts = tuple(_parse_host(name, _SENTINEL_PORT) for name in names.split(","))
-    return Address(SENTINEL, tls, hosts, service=service, db=_parse_database(database))
+    if path and not _DATABASE.fullmatch(path):
+        raise OptionError("store must end with the number of a database, or omit it.")
+    return Address(kind, tls, hosts, service=service, db=int(path or 0))
 
 
 def _parse_host(text: str, port: int) -> Host:
@@ -113,9 +103,3 @@ def _parse_host(text: str, port: int) -> Host:
     if not 0 < port < 65536:
         raise OptionError("store must contain a port from 1 to 65535.")
     return name, port
-
-
-def _parse_database(text: str) -> int:
-    if text and not _DATABASE.fullmatch(text):
-        raise OptionError("store must end with the number of a database, or omit it.")
-    return int(text or 0)

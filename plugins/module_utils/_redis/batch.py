@@ -9,21 +9,8 @@ from __future__ import annotations
 import functools
 import typing as t
 
-from .connection import Connection
-from .failures import UnexpectedReply, check_fields, is_redirection, is_refusal
-
-_SCAN_COUNT = 1000
-"""How many keys a server examines for each reply to SCAN."""
-
-
-def read_names(connection: Connection, prefix: str) -> set[bytes]:
-    """Return the names of all keys that start with ``prefix``. Raises :class:`StoreError`."""
-    return connection.run(lambda client: _check_names(client.scan_iter(match=f"{prefix}*", count=_SCAN_COUNT)))
-
-
-def read_hash(connection: Connection, name: str, *fields: str) -> list[bytes | None]:
-    """Return fields of a hash. Raises :class:`StoreError`."""
-    return connection.run(lambda client: check_fields(client.hmget(name, *fields), len(fields)))
+from .connection import Connection, is_refusal
+from .failures import check_fields
 
 
 def read_hashes(connection: Connection, names: t.Sequence[str], *fields: str) -> list[t.Any]:
@@ -37,11 +24,7 @@ def read_hashes(connection: Connection, names: t.Sequence[str], *fields: str) ->
 
 
 def _read_missing(
-    connection: Connection,
-    names: t.Sequence[str],
-    fields: t.Sequence[str],
-    found: dict[str, t.Any],
-    client: t.Any,
+    connection: Connection, names: t.Sequence[str], fields: t.Sequence[str], found: dict[str, t.Any], client: t.Any
 ) -> None:
     """Add the hashes to ``found`` that an earlier call did not read. Stop at the first server that fails.
 
@@ -60,18 +43,9 @@ def _read_missing(
         for name in batch:
             pipeline.hmget(name, *fields)
         for name, reply in zip(batch, pipeline.execute(raise_on_error=False)):
-            found[name] = _check_pipelined(client, name, fields, reply)
-
-
-def _check_pipelined(client: t.Any, name: str, fields: t.Sequence[str], reply: t.Any) -> t.Any:
-    """Return the fields in a reply, or the server's refusal. Raise an error that concerns the whole connection."""
-    if not isinstance(reply, Exception):
-        return check_fields(reply, len(fields))
-    if is_redirection(reply):
-        return _read_one(client, name, fields)
-    if is_refusal(reply):
-        return reply
-    raise reply
+            # Read again after an error, because a cluster's client follows the key to another node.
+            failed = isinstance(reply, Exception)
+            found[name] = _read_one(client, name, fields) if failed else check_fields(reply, len(fields))
 
 
 def _read_one(client: t.Any, name: str, fields: t.Sequence[str]) -> t.Any:
@@ -82,14 +56,3 @@ def _read_one(client: t.Any, name: str, fields: t.Sequence[str]) -> t.Any:
         if not is_refusal(error):
             raise
         return error
-
-
-def _check_names(names: t.Iterable[object]) -> set[bytes]:
-    """Return the names of keys. Raises :class:`UnexpectedReply`."""
-    try:
-        found = set(names)
-    except (TypeError, ValueError):  # from the library, while it parses the replies
-        raise UnexpectedReply from None
-    if all(isinstance(name, bytes) for name in found):
-        return t.cast(t.Set[bytes], found)
-    raise UnexpectedReply

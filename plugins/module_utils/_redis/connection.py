@@ -43,30 +43,21 @@ class Connection:
     """Runs commands on a Redis server, cluster or Sentinel group. Connects at the first command. Safe to share between threads."""
 
     def __init__(
-        self,
-        address: Address,
-        *,
-        username: str | None,
-        password: str | None,
-        ca_path: str | None,
-        deadline: float,
+        self, address: Address, *, username: str | None, password: str | None, ca_path: str | None, deadline: float
     ) -> None:
         """After ``deadline`` (of :func:`time.monotonic`) nothing is tried again. Raises :class:`StoreError`."""
         if REDIS_IMPORT_ERROR is not None:
             raise StoreError(missing_required_lib("redis"), code="MissingLibrary")
         self.timeout = _SHORTEST_TIMEOUT
         self.address = address
-        self._credentials: dict[str, t.Any] = {
-            "username": username or None,
-            "password": password or None,
-        }
+        self._credentials: dict[str, t.Any] = {"username": username or None, "password": password or None}
         self._ca_path = ca_path
         self._deadline = deadline
         self._last_failure: StoreError | None = None
         """The last retryable failure. After the deadline it is raised again without another wait for the server."""
         self._lock = threading.Lock()
-        self._client: t.Any = None
-        self._sentinels: list[t.Any] = []
+        self._clients: list[t.Any] = []
+        """The client that runs the commands, and then those of the Sentinels."""
 
     def run(self, command: t.Callable[[t.Any], T], retries: int = _RETRIES) -> T:
         """Call ``command`` with a client and return its result. It must be idempotent, because it is retried.
@@ -77,17 +68,13 @@ class Connection:
         if self._last_failure is not None and time.monotonic() >= self._deadline:
             raise self._last_failure.with_traceback(None)
         while True:
-            result, failure = self._try(command)
-            if failure is None:
-                return t.cast(T, result)
-            if not retries or not failure.retryable or not backoff.wait():
-                self._last_failure = failure if failure.retryable else None
-                raise failure
+            result = self._try(command)
+            if not isinstance(result, StoreError):
+                return result
+            if not retries or not result.retryable or not backoff.wait():
+                self._last_failure = result if result.retryable else None
+                raise result
             retries -= 1
-
-    def explain(self, error: Exception) -> StoreError:
-        """Return the error to raise for an error of the library."""
-        return explain(error, self.address)
 
     def node(self, client: t.Any, name: str) -> tuple[str, t.Any]:
         """Return the server that stores a key: its name and a client."""
@@ -99,28 +86,27 @@ class Connection:
     def close(self) -> None:
         """Close all connections, including those that wait for a reply."""
         with self._lock:
-            clients, self._client, self._sentinels = [self._client, *self._sentinels], None, []
+            clients, self._clients = self._clients, []
         for client in clients:
-            if client is not None:
-                client.close()
+            client.close()
 
-    def _try(self, command: t.Callable[[t.Any], T]) -> tuple[T | None, StoreError | None]:
+    def _try(self, command: t.Callable[[t.Any], T]) -> T | StoreError:
         # The failure is returned and not raised here, so that its context does not show the library's error. All exceptions
         # are caught, because an unforeseen one must not lose a new token.
         try:
-            return command(self._connected_client()), None
+            return command(self._connected_client())
         except Exception as error:
-            return None, self.explain(error)
+            return explain(error, self.address)
 
     def _connected_client(self) -> t.Any:
         with self._lock:
-            if self._client is None:
+            if not self._clients:
                 remaining = self._deadline - time.monotonic()
                 self.timeout = max(_SHORTEST_TIMEOUT, min(_LONGEST_TIMEOUT, remaining / 4))
-                self._client = self._connect()
-            return self._client
+                self._clients = self._connect()
+            return self._clients[0]
 
-    def _connect(self) -> t.Any:
+    def _connect(self) -> list[t.Any]:
         address = self.address
         # The library must not retry, because its versions differ in how they do and none knows the deadline.
         common: dict[str, t.Any] = {
@@ -130,28 +116,21 @@ class Connection:
             "max_connections": 10000,
         }
         if address.path is not None:
-            return redis.Redis(unix_socket_path=address.path, db=address.db, **common, **self._credentials)
+            return [redis.Redis(unix_socket_path=address.path, db=address.db, **common, **self._credentials)]
         common.update(socket_connect_timeout=self.timeout, **self._tls_options())
         hosts = self._resolvable_hosts()
         if address.kind == CLUSTER:
-            return self._connect_to_cluster(hosts, common)
+            nodes: list[t.Any] = [redis.cluster.ClusterNode(*host) for host in hosts]
+            cluster: t.Any = redis.RedisCluster(startup_nodes=nodes, **common, **self._credentials)
+            cluster.cluster_error_retry_attempts = 0  # used by version 5 in place of "retry"
+            return [cluster]
         if address.kind == SENTINEL:
-            return self._connect_through_sentinels(hosts, common)
+            group: t.Any = redis.sentinel.Sentinel(
+                hosts, sentinel_kwargs=common, db=address.db, **common, **self._credentials
+            )
+            return [group.master_for(address.service), *group.sentinels]
         ((host, port),) = hosts
-        return redis.Redis(host=host, port=port, db=address.db, **common, **self._credentials)
-
-    def _connect_to_cluster(self, hosts: list[Host], common: dict[str, t.Any]) -> t.Any:
-        nodes: list[t.Any] = [redis.cluster.ClusterNode(*host) for host in hosts]
-        cluster: t.Any = redis.RedisCluster(startup_nodes=nodes, **common, **self._credentials)
-        cluster.cluster_error_retry_attempts = 0  # used by version 5 in place of "retry"
-        return cluster
-
-    def _connect_through_sentinels(self, hosts: list[Host], common: dict[str, t.Any]) -> t.Any:
-        group: t.Any = redis.sentinel.Sentinel(
-            hosts, sentinel_kwargs=common, db=self.address.db, **common, **self._credentials
-        )
-        self._sentinels = list(group.sentinels)
-        return group.master_for(self.address.service)
+        return [redis.Redis(host=host, port=port, db=address.db, **common, **self._credentials)]
 
     def _resolvable_hosts(self) -> list[Host]:
         """Return the hosts whose names can be resolved in time. The library resolves names without a timeout."""
@@ -174,3 +153,8 @@ class Connection:
             "ssl_check_hostname": True,
             "ssl_ca_path" if is_folder else "ssl_ca_certs": self._ca_path,
         }
+
+
+def is_refusal(error: Exception) -> bool:
+    """Return True if the server refused this one command and the connection still works."""
+    return isinstance(error, redis.ResponseError) and not isinstance(error, redis.exceptions.ClusterError)

@@ -20,12 +20,11 @@ _REPLICA_TIMEOUT = 1000
 class Replication:
     """Checks the servers that store the records. Safe to share between threads."""
 
-    def __init__(self, connection: Connection, warn: t.Callable[[str], None]) -> None:
-        """``warn`` is called once for each warning."""
+    def __init__(self, connection: Connection, add_warning: t.Callable[[str], None]) -> None:
+        """``add_warning`` may be called again with the same warning, but by one thread at a time."""
         self._connection = connection
-        self._warn = warn
+        self._add_warning = add_warning
         self._lock = threading.Lock()
-        self._warned: set[str] = set()
         self._replicas: dict[str, int] = {}
 
     def check(self, name: str) -> None:
@@ -38,7 +37,7 @@ class Replication:
         with contextlib.suppress(StoreError):
             if self._connection.run(lambda client: self._is_replicated(client, name, lifetime)):
                 return
-        self._warn_once(
+        self._warn(
             f"No replica of the Redis server {self._connection.address} confirmed the new login token in time. "
             "If the server fails before a replica has the token, it is lost. Check the server's replicas."
         )
@@ -55,21 +54,15 @@ class Replication:
             reply if isinstance(reply, dict) else {} for reply in pipeline.execute(raise_on_error=False)
         )
         self._replicas[node] = replication.get("connected_slaves", 0)
-        self._check_persistence(persistence, config)
-        self._check_memory(memory)
-
-    def _check_persistence(self, persistence: dict[str, t.Any], config: dict[t.Any, t.Any]) -> None:
         snapshots = config.get("save", config.get(b"save"))
         if persistence.get("aof_enabled") == 0 and snapshots in ("", b""):
-            self._warn_once(
+            self._warn(
                 f"The Redis server {self._connection.address} does not save data to disk, so all sessions are lost when it stops. "
                 "Set appendonly to yes."
             )
-
-    def _check_memory(self, memory: dict[str, t.Any]) -> None:
         policy = memory.get("maxmemory_policy", "noeviction")
         if memory.get("maxmemory", 0) > 0 and policy != "noeviction":
-            self._warn_once(
+            self._warn(
                 f"The Redis server {self._connection.address} may delete login tokens when its memory is full, "
                 f"because its maxmemory-policy is {policy}. Set maxmemory-policy to noeviction."
             )
@@ -88,8 +81,6 @@ class Replication:
             self._check(client, name)
         return acknowledged > 0
 
-    def _warn_once(self, warning: str) -> None:
+    def _warn(self, warning: str) -> None:
         with self._lock:
-            if warning not in self._warned:
-                self._warned.add(warning)
-                self._warn(warning)
+            self._add_warning(warning)

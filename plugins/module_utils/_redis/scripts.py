@@ -27,15 +27,9 @@ local stored = redis.call('HMGET', KEYS[1], 'record', 'note', 'fingerprint')
 return {1, stored[1], stored[2], stored[3], redis.call('GET', KEYS[3])}
 """
 
-RENEW = """
--- owner, lease
+SET_LEASE = """
+-- owner, lease; PEXPIRE with a lease of 0 deletes the lock
 if redis.call('GET', KEYS[2]) == ARGV[1] then redis.call('PEXPIRE', KEYS[2], ARGV[2]) end
-return 'done'
-"""
-
-RELEASE = """
--- owner
-if redis.call('GET', KEYS[2]) == ARGV[1] then redis.call('DEL', KEYS[2]) end
 return 'done'
 """
 
@@ -106,18 +100,15 @@ return existed
 """
 
 _REPLIES: dict[str, tuple[object, ...]] = {
-    RENEW: (b"done",),
-    RELEASE: (b"done",),
+    ACQUIRE: ([0],),
     WRITE_NOTE: (b"done", b"lost", b"newer"),
     SAVE: (b"done", b"deleted", b"newer"),
-    SAVE_FAILURE: (b"done",),
     REENCRYPT: (b"done", b"lost", b"newer"),
     SET_ASIDE: (b"done", b"lost"),
     DELETE: (0, 1, b"lost"),
 }
-"""All possible replies of each script except ACQUIRE."""
-
-_REFUSALS: dict[bytes, tuple[str, bool, str]] = {
+"""All possible replies of the scripts that may return anything but 'done'. ACQUIRE may also return 1 and the stored values."""
+_REFUSALS: dict[object, tuple[str, bool, str]] = {
     b"lost": (
         "LockLost",
         True,
@@ -135,7 +126,6 @@ _REFUSALS: dict[bytes, tuple[str, bool, str]] = {
     ),
 }
 """The error code, whether to try again, and the message, for each reply that means that nothing was written."""
-
 _ALLOW_OOM = "#!lua flags=allow-oom\n"
 """With this first line Redis 7 and later run a script even if their memory is full."""
 
@@ -146,11 +136,7 @@ def hash_name(key: str) -> str:
 
 
 def command(
-    key: str,
-    script: str,
-    *arguments: t.Any,
-    third_key: str | None = None,
-    even_if_full: bool = False,
+    key: str, script: str, *arguments: t.Any, third_key: str | None = None, even_if_full: bool = False
 ) -> t.Callable[[t.Any], t.Any]:
     """Return a function that runs a script for a session on a client. ``third_key`` replaces the tombstone."""
     name = hash_name(key)
@@ -162,18 +148,15 @@ def command(
 
 def raise_refusal(reply: object) -> None:
     """Raise the :class:`StoreError` for a reply that means that nothing was written."""
-    if isinstance(reply, bytes) and reply in _REFUSALS:
+    if reply in _REFUSALS:
         code, retryable, message = _REFUSALS[reply]
         raise StoreError(message, code=code, retryable=retryable)
 
 
 def _check_reply(script: str, reply: t.Any) -> t.Any:
     """Return the reply of a script. Raises :class:`UnexpectedReply` if the script never returns it."""
-    if script != ACQUIRE:
-        if reply not in _REPLIES[script]:
-            raise UnexpectedReply
-    elif reply != [0]:
-        if not isinstance(reply, list) or reply[:1] != [1]:
-            raise UnexpectedReply
+    if script == ACQUIRE and isinstance(reply, list) and reply[:1] == [1]:
         check_fields(reply[1:], 4)
+    elif reply not in _REPLIES.get(script, (b"done",)):
+        raise UnexpectedReply
     return reply

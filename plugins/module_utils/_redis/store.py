@@ -22,9 +22,9 @@ from .._runtime.timeouts import Backoff
 from .._store.base import LOCKED, LockedSession, Store
 from . import lease as leases
 from . import scripts
-from .batch import read_hash, read_hashes, read_names
+from .batch import read_hashes
 from .connection import Connection
-from .failures import OutOfMemory, ServerFailure
+from .failures import OutOfMemory, ServerFailure, UnexpectedReply, check_fields, explain
 from .replication import Replication
 
 if t.TYPE_CHECKING:
@@ -32,15 +32,17 @@ if t.TYPE_CHECKING:
     from .._store.encryption import Encryption
     from .address import Address
 
-RECORD_LIFETIME = 30 * 86400.0
-"""How long, in seconds, Redis keeps a record after its token has expired, a note, and a damaged record."""
-TOMBSTONE_LIFETIME = 86400.0
-"""How long, in seconds, Redis remembers that a session was removed: longer than any refresh takes."""
+_DAY = 86400 * 1000
+_RECORD_LIFETIME = 30 * _DAY
+"""How long, in milliseconds, Redis keeps a record after its token has expired, a note, and a damaged record."""
+_TOMBSTONE_LIFETIME = _DAY
+"""How long, in milliseconds, Redis remembers that a session was removed: longer than any refresh takes."""
 _HASH_NAME = re.compile(rb"wuying\.workspace:\{([0-9a-f]{64})\}")
 _FIELDS = ("record", "note")
 _CHUNK = 500
-_FIRST_PAUSE = 0.04
-_LONGEST_PAUSE = 0.15
+_SCAN_COUNT = 1000
+"""How many keys a server examines for each reply to SCAN."""
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.04, 0.15
 
 
 class RedisStore(Store):
@@ -63,11 +65,12 @@ class RedisStore(Store):
     ) -> None:
         super().__init__(str(address), encryption)
         self._connection = Connection(address, username=username, password=password, ca_path=ca_path, deadline=deadline)
-        self._replication = Replication(self._connection, self.warnings.append)
+        self._replication = Replication(self._connection, self.add_warnings)
         self._leases = leases.Leases(self._renew_lease)
 
     def read(self, key: str) -> StoredState:
-        record, note = read_hash(self._connection, scripts.hash_name(key), *_FIELDS)
+        name = scripts.hash_name(key)
+        record, note = self._connection.run(lambda client: check_fields(client.hmget(name, *_FIELDS), 2))
         return self.load_state(key, record, note)
 
     def read_many(self, keys: t.Iterable[str]) -> t.Iterator[StoredState | StoreError]:
@@ -77,17 +80,14 @@ class RedisStore(Store):
             for key, found in zip(chunk, read_hashes(self._connection, names, *_FIELDS)):
                 try:
                     if isinstance(found, Exception):
-                        raise self._connection.explain(found)
+                        raise explain(found, self._connection.address)
                     yield self.load_state(key, *found)
                 except StoreError as error:
                     yield error
 
     def keys(self) -> t.Iterator[str]:
         # Read all names before the first is returned, so that none is returned twice and a lost connection can be retried.
-        for name in read_names(self._connection, scripts.PREFIX):
-            match = _HASH_NAME.fullmatch(name)
-            if match:
-                yield match[1].decode("ascii")
+        yield from self._connection.run(_read_keys)
 
     @contextlib.contextmanager
     def lock(self, key: str, deadline: float) -> t.Iterator[LockedSession]:
@@ -105,20 +105,14 @@ class RedisStore(Store):
         self._connection.close()
 
     def _renew_lease(self, key: str, owner: str) -> None:
-        renew = scripts.command(key, scripts.RENEW, owner, _milliseconds(leases.LEASE))
-        self._connection.run(renew, retries=0)
+        self._connection.run(scripts.command(key, scripts.SET_LEASE, owner, int(leases.LEASE * 1000)), retries=0)
 
 
 class _LockedHash(LockedSession):
     """A session's hash whose lock this task holds."""
 
     def __init__(
-        self,
-        store: RedisStore,
-        connection: Connection,
-        replication: Replication,
-        key: str,
-        deadline: float,
+        self, store: RedisStore, connection: Connection, replication: Replication, key: str, deadline: float
     ) -> None:
         self.owner = os.urandom(16).hex()
         self._store = store
@@ -136,7 +130,7 @@ class _LockedHash(LockedSession):
         """Wait for the lock until the deadline. Raises :class:`LockTimeout`."""
         backoff = Backoff(self._deadline, _FIRST_PAUSE, _LONGEST_PAUSE)
         while True:
-            acquired, *values = self._run(scripts.ACQUIRE, self.owner, _milliseconds(leases.LEASE))
+            acquired, *values = self._run(scripts.ACQUIRE, self.owner, int(leases.LEASE * 1000))
             if acquired:
                 record, note, token_fingerprint, tombstone = values
                 self._found = (record, note)
@@ -148,7 +142,7 @@ class _LockedHash(LockedSession):
     def release(self) -> None:
         """Release the lock. If the server cannot be reached, the lease expires."""
         with contextlib.suppress(StoreError):
-            self._run(scripts.RELEASE, self.owner)
+            self._run(scripts.SET_LEASE, self.owner, 0)
 
     def read(self) -> StoredState:
         if self._found is None:
@@ -157,33 +151,20 @@ class _LockedHash(LockedSession):
 
     def set_aside(self) -> str:
         name = f"{scripts.hash_name(self._key)}:damaged-{time.time_ns()}"
-        self._write(scripts.SET_ASIDE, self.owner, _milliseconds(RECORD_LIFETIME), third_key=name)
+        self._write(scripts.SET_ASIDE, self.owner, _RECORD_LIFETIME, third_key=name)
         self._fingerprint = ""
         return name
 
     def write_note(self, note: Note) -> None:
         self._note_id = note.id
-        self._write(
-            scripts.WRITE_NOTE,
-            self.owner,
-            self._fingerprint,
-            note.dump(),
-            note.id,
-            _milliseconds(RECORD_LIFETIME),
-        )
+        self._write(scripts.WRITE_NOTE, self.owner, self._fingerprint, note.dump(), note.id, _RECORD_LIFETIME)
 
     def save(self, record: Record) -> None:
         new_fingerprint = fingerprint(record.login_token)
-        lifetime = _milliseconds(max(record.expires_at - time.time(), 0) + RECORD_LIFETIME)
-        self._write_until_deadline(
-            scripts.SAVE,
-            self._tombstone,
-            self._fingerprint,
-            new_fingerprint,
-            self._store.dump_record(record),
-            lifetime,
-            self._note_id,
-        )
+        lifetime = int(max(record.expires_at - time.time(), 0) * 1000) + _RECORD_LIFETIME
+        fingerprints = self._fingerprint, new_fingerprint
+        data = self._store.dump_record(record)
+        self._write_until_deadline(scripts.SAVE, self._tombstone, *fingerprints, data, lifetime, self._note_id)
         self._fingerprint = new_fingerprint
         self._replication.wait_for_replica(scripts.hash_name(self._key), lifetime)
 
@@ -191,13 +172,11 @@ class _LockedHash(LockedSession):
         self._write(scripts.SAVE_FAILURE, note.dump(), note.id, even_if_full=True)
 
     def reencrypt(self, record: Record) -> None:
-        data = self._store.dump_record(record)
-        self._write(scripts.REENCRYPT, self.owner, self._fingerprint, data)
+        self._write(scripts.REENCRYPT, self.owner, self._fingerprint, self._store.dump_record(record))
 
     def delete(self) -> bool:
         tombstone = os.urandom(16).hex()
-        lifetime = _milliseconds(TOMBSTONE_LIFETIME)
-        existed = self._write(scripts.DELETE, self.owner, tombstone, lifetime, even_if_full=True)
+        existed = self._write(scripts.DELETE, self.owner, tombstone, _TOMBSTONE_LIFETIME, even_if_full=True)
         self._fingerprint, self._tombstone = "", f"{tombstone}{existed}"
         return bool(existed)
 
@@ -212,13 +191,7 @@ class _LockedHash(LockedSession):
                 if signal_pending() or not backoff.wait():
                     raise
 
-    def _write(
-        self,
-        script: str,
-        *arguments: t.Any,
-        third_key: str | None = None,
-        even_if_full: bool = False,
-    ) -> t.Any:
+    def _write(self, script: str, *arguments: t.Any, third_key: str | None = None, even_if_full: bool = False) -> t.Any:
         """Run a script that writes, and return its reply. Raises :class:`StoreError` if it refuses to write."""
         try:
             reply = self._run(script, *arguments, third_key=third_key)
@@ -234,5 +207,9 @@ class _LockedHash(LockedSession):
         return self._connection.run(scripts.command(self._key, script, *arguments, **options))
 
 
-def _milliseconds(seconds: float) -> int:
-    return int(seconds * 1000)
+def _read_keys(client: t.Any) -> set[str]:
+    try:
+        names = client.scan_iter(match=f"{scripts.PREFIX}*", count=_SCAN_COUNT)
+        return {match[1].decode("ascii") for match in map(_HASH_NAME.fullmatch, names) if match}
+    except (TypeError, ValueError):  # The replies could not be parsed.
+        raise UnexpectedReply from None
