@@ -102,7 +102,7 @@ def _from_provider_chain(deadline: float) -> Keys:
 
 
 def _ask_provider_chain() -> t.Any:
-    """Return what the package finds, and drop what this thread logs meanwhile: it contains secrets and signed URLs."""
+    """Call the package, and drop the log messages of this thread, which would contain secrets and signed URLs."""
     import logging  # here, because few tasks use the provider chain
 
     asking_thread = threading.get_ident()
