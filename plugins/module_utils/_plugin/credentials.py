@@ -7,19 +7,29 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 import typing as t
 
-from .._model.exceptions import OptionError
+from .._model.exceptions import MissingLibraryError, OptionError, ServiceError
 from .._model.session import TOKEN_LENGTH, is_token
+from .._runtime.timeouts import run_with_timeout
 
 Keys = t.Tuple[str, str, t.Optional[str]]
 """An access key's ID, its secret and, for a temporary key from STS, its security token."""
 
 OPTIONS = ("access_key_id", "access_key_secret", "security_token")
-VARIABLES = (
-    "ALIBABA_CLOUD_ACCESS_KEY_ID",
-    "ALIBABA_CLOUD_ACCESS_KEY_SECRET",
-    "ALIBABA_CLOUD_SECURITY_TOKEN",
+VARIABLES = tuple(f"ALIBABA_CLOUD_{name.upper()}" for name in OPTIONS)
+_LOGGERS = (
+    # With DEBUG=sdk in the environment, the first two print all URLs and headers.
+    "alibabacloud-tea",
+    "darabonba-core",
+    "credentials",
+    "urllib3.connection",
+    "urllib3.connectionpool",
+    "urllib3.poolmanager",
+    "urllib3.response",
+    "urllib3.util.retry",
 )
 
 
@@ -54,16 +64,14 @@ def _from_environment() -> Keys:
 
 def _checked(given: t.Sequence[str | None], names: t.Sequence[str]) -> Keys:
     key_id, secret, security_token = given
-    key_id_name, secret_name, security_token_name = names
+    key_id_name, secret_name, token_name = names
     if not key_id or not secret:
         if key_id:
             problem = f"{key_id_name} is set but {secret_name} is not. Set both, or neither."
         elif secret:
             problem = f"{secret_name} is set but {key_id_name} is not. Set both, or neither."
         else:
-            problem = (
-                f"{security_token_name} is set but {key_id_name} and {secret_name} are not. Set all three, or none."
-            )
+            problem = f"{token_name} is set but {key_id_name} and {secret_name} are not. Set all three, or none."
         raise OptionError(problem, code="MissingCredentials")
     for name, value in zip(names, given):
         if value and not is_token(value):  # the same form as a login token
@@ -72,8 +80,43 @@ def _checked(given: t.Sequence[str | None], names: t.Sequence[str]) -> Keys:
 
 
 def _from_provider_chain(deadline: float) -> Keys:
-    # Imported here, because few tasks use it.
-    from .provider_chain import ask_provider_chain
+    # The error does not repeat the package's messages, which may contain a secret or a signed URL.
+    timed_out = False
+    try:
+        found = run_with_timeout(deadline - time.monotonic(), _ask_provider_chain)
+    except ImportError:
+        from ansible.module_utils.basic import missing_required_lib
 
-    names = [f"The provider chain's {name}" for name in ("access key ID", "secret", "security token")]
-    return _checked(ask_provider_chain(deadline), names)
+        raise MissingLibraryError(missing_required_lib("alibabacloud-credentials")) from None
+    except Exception as error:
+        found, timed_out = None, isinstance(error, TimeoutError)
+    if found is None or not found.access_key_id or not found.access_key_secret:
+        raise ServiceError(
+            "The provider chain of alibabacloud-credentials returned no access key. "
+            "Configure one of its sources, or choose another auth_method.",
+            code="MissingCredentials",
+            retryable=timed_out,
+        )
+    keys = (found.access_key_id, found.access_key_secret, found.security_token)
+    return _checked(keys, [f"The provider chain's {name}" for name in ("access key ID", "secret", "security token")])
+
+
+def _ask_provider_chain() -> t.Any:
+    """Call the package, and drop the log messages of this thread, which would contain secrets and signed URLs."""
+    import logging  # here, because few tasks use the provider chain
+
+    asking_thread = threading.get_ident()
+
+    def is_of_another_thread(_record: logging.LogRecord) -> bool:
+        return threading.get_ident() != asking_thread
+
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    for logger in loggers:
+        logger.addFilter(is_of_another_thread)
+    try:
+        from alibabacloud_credentials.client import Client
+
+        return Client().get_credential()
+    finally:
+        for logger in loggers:
+            logger.removeFilter(is_of_another_thread)

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import queue
 import random
 import threading
 import time
@@ -25,19 +24,20 @@ def run_with_timeout(seconds: float, function: t.Callable[[], T]) -> T:
 
     The function runs in a thread, because a call such as a name lookup cannot be interrupted. After a timeout the thread is abandoned.
     """
-    results: queue.Queue[tuple[t.Any, BaseException | None]] = queue.Queue()
+    results: list[tuple[t.Any, BaseException | None]] = []
 
     def run() -> None:
         try:
-            results.put((function(), None))
+            results.append((function(), None))
         except BaseException as error:  # raised again in the caller's thread
-            results.put((None, error))
+            results.append((None, error))
 
-    threading.Thread(target=run, daemon=True).start()
-    try:
-        value, error = results.get(timeout=max(0.0, seconds))
-    except queue.Empty:
-        raise TimeoutError from None
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(max(0.0, seconds))
+    if not results:
+        raise TimeoutError
+    value, error = results[0]
     if error is not None:
         raise error
     return t.cast(T, value)

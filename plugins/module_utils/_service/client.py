@@ -34,15 +34,6 @@ LEAST_TIME = 1.0
 An attempt that is cut off may use up the token.
 """
 
-_PARAMETERS = {
-    "region_id": "RegionId",
-    "client_id": "ClientId",
-    "office_site_id": "OfficeSiteId",
-    "end_user_id": "EndUserId",
-    "directory_id": "DirectoryId",
-    "session_id": "SessionId",
-}
-
 
 class ServiceClient:
     """Sends requests to the service. Connections stay open until the client is closed."""
@@ -54,17 +45,14 @@ class ServiceClient:
         signature_version: str = "v3",
         timeout: float = 10,
         retries: int = 3,
-        validate_certs: bool = True,
-        ca_path: str | None = None,
-        proxy: str | None = None,
-        connections: int = 1,
         max_qps: float | None = None,
         clock: t.Callable[[], float] = time.time,
+        **connection_settings: t.Any,
     ) -> None:
         """Store the settings. Without credentials, requests are anonymous.
 
         ``timeout`` is in seconds and bounds one attempt in total. ``retries`` counts the attempts after the first. ``max_qps`` limits
-        the requests per second. Raises :class:`MissingLibraryError`.
+        the requests per second. The other settings are those of :class:`Transport`. Raises :class:`MissingLibraryError`.
         """
         if REQUESTS_IMPORT_ERROR is not None:
             raise MissingLibraryError(missing_required_lib("requests"))
@@ -77,9 +65,7 @@ class ServiceClient:
         self._clock_offsets: dict[str, float] = {}
         """Seconds that the clock of an endpoint is ahead of this host's clock. Only known after a :class:`ClockSkew`."""
         self._limiters = RateLimiters(max_qps)
-        self._transport = Transport(
-            proxy=proxy, validate_certs=validate_certs, ca_path=ca_path, connections=connections
-        )
+        self._transport = Transport(**connection_settings)
 
     def __enter__(self) -> ServiceClient:
         return self
@@ -138,15 +124,15 @@ class ServiceClient:
     def _attempt(self, session: Session, login_token: str, deadline: float) -> RefreshResult:
         seconds = max(0.001, min(self._timeout, deadline - time.monotonic()))
         sent_at = self._clock()
-        offset = self._clock_offsets.get(session.endpoint, 0.0)
-        signed = self._sign(session, login_token, sent_at + offset)
+        signed = self._sign(session, login_token, sent_at + self._clock_offsets.get(session.endpoint, 0.0))
         response = self._transport.post(session.endpoint, signed, seconds)
         return read_response(response, session.endpoint, (login_token, *self._secrets), sent_at)
 
     def _sign(self, session: Session, login_token: str, timestamp: float) -> SignedRequest:
-        identity = session.identity()
-        parameters = {name: identity[field] for field, name in _PARAMETERS.items() if field in identity}
-        parameters["LoginToken"] = login_token
+        identity = {**session.identity(), "login_token": login_token}
+        del identity["endpoint"]
+        # The parameter of region_id is RegionId.
+        parameters = {name.title().replace("_", ""): value for name, value in identity.items()}
         nonce = os.urandom(16).hex()
         call = (ACTION, API_VERSION, parameters, self._credentials, timestamp, nonce)
         if self._signature_version == "v1":

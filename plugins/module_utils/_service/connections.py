@@ -9,18 +9,20 @@ Only this file and ``transport.py`` import ``requests``.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import io
 import ipaddress
 import socket
+import threading
+import time
 import traceback
 import typing as t
 
 from .._model.exceptions import ServiceError
-from .request_deadline import current_request
+from .._runtime.timeouts import run_with_timeout
 
 try:
-    import requests
     from requests.adapters import HTTPAdapter
     from urllib3.connection import HTTPConnection, HTTPSConnection
     from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
@@ -35,6 +37,48 @@ RESPONSE_LIMIT = 4 * 1024 * 1024
 """How many bytes are read from the socket for one response, whatever length the response states."""
 
 _INTERIM = range(102, 200)
+_this_thread = threading.local()
+
+
+class RequestDeadline:
+    """One HTTP request: its target, its deadline, and how far it got: if the host was found, and if any part was sent."""
+
+    def __init__(self, seconds: float, target: str) -> None:
+        self.target = target
+        self.end = time.monotonic() + seconds
+        self.resolved = True
+        self.sent = False
+
+    @contextlib.contextmanager
+    def applied(self) -> t.Iterator[None]:
+        """Apply the deadline to all connections that this thread uses within the block."""
+        _this_thread.request = self
+        try:
+            yield
+        finally:
+            _this_thread.request = None
+
+    def remaining(self) -> float:
+        """Return the seconds that are left. Raises :class:`TimeoutError` if there are none."""
+        remaining = self.end - time.monotonic()
+        if remaining <= 0:
+            raise TimeoutError
+        return remaining
+
+    def resolve(self, host: str, port: int) -> list[str]:
+        """Return the addresses of a host, or an empty list if it has none."""
+        found: list[t.Any] = []
+        with contextlib.suppress(socket.gaierror, UnicodeError):
+            found = run_with_timeout(self.remaining(), lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        self.resolved = bool(found)
+        return [entry[4][0] for entry in found]
+
+
+def _current_request() -> RequestDeadline:
+    request: RequestDeadline | None = getattr(_this_thread, "request", None)
+    if request is None:
+        raise RuntimeError("a connection is used outside a request")
+    return request
 
 
 class _LimitedReader(io.RawIOBase):
@@ -50,7 +94,7 @@ class _LimitedReader(io.RawIOBase):
         return True
 
     def readinto(self, buffer: t.Any) -> int | None:
-        self._sock.settimeout(current_request().remaining())
+        self._sock.settimeout(_current_request().remaining())
         count = self._raw.readinto(memoryview(buffer)[: self._left])
         self._left -= count or 0
         return count
@@ -90,21 +134,16 @@ if REQUESTS_IMPORT_ERROR is None:
         _connecting = False
 
         def _new_conn(self) -> socket.socket:
-            request = current_request()
+            request = _current_request()
             addresses = request.resolve(self._dns_host, self.port or 0)
             if not isinstance(self, HTTPSConnection):
                 addresses = [each for each in addresses if ipaddress.ip_address(each).is_loopback]
             for position, address in enumerate(addresses):
-                try:
-                    opened = create_connection(
-                        (address, self.port or 0),
-                        request.remaining() / (len(addresses) - position),
-                        socket_options=self.socket_options,
-                    )
-                except OSError:
-                    continue
-                opened.settimeout(request.remaining())  # for the TLS handshake
-                return opened
+                seconds = request.remaining() / (len(addresses) - position)
+                with contextlib.suppress(OSError):
+                    opened = create_connection((address, self.port or 0), seconds, socket_options=self.socket_options)
+                    opened.settimeout(request.remaining())  # for the TLS handshake
+                    return opened
             request.remaining()
             raise NewConnectionError(self, "no address answered")
 
@@ -115,22 +154,16 @@ if REQUESTS_IMPORT_ERROR is None:
 
         def _tunnel(self) -> None:
             super()._tunnel()
-            self.sock.settimeout(current_request().remaining())  # for the TLS handshake
+            self.sock.settimeout(_current_request().remaining())  # for the TLS handshake
 
-        def putrequest(
-            self,
-            method: str,
-            url: str,
-            skip_host: bool = False,
-            skip_accept_encoding: bool = False,
-        ) -> None:
-            url = current_request().target  # exactly as it was signed
-            super().putrequest(method, url, skip_host, skip_accept_encoding)
+        def putrequest(self, method: str, url: str, *args: t.Any, **kwargs: t.Any) -> None:
+            url = _current_request().target  # exactly as it was signed
+            super().putrequest(method, url, *args, **kwargs)
 
         def send(self, data: t.Any) -> None:
             if self.sock is None:
                 self.connect()
-            request = current_request()
+            request = _current_request()
             self.sock.settimeout(request.remaining())
             if not self._connecting:
                 request.sent = True
@@ -145,6 +178,8 @@ if REQUESTS_IMPORT_ERROR is None:
     class _TlsPool(HTTPSConnectionPool):
         ConnectionCls = _TlsConnection
 
+    _POOLS = {"http": _Pool, "https": _TlsPool}
+
     class Adapter(HTTPAdapter):
         """Makes ``requests`` use these connections, with or without a proxy, and looks up the pool of an endpoint once."""
 
@@ -152,28 +187,24 @@ if REQUESTS_IMPORT_ERROR is None:
             super().__init__(pool_maxsize=connections)
             self._pools: dict[str, t.Any] = {}
 
-        def get_connection_with_tls_context(
-            self, request: requests.PreparedRequest, *args: t.Any, **kwargs: t.Any
-        ) -> t.Any:
-            endpoint = str(request.url)
-            if endpoint not in self._pools:
-                pool = super().get_connection_with_tls_context(request, *args, **kwargs)
-                self._pools[endpoint] = pool
-            return self._pools[endpoint]
+        def get_connection_with_tls_context(self, request: t.Any, *args: t.Any, **kwargs: t.Any) -> t.Any:
+            if request.url not in self._pools:
+                self._pools[request.url] = super().get_connection_with_tls_context(request, *args, **kwargs)
+            return self._pools[request.url]
 
         def close(self) -> None:
             self._pools.clear()
             super().close()
 
-        def request_url(self, _request: requests.PreparedRequest, _proxies: t.Any) -> str:
+        def request_url(self, _request: t.Any, _proxies: t.Any) -> str:
             return "/"  # The connection sends the signed target. The library would encode it again, and log it.
 
-        def build_response(self, _request: requests.PreparedRequest, response: t.Any) -> t.Any:
+        def build_response(self, _request: t.Any, response: t.Any) -> t.Any:
             return response
 
         def init_poolmanager(self, *args: t.Any, **kwargs: t.Any) -> None:
             super().init_poolmanager(*args, **kwargs)
-            self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
+            self.poolmanager.pool_classes_by_scheme = _POOLS
 
         def proxy_manager_for(self, proxy: str, **kwargs: t.Any) -> t.Any:
             # With an https:// proxy, TLS runs inside TLS, and no socket timeout would bound a read.
@@ -184,5 +215,5 @@ if REQUESTS_IMPORT_ERROR is None:
                     code="ProxyFailed",
                 )
             manager = super().proxy_manager_for(proxy, **kwargs)
-            manager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
+            manager.pool_classes_by_scheme = _POOLS
             return manager

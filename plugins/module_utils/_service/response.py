@@ -22,17 +22,9 @@ _REQUEST_ID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 _PIECE = 8
 _SEPARATORS = dict.fromkeys(map(ord, ".-"))
 
-_CLOCK = "InvalidTimeStamp."
 _ENDPOINT = ("InvalidAction.NotFound", "InvalidApi.NotFound", "InvalidProduct.NotFound")
-_CREDENTIALS = (
-    "InvalidAccessKeyId",
-    "IncompleteSignature",
-    "SignatureDoesNotMatch",
-    "InvalidSecurityToken",
-)
+_CREDENTIALS = ("InvalidAccessKeyId", "IncompleteSignature", "SignatureDoesNotMatch", "InvalidSecurityToken")
 _PERMISSION = ("Forbidden.RAM", "NoPermission")
-_THROTTLING = "Throttling"
-_NONCE_USED = "SignatureNonceUsed"
 _UNAVAILABLE = ("ServiceUnavailable", "InternalError")
 _NOT_ABOUT_TOKENS = (405, 406, 407, 408, 411, 413, 414, 415, 426, 429, 431)
 """Statuses that concern the form of a request or the load, never a login token."""
@@ -63,90 +55,56 @@ def read_response(response: Response, endpoint: str, secrets: t.Sequence[str], s
     if response.status == 200 and is_token(token):
         return RefreshResult(t.cast(str, token), request_id, sent_at)
     code = _safe_value(fields.get("code"), _CODE, hidden)
-    if code is None or 300 <= response.status < 400:
-        error = _explain_status(response, endpoint)
-    else:
-        error = _explain_code(code, response, endpoint)
+    error = _explain("" if code is None or 300 <= response.status < 400 else code, response, endpoint)
     error.http_status, error.request_id = response.status, request_id
     raise error
 
 
-def _explain_code(code: str, response: Response, endpoint: str) -> ServiceError:
-    if code.startswith(_THROTTLING):
-        return Throttled(
-            f"The service is throttling requests ({code}). Try again later, or send fewer requests.",
-            code=code,
-            retry_after=read_retry_after(response.headers),
-        )
-    if code.startswith(_NONCE_USED):
-        return ServiceError(
-            f"The service has already received a request with this nonce ({code}). Try again later.",
-            code=code,
-            retryable=True,
-            retry_after=read_retry_after(response.headers),
-        )
-    if code.startswith(_UNAVAILABLE) or response.status >= 500:
-        return _unavailable(response, code)
-    if code.startswith(_CLOCK):
-        return ClockSkew(
-            f"The clocks of this host and of the service differ ({code}). Set this host's clock.",
-            code=code,
-            server_time=read_date(response.headers.get("date", "")),
-        )
-    if code in _ENDPOINT:
+def _explain(code: str, response: Response, endpoint: str) -> ServiceError:
+    """Return the error for a response without a login token. An empty code counts as none."""
+    status = response.status
+    kind: type[ServiceError] = ServiceError
+    details: dict[str, t.Any] = {"retry_after": read_retry_after(response.headers)}
+    if code.startswith("Throttling"):
+        kind = Throttled
+        message = f"The service is throttling requests ({code}). Try again later, or send fewer requests."
+    elif code.startswith("SignatureNonceUsed"):
+        details["retryable"] = True
+        message = f"The service has already received a request with this nonce ({code}). Try again later."
+    elif code.startswith(_UNAVAILABLE) or status >= 500:
+        code = code or "ServiceUnavailable"
+        details.update(retryable=True, outcome_unknown=True)
+        message = f"The service is temporarily unavailable ({code}). Try again later."
+    elif code.startswith("InvalidTimeStamp."):
+        kind, details = ClockSkew, {"server_time": read_date(response.headers.get("date", ""))}
+        message = f"The clocks of this host and of the service differ ({code}). Set this host's clock."
+    elif code in _ENDPOINT:
         message = f"The endpoint {endpoint} does not offer this API ({code}). Check region_id and endpoint."
     elif code.startswith(_CREDENTIALS):
         message = f"The service rejected the credentials ({code}). Check the access key and security token."
     elif code.startswith(_PERMISSION):
-        message = (
-            f"The credentials have no permission to refresh login tokens ({code}). "
-            "Grant them the RAM action ecd:RefreshLoginToken."
-        )
+        message = f"The credentials have no permission to refresh login tokens ({code}). "
+        message += "Grant them the RAM action ecd:RefreshLoginToken."
     elif code.startswith("Missing") or (code.startswith("Invalid") and "LoginToken" not in code):
         message = f"The service rejected the request ({code}). Check the options that identify the session."
-    elif "LoginToken" not in code and (response.status < 400 or response.status in _NOT_ABOUT_TOKENS):
-        return _explain_status(response, endpoint)
+    elif "LoginToken" in code or (code and status >= 400 and status not in _NOT_ABOUT_TOKENS):
+        kind, message = TokenRejected, f"The service rejected the login token ({code})."
+    elif status in (408, 429):
+        kind, code = Throttled, Throttled.code
+        message = f"The endpoint {endpoint} is throttling requests (HTTP status {status}). Try again later."
     else:
-        return TokenRejected(f"The service rejected the login token ({code}).", code=code)
-    return ServiceError(message, code=code)
-
-
-def _explain_status(response: Response, endpoint: str) -> ServiceError:
-    """Return the error for a response without a login token or a known code."""
-    status = response.status
-    if status >= 500:
-        return _unavailable(response, "ServiceUnavailable")
-    if status in (408, 429):
-        return Throttled(
-            f"The endpoint {endpoint} is throttling requests (HTTP status {status}). Try again later.",
-            retry_after=read_retry_after(response.headers),
-        )
-    if status < 300:
-        return ServiceError(
-            f"The response from {endpoint} did not contain a valid login token. "
-            "The previous token may already have been used. Try again.",
-            code="InvalidResponse",
-            retryable=True,
-            outcome_unknown=True,
-        )
-    if status < 400:
-        problem = "redirects to another URL, which is not followed"
-    else:
-        problem = f"responded with HTTP status {status} and no known error code"
-    return ServiceError(
-        f"The endpoint {endpoint} {problem}. Check region_id, endpoint and proxy.",
-        code="InvalidResponse",
-    )
-
-
-def _unavailable(response: Response, code: str) -> ServiceError:
-    return ServiceError(
-        f"The service is temporarily unavailable ({code}). Try again later.",
-        code=code,
-        retryable=True,
-        outcome_unknown=True,
-        retry_after=read_retry_after(response.headers),
-    )
+        code = "InvalidResponse"
+        if status < 300:  # without retry_after, which belongs to an error
+            details = {"retryable": True, "outcome_unknown": True}
+            message = f"The response from {endpoint} did not contain a valid login token. "
+            message += "The previous token may already have been used. Try again."
+        elif status < 400:
+            message = f"The endpoint {endpoint} redirects to another URL, which is not followed. "
+            message += "Check region_id, endpoint and proxy."
+        else:
+            message = f"The endpoint {endpoint} responded with HTTP status {status} and no known error code. "
+            message += "Check region_id, endpoint and proxy."
+    return kind(message, code=code, **details)
 
 
 def _fields(body: bytes) -> dict[str, t.Any]:
@@ -154,10 +112,8 @@ def _fields(body: bytes) -> dict[str, t.Any]:
     try:
         value = json.loads(body.decode("utf-8"))
     except (ValueError, RecursionError):
-        return {}
-    if not isinstance(value, dict):
-        return {}
-    return {str(name).lower(): item for name, item in value.items()}
+        value = None
+    return {name.lower(): item for name, item in value.items()} if isinstance(value, dict) else {}
 
 
 def _safe_value(value: t.Any, shape: re.Pattern[str], secrets: t.Iterable[str]) -> str | None:

@@ -12,13 +12,13 @@ from __future__ import annotations
 import http.client
 import os
 import ssl
+import time
 import typing as t
 
 from .._model.endpoint import is_loopback
 from .._model.exceptions import ServiceError
 from ..signer import SignedRequest
-from .connections import REQUESTS_IMPORT_ERROR
-from .request_deadline import RequestDeadline, sending
+from .connections import REQUESTS_IMPORT_ERROR, RequestDeadline
 
 if REQUESTS_IMPORT_ERROR is None:
     import requests
@@ -34,6 +34,16 @@ _HEADERS = {
     "accept-encoding": "identity",
     "user-agent": "ansible-wuying.workspace",
 }
+_MESSAGES = {
+    "Timeout": "The endpoint {} did not respond in time. Try again later or increase timeout.",
+    "NameNotResolved": "The host name of the endpoint {} could not be resolved. Check region_id, endpoint and DNS.",
+    "TlsFailed": "The TLS certificate of the endpoint {} could not be verified. "
+    "Check endpoint, ca_path and the certificate.",
+    "ProxyFailed": "The endpoint {} could not be reached through the proxy. "
+    "Check proxy and the proxy environment variables.",
+    "ConnectionFailed": "The endpoint {} could not be reached. Check endpoint, proxy and the network.",
+    "ConnectionLost": "The endpoint {} closed the connection before its response was complete. Try again.",
+}
 
 
 class Response(t.NamedTuple):
@@ -48,12 +58,7 @@ class Transport:
     """Sends requests and keeps the connections open for the next ones. Safe to share between threads."""
 
     def __init__(
-        self,
-        *,
-        proxy: str | None,
-        validate_certs: bool,
-        ca_path: str | None,
-        connections: int,
+        self, *, proxy: str | None = None, validate_certs: bool = True, ca_path: str | None = None, connections: int = 1
     ) -> None:
         """Keep at most ``connections`` open for each endpoint."""
         self._proxy = proxy
@@ -77,16 +82,10 @@ class Transport:
         """
         attempt = RequestDeadline(seconds, f"/?{request.query}")
         try:
-            with sending(attempt):
+            with attempt.applied():
                 return self._send(endpoint, request, seconds)
-        except (
-            requests.RequestException,
-            urllib3.exceptions.HTTPError,
-            http.client.HTTPException,
-            OSError,
-            RuntimeError,  # no thread could be started
-            ValueError,
-        ) as error:
+        # RuntimeError: no thread could be started
+        except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError, RuntimeError, ValueError) as error:
             failure = _explain(error, attempt, endpoint)
         raise failure  # outside of the except block, so that no traceback shows the library's error
 
@@ -94,8 +93,7 @@ class Transport:
         prepared = requests.PreparedRequest()
         prepared.method, prepared.url = "POST", f"{endpoint}/"
         prepared.body = request.body or None
-        length = str(len(request.body))
-        prepared.headers = t.cast(t.Any, {**_HEADERS, "Content-Length": length, **request.headers})
+        prepared.headers = t.cast(t.Any, {**_HEADERS, "Content-Length": str(len(request.body)), **request.headers})
         if endpoint not in self._settings:
             self._settings[endpoint] = self._find_settings(endpoint)
         # Sent through the adapter. A session would read the body of a redirect, and a .netrc for its target.
@@ -138,32 +136,17 @@ def _read_body(response: t.Any) -> bytes:
 
 def _explain(error: Exception, attempt: RequestDeadline, endpoint: str) -> ServiceError:
     retryable = True
-    if attempt.is_over():  # checked first, because the libraries raise various errors then
+    if time.monotonic() >= attempt.end:  # checked first, because the libraries raise various errors then
         code = "Timeout"
-        message = f"The endpoint {endpoint} did not respond in time. Try again later or increase timeout."
     elif not attempt.resolved:
         code = "NameNotResolved"
-        message = f"The host name of the endpoint {endpoint} could not be resolved. Check region_id, endpoint and DNS."
     elif isinstance(error, requests.exceptions.SSLError) and not attempt.sent:
-        code = "TlsFailed"
-        message = (
-            f"The TLS certificate of the endpoint {endpoint} could not be verified. "
-            "Check endpoint, ca_path and the certificate."
-        )
-        retryable = _was_cut_off(error)
+        code, retryable = "TlsFailed", _was_cut_off(error)
     elif isinstance(error, requests.exceptions.ProxyError):
         code = "ProxyFailed"
-        message = (
-            f"The endpoint {endpoint} could not be reached through the proxy. "
-            "Check proxy and the proxy environment variables."
-        )
-    elif not attempt.sent:
-        code = "ConnectionFailed"
-        message = f"The endpoint {endpoint} could not be reached. Check endpoint, proxy and the network."
     else:
-        code = "ConnectionLost"
-        message = f"The endpoint {endpoint} closed the connection before its response was complete. Try again."
-    return ServiceError(message, code=code, retryable=retryable, outcome_unknown=attempt.sent)
+        code = "ConnectionLost" if attempt.sent else "ConnectionFailed"
+    return ServiceError(_MESSAGES[code].format(endpoint), code=code, retryable=retryable, outcome_unknown=attempt.sent)
 
 
 def _was_cut_off(error: BaseException | None) -> bool:
