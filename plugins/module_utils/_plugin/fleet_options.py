@@ -12,19 +12,11 @@ from .._keeper.decision import TokenRequest
 from .._model.endpoint import parse_endpoint
 from .._model.exceptions import OptionError
 from .._model.session import Session
-from .argument_spec import IDENTITY, Spec
-from .option_values import GetOption, overridden_by
-from .options import read_refresh_before, read_request, read_validity
+from .argument_spec import IDENTITY
+from .options import GetOption, overridden_by, read_refresh_before, read_request, read_validity
 
 MOST_TOKENS = 1000
 """How many login tokens a task can pass. The time that ansible-core takes to hide them grows with the square of their number."""
-
-
-def sessions_spec() -> Spec:
-    """Return the argument spec of the option ``sessions``."""
-    spec: Spec = {name: {"type": "str"} for name in IDENTITY}
-    spec["login_token"] = {"type": "str", "no_log": True}
-    return {"sessions": {"type": "list", "elements": "dict", "options": spec}}
 
 
 def read_requests(get_option: GetOption, sessions: t.Sequence[t.Mapping[str, t.Any]]) -> list[TokenRequest]:
@@ -46,10 +38,11 @@ def read_requests(get_option: GetOption, sessions: t.Sequence[t.Mapping[str, t.A
 
 def read_filters(filters: t.Any) -> t.Callable[[Session], bool]:
     """Return a function that returns True if a session matches ``filters``. Raises :class:`OptionError`."""
-    wanted: dict[str, set[str]] = {}
-    if not isinstance(filters or {}, dict):
+    filters = filters or {}
+    if not isinstance(filters, dict):
         raise OptionError("filters must be a dictionary.")
-    for name, value in (filters or {}).items():
+    wanted: dict[str, set[str]] = {}
+    for name, value in filters.items():
         if name not in IDENTITY:
             raise OptionError(f"filters contains an unknown key. Valid keys are {', '.join(IDENTITY)}.")
         values = value if isinstance(value, list) else [value]
@@ -72,7 +65,6 @@ def read_selection(get_option: GetOption) -> t.Callable[[Session], TokenRequest 
     validity, refresh_before = read_validity(get_option), read_refresh_before(get_option)
 
     def request_for(session: Session) -> TokenRequest | None:
-        request = TokenRequest(session, validity=validity, refresh_before=refresh_before)
-        return request if matches(session) else None
+        return TokenRequest(session, validity=validity, refresh_before=refresh_before) if matches(session) else None
 
     return request_for

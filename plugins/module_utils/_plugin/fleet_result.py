@@ -12,9 +12,6 @@ from .._keeper.fleet import Report
 from .._model.exceptions import WuyingError
 from .result import describe
 
-Entry = t.Dict[str, t.Any]
-"""The result of one session."""
-
 
 class FleetResult:
     """Counts sessions by outcome and collects the entries to return. The reports themselves are not stored."""
@@ -23,7 +20,7 @@ class FleetResult:
         """Collect the entries that ``results`` selects: ``failed``, ``all`` or ``none``."""
         self._results = results
         self._return_token = return_token
-        self._entries: list[tuple[int, Entry]] = []
+        self._entries: list[tuple[int, dict[str, t.Any]]] = []
         self._first_error: tuple[int, str, WuyingError] | None = None
         self._retryable = True
         self.counts = dict.fromkeys(("total", "refreshed", "unchanged", "failed", "warned", "rekeyed"), 0)
@@ -32,30 +29,25 @@ class FleetResult:
         """Count a session and, if it is to be returned, add its entry. ``now`` is in seconds since 1970 (UTC)."""
         outcome = None if isinstance(report.result, WuyingError) else report.result
         error = report.result if isinstance(report.result, WuyingError) else report.result.not_saved
-        only_copy = outcome is not None and error is not None
+        changed = outcome is not None and outcome.changed
         self.counts["total"] += 1
+        self.counts["failed" if error else "refreshed" if changed else "unchanged"] += 1
         self.counts["warned"] += bool(report.warnings)
         self.counts["rekeyed"] += report.rekeyed
         if error is not None:
-            self.counts["failed"] += 1
-            self._add_failure(report, error)
-        elif outcome is not None and outcome.changed:
-            self.counts["refreshed"] += 1
-        else:
-            self.counts["unchanged"] += 1
+            self._retryable = self._retryable and error.retryable
+            if self._first_error is None or report.position < self._first_error[0]:
+                name = report.key if report.session is None else report.session.end_user_id
+                self._first_error = (report.position, name, error)
+        only_copy = outcome is not None and error is not None
         noteworthy = self._results == "failed" and (error is not None or report.warnings)
         if only_copy or noteworthy or self._results == "all":
-            entry: Entry = {"changed": False}
+            entry: dict[str, t.Any] = {"changed": False}
             if outcome is not None:
                 entry = describe(outcome, now, return_token=self._return_token or only_copy)
             if only_copy:
                 entry["kept"] = False
             self._entries.append((report.position, _complete(entry, report, error)))
-
-    @property
-    def tokens(self) -> list[str]:
-        """The login tokens in the result."""
-        return [entry["login_token"] for _position, entry in self._entries if "login_token" in entry]
 
     @property
     def warning(self) -> str | None:
@@ -69,11 +61,10 @@ class FleetResult:
 
     def as_result(self) -> dict[str, t.Any]:
         """Return the result of the task, with the sessions in the order in which they were requested."""
-        entries = sorted(self._entries, key=lambda positioned: positioned[0])
         return {
             "changed": bool(self.counts["refreshed"] or self.counts["rekeyed"]),
             "counts": self.counts,
-            "sessions": [entry for _position, entry in entries],
+            "sessions": [entry for _position, entry in sorted(self._entries, key=lambda positioned: positioned[0])],
         }
 
     def failure(self, fail_on: str) -> dict[str, t.Any] | None:
@@ -88,14 +79,8 @@ class FleetResult:
             "retryable": self._retryable,
         }
 
-    def _add_failure(self, report: Report, error: WuyingError) -> None:
-        self._retryable = self._retryable and error.retryable
-        if self._first_error is None or report.position < self._first_error[0]:
-            name = report.key if report.session is None else report.session.end_user_id
-            self._first_error = (report.position, name, error)
 
-
-def _complete(entry: Entry, report: Report, error: WuyingError | None) -> Entry:
+def _complete(entry: dict[str, t.Any], report: Report, error: WuyingError | None) -> dict[str, t.Any]:
     """Return an entry with its session, error, and warnings."""
     if report.session is None:
         entry["key"] = report.key

@@ -17,8 +17,8 @@ from .._model.endpoint import parse_proxy
 from .._model.exceptions import WuyingError
 from .._store.base import Store
 from . import credentials
-from .argument_spec import SERVICE_SPEC
-from .option_values import DAY, GetOption, read_boolean, read_ca_path, read_number
+from .argument_spec import service_spec
+from .options import DAY, GetOption, read_boolean, read_ca_path, read_number
 from .store_options import open_store
 
 if t.TYPE_CHECKING:
@@ -27,11 +27,7 @@ if t.TYPE_CHECKING:
 
 @contextlib.contextmanager
 def open_keeper(
-    get_option: GetOption,
-    warn: t.Callable[[str], None],
-    *,
-    connections: int = 1,
-    max_qps: float | None = None,
+    get_option: GetOption, warn: t.Callable[[str], None], *, connections: int = 1, max_qps: float | None = None
 ) -> t.Iterator[Keeper]:
     """Yield a keeper over the store and the service that the options name. Its deadline counts from this call.
 
@@ -40,6 +36,9 @@ def open_keeper(
     """
     deadline = _deadline(get_option)
     find_keys = credentials.from_options(get_option)
+    # The scope is everything that can decide the result of a refresh. Tasks share a failure only if their scopes are equal.
+    variables = [os.environ.get(name) for name in credentials.VARIABLES]
+    scope = repr([[get_option(name) for name in service_spec()], variables])
     settings = {**_read_settings(get_option), "connections": connections, "max_qps": max_qps}
     with contextlib.ExitStack() as opened:
         store = opened.enter_context(contextlib.closing(open_store(get_option, deadline)))
@@ -53,7 +52,7 @@ def open_keeper(
             return opened.enter_context(ServiceClient(keys and Credentials(*keys), **settings))
 
         try:
-            yield Keeper(store, _once(connect), scope=_scope(get_option), deadline=deadline)
+            yield Keeper(store, _once(connect), scope=scope, deadline=deadline)
         finally:
             for warning in store.warnings:
                 warn(warning)
@@ -101,9 +100,3 @@ def _once(connect: t.Callable[[], ServiceClient]) -> t.Callable[[], ServiceClien
         return client
 
     return connect_once
-
-
-def _scope(get_option: GetOption) -> str:
-    """Return everything that can decide the result of a refresh. Tasks share a failure only if their scopes are equal."""
-    environment = [os.environ.get(name) for name in credentials.VARIABLES]
-    return repr([[get_option(name) for name in SERVICE_SPEC], environment])
