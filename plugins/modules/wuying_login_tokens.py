@@ -335,12 +335,10 @@ from ansible_collections.wuying.workspace.plugins.module_utils._plugin.argument_
     IDENTITY,
     argument_spec,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._plugin.fleet_options import (
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin.fleet import (
+    FleetResult,
     read_requests,
     read_selection,
-)
-from ansible_collections.wuying.workspace.plugins.module_utils._plugin.fleet_result import (
-    FleetResult,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.module import Module
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.options import (

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import threading
 import time
@@ -39,7 +40,7 @@ def open_keeper(
     # The scope is everything that can decide the result of a refresh. Tasks share a failure only if their scopes are equal.
     variables = [os.environ.get(name) for name in credentials.VARIABLES]
     scope = repr([[get_option(name) for name in service_spec()], variables])
-    settings = {**_read_settings(get_option), "connections": connections, "max_qps": max_qps}
+    settings = {"connections": connections, "max_qps": max_qps, **_read_settings(get_option)}
     with contextlib.ExitStack() as opened:
         store = opened.enter_context(contextlib.closing(open_store(get_option, deadline)))
 
@@ -80,21 +81,19 @@ def _read_settings(get_option: GetOption) -> dict[str, t.Any]:
 
 
 def _once(connect: t.Callable[[], ServiceClient]) -> t.Callable[[], ServiceClient]:
-    """Return a function that calls ``connect`` once, and returns its result or raises its error each time.
-
-    Safe to share between threads.
-    """
+    """Return a function that calls ``connect`` once, and returns its result or raises its error each time, in any thread."""
     lock = threading.Lock()
-    client: ServiceClient | WuyingError | None = None
+
+    @functools.lru_cache(maxsize=None)
+    def client_or_error() -> ServiceClient | WuyingError:
+        try:
+            return connect()
+        except WuyingError as error:
+            return error
 
     def connect_once() -> ServiceClient:
-        nonlocal client
         with lock:
-            if client is None:
-                try:
-                    client = connect()
-                except WuyingError as error:
-                    client = error
+            client = client_or_error()
         if isinstance(client, WuyingError):
             raise client.with_traceback(None)
         return client
