@@ -142,11 +142,11 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin import credentials
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.argument_spec import IDENTITY
-from ansible_collections.wuying.workspace.plugins.module_utils._plugin.option_values import (
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin.options import (
     GetOption,
     overridden_by,
+    read_request,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._plugin.options import read_request
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.result import mask
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.wiring import open_keeper
 

@@ -262,7 +262,6 @@ from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision 
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import OptionError
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.argument_spec import (
-    LOGIN_VARIABLE,
     argument_spec,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.module import Module
@@ -279,11 +278,8 @@ def main() -> None:
     module = Module(
         argument_spec={
             **argument_spec(),
-            "login_token": {
-                "type": "str",
-                "no_log": True,
-                "fallback": (env_fallback, [LOGIN_VARIABLE]),
-            },
+            # Only this module reads the variable, so that its token is never used for another user.
+            "login_token": {"type": "str", "no_log": True, "fallback": (env_fallback, ["WUYING_LOGIN_TOKEN"])},
             "state": {"type": "str", "default": "present", "choices": ["present", "absent"]},
             "force": {"type": "bool", "default": False},
             "return_token": {"type": "bool", "default": True, "no_log": False},

@@ -170,7 +170,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model.stored_sta
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.argument_spec import (
     argument_spec,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._plugin.fleet_options import (
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin.fleet import (
     read_filters,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.module import Module

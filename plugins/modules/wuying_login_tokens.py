@@ -332,18 +332,16 @@ from ansible_collections.wuying.workspace.plugins.module_utils._keeper.fleet imp
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import OptionError
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.argument_spec import (
+    IDENTITY,
     argument_spec,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._plugin.fleet_options import (
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin.fleet import (
+    FleetResult,
     read_requests,
     read_selection,
-    sessions_spec,
-)
-from ansible_collections.wuying.workspace.plugins.module_utils._plugin.fleet_result import (
-    FleetResult,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.module import Module
-from ansible_collections.wuying.workspace.plugins.module_utils._plugin.option_values import (
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin.options import (
     read_number,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.wiring import open_keeper
@@ -356,7 +354,14 @@ def main() -> None:
     module = Module(
         argument_spec={
             **spec,
-            **sessions_spec(),
+            "sessions": {
+                "type": "list",
+                "elements": "dict",
+                "options": {
+                    **{name: {"type": "str"} for name in IDENTITY},
+                    "login_token": {"type": "str", "no_log": True},
+                },
+            },
             "filters": {"type": "dict"},
             "max_parallel": {"type": "int", "default": MAX_PARALLEL},
             "max_qps": {"type": "float"},
@@ -421,9 +426,10 @@ def finish(module: Module, sessions: FleetResult) -> None:
     """Exit with the result of the task."""
     if sessions.warning:
         module.warn(sessions.warning)
-    if sessions.tokens:
-        module.uncensor(sessions.tokens)
     result = sessions.as_result()
+    tokens = [entry["login_token"] for entry in result["sessions"] if "login_token" in entry]
+    if tokens:
+        module.uncensor(tokens)
     failure = sessions.failure(module.params["fail_on"])
     if failure is not None:
         module.fail_json(**failure, **result)

@@ -15,73 +15,51 @@ from ansible.module_utils.basic import env_fallback
 
 Spec = t.Dict[str, t.Dict[str, t.Any]]
 
-LOGIN_VARIABLE = "WUYING_LOGIN_TOKEN"
-"""The environment variable of ``login_token``. Only the single module reads it, so that its token is never used for another user."""
-
-_SESSION_SPEC: Spec = {
-    "region_id": {"type": "str", "required": True},
-    "client_id": {"type": "str", "required": True},
-    "office_site_id": {"type": "str", "required": True},
-    "end_user_id": {"type": "str", "required": True},
-    "directory_id": {"type": "str"},
-    "session_id": {"type": "str"},
-    "endpoint": {"type": "str"},
-    "validity": {"type": "int", "default": 900},
-    "refresh_before": {"type": "int", "default": 300},
-}
-_STORE_SPEC: Spec = {
-    "store": {"type": "str", "fallback": (env_fallback, ["WUYING_TOKEN_STORE"])},
-    "store_username": {
-        "type": "str",
-        "fallback": (env_fallback, ["WUYING_TOKEN_STORE_USERNAME"]),
-    },
-    "store_password": {
-        "type": "str",
-        "no_log": True,
-        "fallback": (env_fallback, ["WUYING_TOKEN_STORE_PASSWORD"]),
-    },
-    "store_ca_path": {"type": "path"},
-    "store_key": {
-        "type": "list",
-        "elements": "str",
-        "no_log": True,
-        "fallback": (env_fallback, ["WUYING_TOKEN_STORE_KEY"]),
-    },
-}
-SERVICE_SPEC: Spec = {
-    "auth_method": {
-        "type": "str",
-        "default": "access_key",
-        "choices": ["access_key", "provider_chain", "anonymous"],
-    },
-    "access_key_id": {"type": "str"},
-    "access_key_secret": {"type": "str", "no_log": True},
-    "security_token": {"type": "str", "no_log": True},
-    "signature_version": {"type": "str", "default": "v3", "choices": ["v3", "v1"]},
-    "timeout": {"type": "float", "default": 10.0},
-    "retries": {"type": "int", "default": 3},
-    "deadline": {"type": "float", "default": 60.0},
-    "validate_certs": {"type": "bool", "default": True},
-    "ca_path": {"type": "path"},
-    "proxy": {"type": "str"},
-}
-IDENTITY = (
-    "region_id",
-    "client_id",
-    "office_site_id",
-    "end_user_id",
-    "directory_id",
-    "session_id",
-    "endpoint",
-)
+IDENTITY = ("region_id", "client_id", "office_site_id", "end_user_id", "directory_id", "session_id", "endpoint")
 """The options that identify a session."""
 
 
 def argument_spec(*, one_session: bool = True) -> Spec:
     """Return the argument spec of the shared options. With ``one_session``, those that identify a session are required."""
-    specs = (_SESSION_SPEC, _STORE_SPEC, SERVICE_SPEC)
-    spec = {name: dict(option) for each in specs for name, option in each.items()}
-    if not one_session:
-        for option in spec.values():
-            option.pop("required", None)
-    return spec
+    return {
+        "region_id": {"type": "str", "required": one_session},
+        "client_id": {"type": "str", "required": one_session},
+        "office_site_id": {"type": "str", "required": one_session},
+        "end_user_id": {"type": "str", "required": one_session},
+        "directory_id": {"type": "str"},
+        "session_id": {"type": "str"},
+        "endpoint": {"type": "str"},
+        "validity": {"type": "int", "default": 900},
+        "refresh_before": {"type": "int", "default": 300},
+        "store": {"type": "str", **_from_environment("WUYING_TOKEN_STORE")},
+        "store_username": {"type": "str", **_from_environment("WUYING_TOKEN_STORE_USERNAME")},
+        "store_password": {"type": "str", "no_log": True, **_from_environment("WUYING_TOKEN_STORE_PASSWORD")},
+        "store_ca_path": {"type": "path"},
+        "store_key": {"type": "list", "elements": "str", "no_log": True, **_from_environment("WUYING_TOKEN_STORE_KEY")},
+        **service_spec(),
+    }
+
+
+def service_spec() -> Spec:
+    """Return the argument spec of the options that describe how requests are sent."""
+    return {
+        "auth_method": {
+            "type": "str",
+            "default": "access_key",
+            "choices": ["access_key", "provider_chain", "anonymous"],
+        },
+        "access_key_id": {"type": "str"},
+        "access_key_secret": {"type": "str", "no_log": True},
+        "security_token": {"type": "str", "no_log": True},
+        "signature_version": {"type": "str", "default": "v3", "choices": ["v3", "v1"]},
+        "timeout": {"type": "float", "default": 10.0},
+        "retries": {"type": "int", "default": 3},
+        "deadline": {"type": "float", "default": 60.0},
+        "validate_certs": {"type": "bool", "default": True},
+        "ca_path": {"type": "path"},
+        "proxy": {"type": "str"},
+    }
+
+
+def _from_environment(variable: str) -> dict[str, t.Any]:
+    return {"fallback": (env_fallback, [variable])}

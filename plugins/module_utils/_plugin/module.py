@@ -37,7 +37,10 @@ class Module(AnsibleModule):
             try:
                 task()
             except WuyingError as error:
-                self._fail(error)
+                # A rejected option is not shown, because it may contain a secret that was put into the wrong option.
+                if isinstance(error, OptionError):
+                    self._hide_secrets(_MAY_HOLD_SECRETS)
+                self.fail_json(msg=error.message, **error.as_result())
 
     def exit_json(self, **kwargs: t.Any) -> t.NoReturn:
         """Exit with a result."""
@@ -55,12 +58,6 @@ class Module(AnsibleModule):
         self.no_log_values = {value for value in self.no_log_values if str(value) not in text}
         for token in tokens:
             mask(token)
-
-    def _fail(self, error: WuyingError) -> None:
-        # A rejected option is not shown, because it may contain a secret that was put into the wrong option.
-        if isinstance(error, OptionError):
-            self._hide_secrets(_MAY_HOLD_SECRETS)
-        self.fail_json(msg=error.message, **error.as_result())
 
     def _hide_secrets(self, names: frozenset[str] = frozenset()) -> None:
         """Replace secret parameters, the parameters in ``names``, and values that may be URLs with user info."""

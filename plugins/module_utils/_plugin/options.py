@@ -2,26 +2,59 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Turn the options of one session into a token request.
+"""Read and check options, and turn those of a session into a token request.
 
-Everything is checked here, before anything is sent or written.
+Everything is checked before anything is sent or written. No message repeats a value, because it may be a secret that was
+put into the wrong option.
 """
 
 from __future__ import annotations
 
+import os
+import typing as t
+
+from ansible.module_utils.common.validation import check_type_bool
+
 from .._keeper.decision import TokenRequest
 from .._model.endpoint import default_endpoint, parse_endpoint
-from .._model.session import Session
-from .option_values import DAY, GetOption, read_id, read_number, read_optional_id, read_token
+from .._model.exceptions import OptionError
+from .._model.session import Session, is_token
 
+GetOption = t.Callable[[str], t.Any]
+"""Returns the value of an option by its name, None if it was not given."""
+
+DAY = 86400
+"""Seconds of a day."""
 _YEAR = 366 * DAY
+_LONGEST_ID = 256
+
+
+def overridden_by(get_option: GetOption, own: t.Mapping[str, t.Any]) -> GetOption:
+    """Return the options of one session. Its own values override those of the task or lookup."""
+    return lambda name: get_option(name) if own.get(name) is None else own[name]
 
 
 def read_request(get_option: GetOption) -> TokenRequest:
     """Return the token request of one session. Raises :class:`OptionError`."""
+    region_id = _read_id(get_option, "region_id")
+    default, endpoint = default_endpoint(region_id), get_option("endpoint")
+    session = Session(
+        endpoint=default if endpoint is None else parse_endpoint(str(endpoint)),
+        region_id=region_id,
+        office_site_id=_read_id(get_option, "office_site_id"),
+        end_user_id=_read_id(get_option, "end_user_id"),
+        client_id=_read_id(get_option, "client_id"),
+        directory_id=_read_id(get_option, "directory_id") if get_option("directory_id") else None,
+        session_id=_read_id(get_option, "session_id") if get_option("session_id") else None,
+    )
+    token = get_option("login_token")
+    if token not in (None, "") and not is_token(token):
+        raise OptionError(
+            "login_token must contain only the token, as ASCII text without white space. Check it for a line break."
+        )
     return TokenRequest(
-        session=_read_session(get_option),
-        login_token=read_token(get_option("login_token")),
+        session,
+        str(token) if token else None,
         validity=read_validity(get_option),
         refresh_before=read_refresh_before(get_option),
     )
@@ -37,15 +70,54 @@ def read_refresh_before(get_option: GetOption) -> float:
     return read_number(get_option, "refresh_before", 0, _YEAR)
 
 
-def _read_session(get_option: GetOption) -> Session:
-    region_id = read_id(get_option, "region_id")
-    default, endpoint = default_endpoint(region_id), get_option("endpoint")
-    return Session(
-        endpoint=default if endpoint is None else parse_endpoint(str(endpoint)),
-        region_id=region_id,
-        office_site_id=read_id(get_option, "office_site_id"),
-        end_user_id=read_id(get_option, "end_user_id"),
-        client_id=read_id(get_option, "client_id"),
-        directory_id=read_optional_id(get_option, "directory_id"),
-        session_id=read_optional_id(get_option, "session_id"),
-    )
+def read_number(get_option: GetOption, name: str, least: float, most: float) -> float:
+    """Return a number between ``least`` and ``most``, inclusive. Raises :class:`OptionError`."""
+    value = get_option(name)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= most:
+        raise OptionError(f"{name} must be a number from {least:,.12g} to {most:,.12g}.")
+    return value
+
+
+def read_boolean(get_option: GetOption, name: str) -> bool:
+    """Return a boolean by the rules that ansible-core applies to modules. Raises :class:`OptionError`.
+
+    In lookups, ansible-core itself reads any unknown value as false.
+    """
+    try:
+        return bool(check_type_bool(get_option(name)))
+    except TypeError:
+        raise OptionError(f"{name} must be true or false.") from None
+
+
+def read_text(get_option: GetOption, name: str) -> str | None:
+    """Return a string that can be encoded as UTF-8, None if it was not given. Raises :class:`OptionError`."""
+    value = get_option(name)
+    if value is None or (isinstance(value, str) and can_be_encoded(value, "utf-8")):
+        return value
+    raise OptionError(f"{name} must be a string that can be encoded as UTF-8.")
+
+
+def read_ca_path(get_option: GetOption, name: str) -> str | None:
+    """Return the path of CA certificates, None if it was not given. Raises :class:`OptionError`."""
+    value = get_option(name)
+    if value is None or (isinstance(value, str) and (os.path.isfile(value) or os.path.isdir(value))):
+        return value
+    raise OptionError(f"{name} must be an existing file or directory of CA certificates.")
+
+
+def can_be_encoded(text: str, encoding: str) -> bool:
+    """Return True if a text can be encoded."""
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _read_id(get_option: GetOption, name: str) -> str:
+    value = get_option(name)
+    if value is None:
+        raise OptionError(f"{name} is required. Pass it, or set the variable wuying_{name} for a lookup.")
+    if not isinstance(value, str) or not 0 < len(value) <= _LONGEST_ID or not value.isprintable():
+        raise OptionError(f"{name} must be a string of 1 to {_LONGEST_ID} printable characters.")
+    return value

@@ -15,11 +15,8 @@ from .._model.session import fingerprint
 
 try:
     from ansible.module_utils.secrets import register_secret
-except ImportError:  # before ansible-core 2.22
-
-    def register_secret(value: str, /) -> str:
-        """Return the value, because this ansible-core cannot mask secrets."""
-        return value
+except ImportError:
+    register_secret = str  # ansible-core before 2.22 cannot mask secrets
 
 
 def describe(outcome: Outcome, now: float, *, return_token: bool) -> dict[str, t.Any]:
@@ -56,7 +53,4 @@ def mask(token: str) -> str:
 def _summary(record: Record | None) -> dict[str, str]:
     if record is None:
         return {}
-    return {
-        "expires_at": format_timestamp(record.expires_at),
-        "fingerprint": fingerprint(record.login_token)[:12],
-    }
+    return {"expires_at": format_timestamp(record.expires_at), "fingerprint": fingerprint(record.login_token)[:12]}

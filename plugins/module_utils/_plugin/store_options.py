@@ -13,7 +13,7 @@ import typing as t
 from .._model.exceptions import OptionError
 from .._store.base import NoStore, Store
 from .._store.directory import DirectoryStore
-from .option_values import GetOption, can_be_encoded, read_ca_path, read_text
+from .options import GetOption, can_be_encoded, read_ca_path, read_text
 
 if t.TYPE_CHECKING:
     from .._redis.address import Address

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import threading
 import time
@@ -17,8 +18,8 @@ from .._model.endpoint import parse_proxy
 from .._model.exceptions import WuyingError
 from .._store.base import Store
 from . import credentials
-from .argument_spec import SERVICE_SPEC
-from .option_values import DAY, GetOption, read_boolean, read_ca_path, read_number
+from .argument_spec import service_spec
+from .options import DAY, GetOption, read_boolean, read_ca_path, read_number
 from .store_options import open_store
 
 if t.TYPE_CHECKING:
@@ -27,11 +28,7 @@ if t.TYPE_CHECKING:
 
 @contextlib.contextmanager
 def open_keeper(
-    get_option: GetOption,
-    warn: t.Callable[[str], None],
-    *,
-    connections: int = 1,
-    max_qps: float | None = None,
+    get_option: GetOption, warn: t.Callable[[str], None], *, connections: int = 1, max_qps: float | None = None
 ) -> t.Iterator[Keeper]:
     """Yield a keeper over the store and the service that the options name. Its deadline counts from this call.
 
@@ -40,7 +37,10 @@ def open_keeper(
     """
     deadline = _deadline(get_option)
     find_keys = credentials.from_options(get_option)
-    settings = {**_read_settings(get_option), "connections": connections, "max_qps": max_qps}
+    # The scope is everything that can decide the result of a refresh. Tasks share a failure only if their scopes are equal.
+    variables = [os.environ.get(name) for name in credentials.VARIABLES]
+    scope = repr([[get_option(name) for name in service_spec()], variables])
+    settings = {"connections": connections, "max_qps": max_qps, **_read_settings(get_option)}
     with contextlib.ExitStack() as opened:
         store = opened.enter_context(contextlib.closing(open_store(get_option, deadline)))
 
@@ -53,7 +53,7 @@ def open_keeper(
             return opened.enter_context(ServiceClient(keys and Credentials(*keys), **settings))
 
         try:
-            yield Keeper(store, _once(connect), scope=_scope(get_option), deadline=deadline)
+            yield Keeper(store, _once(connect), scope=scope, deadline=deadline)
         finally:
             for warning in store.warnings:
                 warn(warning)
@@ -81,29 +81,21 @@ def _read_settings(get_option: GetOption) -> dict[str, t.Any]:
 
 
 def _once(connect: t.Callable[[], ServiceClient]) -> t.Callable[[], ServiceClient]:
-    """Return a function that calls ``connect`` once, and returns its result or raises its error each time.
-
-    Safe to share between threads.
-    """
+    """Return a function that calls ``connect`` once, and returns its result or raises its error each time, in any thread."""
     lock = threading.Lock()
-    client: ServiceClient | WuyingError | None = None
+
+    @functools.lru_cache(maxsize=None)
+    def client_or_error() -> ServiceClient | WuyingError:
+        try:
+            return connect()
+        except WuyingError as error:
+            return error
 
     def connect_once() -> ServiceClient:
-        nonlocal client
         with lock:
-            if client is None:
-                try:
-                    client = connect()
-                except WuyingError as error:
-                    client = error
+            client = client_or_error()
         if isinstance(client, WuyingError):
             raise client.with_traceback(None)
         return client
 
     return connect_once
-
-
-def _scope(get_option: GetOption) -> str:
-    """Return everything that can decide the result of a refresh. Tasks share a failure only if their scopes are equal."""
-    environment = [os.environ.get(name) for name in credentials.VARIABLES]
-    return repr([[get_option(name) for name in SERVICE_SPEC], environment])

@@ -41,7 +41,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._plugin.argument_
     IDENTITY,
     argument_spec,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._plugin.fleet_options import (
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin.fleet import (
     read_filters,
     read_requests,
     read_selection,

@@ -21,7 +21,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.argument_spec import (
     argument_spec,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._plugin.fleet_options import (
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin.fleet import (
     read_filters,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.options import read_request
