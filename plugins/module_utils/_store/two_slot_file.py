@@ -23,12 +23,10 @@ GROWTH = 12288
 """How many bytes longer a value may become in the writes that space is reserved for: one more token, and a note."""
 HEADROOM = 16384
 """How many bytes are allocated beyond a value, so that most reservations have nothing to do."""
-
 _FIRST_READ = 8192
 """How many bytes of a slot are read first. A record and its note are rarely longer."""
 _DIGITS = 18
 """The longest counter, in digits. No writer reaches it, but an edited file might."""
-
 _COUNTER = re.compile(rb"[^\n]*\n([0-9]{1,%d})\n" % _DIGITS)
 
 _sync: t.Callable[[int], None] = getattr(os, "fdatasync", os.fsync)
@@ -77,7 +75,8 @@ class TwoSlotFile:
         """Replace the value, durably."""
         counter = self._counter + 1
         index = counter % 2
-        data = _dump(counter, value)
+        data = b"%d\n%s\n%s\n" % (counter, value.record, value.note)
+        data = b"%08x %d\n%s" % (zlib.crc32(data), len(data), data)
         if len(data) > SLOT_SIZE:
             raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
         # Zeros overwrite the rest of a longer value, even if that was written only in part.
@@ -92,13 +91,12 @@ class TwoSlotFile:
             starts = [self._read_start(index) for index in (0, 1)]
             # The slot with the higher counter is enough if it is intact.
             newer = int(_claimed_counter(starts[1]) > _claimed_counter(starts[0]))
-            slots: dict[int, _Slot] = {}
             for index in (newer, 1 - newer):
-                slot = slots[index] = self._read_slot(index, starts[index])
+                slot = self._read_slot(index, starts[index])
                 if slot.value is not None:
                     self._counter = slot.counter
                     return slot.value
-            if not slots[0].length:  # The first write goes to slot 1 and was interrupted.
+            if not self._read_slot(0).length:  # The first write goes to slot 1 and was interrupted.
                 return SlotValue()
         return None
 
@@ -109,8 +107,7 @@ class TwoSlotFile:
         data = self._read_start(index) if start is None else start
         slot = _load(data)
         if slot.value is None and len(data) == _FIRST_READ:
-            offset = index * SLOT_SIZE + _FIRST_READ
-            slot = _load(data + os.pread(self._file, SLOT_SIZE - _FIRST_READ, offset))
+            slot = _load(os.pread(self._file, SLOT_SIZE, index * SLOT_SIZE))
         return slot if slot.counter % 2 == index else slot._replace(value=None)
 
 
@@ -120,11 +117,6 @@ class _Slot(t.NamedTuple):
     counter: int
     value: SlotValue | None
     length: int
-
-
-def _dump(counter: int, value: SlotValue) -> bytes:
-    data = b"%d\n%s\n%s\n" % (counter, value.record, value.note)
-    return b"%08x %d\n%s" % (zlib.crc32(data), len(data), data)
 
 
 def _claimed_counter(slot: bytes) -> int:
