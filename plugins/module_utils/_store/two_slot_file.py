@@ -27,7 +27,8 @@ _FIRST_READ = 8192
 """How many bytes of a slot are read first. A record and its note are rarely longer."""
 _DIGITS = 18
 """The longest counter, in digits. No writer reaches it, but an edited file might."""
-_COUNTER = re.compile(rb"[^\n]*\n([0-9]{1,%d})\n" % _DIGITS)
+_HEAD = re.compile(rb"([0-9a-f]{8}) ([0-9]{1,5})\n([0-9]{1,%d})\n" % _DIGITS)
+"""The checksum and the length of what follows, and the first line of that: the counter."""
 
 _sync: t.Callable[[int], None] = getattr(os, "fdatasync", os.fsync)
 
@@ -120,21 +121,18 @@ class _Slot(t.NamedTuple):
 
 
 def _claimed_counter(slot: bytes) -> int:
-    match = _COUNTER.match(slot)
-    return int(match[1]) if match else 0
+    match = _HEAD.match(slot)
+    return int(match[3]) if match else 0
 
 
 def _load(slot: bytes) -> _Slot:
-    head, _newline, rest = slot.partition(b"\n")
-    checksum, _space, length = head.partition(b" ")
-    try:
-        data = rest[: int(length)]
-        if checksum == b"%08x" % zlib.crc32(data):
-            counter, record, note, _end = data.split(b"\n")
-            if counter.isdigit() and len(counter) <= _DIGITS:
-                return _Slot(int(counter), SlotValue(record, note), len(head) + 1 + len(data))
-    except ValueError:
-        pass
+    match = _HEAD.match(slot)
+    if match:
+        start = match.start(3)
+        data = slot[start : start + int(match[2])]
+        if zlib.crc32(data) == int(match[1], 16) and data.count(b"\n") == 3:
+            _counter, record, note, _end = data.split(b"\n")
+            return _Slot(int(match[3]), SlotValue(record, note), start + len(data))
     return _Slot(0, None, len(slot.rstrip(b"\0")))
 
 
