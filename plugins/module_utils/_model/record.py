@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Define the record of a session: its token, when the token expires, its lineage."""
+"""Define the record of a session (its token, expiry and lineage) and its stored state."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from .encoding import FORMAT, dump_line, load_object
 from .endpoint import is_endpoint
 from .exceptions import DamagedRecord, StoreError
 from .session import Session, fingerprint, is_token, load_session
+
+if t.TYPE_CHECKING:
+    from .note import Note
 
 LINEAGE_LENGTH = 64
 """The number of fingerprints of used-up tokens that a record keeps."""
@@ -75,6 +78,34 @@ class Record(t.NamedTuple):
     def dump(self) -> bytes:
         """Encode the record as one line of JSON, for :func:`load_record`."""
         return dump_line({"format": FORMAT, **self._asdict(), "session": self.session.identity()})
+
+
+class StoredState(t.NamedTuple):
+    """The stored record and note of a session.
+
+    ``damage`` is the reason why an existing record cannot be read. ``needs_reencryption`` is True if the record, or an
+    older copy of it, is not encrypted with the first key in ``store_key``.
+    """
+
+    record: Record | None = None
+    note: Note | None = None
+    damage: str | None = None
+    needs_reencryption: bool = False
+
+    def may_be_spent(self, token: str) -> bool:
+        """Return True if the service may have used up ``token`` although its successor is not stored."""
+        return self.note is not None and self.note.may_be_spent(token)
+
+    def snapshot(self) -> Snapshot:
+        """Return a value that shows later whether the state has changed."""
+        return Snapshot(None if self.record is None else hash(self.record), self.note)
+
+
+class Snapshot(t.NamedTuple):
+    """The state that a caller saw before it waited for the lock. ``record`` is a hash, to save memory in a large fleet."""
+
+    record: int | None
+    note: Note | None
 
 
 def next_record(

@@ -11,8 +11,7 @@ import contextlib
 import typing as t
 
 from .._model.exceptions import DamagedRecord, StoreError
-from .._model.record import Record, load_record
-from .._model.stored_state import StoredState
+from .._model.record import Record, StoredState, load_record
 
 if t.TYPE_CHECKING:
     from .._model.note import Note

@@ -15,8 +15,7 @@ import time
 import typing as t
 
 from .._model.exceptions import StoreError
-from .._model.record import Record
-from .._model.stored_state import StoredState
+from .._model.record import Record, StoredState
 from .base import LockedSession, Store
 from .files import check_folder, lock_file, make_folder, open_folder, open_private
 from .two_slot_file import SlotValue, TwoSlotFile
