@@ -89,22 +89,28 @@ def lock_file(name: str, folder: int, deadline: float) -> int:
 
     Raises :class:`LockTimeout` at ``deadline`` (of :func:`time.monotonic`).
     """
-    backoff = Backoff(deadline, _POLL, _POLL)
     while True:
         lock = open_private(name, folder, os.O_RDWR | os.O_CREAT)
-        locked = False
+        try:
+            _wait_for(lock, deadline)
+            if os.fstat(lock).st_nlink:
+                return lock
+        except BaseException:
+            os.close(lock)
+            raise
+        # The file was removed in the meantime, and other tasks lock a new one.
+        os.close(lock)
+
+
+def _wait_for(lock: int, deadline: float) -> None:
+    backoff = Backoff(deadline, _POLL, _POLL)
+    while True:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # If the file was removed in the meantime, other tasks lock a new one.
-            locked = os.fstat(lock).st_nlink > 0
+            return
         except BlockingIOError:
             if signal_pending() or not backoff.wait():
                 raise LockTimeout(LOCKED) from None
-        finally:
-            if not locked:
-                os.close(lock)
-        if locked:
-            return lock
 
 
 def _check_private(status: os.stat_result, name: str, mode: str) -> None:
