@@ -135,10 +135,7 @@ def v1_signature(method: str, parameters: t.Mapping[str, str], access_key_secret
 
 
 def v3_signature(
-    method: str,
-    parameters: t.Mapping[str, str],
-    headers: t.Mapping[str, str],
-    access_key_secret: str,
+    method: str, parameters: t.Mapping[str, str], headers: t.Mapping[str, str], access_key_secret: str
 ) -> str:
     """Return the V3 signature, in lowercase hex, of a request.
 

@@ -163,8 +163,6 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model.record imp
     ENDED,
     EXPIRED,
     STALE,
-)
-from ansible_collections.wuying.workspace.plugins.module_utils._model.stored_state import (
     StoredState,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.argument_spec import (

@@ -9,9 +9,8 @@ from __future__ import annotations
 import typing as t
 
 from .._model.exceptions import LoginRequired, WuyingError
-from .._model.record import CURRENT, ENDED, Record
+from .._model.record import CURRENT, ENDED, Record, StoredState
 from .._model.session import Session
-from .._model.stored_state import StoredState
 
 OUTCOME_UNKNOWN = "OutcomeUnknown"
 NO_RECORD = "NoLoginToken"

@@ -11,8 +11,8 @@ import math
 import typing as t
 
 from .._model.exceptions import LoginRequired, StoreError, WuyingError
+from .._model.record import Snapshot, StoredState
 from .._model.session import Session
-from .._model.stored_state import Snapshot, StoredState
 from .._runtime.signals import hold_signals, signal_pending
 from .._store.base import Store
 from .decision import NO_RECORD, Outcome, TokenRequest

@@ -11,9 +11,8 @@ import time
 import typing as t
 
 from .._model.exceptions import LockTimeout, WuyingError
-from .._model.record import ENDED, EXPIRED, Record
+from .._model.record import ENDED, EXPIRED, Record, Snapshot, StoredState
 from .._model.session import fingerprint
-from .._model.stored_state import Snapshot, StoredState
 from .._store.base import LockedSession, Store
 from .decision import Outcome, Plan, TokenRequest, decide, is_unknown
 

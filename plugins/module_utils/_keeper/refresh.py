@@ -11,8 +11,7 @@ import typing as t
 
 from .._model.exceptions import LoginRequired, ServiceError, StoreError, TokenRejected, WuyingError
 from .._model.note import Note, new_note
-from .._model.record import next_record
-from .._model.stored_state import StoredState
+from .._model.record import StoredState, next_record
 from .._runtime.signals import hold_signals
 from .._service.client import ServiceClient
 from .._service.response import RefreshResult

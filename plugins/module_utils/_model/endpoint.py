@@ -13,21 +13,14 @@ import socket
 from .exceptions import OptionError
 
 _REGION = re.compile(r"[a-z0-9-]+")
-
-
-def _url(characters: str) -> re.Pattern[str]:
-    """Return the pattern of a URL that has only a scheme, a host and a port; ``characters`` are allowed in host names."""
-    return re.compile(
-        r"(?P<scheme>https?)://"
-        rf"(?P<host>[a-z0-9]([{characters}]*[a-z0-9])?|\[[0-9a-f:]*:[0-9a-f:.]*\])"
-        r"(:(?P<port>[1-9][0-9]{0,4}))?/?"
-    )
-
-
-_ENDPOINT = _url("a-z0-9.-")
-_PROXY = _url("a-z0-9._-")  # names within a network often have underscores
+# Underscores are for proxies: names within a network often have them.
+_URL = re.compile(
+    r"(?P<scheme>https?)://"
+    r"(?P<host>[a-z0-9]([a-z0-9._-]*[a-z0-9])?|\[[0-9a-f:]*:[0-9a-f:.]*\])"
+    r"(:(?P<port>[1-9][0-9]{0,4}))?/?"
+)
 _OCTET = r"(0|[1-9][0-9]?|1[0-9]{2}|2[0-4][0-9]|25[0-5])"
-_LOOPBACK = re.compile(rf"localhost|127(\.{_OCTET}){{3}}|\[::1\]")
+_LOOPBACK = re.compile(rf"https?://(localhost|127(\.{_OCTET}){{3}}|\[::1\])(:[0-9]+)?/?")
 _LONGEST_HOST = 253
 _PORTS = {"https": "443", "http": "80"}
 
@@ -45,32 +38,24 @@ def parse_endpoint(text: str) -> str:
     Raises :class:`OptionError` if it has any other part, or would send tokens unencrypted to another host. One pattern
     covers the whole URL, so that no other parser can read a different host in it.
     """
-    if "@" in text:
-        raise OptionError("endpoint must not contain a user name or password.")
-    match = _match(_ENDPOINT, text)
-    if match is None:
+    match = _match("endpoint", text)
+    if match is None or "_" in match["host"]:
         raise OptionError(
             "endpoint must be https://, a host name or address, and optionally a port. "
             "It must not contain a path, a query or white space."
         )
     scheme, host, port = match["scheme"], match["host"], match["port"]
-    if host.startswith("[") and not _is_ipv6(host[1:-1]):
+    if not _has_valid_address(host):
         raise OptionError("endpoint must contain a valid IPv6 address in its brackets.")
-    if scheme == "http" and not _LOOPBACK.fullmatch(host):
+    if scheme == "http" and not is_loopback(match[0]):
         raise OptionError("endpoint must start with https://. Plain http is allowed for loopback addresses only.")
     return f"{scheme}://{host}" if port in (None, _PORTS[scheme]) else f"{scheme}://{host}:{port}"
 
 
 def parse_proxy(text: str) -> str:
     """Return the URL of a proxy unchanged. Raises :class:`OptionError` if it has more than a scheme, host and port."""
-    if "@" in text:
-        raise OptionError("proxy must not contain a user name or password.")
-    match = _match(_PROXY, text)
-    if (
-        match is None
-        or match["scheme"] != "http"
-        or (match["host"].startswith("[") and not _is_ipv6(match["host"][1:-1]))
-    ):
+    match = _match("proxy", text)
+    if match is None or match["scheme"] != "http" or not _has_valid_address(match["host"]):
         raise OptionError(
             "proxy must be http://, a host name or address, and optionally a port, such as http://proxy.example.com:3128. "
             "https:// proxies are not supported."
@@ -94,20 +79,22 @@ def host_of(endpoint: str) -> str:
 
 def is_loopback(endpoint: str) -> bool:
     """Return True if an endpoint is a loopback address."""
-    match = _ENDPOINT.fullmatch(endpoint)
-    return match is not None and _LOOPBACK.fullmatch(match["host"]) is not None
+    return _LOOPBACK.fullmatch(endpoint) is not None
 
 
-def _match(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
-    match = pattern.fullmatch(text.lower()) if text.isascii() else None
+def _match(option: str, text: str) -> re.Match[str] | None:
+    if "@" in text:
+        raise OptionError(f"{option} must not contain a user name or password.")
+    match = _URL.fullmatch(text.lower()) if text.isascii() else None
     if match is None or int(match["port"] or 0) > 65535 or len(match["host"]) > _LONGEST_HOST:
         return None
     return match
 
 
-def _is_ipv6(text: str) -> bool:
+def _has_valid_address(host: str) -> bool:
     try:
-        socket.inet_pton(socket.AF_INET6, text)
+        if host.startswith("["):
+            socket.inet_pton(socket.AF_INET6, host[1:-1])
     except OSError:
         return False
     return True

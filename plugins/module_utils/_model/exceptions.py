@@ -82,17 +82,9 @@ class ServiceError(WuyingError):
     code = "ServiceError"
 
     def __init__(
-        self,
-        message: str,
-        *,
-        outcome_unknown: bool = False,
-        retry_after: float = 0.0,
-        code: str | None = None,
-        retryable: bool | None = None,
-        http_status: int | None = None,
-        request_id: str | None = None,
+        self, message: str, *, outcome_unknown: bool = False, retry_after: float = 0.0, **details: t.Any
     ) -> None:
-        super().__init__(message, code=code, retryable=retryable, http_status=http_status, request_id=request_id)
+        super().__init__(message, **details)
         self.outcome_unknown = outcome_unknown
         self.retry_after = retry_after
 

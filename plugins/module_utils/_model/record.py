@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Define the record of a session: its token, when the token expires, its lineage."""
+"""Define the record of a session (its token, expiry and lineage) and its stored state."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ from .endpoint import is_endpoint
 from .exceptions import DamagedRecord, StoreError
 from .session import Session, fingerprint, is_token, load_session
 
+if t.TYPE_CHECKING:
+    from .note import Note
+
 LINEAGE_LENGTH = 64
 """The number of fingerprints of used-up tokens that a record keeps."""
 PASSED_LENGTH = 16
@@ -22,8 +25,6 @@ CLOCK_TOLERANCE = 60.0
 """A record that was obtained more than this many seconds in the future is stale."""
 _LATEST_TIME = 253402300799.0
 """The last second of the year 9999: ISO 8601 has four digits for the year."""
-_LAST_FORMAT = 999
-"""Anything above is not a format version but damage."""
 
 CURRENT, STALE, EXPIRED, ENDED = "current", "stale", "expired", "ended"
 
@@ -79,6 +80,34 @@ class Record(t.NamedTuple):
         return dump_line({"format": FORMAT, **self._asdict(), "session": self.session.identity()})
 
 
+class StoredState(t.NamedTuple):
+    """The stored record and note of a session.
+
+    ``damage`` is the reason why an existing record cannot be read. ``needs_reencryption`` is True if the record, or an
+    older copy of it, is not encrypted with the first key in ``store_key``.
+    """
+
+    record: Record | None = None
+    note: Note | None = None
+    damage: str | None = None
+    needs_reencryption: bool = False
+
+    def may_be_spent(self, token: str) -> bool:
+        """Return True if the service may have used up ``token`` although its successor is not stored."""
+        return self.note is not None and self.note.may_be_spent(token)
+
+    def snapshot(self) -> Snapshot:
+        """Return a value that shows later whether the state has changed."""
+        return Snapshot(None if self.record is None else hash(self.record), self.note)
+
+
+class Snapshot(t.NamedTuple):
+    """The state that a caller saw before it waited for the lock. ``record`` is a hash, to save memory in a large fleet."""
+
+    record: int | None
+    note: Note | None
+
+
 def next_record(
     previous: Record | None,
     session: Session,
@@ -95,20 +124,12 @@ def next_record(
     lineage: tuple[str, ...] = ()
     passed: tuple[str, ...] = ()
     if previous is not None:
-        lineage, passed = previous.lineage, previous.passed
-        if previous.login_token != spent:
-            lineage = _with_newest(lineage, previous.login_token, LINEAGE_LENGTH)
+        lineage = _with_newest(previous.lineage, previous.login_token, LINEAGE_LENGTH)
+        passed = previous.passed
     if previous is None or not previous.knows(spent):
         passed = _with_newest(passed, spent, PASSED_LENGTH)
-    return Record(
-        session=session,
-        login_token=login_token,
-        obtained_at=obtained_at,
-        expires_at=obtained_at + validity,
-        request_id=request_id,
-        lineage=_with_newest(lineage, spent, LINEAGE_LENGTH),
-        passed=passed,
-    )
+    lineage = _with_newest(lineage, spent, LINEAGE_LENGTH)
+    return Record(session, login_token, obtained_at, obtained_at + validity, request_id, lineage, passed)
 
 
 def load_record(data: bytes, key: str) -> Record:
@@ -119,7 +140,7 @@ def load_record(data: bytes, key: str) -> Record:
     """
     fields = load_object(data)
     version = fields.pop("format", None)
-    if isinstance(version, int) and FORMAT < version <= _LAST_FORMAT:
+    if isinstance(version, int) and FORMAT < version <= 999:  # a larger number is damage
         raise StoreError(
             f"The record of this session has format {version}, which is newer than this version of wuying.workspace "
             f"supports ({FORMAT}). Use the version that wrote it, or a later one.",
@@ -133,10 +154,8 @@ def load_record(data: bytes, key: str) -> Record:
     if not is_endpoint(session.endpoint):
         raise DamagedRecord("its endpoint is not allowed")
     try:
-        record = Record(
-            session=session,
-            **{**fields, "lineage": tuple(fields["lineage"]), "passed": tuple(fields["passed"])},
-        )
+        fields.update(lineage=tuple(fields["lineage"]), passed=tuple(fields["passed"]))
+        record = Record(session=session, **fields)
     except (KeyError, TypeError):
         raise DamagedRecord("a field is missing or unknown") from None
     if not _is_valid(record):
@@ -153,14 +172,8 @@ def _with_newest(fingerprints: tuple[str, ...], token: str, length: int) -> tupl
 def _is_valid(record: Record) -> bool:
     return (
         is_token(record.login_token)
-        and _is_time(record.obtained_at)
-        and _is_time(record.expires_at)
-        and record.obtained_at < record.expires_at
-        and (record.request_id is None or isinstance(record.request_id, str))
-        and (record.ended is None or isinstance(record.ended, str))
+        and all(isinstance(time, (int, float)) for time in (record.obtained_at, record.expires_at))
+        and 0 <= record.obtained_at < record.expires_at <= _LATEST_TIME
+        and all(text is None or isinstance(text, str) for text in (record.request_id, record.ended))
         and all(isinstance(each, str) for each in (*record.lineage, *record.passed))
     )
-
-
-def _is_time(value: object) -> bool:
-    return isinstance(value, (int, float)) and 0 <= value <= _LATEST_TIME

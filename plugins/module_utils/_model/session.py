@@ -49,14 +49,10 @@ class Session(t.NamedTuple):
         return {name: value for name, value in self._asdict().items() if value is not None}
 
     @property
+    @functools.lru_cache(maxsize=256)  # noqa: B019 - few sessions stay in memory
     def key(self) -> str:
         """The SHA-256, in hex, of the identity as canonical JSON."""
-        return _key(self)
-
-
-@functools.lru_cache(maxsize=256)
-def _key(session: Session) -> str:
-    return fingerprint(canonical_json(session.identity()))
+        return fingerprint(canonical_json(self.identity()))
 
 
 def load_session(identity: object) -> Session | None:

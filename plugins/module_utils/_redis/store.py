@@ -14,9 +14,8 @@ import time
 import typing as t
 
 from .._model.exceptions import LockTimeout, StoreError
-from .._model.record import Record
+from .._model.record import Record, StoredState
 from .._model.session import fingerprint
-from .._model.stored_state import StoredState
 from .._runtime.signals import signal_pending
 from .._runtime.timeouts import Backoff
 from .._store.base import LOCKED, LockedSession, Store

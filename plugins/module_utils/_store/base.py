@@ -11,8 +11,7 @@ import contextlib
 import typing as t
 
 from .._model.exceptions import DamagedRecord, StoreError
-from .._model.record import Record, load_record
-from .._model.stored_state import StoredState
+from .._model.record import Record, StoredState, load_record
 
 if t.TYPE_CHECKING:
     from .._model.note import Note
@@ -103,17 +102,21 @@ class Store(abc.ABC):
     def dump_record(self, record: Record) -> bytes:
         """Encode a record as it is stored."""
         data = record.dump()
-        return data if self._encryption is None else self._encryption.encrypt(data)
+        return self._encryption.encrypt(data) if self._encryption else data
 
     def load_state(self, key: str, record: bytes | None, note: bytes | None) -> StoredState:
         """Decode a stored record and note, each None if there is none."""
-        loaded_note = None if note is None else _load_note(note)
+        loaded_note = None
+        if note is not None:
+            from .._model.note import load_note  # here, because most sessions have no note
+
+            loaded_note = load_note(note)
         if record is None:
-            return StoredState(None, loaded_note)
+            return StoredState(note=loaded_note)
         try:
             loaded = load_record(self._decrypt(record), key)
         except DamagedRecord as error:
-            return StoredState(None, loaded_note, str(error))
+            return StoredState(note=loaded_note, damage=str(error))
         return StoredState(loaded, loaded_note, needs_reencryption=self.needs_reencryption(record))
 
     def needs_reencryption(self, data: bytes) -> bool:
@@ -129,12 +132,6 @@ class Store(abc.ABC):
                 code="WrongStoreKey",
             )
         return self._encryption.decrypt(data)
-
-
-def _load_note(data: bytes) -> Note:
-    from .._model.note import load_note  # here, because most sessions have no note
-
-    return load_note(data)
 
 
 class NoStore(Store, LockedSession):
@@ -156,20 +153,15 @@ class NoStore(Store, LockedSession):
     def set_aside(self) -> str:
         raise StoreError("There is no record to set aside.")
 
-    def write_note(self, note: Note) -> None:
-        """Store nothing."""
+    def write_note(self, note: Note) -> None: ...
 
-    def save(self, record: Record) -> None:
-        """Store nothing."""
+    def save(self, record: Record) -> None: ...
 
-    def save_failure(self, note: Note) -> None:
-        """Store nothing."""
+    def save_failure(self, note: Note) -> None: ...
 
-    def reencrypt(self, record: Record) -> None:
-        """Store nothing."""
+    def reencrypt(self, record: Record) -> None: ...
 
     def delete(self) -> bool:
         return False
 
-    def close(self) -> None:
-        """Nothing is open."""
+    def close(self) -> None: ...

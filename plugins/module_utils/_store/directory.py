@@ -15,8 +15,7 @@ import time
 import typing as t
 
 from .._model.exceptions import StoreError
-from .._model.record import Record
-from .._model.stored_state import StoredState
+from .._model.record import Record, StoredState
 from .base import LockedSession, Store
 from .files import check_folder, lock_file, make_folder, open_folder, open_private
 from .two_slot_file import SlotValue, TwoSlotFile
@@ -36,7 +35,6 @@ class DirectoryStore(Store):
 
     def __init__(self, path: str, encryption: Encryption | None = None) -> None:
         super().__init__(path, encryption)
-        self._path = path
         self._mutex = threading.Lock()
         self._folder: int | None = None
 
@@ -73,29 +71,25 @@ class DirectoryStore(Store):
                 os.close(self._folder)
                 self._folder = None
 
-    def path_of(self, name: str) -> str:
-        """Return the whole path of a file of the store."""
-        return os.path.join(self._path, name)
-
     @contextlib.contextmanager
     def errors(self) -> t.Iterator[None]:
         """Raise each :class:`OSError` of the block as a :class:`StoreError`."""
         try:
             yield
         except OSError as error:
-            raise _store_error(self._path, error) from None
+            raise _store_error(self.name, error) from None
 
     def _open_folder(self, *, create: bool) -> int | None:
         """Return the open folder, or None if there is none. It stays open, and is checked again each time."""
         with self._mutex, self.errors():
-            if self._folder is not None and not check_folder(self._folder, self._path):
+            if self._folder is not None and not check_folder(self._folder, self.name):
                 # The folder was removed. It is not closed, because another thread may be using it.
                 self._folder = None
             if self._folder is None and create:
-                self._folder = make_folder(self._path)
+                self._folder = make_folder(self.name)
             elif self._folder is None:
                 with contextlib.suppress(FileNotFoundError):
-                    self._folder = open_folder(self._path)
+                    self._folder = open_folder(self.name)
             return self._folder
 
 
@@ -123,24 +117,19 @@ class _SessionFile(LockedSession):
                 slots = self._open()
             except FileNotFoundError:
                 return StoredState()
-            value = slots.value
-            if value is None:
+            if slots.value is None:
                 # No note can be read either, and an empty one covers every token.
                 stored = self._store.load_state(self._key, None, b"")
                 return stored._replace(damage="neither of its slots is intact")
-            stored = self._store.load_state(self._key, value.record or None, value.note or None)
-            if stored.record is not None and self._store.encrypted and self._has_old_data(slots):
-                stored = stored._replace(needs_reencryption=True)
+            record, note = slots.value
+            stored = self._store.load_state(self._key, record or None, note or None)
+            if stored.record is not None and self._store.encrypted:
+                # A task that was killed before it had written both slots may have left an old copy in the other one.
+                older = slots.older
+                if older is None or (older.record and self._store.needs_reencryption(older.record)):
+                    stored = stored._replace(needs_reencryption=True)
             self._needs_reencryption = stored.needs_reencryption
             return stored
-
-    def _has_old_data(self, slots: TwoSlotFile) -> bool:
-        """Return True if the other slot may hold a record that the first key did not encrypt.
-
-        This happens if a task was killed before it had written both slots.
-        """
-        older = slots.older
-        return older is None or (bool(older.record) and self._store.needs_reencryption(older.record))
 
     def set_aside(self) -> str:
         aside = f"{self._key}.damaged-{time.time_ns()}"
@@ -148,7 +137,7 @@ class _SessionFile(LockedSession):
             os.rename(self._name, aside, src_dir_fd=self._folder, dst_dir_fd=self._folder)
             os.fsync(self._folder)
         self.close()
-        return self._store.path_of(aside)
+        return os.path.join(self._store.name, aside)
 
     def write_note(self, note: Note) -> None:
         with self._store.errors():
@@ -218,8 +207,7 @@ def _store_error(path: str, error: OSError) -> StoreError:
         )
     if error.errno in (errno.EMFILE, errno.ENFILE):
         return StoreError(
-            "Too many files are open. Lower max_parallel, or raise the limit of open files (ulimit -n).",
-            retryable=True,
+            "Too many files are open. Lower max_parallel, or raise the limit of open files (ulimit -n).", retryable=True
         )
     if error.errno == errno.EFBIG:
         return StoreError(

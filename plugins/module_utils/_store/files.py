@@ -45,10 +45,8 @@ def make_folder(path: str) -> int:
     parent = os.path.dirname(path)
     if not os.path.isdir(parent):
         os.close(make_folder(parent))
-    try:
+    with contextlib.suppress(FileExistsError):  # another task may create it at the same time
         os.mkdir(path, 0o700)
-    except FileExistsError:
-        return open_folder(path)
     try:
         folder = open_folder(path)
     except PermissionError:

@@ -23,13 +23,12 @@ GROWTH = 12288
 """How many bytes longer a value may become in the writes that space is reserved for: one more token, and a note."""
 HEADROOM = 16384
 """How many bytes are allocated beyond a value, so that most reservations have nothing to do."""
-
 _FIRST_READ = 8192
 """How many bytes of a slot are read first. A record and its note are rarely longer."""
 _DIGITS = 18
 """The longest counter, in digits. No writer reaches it, but an edited file might."""
-
-_COUNTER = re.compile(rb"[^\n]*\n([0-9]{1,%d})\n" % _DIGITS)
+_HEAD = re.compile(rb"([0-9a-f]{8}) ([0-9]{1,5})\n([0-9]{1,%d})\n" % _DIGITS)
+"""The checksum and the length of what follows, and the first line of that: the counter."""
 
 _sync: t.Callable[[int], None] = getattr(os, "fdatasync", os.fsync)
 
@@ -77,7 +76,8 @@ class TwoSlotFile:
         """Replace the value, durably."""
         counter = self._counter + 1
         index = counter % 2
-        data = _dump(counter, value)
+        data = b"%d\n%s\n%s\n" % (counter, value.record, value.note)
+        data = b"%08x %d\n%s" % (zlib.crc32(data), len(data), data)
         if len(data) > SLOT_SIZE:
             raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
         # Zeros overwrite the rest of a longer value, even if that was written only in part.
@@ -92,13 +92,12 @@ class TwoSlotFile:
             starts = [self._read_start(index) for index in (0, 1)]
             # The slot with the higher counter is enough if it is intact.
             newer = int(_claimed_counter(starts[1]) > _claimed_counter(starts[0]))
-            slots: dict[int, _Slot] = {}
             for index in (newer, 1 - newer):
-                slot = slots[index] = self._read_slot(index, starts[index])
+                slot = self._read_slot(index, starts[index])
                 if slot.value is not None:
                     self._counter = slot.counter
                     return slot.value
-            if not slots[0].length:  # The first write goes to slot 1 and was interrupted.
+            if not self._read_slot(0).length:  # The first write goes to slot 1 and was interrupted.
                 return SlotValue()
         return None
 
@@ -109,8 +108,7 @@ class TwoSlotFile:
         data = self._read_start(index) if start is None else start
         slot = _load(data)
         if slot.value is None and len(data) == _FIRST_READ:
-            offset = index * SLOT_SIZE + _FIRST_READ
-            slot = _load(data + os.pread(self._file, SLOT_SIZE - _FIRST_READ, offset))
+            slot = _load(os.pread(self._file, SLOT_SIZE, index * SLOT_SIZE))
         return slot if slot.counter % 2 == index else slot._replace(value=None)
 
 
@@ -122,27 +120,19 @@ class _Slot(t.NamedTuple):
     length: int
 
 
-def _dump(counter: int, value: SlotValue) -> bytes:
-    data = b"%d\n%s\n%s\n" % (counter, value.record, value.note)
-    return b"%08x %d\n%s" % (zlib.crc32(data), len(data), data)
-
-
 def _claimed_counter(slot: bytes) -> int:
-    match = _COUNTER.match(slot)
-    return int(match[1]) if match else 0
+    match = _HEAD.match(slot)
+    return int(match[3]) if match else 0
 
 
 def _load(slot: bytes) -> _Slot:
-    head, _newline, rest = slot.partition(b"\n")
-    checksum, _space, length = head.partition(b" ")
-    try:
-        data = rest[: int(length)]
-        if checksum == b"%08x" % zlib.crc32(data):
-            counter, record, note, _end = data.split(b"\n")
-            if counter.isdigit() and len(counter) <= _DIGITS:
-                return _Slot(int(counter), SlotValue(record, note), len(head) + 1 + len(data))
-    except ValueError:
-        pass
+    match = _HEAD.match(slot)
+    if match:
+        start = match.start(3)
+        data = slot[start : start + int(match[2])]
+        if zlib.crc32(data) == int(match[1], 16) and data.count(b"\n") == 3:
+            _counter, record, note, _end = data.split(b"\n")
+            return _Slot(int(match[3]), SlotValue(record, note), start + len(data))
     return _Slot(0, None, len(slot.rstrip(b"\0")))
 
 

@@ -23,12 +23,10 @@ from ansible_collections.wuying.workspace.plugins.module_utils._keeper.keeper im
 from ansible_collections.wuying.workspace.plugins.module_utils._model.note import new_note
 from ansible_collections.wuying.workspace.plugins.module_utils._model.record import (
     Record,
+    StoredState,
     next_record,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._model.session import Session
-from ansible_collections.wuying.workspace.plugins.module_utils._model.stored_state import (
-    StoredState,
-)
 from ansible_collections.wuying.workspace.plugins.module_utils._service.client import ServiceClient
 from ansible_collections.wuying.workspace.plugins.module_utils._store.base import Store
 from ansible_collections.wuying.workspace.plugins.module_utils._store.two_slot_file import (

@@ -10,8 +10,8 @@ import contextlib
 import typing as t
 
 from ansible_collections.wuying.workspace.plugins.module_utils._model.note import Note
-from ansible_collections.wuying.workspace.plugins.module_utils._model.record import Record
-from ansible_collections.wuying.workspace.plugins.module_utils._model.stored_state import (
+from ansible_collections.wuying.workspace.plugins.module_utils._model.record import (
+    Record,
     StoredState,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._store.base import (

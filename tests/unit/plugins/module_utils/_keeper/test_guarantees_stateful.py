@@ -46,12 +46,12 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions
     WuyingError,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._model.note import Note
-from ansible_collections.wuying.workspace.plugins.module_utils._model.record import Record
-from ansible_collections.wuying.workspace.plugins.module_utils._model.session import Session
-from ansible_collections.wuying.workspace.plugins.module_utils._model.stored_state import (
+from ansible_collections.wuying.workspace.plugins.module_utils._model.record import (
+    Record,
     Snapshot,
     StoredState,
 )
+from ansible_collections.wuying.workspace.plugins.module_utils._model.session import Session
 from ansible_collections.wuying.workspace.plugins.module_utils._service.client import ServiceClient
 from ansible_collections.wuying.workspace.plugins.module_utils._service.response import (
     RefreshResult,

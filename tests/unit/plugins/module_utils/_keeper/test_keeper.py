@@ -27,10 +27,10 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions
     WuyingError,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._model.note import new_note
-from ansible_collections.wuying.workspace.plugins.module_utils._model.session import fingerprint
-from ansible_collections.wuying.workspace.plugins.module_utils._model.stored_state import (
+from ansible_collections.wuying.workspace.plugins.module_utils._model.record import (
     StoredState,
 )
+from ansible_collections.wuying.workspace.plugins.module_utils._model.session import fingerprint
 from ansible_collections.wuying.workspace.plugins.module_utils._store.base import NoStore
 from ansible_collections.wuying.workspace.plugins.module_utils._store.directory import (
     DirectoryStore,

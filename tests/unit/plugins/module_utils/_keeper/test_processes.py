@@ -24,13 +24,13 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions
     LoginRequired,
     WuyingError,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._model.record import Record
+from ansible_collections.wuying.workspace.plugins.module_utils._model.record import (
+    Record,
+    StoredState,
+)
 from ansible_collections.wuying.workspace.plugins.module_utils._model.session import (
     Session,
     fingerprint,
-)
-from ansible_collections.wuying.workspace.plugins.module_utils._model.stored_state import (
-    StoredState,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._service.client import ServiceClient
 from ansible_collections.wuying.workspace.plugins.module_utils._service.response import (

@@ -33,11 +33,11 @@ from ansible_collections.wuying.workspace.plugins.module_utils._keeper.fleet imp
 from ansible_collections.wuying.workspace.plugins.module_utils._keeper.keeper import Keeper
 from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import StoreError
 from ansible_collections.wuying.workspace.plugins.module_utils._model.note import new_note
-from ansible_collections.wuying.workspace.plugins.module_utils._model.record import next_record
-from ansible_collections.wuying.workspace.plugins.module_utils._model.session import Session
-from ansible_collections.wuying.workspace.plugins.module_utils._model.stored_state import (
+from ansible_collections.wuying.workspace.plugins.module_utils._model.record import (
     StoredState,
+    next_record,
 )
+from ansible_collections.wuying.workspace.plugins.module_utils._model.session import Session
 from ansible_collections.wuying.workspace.plugins.module_utils._redis import lease
 from ansible_collections.wuying.workspace.plugins.module_utils._redis.address import parse_address
 from ansible_collections.wuying.workspace.plugins.module_utils._redis.store import RedisStore

@@ -19,9 +19,9 @@ import pytest
 from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision import TokenRequest
 from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import StoreError
 from ansible_collections.wuying.workspace.plugins.module_utils._model.note import new_note
-from ansible_collections.wuying.workspace.plugins.module_utils._model.record import next_record
-from ansible_collections.wuying.workspace.plugins.module_utils._model.stored_state import (
+from ansible_collections.wuying.workspace.plugins.module_utils._model.record import (
     StoredState,
+    next_record,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._redis import scripts
 from ansible_collections.wuying.workspace.plugins.module_utils._redis.address import parse_address

@@ -25,14 +25,12 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions
 from ansible_collections.wuying.workspace.plugins.module_utils._model.note import Note, new_note
 from ansible_collections.wuying.workspace.plugins.module_utils._model.record import (
     Record,
+    StoredState,
     next_record,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._model.session import (
     TOKEN_LENGTH,
     Session,
-)
-from ansible_collections.wuying.workspace.plugins.module_utils._model.stored_state import (
-    StoredState,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._redis import (
     connection as connection_module,

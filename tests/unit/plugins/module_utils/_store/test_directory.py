@@ -22,14 +22,12 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions
 from ansible_collections.wuying.workspace.plugins.module_utils._model.note import new_note
 from ansible_collections.wuying.workspace.plugins.module_utils._model.record import (
     Record,
+    StoredState,
     next_record,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._model.session import (
     TOKEN_LENGTH,
     Session,
-)
-from ansible_collections.wuying.workspace.plugins.module_utils._model.stored_state import (
-    StoredState,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._store import two_slot_file
 from ansible_collections.wuying.workspace.plugins.module_utils._store.directory import (

@@ -29,8 +29,8 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions
     WuyingError,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._model.note import new_note
-from ansible_collections.wuying.workspace.plugins.module_utils._model.record import Record
-from ansible_collections.wuying.workspace.plugins.module_utils._model.stored_state import (
+from ansible_collections.wuying.workspace.plugins.module_utils._model.record import (
+    Record,
     StoredState,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.store_options import (
