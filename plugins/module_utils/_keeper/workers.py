@@ -33,7 +33,7 @@ _ITEMS_PER_THREAD = 16
 _MIN_CHUNKS = 8
 """The chunks for each process at least, so that all processes finish at about the same time."""
 
-_work: tuple[t.Callable[[t.Any], t.Any], int]
+_work: tuple[t.Any, int]
 """In a worker process: its function and its number of threads."""
 _busy = threading.Lock()
 """In a worker process: held while it works."""
@@ -69,9 +69,8 @@ def run_all(
     """
     if processes > 1:
         size = _chunk_size(len(items), parallel, processes)
-        starts = range(0, len(items), size)
         # Pickled items need less memory, and processes share it: they would copy the memory of objects.
-        chunks = collections.deque(pickle.dumps(items[start : start + size]) for start in starts)
+        chunks = collections.deque(pickle.dumps(items[start : start + size]) for start in range(0, len(items), size))
         items.clear()
         pools = _start_processes(function, parallel, processes, prepare)
         if pools:
@@ -177,20 +176,17 @@ def _start_processes(
         from multiprocessing import get_context
 
         for number in range(processes):
-            threads = len(range(number, parallel, processes))
-            arguments = (function, threads, prepare, number, processes)
-            pool = ProcessPoolExecutor(1, get_context("fork"), _prepare_process, arguments)
+            work = function, len(range(number, parallel, processes))
+            pool = ProcessPoolExecutor(1, get_context("fork"), _prepare_process, (work, prepare, number, processes))
             pools[pool] = pool.submit(os.getpid).result()
     gc.unfreeze()
     return pools
 
 
-def _prepare_process(
-    function: t.Callable[[Item], Result], threads: int, prepare: t.Callable[[int, int], None], *place: int
-) -> None:
+def _prepare_process(work: tuple[t.Any, int], prepare: t.Callable[[int, int], None], *place: int) -> None:
     global _work
     sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - errors may contain secrets
-    _work = function, threads
+    _work = work
     threading.Thread(target=_exit_with_parent, daemon=True).start()
     prepare(*place)
 
