@@ -27,6 +27,10 @@ class TokenRequest(t.NamedTuple):
     validity: float = 900
     refresh_before: float = 300
 
+    def is_login(self, record: Record | None) -> bool:
+        """Return True if a token was passed that is not the one of ``record`` and not in its lineage."""
+        return self.login_token is not None and (record is None or not record.knows(self.login_token))
+
 
 class Outcome(t.NamedTuple):
     """The record before and after a request. If a new token could not be saved, ``not_saved`` is the reason."""
@@ -42,18 +46,11 @@ class Outcome(t.NamedTuple):
         return self._replace(before=before, record=record)
 
 
-class Plan(t.NamedTuple):
-    """The token to refresh, or None to return the stored one. ``login`` is true if the token was passed and starts the session."""
-
-    token: str | None = None
-    login: bool = False
-
-
-def decide(request: TokenRequest, stored: StoredState, now: float, store_name: str) -> Plan:
-    """Return the plan for a request, given the state in the store called ``store_name``.
+def decide(request: TokenRequest, stored: StoredState, now: float, store_name: str) -> str | None:
+    """Return the token to refresh, or None to return the stored one. The state is that in the store called ``store_name``.
 
     ===========  =====================  ==================================================
-    record       login_token            plan
+    record       login_token            decision
     ===========  =====================  ==================================================
     any or none  passed, unknown        refresh the token that was passed
     none         not passed             raise LoginRequired
@@ -66,35 +63,21 @@ def decide(request: TokenRequest, stored: StoredState, now: float, store_name: s
 
     Raises :class:`LoginRequired` if there is no token to refresh.
     """
-    record = stored.record
-    if request.login_token is not None and is_unknown(request.login_token, record):
-        return Plan(request.login_token, login=True)
+    record, session = stored.record, request.session
+    if request.is_login(record):
+        return request.login_token
     if record is None:
-        raise _nothing_stored(request.session, store_name)
-    if not request.force:
-        state = record.state(now, request.refresh_before)
-        if state == ENDED:
-            raise _ended(record)
-        if state == CURRENT and not stored.may_be_spent(record.login_token):
-            return Plan()
-    return Plan(record.login_token)
-
-
-def is_unknown(token: str, record: Record | None) -> bool:
-    """Return True if a token that was passed is not the stored one and not in its lineage."""
-    return record is None or not record.knows(token)
-
-
-def _nothing_stored(session: Session, store_name: str) -> LoginRequired:
-    return LoginRequired(
-        f"No login token is stored for {session.end_user_id} (client {session.client_id}, endpoint {session.endpoint}) "
-        f"in {store_name}. Pass login_token to start the session. If it was already started, check the session "
-        "options, endpoint, store and the OS user.",
-        code=NO_RECORD,
-    )
-
-
-def _ended(record: Record) -> LoginRequired:
-    if record.ended == OUTCOME_UNKNOWN:
-        return LoginRequired(f"The session has ended. {ANSWER_LOST} {LOG_IN}", code=OUTCOME_UNKNOWN)
-    return LoginRequired(f"The session has ended because the service refused its login token. {LOG_IN}")
+        raise LoginRequired(
+            f"No login token is stored for {session.end_user_id} (client {session.client_id}, endpoint {session.endpoint}) "
+            f"in {store_name}. Pass login_token to start the session. If it was already started, check the session "
+            "options, endpoint, store and the OS user.",
+            code=NO_RECORD,
+        )
+    state = record.state(now, request.refresh_before)
+    if state == ENDED and not request.force:
+        if record.ended == OUTCOME_UNKNOWN:
+            raise LoginRequired(f"The session has ended. {ANSWER_LOST} {LOG_IN}", code=OUTCOME_UNKNOWN)
+        raise LoginRequired(f"The session has ended because the service refused its login token. {LOG_IN}")
+    if state == CURRENT and not request.force and not stored.may_be_spent(record.login_token):
+        return None
+    return record.login_token

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import typing as t
@@ -66,7 +67,9 @@ def read_stored(store: Store, request_for: t.Callable[[Session], TokenRequest | 
         if isinstance(stored, StoreError):
             yield key, None, stored
         elif stored.damage:
-            yield key, None, _damaged(key, stored.damage)
+            reason = f"The record {key} is damaged ({stored.damage})."
+            message = f"{reason} Remove it, or log its user in again and pass login_token."
+            yield key, None, StoreError(message, code="DamagedRecord")
         elif stored.record is not None:
             request = request_for(stored.record.session)
             if request is not None:
@@ -100,8 +103,10 @@ def keep_all(
         else:
             result = _catch(keeper.return_stored, request, stored)
         if result is None or (needs_reencryption and not check):
-            order = (_expiry(request, stored) if result is None else math.inf, position)
-            due.append(_DueSession(order, request, stored.snapshot(), result, needs_reencryption))
+            expiry = math.inf
+            if result is None:  # The age of a new token that was passed is unknown, so it comes first.
+                expiry = 0.0 if request.is_login(stored.record) or not stored.record else stored.record.expires_at
+            due.append(_DueSession((expiry, position), request, stored.snapshot(), result, needs_reencryption))
         else:
             yield Report(position, key, request.session, result, tuple(warnings), needs_reencryption)
     due.sort(key=lambda session: session.order)
@@ -109,14 +114,9 @@ def keep_all(
     if processes > 1 and not keeper.connect():
         processes = 1
     with hold_signals():
-        for report in run_all(
-            lambda session: _process(keeper, session),
-            due,
-            max_parallel,
-            processes,
-            not_done=_interrupted,
-            prepare=keeper.use_share,
-        ):
+        process = functools.partial(_process, keeper)
+        reports = run_all(process, due, max_parallel, processes, not_done=_interrupted, prepare=keeper.use_share)
+        for report in reports:
             keeper.store.add_warnings(*report.store_warnings)
             yield report
 
@@ -140,23 +140,16 @@ def _catch(function: t.Callable[..., T], *arguments: t.Any) -> T | WuyingError:
     return failure.with_traceback(None)
 
 
-def _expiry(request: TokenRequest, stored: StoredState) -> float:
-    """Return when the token expires that is to be refreshed, or 0 for a new one that was passed, because its age is unknown."""
-    if stored.record is None or (request.login_token and not stored.record.knows(request.login_token)):
-        return 0.0
-    return stored.record.expires_at
-
-
 def _process(keeper: Keeper, due: _DueSession) -> Report:
     warnings: list[str] = []
-    request, key, result = due.request, due.request.session.key, due.result
+    session, result = due.request.session, due.result
     if result is None:
-        result = _catch(_refresh, keeper, request, due.snapshot, warnings.append)
-    rekeyed = due.needs_reencryption and _reencrypt(keeper, key, result, warnings.append)
+        result = _catch(_refresh, keeper, due.request, due.snapshot, warnings.append)
+    rekeyed = due.needs_reencryption and _reencrypt(keeper, session.key, result, warnings.append)
     if isinstance(result, Outcome):
         result = result.without_lineage()
     store_warnings = tuple(keeper.store.warnings)
-    return Report(due.order[1], key, request.session, result, tuple(warnings), rekeyed, store_warnings)
+    return Report(due.order[1], session.key, session, result, tuple(warnings), rekeyed, store_warnings)
 
 
 def _reencrypt(keeper: Keeper, key: str, result: Outcome | WuyingError, warn: Warn) -> bool:
@@ -188,10 +181,3 @@ def _interrupted(due: _DueSession) -> Report:
     )
     error = WuyingError(reason, code="Interrupted", retryable=True)
     return Report(due.order[1], due.request.session.key, due.request.session, error)
-
-
-def _damaged(key: str, reason: str) -> StoreError:
-    return StoreError(
-        f"The record {key} is damaged ({reason}). Remove it, or log its user in again and pass login_token.",
-        code="DamagedRecord",
-    )

@@ -14,11 +14,10 @@ from .._model.exceptions import LockTimeout, WuyingError
 from .._model.record import ENDED, EXPIRED, Record, Snapshot, StoredState
 from .._model.session import fingerprint
 from .._store.base import LockedSession, Store
-from .decision import Outcome, Plan, TokenRequest, decide, is_unknown
+from .decision import Outcome, TokenRequest, decide
 
 if t.TYPE_CHECKING:
     from .._service.client import ServiceClient
-
 
 Warn = t.Callable[[str], None]
 
@@ -67,7 +66,7 @@ class Keeper:
 
     def return_stored(self, request: TokenRequest, stored: StoredState) -> Outcome | None:
         """Return the stored token, or None if a refresh is needed. Raises :class:`WuyingError`."""
-        if stored.damage or self._decide(request, stored).token is not None:
+        if stored.damage or self._decide(request, stored) is not None:
             return None
         return Outcome(False, stored.record, stored.record)
 
@@ -90,11 +89,11 @@ class Keeper:
         """Return what :meth:`ensure` would return, as far as the store shows it. Write and send nothing."""
         if stored.damage:
             warn(f"The record of the session is damaged ({stored.damage}) and would be set aside.")
-        plan = self._decide(request, stored)
-        if plan.token is None:
-            return Outcome(False, stored.record, stored.record)
-        valid = stored.record and not plan.login and _is_valid(stored.record, self._clock())
-        return Outcome(True, stored.record, stored.record if valid else None)
+        record = stored.record
+        if self._decide(request, stored) is None:
+            return Outcome(False, record, record)
+        valid = record is not None and not request.is_login(record) and _is_valid(record, self._clock())
+        return Outcome(True, record, record if valid else None)
 
     def delete(self, key: str, *, check: bool = False) -> Outcome:
         """Delete the record of a session. With ``check``, only return whether there is one."""
@@ -114,7 +113,7 @@ class Keeper:
             locked.reencrypt(stored.record)
             return True
 
-    def _decide(self, request: TokenRequest, stored: StoredState) -> Plan:
+    def _decide(self, request: TokenRequest, stored: StoredState) -> str | None:
         return decide(request, stored, self._clock(), self.store.name)
 
     def _refresh_locked(self, request: TokenRequest, snapshot: Snapshot, locked: LockedSession, warn: Warn) -> Outcome:
@@ -125,35 +124,29 @@ class Keeper:
         elif stored.record is not None and hash(stored.record) != snapshot.record:
             # A refresh ended after this request: its outcome is as new as that of a forced one.
             request = request._replace(force=False)
-        plan = self._decide(request, stored)
-        if plan.token is None:
+        token = self._decide(request, stored)
+        if token is None:
             return Outcome(False, stored.record, stored.record)
-        shared = self._shared_failure(plan.token, snapshot, stored)
-        if shared is not None:
-            return self._return_stored_or_raise(request, stored, shared, warn)
+        note = stored.note
+        if note and note != snapshot.note and note.scope == self._scope and note.fingerprint == fingerprint(token):
+            failure = note.error()  # of another task that refreshed the same token since the snapshot
+            if failure is not None:
+                return self._return_stored_or_raise(request, stored, failure, warn)
         service = self._connect()
         # Imported here, so that a task whose token is current loads nothing that only a refresh needs.
         from .refresh import refresh
 
         try:
-            return refresh(request, plan, stored, locked, service, scope=self._scope, deadline=self._deadline)
+            return refresh(request, token, stored, locked, service, scope=self._scope, deadline=self._deadline)
         except WuyingError as error:
             return self._return_stored_or_raise(request, stored, error, warn)
-
-    def _shared_failure(self, token: str, snapshot: Snapshot, stored: StoredState) -> WuyingError | None:
-        """Return the failure of a refresh of the same token, in the same scope, since the snapshot."""
-        note = stored.note
-        if note is None or note == snapshot.note:
-            return None
-        same = note.fingerprint == fingerprint(token) and note.scope == self._scope
-        return note.error() if same else None
 
     def _return_stored_or_raise(
         self, request: TokenRequest, stored: StoredState, error: WuyingError, warn: Warn
     ) -> Outcome:
         record, now = stored.record, self._clock()
-        unknown = request.login_token is not None and is_unknown(request.login_token, record)
-        if not error.retryable or request.force or unknown or record is None or not _is_valid(record, now):
+        fresh = request.force or request.is_login(record)
+        if not error.retryable or fresh or record is None or not _is_valid(record, now):
             raise error
         warn(
             "Could not refresh the login token. Returning the stored token, which is valid for another "

@@ -7,28 +7,19 @@
 from __future__ import annotations
 
 import contextlib
-import typing as t
 
 from .._model.exceptions import LoginRequired, ServiceError, StoreError, TokenRejected, WuyingError
 from .._model.note import Note, new_note
-from .._model.record import StoredState, next_record
+from .._model.record import Record, StoredState, next_record
 from .._runtime.signals import hold_signals
 from .._service.client import ServiceClient
-from .._service.response import RefreshResult
 from .._store.base import LockedSession
-from .decision import (
-    ANSWER_LOST,
-    LOG_IN,
-    OUTCOME_UNKNOWN,
-    Outcome,
-    Plan,
-    TokenRequest,
-)
+from .decision import ANSWER_LOST, LOG_IN, OUTCOME_UNKNOWN, Outcome, TokenRequest
 
 
 def refresh(
     request: TokenRequest,
-    plan: Plan,
+    token: str,
     stored: StoredState,
     locked: LockedSession,
     service: ServiceClient,
@@ -36,60 +27,39 @@ def refresh(
     scope: str,
     deadline: float,
 ) -> Outcome:
-    """Refresh the token of ``plan`` and save the new one in the locked session. ``stored`` is its state.
+    """Refresh a token and save the new one in the locked session. ``stored`` is its state.
 
     Raises :class:`WuyingError`, after a note of the failure was stored for the tasks that wait.
     """
-    token = t.cast(str, plan.token)
+    before, session = stored.record, request.session
     note = new_note(stored.note, token, scope)
     with hold_signals():
         locked.write_note(note)
         try:
-            result = service.refresh(request.session, token, deadline)
+            result = service.refresh(session, token, deadline)
         except ServiceError as error:
-            failure = _note_failure(error, plan, stored, note, locked)
-        else:
-            return _save(request, token, result, stored, locked)
-    raise failure
-
-
-def _save(
-    request: TokenRequest,
-    token: str,
-    result: RefreshResult,
-    stored: StoredState,
-    locked: LockedSession,
-) -> Outcome:
-    record = next_record(
-        stored.record,
-        request.session,
-        token,
-        result.login_token,
-        result.sent_at,
-        request.validity,
-        result.request_id,
-    )
-    try:
-        locked.save(record)
-    except StoreError as error:
-        message = (
-            f"The login token was refreshed but could not be saved. This result contains the only copy. {error.message}"
+            unknown = error.outcome_unknown or stored.may_be_spent(token)
+            raise _note_failure(error, unknown, request.is_login(before), before, note, locked) from None
+        record = next_record(
+            before, session, token, result.login_token, result.sent_at, request.validity, result.request_id
         )
-        return Outcome(True, stored.record, record, StoreError(message, code="NotKept"))
-    return Outcome(True, stored.record, record)
+        try:
+            locked.save(record)
+        except StoreError as error:
+            message = f"The login token was refreshed but could not be saved. This result contains the only copy. {error.message}"
+            return Outcome(True, before, record, StoreError(message, code="NotKept"))
+    return Outcome(True, before, record)
 
 
 def _note_failure(
-    error: ServiceError, plan: Plan, stored: StoredState, note: Note, locked: LockedSession
+    error: ServiceError, unknown: bool, login: bool, record: Record | None, note: Note, locked: LockedSession
 ) -> WuyingError:
-    unknown = error.outcome_unknown or stored.may_be_spent(t.cast(str, plan.token))
     rejected = isinstance(error, TokenRejected)
-    failure = _refused(error, unknown=unknown, login=plan.login) if rejected else error
+    failure = _refused(error, unknown=unknown, login=login) if rejected else error
     # If this cannot be written, the first note remains. The outcome is then unknown, which is safe.
     with contextlib.suppress(StoreError):
-        record = stored.record if rejected and not plan.login else None
         # If the record already ended like this, only a note shows the tasks that wait that this is a new failure.
-        if record is not None and record.ended != failure.code:
+        if rejected and not login and record is not None and record.ended != failure.code:
             locked.save(record.ended_with(failure.code))
         else:
             locked.save_failure(note.failed(failure, unknown=unknown and not rejected))

@@ -12,12 +12,7 @@ import sys
 import threading
 import typing as t
 
-_HELD = (
-    signal.SIGINT,
-    signal.SIGTERM,
-    signal.SIGHUP,  # the terminal was closed
-    signal.SIGALRM,  # the task's keyword timeout
-)
+_HELD = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)  # Ansible's keyword timeout uses SIGALRM.
 _received: list[int] = []
 _handlers: dict[signal.Signals, t.Any] = {}
 _depth = 0
@@ -35,7 +30,7 @@ def hold_signals() -> t.Iterator[None]:
     if not _handlers:
         for number in _HELD:
             if signal.getsignal(number) is not signal.SIG_IGN:
-                _handlers[number] = signal.signal(number, _remember)
+                _handlers[number] = signal.signal(number, lambda received, _frame: _received.append(received))
     with defer_signals():
         yield
 
@@ -62,13 +57,8 @@ def _deliver() -> None:
     for number, handler in _handlers.items():
         signal.signal(number, signal.SIG_DFL if handler is None else handler)
     _handlers.clear()
-    received = list(_received)
-    _received.clear()
+    received, _received[:] = list(_received), []
     if received:
         sys.stdout.flush()  # The signal may end the process, which would lose a printed result.
     for pending in received:
         signal.raise_signal(pending)
-
-
-def _remember(number: int, _frame: object) -> None:
-    _received.append(number)

@@ -6,17 +6,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import threading
 import time
 
 from .._runtime.timeouts import sleep_unless_signalled
 
-_SLOWER = 2.0
-"""The factor by which throttling widens the interval between requests."""
-_FASTER = 0.95
-"""The factor by which each refresh narrows it again."""
+_SLOWER, _FASTER = 2.0, 0.95
+"""The factors by which throttling widens the interval between requests, and by which each refresh narrows it again."""
 _WEIGHT = 0.1
 """The weight of the latest interval in the average interval."""
 _LONGEST = 0.25
@@ -44,15 +41,13 @@ class RateLimiters:
         self.interval *= processes
 
 
-@dataclasses.dataclass
 class RateLimiter:
     """Limits the rate of requests to one endpoint. Times are those of :func:`time.monotonic`."""
 
-    total: RateLimiters
-    interval: float = 0.0
-    average: float = 0.0
-    last: float = -math.inf
-    blocked_until: float = -math.inf
+    def __init__(self, total: RateLimiters) -> None:
+        self.total = total
+        self.interval = self.average = 0.0
+        self.last = self.blocked_until = -math.inf
 
     def acquire(self, deadline: float) -> bool:
         """Wait until a request may be sent. Return False if that is after the deadline, or if a signal is pending."""
@@ -60,32 +55,23 @@ class RateLimiter:
         while True:
             with total.lock:
                 now = time.monotonic()
-                due = max(
-                    now,
-                    total.last + total.interval,
-                    self.last + self.interval,
-                    self.blocked_until,
-                )
+                due = max(now, total.last + total.interval, self.last + self.interval, self.blocked_until)
                 if due > deadline:
                     return False
                 self.average += _WEIGHT * (min(due - self.last, _LONGEST) - self.average)
                 total.last = self.last = due
-            if due <= now:
-                return True
-            if not sleep_unless_signalled(due - now):
+            if due > now and not sleep_unless_signalled(due - now):
                 return False
-            with total.lock:
-                if time.monotonic() >= self.blocked_until:
-                    return True
+            if time.monotonic() >= self.blocked_until:
+                return True
 
     def slow_down(self, seconds: float) -> None:
         """Allow no request for some seconds and fewer afterwards, because the service throttles."""
-        least = self.total.interval
         with self.total.lock:
-            now = time.monotonic()
+            now, least = time.monotonic(), self.total.interval
             if now >= self.blocked_until:  # Later responses to requests already sent count once.
-                interval = max(least, self.interval, self.average)
-                self.interval = min(_SLOWER * interval, max(_LONGEST, _SLOWER * least))
+                interval = _SLOWER * max(least, self.interval, self.average)
+                self.interval = min(interval, max(_LONGEST, _SLOWER * least))
             self.blocked_until = max(self.blocked_until, now + seconds)
 
     def speed_up(self) -> None:
