@@ -163,12 +163,7 @@ _is_rendering = ContextVar("_is_rendering", default=False)
 class LookupModule(LookupBase):
     """The lookup P(wuying.workspace.wuying_login_token#lookup)."""
 
-    def run(
-        self,
-        terms: list[t.Any],
-        variables: dict[str, t.Any] | None = None,
-        **kwargs: t.Any,
-    ) -> list[str]:
+    def run(self, terms: list[t.Any], variables: dict[str, t.Any] | None = None, **kwargs: t.Any) -> list[str]:
         """Return the current login tokens of the sessions that ``terms`` name."""
         try:
             return self._look_up(terms, variables or {}, kwargs)

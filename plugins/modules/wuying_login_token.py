@@ -257,19 +257,12 @@ import time
 
 from ansible.module_utils.basic import env_fallback
 
-from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision import (
-    Outcome,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision import Outcome
 from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import OptionError
-from ansible_collections.wuying.workspace.plugins.module_utils._plugin.argument_spec import (
-    argument_spec,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin.argument_spec import argument_spec
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.module import Module
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.options import read_request
-from ansible_collections.wuying.workspace.plugins.module_utils._plugin.result import (
-    compare,
-    describe,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin.result import compare, describe
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.wiring import open_keeper
 
 

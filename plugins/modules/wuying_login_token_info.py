@@ -151,13 +151,8 @@ import math
 import time
 import typing as t
 
-from ansible_collections.wuying.workspace.plugins.module_utils._model.encoding import (
-    format_timestamp,
-)
-from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import (
-    OptionError,
-    StoreError,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._model.encoding import format_timestamp
+from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import OptionError, StoreError
 from ansible_collections.wuying.workspace.plugins.module_utils._model.record import (
     CURRENT,
     ENDED,
@@ -165,16 +160,10 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model.record imp
     STALE,
     StoredState,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._plugin.argument_spec import (
-    argument_spec,
-)
-from ansible_collections.wuying.workspace.plugins.module_utils._plugin.fleet import (
-    read_filters,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin.argument_spec import argument_spec
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin.fleet import read_filters
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.module import Module
-from ansible_collections.wuying.workspace.plugins.module_utils._plugin.options import (
-    read_refresh_before,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin.options import read_refresh_before
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.wiring import open_store_only
 
 DAMAGED = "damaged"
@@ -183,8 +172,7 @@ DAMAGED = "damaged"
 def main() -> None:
     """Run the module."""
     module = Module(
-        argument_spec={**argument_spec(one_session=False), "filters": {"type": "dict"}},
-        supports_check_mode=True,
+        argument_spec={**argument_spec(one_session=False), "filters": {"type": "dict"}}, supports_check_mode=True
     )
     module.execute(lambda: finish(module, run(module)))
 

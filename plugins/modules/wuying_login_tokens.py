@@ -331,19 +331,14 @@ from ansible_collections.wuying.workspace.plugins.module_utils._keeper.fleet imp
     read_stored,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import OptionError
-from ansible_collections.wuying.workspace.plugins.module_utils._plugin.argument_spec import (
-    IDENTITY,
-    argument_spec,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin.argument_spec import IDENTITY, argument_spec
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.fleet import (
     FleetResult,
     read_requests,
     read_selection,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.module import Module
-from ansible_collections.wuying.workspace.plugins.module_utils._plugin.options import (
-    read_number,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin.options import read_number
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.wiring import open_keeper
 
 

@@ -81,13 +81,10 @@ _CAUSES = (
         kind=StoreError,
     ),
     _Cause(
-        "AskError|MOVED",
-        "is part of a cluster. Use redis+cluster:// or rediss+cluster:// in store.",
-        in_cluster=False,
+        "AskError|MOVED", "is part of a cluster. Use redis+cluster:// or rediss+cluster:// in store.", in_cluster=False
     ),
     _Cause(
-        "luster mode is not enabled|cluster support disabled",
-        "is not a cluster. Use redis:// or rediss:// in store.",
+        "luster mode is not enabled|cluster support disabled", "is not a cluster. Use redis:// or rediss:// in store."
     ),
     _Cause("UnexpectedReply|InvalidResponse", "does not reply as Redis does. Check store."),
     _Cause("MISCONF", "cannot save to its disk and accepts no writes. Check its log."),
@@ -109,8 +106,7 @@ _CAUSES = (
         retryable=True,
     ),
     _Cause(
-        "ResponseError",
-        "refuses a command that the store needs. Use Redis 6 or later, and check the server's log.",
+        "ResponseError", "refuses a command that the store needs. Use Redis 6 or later, and check the server's log."
     ),
     _Cause("", "cannot be reached. Check store and the network.", retryable=True),
 )

@@ -29,11 +29,7 @@ if REQUESTS_IMPORT_ERROR is None:
 BODY_LIMIT = 1024 * 1024
 """A response with a longer body is not used. One byte more is read, so that it is noticed."""
 
-_HEADERS = {
-    "accept": "application/json",
-    "accept-encoding": "identity",
-    "user-agent": "ansible-wuying.workspace",
-}
+_HEADERS = {"accept": "application/json", "accept-encoding": "identity", "user-agent": "ansible-wuying.workspace"}
 _MESSAGES = {
     "Timeout": "The endpoint {} did not respond in time. Try again later or increase timeout.",
     "NameNotResolved": "The host name of the endpoint {} could not be resolved. Check region_id, endpoint and DNS.",
