@@ -58,10 +58,7 @@ def read_requested(store: Store, requests: t.Sequence[TokenRequest]) -> t.Iterat
 
 
 def read_stored(store: Store, request_for: t.Callable[[Session], TokenRequest | None]) -> t.Iterator[Reading]:
-    """Read all stored sessions for which ``request_for`` returns a request.
-
-    A record that cannot be read does not show its session: it is always included, as an error.
-    """
+    """Read all stored sessions for which ``request_for`` returns a request. A record that cannot be read is always included."""
     reading, naming = itertools.tee(store.keys())
     for key, stored in zip(naming, store.read_many(reading)):
         if isinstance(stored, StoreError):

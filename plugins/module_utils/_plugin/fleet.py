@@ -61,10 +61,7 @@ def read_filters(filters: t.Any) -> t.Callable[[Session], bool]:
 
 
 def read_selection(get_option: GetOption) -> t.Callable[[Session], TokenRequest | None]:
-    """Return a function that returns the token request of a stored session, None if ``filters`` excludes it.
-
-    Raises :class:`OptionError`.
-    """
+    """Return a function from a stored session to its token request, None if it is filtered out. Raises :class:`OptionError`."""
     matches = read_filters(get_option("filters"))
     validity, refresh_before = read_validity(get_option), read_refresh_before(get_option)
 

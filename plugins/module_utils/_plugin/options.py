@@ -79,10 +79,7 @@ def read_number(get_option: GetOption, name: str, least: float, most: float) -> 
 
 
 def read_boolean(get_option: GetOption, name: str) -> bool:
-    """Return a boolean by the rules that ansible-core applies to modules. Raises :class:`OptionError`.
-
-    In lookups, ansible-core itself reads any unknown value as false.
-    """
+    """Return a boolean by the rules for modules. Lookups read an unknown value as false. Raises :class:`OptionError`."""
     try:
         return bool(check_type_bool(get_option(name)))
     except TypeError:

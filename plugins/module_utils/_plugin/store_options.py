@@ -31,14 +31,9 @@ def open_store(get_option: GetOption, deadline: float) -> Store:
     # Imported here, so that tasks with a directory store do not load it.
     from .._redis.store import RedisStore
 
-    return RedisStore(
-        place,
-        username=read_text(get_option, "store_username"),
-        password=read_text(get_option, "store_password"),
-        ca_path=read_ca_path(get_option, "store_ca_path"),
-        deadline=deadline,
-        encryption=encryption,
-    )
+    login = {name: read_text(get_option, f"store_{name}") for name in ("username", "password")}
+    ca_path = read_ca_path(get_option, "store_ca_path")
+    return RedisStore(place, **login, ca_path=ca_path, deadline=deadline, encryption=encryption)
 
 
 def _read_place(address: t.Any) -> Address | str | None:

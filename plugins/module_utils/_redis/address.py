@@ -30,10 +30,7 @@ _SERVICE = re.compile(r"[A-Za-z0-9._-]+")
 
 
 class Address(t.NamedTuple):
-    """An address of Redis.
-
-    ``hosts`` are the server, some nodes of the cluster, or the Sentinels. ``service`` is the name that the Sentinels know.
-    """
+    """An address of Redis. ``service`` is the name by which the Sentinels in ``hosts`` know their group of servers."""
 
     kind: str
     tls: bool = False

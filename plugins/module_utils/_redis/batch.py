@@ -14,10 +14,7 @@ from .failures import check_fields
 
 
 def read_hashes(connection: Connection, names: t.Sequence[str], *fields: str) -> list[t.Any]:
-    """Return for each hash its fields, or the error with which the server refuses to read it.
-
-    Raises :class:`StoreError` if a server fails.
-    """
+    """Return the fields of each hash, or the error with which the server refuses to read it. Raises :class:`StoreError`."""
     found: dict[str, t.Any] = {}
     connection.run(functools.partial(_read_missing, connection, names, fields, found))
     return [found[name] for name in names]
