@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Decide by the table of guarantees. Values only, no I/O."""
+"""Decide by the table of guarantees: return the stored token, or which one to refresh."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The argument spec of the options that the modules share.
+"""Declare the options that the modules share, with their types and defaults.
 
 The lookup declares the same options in its documentation.
 """

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Lua scripts that change a session in Redis in one step.
+"""Change a session in Redis in one step, with Lua scripts.
 
 Each script is idempotent, so it may be run again after a lost reply. KEYS are the session's hash, its lock and its
 tombstone; they share a hash tag. An empty string stands for an absent value.

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Check the layout of the code: packages, the direction of imports, the length of files, and where libraries are imported."""
+"""Check the layout of the code: packages, the direction of imports, the length of files, and the tree in CONTRIBUTING."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ import pytest
 PLUGINS = Path(__file__).parents[3] / "plugins"
 UTILS = PLUGINS / "module_utils"
 FILES = sorted(PLUGINS.rglob("*.py"))
+CONTRIBUTING = PLUGINS.parent / "CONTRIBUTING.md"
+PACKAGES = ("_plugin", "_keeper", "_service", "_store", "_redis", "_model", "_runtime")
 DOCUMENTATION = {"DOCUMENTATION", "EXAMPLES", "RETURN"}
 ALLOWED: dict[str, set[str]] = {
     "_runtime": set(),
@@ -106,3 +108,19 @@ def test_a_library_is_imported_by_one_package_only(library: str) -> None:
         package_of(path) for path in FILES if any(name.partition(".")[0] == library for name in imports_of(path))
     }
     assert importing == LIBRARIES[library]
+
+
+def describe(path: Path) -> str:
+    """Return a line of the tree: the name of a file, and the first line of its docstring without the full stop."""
+    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    first, stop, _rest = docstring.partition("\n")[0].rpartition(".")
+    assert stop, f"{path} does not begin with a sentence"
+    return f"{path.name:19} {first}"
+
+
+def test_the_tree_in_contributing_has_the_first_line_of_each_file() -> None:
+    lines = ["plugins/module_utils/", f"  {describe(UTILS / 'signer.py')}"]
+    for package in PACKAGES:
+        lines += [f"  {package}/", *(f"    {describe(path)}" for path in sorted((UTILS / package).glob("*.py")))]
+    assert set(PACKAGES) == set(ALLOWED) - {"signer"}
+    assert "\n".join(lines) in CONTRIBUTING.read_text(encoding="utf-8")

@@ -27,7 +27,7 @@ from ansible_collections.wuying.workspace.tests.unit.plugins.lookup.lookup_setup
     IDENTITY,
     trust_as_template,
 )
-from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.house import read_file
+from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.single_session import read_file
 
 UTILS = "ansible_collections.wuying.workspace.plugins.module_utils"
 NAMES = [f"user-{number}" for number in range(8)]

@@ -15,8 +15,8 @@ from ansible_collections.wuying.workspace.plugins.module_utils._store.directory 
     DirectoryStore,
 )
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.fleet import Fleet
-from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.house import (
-    House,
+from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.single_session import (
+    SingleSession,
     session_at,
 )
 
@@ -31,16 +31,16 @@ def store_path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def house(emulator: Emulator, store_path: Path) -> House:
+def single_session(emulator: Emulator, store_path: Path) -> SingleSession:
     """Return a session whose service still accepts a token after its refresh."""
-    return House(DirectoryStore(str(store_path)), emulator, session_at(emulator.url))
+    return SingleSession(DirectoryStore(str(store_path)), emulator, session_at(emulator.url))
 
 
 @pytest.fixture
-def rotating_house(start_emulator: t.Callable[..., Emulator], store_path: Path) -> House:
+def rotating_session(start_emulator: t.Callable[..., Emulator], store_path: Path) -> SingleSession:
     """Return a session whose service refuses a token after its refresh."""
     emulator = start_emulator("--rotate")
-    return House(DirectoryStore(str(store_path)), emulator, session_at(emulator.url))
+    return SingleSession(DirectoryStore(str(store_path)), emulator, session_at(emulator.url))
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model.record imp
 from ansible_collections.wuying.workspace.plugins.module_utils._model.session import Session
 from ansible_collections.wuying.workspace.plugins.module_utils._service.client import ServiceClient
 from ansible_collections.wuying.workspace.plugins.module_utils._store.base import Store
-from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.house import (
+from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.single_session import (
     put,
     session_at,
 )

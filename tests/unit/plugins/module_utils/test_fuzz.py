@@ -64,10 +64,10 @@ from ansible_collections.wuying.workspace.plugins.module_utils._service.response
 from ansible_collections.wuying.workspace.plugins.module_utils._service.transport import Response
 from ansible_collections.wuying.workspace.plugins.module_utils._store.base import ENVELOPE
 from ansible_collections.wuying.workspace.plugins.module_utils._store.encryption import Encryption
-from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.house import session_at
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.memory_store import (
     MemoryStore,
 )
+from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.single_session import session_at
 
 pytest.importorskip("cryptography", reason="the Python package cryptography is not installed")
 

@@ -19,7 +19,7 @@ from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.fleet 
     EXPIRED,
     STALE,
 )
-from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.house import (
+from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.single_session import (
     file_of,
     leave_note,
     put,

@@ -24,7 +24,7 @@ from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.fleet 
     EXPIRED,
     STALE,
 )
-from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.house import (
+from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.single_session import (
     file_of,
     read_file,
     write_file,

@@ -30,8 +30,8 @@ import pytest
 from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import WuyingError
 from ansible_collections.wuying.workspace.plugins.module_utils._model.session import fingerprint
 from ansible_collections.wuying.workspace.plugins.module_utils._store import two_slot_file
-from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.house import (
-    House,
+from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.single_session import (
+    SingleSession,
     unmeasured,
 )
 
@@ -44,58 +44,60 @@ LONGEST = 0.03
 DRIP = 0.0001
 
 
-@pytest.fixture(name="house")
-def fixture_house(rotating_house: House) -> House:
+@pytest.fixture(name="single_session")
+def fixture_session(rotating_session: SingleSession) -> SingleSession:
     """Return a session whose service refuses a token after its refresh."""
-    return rotating_house
+    return rotating_session
 
 
-def check_loss(house: House, store_path: Path, returned: t.Sequence[str] = (), login_token: str | None = None) -> bool:
+def check_loss(
+    single_session: SingleSession, store_path: Path, returned: t.Sequence[str] = (), login_token: str | None = None
+) -> bool:
     """Check that a kill lost no token. Return True if it came in the known window and the next task reported the loss."""
-    stored = house.stored()
+    stored = single_session.stored()
     assert stored.damage is None, "a record is neither the old one nor the new one"
     for token in returned:
         assert stored.record is not None and stored.record.knows(token), "a returned token is lost"
     if store_path.exists():
         assert {path.suffix for path in store_path.iterdir()} <= {".lock", ".record"}
-        with house.store.lock(house.session.key, time.monotonic()) as locked:
+        with single_session.store.lock(single_session.session.key, time.monotonic()) as locked:
             assert locked.read() == stored
     try:
-        record_next, code = house.request(login_token).record, None
+        record_next, code = single_session.request(login_token).record, None
     except WuyingError as error:
-        record_next, code = house.stored().record, error.code
-    record = house.stored().record
+        record_next, code = single_session.stored().record, error.code
+    record = single_session.stored().record
     assert record == record_next
     assert code in (None, "OutcomeUnknown")
-    entries = house.emulator.journal()["entries"]
+    entries = single_session.emulator.journal()["entries"]
     known = [fingerprint(record.login_token), *record.lineage] if record else []
     issued = {entry["issued"] for entry in entries if entry["exchanged"]}
     unknown = issued - {mark[:12] for mark in known}
     assert len(unknown) == (code is not None), "a token that the service issued is lost, and no error reports it"
-    assert house.warnings == []
+    assert single_session.warnings == []
     if code is not None:
-        assert house.request(house.emulator.issue()).changed
+        assert single_session.request(single_session.emulator.issue()).changed
     return code is not None
 
 
-def refresh_forever(house: House, returned: int) -> None:
+def refresh_forever(single_session: SingleSession, returned: int) -> None:
     """Refresh in a loop, and write each returned token to the pipe."""
     while True:
-        outcome = house.request(force=True)
+        outcome = single_session.request(force=True)
         assert outcome.record is not None and outcome.not_saved is None
         os.write(returned, outcome.record.login_token.encode() + b"\n")
 
 
-def kill_at_random(house: House, seconds: float, *, drip: bool) -> list[str]:
+def kill_at_random(single_session: SingleSession, seconds: float, *, drip: bool) -> list[str]:
     """Kill a process that refreshes, so many seconds after its first refresh. Return the tokens that it wrote."""
     reading, returned = os.pipe()
-    process = FORK.Process(target=refresh_forever, args=(house, returned))
+    process = FORK.Process(target=refresh_forever, args=(single_session, returned))
     process.start()
     os.close(returned)
     with open(reading, encoding="ascii") as lines:
         first = lines.readline().strip()
         if drip:
-            house.emulator.fault("drip", interval=DRIP, count=None)
+            single_session.emulator.fault("drip", interval=DRIP, count=None)
         time.sleep(seconds)
         process.kill()
         process.join(20)
@@ -104,15 +106,17 @@ def kill_at_random(house: House, seconds: float, *, drip: bool) -> list[str]:
 
 
 @pytest.mark.parametrize("batch", range(25 if NIGHTLY else 2))
-def test_a_kill_at_any_time_loses_a_token_only_in_the_known_window(house: House, store_path: Path, batch: int) -> None:
+def test_a_kill_at_any_time_loses_a_token_only_in_the_known_window(
+    single_session: SingleSession, store_path: Path, batch: int
+) -> None:
     chance = random.Random(None if NIGHTLY else batch)
-    house.have("current")
+    single_session.have("current")
     windows = 0
     for number in range(KILLS):
-        house.emulator.clear()
-        returned = kill_at_random(house, chance.uniform(0, LONGEST), drip=bool(number % 2))
-        house.emulator.control("DELETE", "faults")
-        windows += check_loss(house, store_path, returned)
+        single_session.emulator.clear()
+        returned = kill_at_random(single_session, chance.uniform(0, LONGEST), drip=bool(number % 2))
+        single_session.emulator.control("DELETE", "faults")
+        windows += check_loss(single_session, store_path, returned)
     print(f"{KILLS} kills, {windows} of them in the known window")
     assert windows < KILLS
 
@@ -204,18 +208,20 @@ TORN = [0, 0.01, 0.5, 0.99]
 
 
 @pytest.mark.parametrize("new", [False, True], ids=["a known session", "a new session"])
-def test_a_kill_at_each_call_leaves_the_old_record_or_the_new_one(house: House, store_path: Path, new: bool) -> None:
+def test_a_kill_at_each_call_leaves_the_old_record_or_the_new_one(
+    single_session: SingleSession, store_path: Path, new: bool
+) -> None:
     def prepare() -> str | None:
-        house.emulator.clear()
+        single_session.emulator.clear()
         shutil.rmtree(store_path, ignore_errors=True)
         if new:
-            return house.emulator.issue()
-        house.have("stale")
+            return single_session.emulator.issue()
+        single_session.have("stale")
         return None
 
-    house.request(prepare())
+    single_session.request(prepare())
     token = prepare()
-    names = calls_of(functools.partial(house.request, token))
+    names = calls_of(functools.partial(single_session.request, token))
     assert names.count("pwrite") == names.count("_sync") == 2
     assert names.count("posix_fallocate") == (2 if new else 0)
     kills: t.Counter[str] = collections.Counter()
@@ -223,12 +229,12 @@ def test_a_kill_at_each_call_leaves_the_old_record_or_the_new_one(house: House, 
         for written in TORN if name in ("pwrite", "sendall") else [0]:
             for when in itertools.count(1):
                 token = prepare()
-                before = kill_in(functools.partial(house.request, token), name, when, written)
+                before = kill_in(functools.partial(single_session.request, token), name, when, written)
                 if before is None:
                     break
                 # The window is from the end of the request to the complete write of the answer.
                 asked = before.count("sendall") == names.count("sendall")
-                lost = check_loss(house, store_path, login_token=token)
+                lost = check_loss(single_session, store_path, login_token=token)
                 assert lost == (asked and before.count("pwrite") < 2)
                 kills[name] += 1
     assert kills.keys() == set(names)
@@ -285,25 +291,27 @@ def trace(act: t.Callable[[], object], *options: str) -> int | None:
 
 @pytest.mark.skipif(STRACE is None, reason="strace is not installed: no kill at each system call")
 @unmeasured
-def test_a_kill_at_each_system_call_leaves_the_old_or_the_new_record(house: House, store_path: Path) -> None:
-    house.have("stale")
-    house.request()  # so that all imports are done
+def test_a_kill_at_each_system_call_leaves_the_old_or_the_new_record(
+    single_session: SingleSession, store_path: Path
+) -> None:
+    single_session.have("stale")
+    single_session.request()  # so that all imports are done
     kills: dict[str, int] = {}
     windows = 0
     for name in SYSTEM_CALLS:
         for when in itertools.count(1):
-            house.emulator.clear()
+            single_session.emulator.clear()
             shutil.rmtree(store_path)
-            house.have("stale")
+            single_session.have("stale")
             injected = f"inject={name}:signal=SIGKILL:when={when}"
-            ended = trace(house.request, "-o", os.devnull, "-e", f"trace={name}", "-e", injected)
+            ended = trace(single_session.request, "-o", os.devnull, "-e", f"trace={name}", "-e", injected)
             if ended is None:
                 pytest.skip("this user is not permitted to use strace")
             if ended == 0:  # It made fewer such calls.
                 break
             assert ended == -signal.SIGKILL
             kills[name] = when
-            windows += check_loss(house, store_path)
+            windows += check_loss(single_session, store_path)
     assert kills["pwrite64"] == kills["fdatasync"] == 2
     assert kills.keys() >= {"openat", "flock", "pread64", "connect", "sendto", "recvfrom"}
     assert 0 < windows < sum(kills.values())

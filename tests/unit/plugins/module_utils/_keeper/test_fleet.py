@@ -52,14 +52,14 @@ from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.fleet 
     ends,
     outcome_of,
 )
-from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.house import (
-    file_of,
-    put,
-    write_file,
-)
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.redis_server import (
     RedisServers,
     require_redis,
+)
+from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.single_session import (
+    file_of,
+    put,
+    write_file,
 )
 
 if t.TYPE_CHECKING:

@@ -35,8 +35,8 @@ from ansible_collections.wuying.workspace.plugins.module_utils._store.base impor
 from ansible_collections.wuying.workspace.plugins.module_utils._store.directory import (
     DirectoryStore,
 )
-from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.house import (
-    House,
+from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.single_session import (
+    SingleSession,
     file_of,
     leave_note,
     put,
@@ -47,71 +47,71 @@ from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.house 
 # No record
 
 
-def test_no_record_and_no_login_token_is_an_error_that_asks_for_one(house: House) -> None:
+def test_no_record_and_no_login_token_is_an_error_that_asks_for_one(single_session: SingleSession) -> None:
     with pytest.raises(LoginRequired, match="Pass login_token to start") as caught:
-        house.request()
+        single_session.request()
     assert caught.value.code == "NoLoginToken"
-    assert house.requests() == 0
+    assert single_session.requests() == 0
 
 
-def test_without_a_record_a_passed_token_is_refreshed_and_stored(house: House) -> None:
-    token = house.emulator.issue()
-    outcome = house.request(token)
+def test_without_a_record_a_passed_token_is_refreshed_and_stored(single_session: SingleSession) -> None:
+    token = single_session.emulator.issue()
+    outcome = single_session.request(token)
     assert outcome.changed
     assert outcome.record is not None
     assert outcome.record.login_token != token
-    assert house.stored().record == outcome.record
-    assert house.emulator.journal()["entries"][0]["used"] == fingerprint(token)[:12]
+    assert single_session.stored().record == outcome.record
+    assert single_session.emulator.journal()["entries"][0]["used"] == fingerprint(token)[:12]
 
 
 # A current record
 
 
 @pytest.mark.parametrize("known", ["nothing", "the record's token", "a used-up token"])
-def test_a_current_token_is_returned_without_a_request(house: House, known: str) -> None:
-    record = house.have("current")
+def test_a_current_token_is_returned_without_a_request(single_session: SingleSession, known: str) -> None:
+    record = single_session.have("current")
     passed = {"nothing": None, "the record's token": record.login_token}.get(known, "v1first")
-    outcome = house.request(passed)
+    outcome = single_session.request(passed)
     assert outcome == (False, record, record, None)
-    assert house.requests() == 0
+    assert single_session.requests() == 0
 
 
-def test_a_current_token_is_returned_without_a_lock(house: House, store_path: Path) -> None:
-    record = house.have("current")
-    with house.store.lock(house.session.key, time.monotonic() + 10):
-        assert house.request().record == record
+def test_a_current_token_is_returned_without_a_lock(single_session: SingleSession, store_path: Path) -> None:
+    record = single_session.have("current")
+    with single_session.store.lock(single_session.session.key, time.monotonic() + 10):
+        assert single_session.request().record == record
 
 
 # A stale record
 
 
 @pytest.mark.parametrize("passed", [None, "v1first"])
-def test_a_stale_token_is_refreshed(house: House, passed: str | None) -> None:
-    record = house.have("stale")
-    outcome = house.request(passed)
+def test_a_stale_token_is_refreshed(single_session: SingleSession, passed: str | None) -> None:
+    record = single_session.have("stale")
+    outcome = single_session.request(passed)
     assert outcome.changed
-    assert house.stored().record == outcome.record != record
-    entries = house.emulator.journal()["entries"]
+    assert single_session.stored().record == outcome.record != record
+    entries = single_session.emulator.journal()["entries"]
     assert [entry["used"] for entry in entries] == [fingerprint(record.login_token)[:12]]
 
 
-def test_a_stale_token_is_returned_with_a_warning_at_a_temporary_failure(house: House) -> None:
-    record = house.have("stale")
-    house.emulator.fault("status", status=503, code="ServiceUnavailable")
-    outcome = house.request()
+def test_a_stale_token_is_returned_with_a_warning_at_a_temporary_failure(single_session: SingleSession) -> None:
+    record = single_session.have("stale")
+    single_session.emulator.fault("status", status=503, code="ServiceUnavailable")
+    outcome = single_session.request()
     assert outcome == (False, record, record, None)
-    assert "Could not refresh the login token" in house.warnings[0]
-    assert "ServiceUnavailable" in house.warnings[0]
+    assert "Could not refresh the login token" in single_session.warnings[0]
+    assert "ServiceUnavailable" in single_session.warnings[0]
 
 
-def test_a_stale_token_that_is_refused_fails_and_ends_the_session(house: House) -> None:
-    record = house.have("stale")
-    house.emulator.fault("error", code="InvalidLoginToken", status=400)
+def test_a_stale_token_that_is_refused_fails_and_ends_the_session(single_session: SingleSession) -> None:
+    record = single_session.have("stale")
+    single_session.emulator.fault("error", code="InvalidLoginToken", status=400)
     with pytest.raises(LoginRequired, match="must log in again") as caught:
-        house.request()
+        single_session.request()
     assert caught.value.code == "InvalidLoginToken"
     assert caught.value.http_status == 400
-    assert house.stored().record == record.ended_with("InvalidLoginToken")
+    assert single_session.stored().record == record.ended_with("InvalidLoginToken")
 
 
 @pytest.mark.parametrize(
@@ -123,81 +123,81 @@ def test_a_stale_token_that_is_refused_fails_and_ends_the_session(house: House) 
     ],
 )
 def test_a_stale_token_fails_at_wrong_credentials_permission_or_endpoint(
-    house: House, code: str, status: int, advice: str
+    single_session: SingleSession, code: str, status: int, advice: str
 ) -> None:
-    record = house.have("stale")
-    house.emulator.fault("error", code=code, status=status)
+    record = single_session.have("stale")
+    single_session.emulator.fault("error", code=code, status=status)
     with pytest.raises(ServiceError, match=advice) as caught:
-        house.request()
+        single_session.request()
     assert (caught.value.code, caught.value.retryable) == (code, False)
-    assert house.stored().record == record
+    assert single_session.stored().record == record
 
 
 # An expired record
 
 
-def test_an_expired_token_is_refreshed(house: House) -> None:
-    record = house.have("expired")
-    outcome = house.request()
+def test_an_expired_token_is_refreshed(single_session: SingleSession) -> None:
+    record = single_session.have("expired")
+    outcome = single_session.request()
     assert outcome.changed
     assert outcome.before == record
 
 
-def test_an_expired_token_fails_retryably_at_a_temporary_failure(house: House) -> None:
-    house.have("expired")
-    house.emulator.fault("throttle", retry_after=None)
+def test_an_expired_token_fails_retryably_at_a_temporary_failure(single_session: SingleSession) -> None:
+    single_session.have("expired")
+    single_session.emulator.fault("throttle", retry_after=None)
     with pytest.raises(WuyingError) as caught:
-        house.request()
+        single_session.request()
     assert caught.value.retryable
-    assert not house.warnings
+    assert not single_session.warnings
 
 
 def test_an_expired_token_that_is_refused_needs_a_new_login(
-    house: House,
+    single_session: SingleSession,
 ) -> None:
-    house.have("expired")
-    house.emulator.fault("error", code="InvalidLoginToken", status=400)
+    single_session.have("expired")
+    single_session.emulator.fault("error", code="InvalidLoginToken", status=400)
     with pytest.raises(LoginRequired, match="must log in again"):
-        house.request()
+        single_session.request()
 
 
 # An ended record
 
 
 @pytest.mark.parametrize("passed", [None, "v1first"])
-def test_an_ended_session_fails_at_once(house: House, passed: str | None) -> None:
-    house.have("ended")
+def test_an_ended_session_fails_at_once(single_session: SingleSession, passed: str | None) -> None:
+    single_session.have("ended")
     with pytest.raises(LoginRequired, match="must log in again") as caught:
-        house.request(passed)
+        single_session.request(passed)
     assert caught.value.code == "SessionEnded"
-    assert house.requests() == 0
+    assert single_session.requests() == 0
 
 
 # An unknown token
 
 
 @pytest.mark.parametrize("state", ["current", "stale", "expired", "ended"])
-def test_an_unknown_token_is_refreshed_at_once_and_joins_the_lineage(house: House, state: str) -> None:
-    record = house.have(state)
-    token = house.emulator.issue()
-    outcome = house.request(token)
+def test_an_unknown_token_is_refreshed_at_once_and_joins_the_lineage(single_session: SingleSession, state: str) -> None:
+    record = single_session.have(state)
+    token = single_session.emulator.issue()
+    outcome = single_session.request(token)
     assert outcome.changed
     assert outcome.record is not None
     assert outcome.record.knows(token)
     assert outcome.record.knows(record.login_token)
     assert outcome.record.ended is None
-    assert house.requests() == 1
-    assert not house.request(token).changed
+    assert single_session.requests() == 1
+    assert not single_session.request(token).changed
 
 
 @pytest.mark.parametrize("code", ["InvalidLoginToken", "ServiceUnavailable", "Forbidden.RAM"])
-def test_an_unknown_token_that_fails_does_not_change_the_record(house: House, code: str) -> None:
-    record = house.have("current")
-    house.emulator.fault("error", code=code, status=400)
+def test_an_unknown_token_that_fails_does_not_change_the_record(single_session: SingleSession, code: str) -> None:
+    record = single_session.have("current")
+    single_session.emulator.fault("error", code=code, status=400)
     with pytest.raises(WuyingError):
-        house.request(house.emulator.issue())
-    assert house.stored().record == record
-    assert house.request().record == record
+        single_session.request(single_session.emulator.issue())
+    assert single_session.stored().record == record
+    assert single_session.request().record == record
 
 
 # Force
@@ -205,60 +205,62 @@ def test_an_unknown_token_that_fails_does_not_change_the_record(house: House, co
 
 @pytest.mark.parametrize("state", ["current", "stale", "expired", "ended"])
 @pytest.mark.parametrize("passed", [None, "v1first"])
-def test_force_refreshes_the_stored_token_in_every_state(house: House, state: str, passed: str | None) -> None:
-    record = house.have(state)
-    assert house.request(passed, force=True).changed
-    entries = house.emulator.journal()["entries"]
+def test_force_refreshes_the_stored_token_in_every_state(
+    single_session: SingleSession, state: str, passed: str | None
+) -> None:
+    record = single_session.have(state)
+    assert single_session.request(passed, force=True).changed
+    entries = single_session.emulator.journal()["entries"]
     assert [entry["used"] for entry in entries] == [fingerprint(record.login_token)[:12]]
 
 
-def test_force_with_an_unknown_token_refreshes_that_token(house: House) -> None:
-    house.have("current")
-    token = house.emulator.issue()
-    assert house.request(token, force=True).changed
-    assert house.emulator.journal()["entries"][0]["used"] == fingerprint(token)[:12]
+def test_force_with_an_unknown_token_refreshes_that_token(single_session: SingleSession) -> None:
+    single_session.have("current")
+    token = single_session.emulator.issue()
+    assert single_session.request(token, force=True).changed
+    assert single_session.emulator.journal()["entries"][0]["used"] == fingerprint(token)[:12]
 
 
-def test_force_fails_at_a_temporary_failure_and_keeps_the_record(house: House) -> None:
-    record = house.have("current")
-    house.emulator.fault("throttle", retry_after=None)
+def test_force_fails_at_a_temporary_failure_and_keeps_the_record(single_session: SingleSession) -> None:
+    record = single_session.have("current")
+    single_session.emulator.fault("throttle", retry_after=None)
     with pytest.raises(WuyingError):
-        house.request(force=True)
-    assert house.stored().record == record
+        single_session.request(force=True)
+    assert single_session.stored().record == record
 
 
 # Absent
 
 
-def test_absent_deletes_the_record_and_sends_nothing(house: House) -> None:
-    house.have("current")
-    assert house.keeper().delete(house.session.key).changed
-    assert house.stored().record is None
-    assert not house.keeper().delete(house.session.key).changed
-    assert house.requests() == 0
+def test_absent_deletes_the_record_and_sends_nothing(single_session: SingleSession) -> None:
+    single_session.have("current")
+    assert single_session.keeper().delete(single_session.session.key).changed
+    assert single_session.stored().record is None
+    assert not single_session.keeper().delete(single_session.session.key).changed
+    assert single_session.requests() == 0
 
 
-def test_absent_creates_nothing_if_there_is_no_record(house: House, store_path: Path) -> None:
-    assert not house.keeper().delete(house.session.key).changed
+def test_absent_creates_nothing_if_there_is_no_record(single_session: SingleSession, store_path: Path) -> None:
+    assert not single_session.keeper().delete(single_session.session.key).changed
     assert not store_path.exists()
 
 
 # No store
 
 
-def test_without_a_store_each_task_refreshes_the_passed_token(house: House) -> None:
-    house.store = NoStore()
-    token = house.emulator.issue()
-    first, second = house.request(token), house.request(token)
+def test_without_a_store_each_task_refreshes_the_passed_token(single_session: SingleSession) -> None:
+    single_session.store = NoStore()
+    token = single_session.emulator.issue()
+    first, second = single_session.request(token), single_session.request(token)
     assert first.changed
     assert second.changed
-    assert house.requests() == 2
+    assert single_session.requests() == 2
 
 
-def test_without_a_store_a_token_is_required(house: House) -> None:
-    house.store = NoStore()
+def test_without_a_store_a_token_is_required(single_session: SingleSession) -> None:
+    single_session.store = NoStore()
     with pytest.raises(LoginRequired, match="login_token"):
-        house.request()
+        single_session.request()
 
 
 # Check mode
@@ -269,91 +271,93 @@ def test_without_a_store_a_token_is_required(house: House) -> None:
     [("current", False, True), ("stale", True, True), ("expired", True, False)],
 )
 def test_check_mode_predicts_and_returns_only_a_valid_token(
-    house: House, state: str, changed: bool, shown: bool
+    single_session: SingleSession, state: str, changed: bool, shown: bool
 ) -> None:
-    record = house.have(state)
-    outcome = house.predict()
+    record = single_session.have(state)
+    outcome = single_session.predict()
     assert outcome.changed is changed
     assert outcome.record == (record if shown else None)
-    assert house.requests() == 0
-    assert house.stored().record == record
+    assert single_session.requests() == 0
+    assert single_session.stored().record == record
 
 
-def test_check_mode_predicts_the_refresh_of_an_unknown_token(house: House) -> None:
-    house.have("current")
-    assert house.predict(house.emulator.issue()) == (True, house.stored().record, None, None)
+def test_check_mode_predicts_the_refresh_of_an_unknown_token(single_session: SingleSession) -> None:
+    single_session.have("current")
+    assert single_session.predict(single_session.emulator.issue()) == (True, single_session.stored().record, None, None)
 
 
-def test_check_mode_fails_if_the_task_would_fail(house: House) -> None:
+def test_check_mode_fails_if_the_task_would_fail(single_session: SingleSession) -> None:
     with pytest.raises(LoginRequired):
-        house.predict()
-    house.have("ended")
+        single_session.predict()
+    single_session.have("ended")
     with pytest.raises(LoginRequired):
-        house.predict()
+        single_session.predict()
 
 
-def test_check_mode_creates_nothing(house: House, store_path: Path) -> None:
-    assert house.predict("v1first").changed
-    assert not house.keeper().delete(house.session.key, check=True).changed
+def test_check_mode_creates_nothing(single_session: SingleSession, store_path: Path) -> None:
+    assert single_session.predict("v1first").changed
+    assert not single_session.keeper().delete(single_session.session.key, check=True).changed
     assert not store_path.exists()
 
 
-def test_check_mode_does_not_set_a_damaged_record_aside(house: House, store_path: Path) -> None:
-    house.have("current")
-    path = file_of(store_path, house.session)
+def test_check_mode_does_not_set_a_damaged_record_aside(single_session: SingleSession, store_path: Path) -> None:
+    single_session.have("current")
+    path = file_of(store_path, single_session.session)
     path.write_text("{")
-    assert house.predict("v1first").changed
+    assert single_session.predict("v1first").changed
     assert path.read_text() == "{"
-    assert "would be set aside" in house.warnings[0]
+    assert "would be set aside" in single_session.warnings[0]
 
 
 # Below the table: expiry
 
 
-def test_a_token_expires_a_validity_after_the_time_before_the_request(house: House) -> None:
+def test_a_token_expires_a_validity_after_the_time_before_the_request(single_session: SingleSession) -> None:
     before = time.time()
-    house.emulator.fault("drip", interval=0.002, carried_out=True)
-    record = house.request(house.emulator.issue(), validity=1000).record
+    single_session.emulator.fault("drip", interval=0.002, carried_out=True)
+    record = single_session.request(single_session.emulator.issue(), validity=1000).record
     assert record is not None
     assert record.expires_at == record.obtained_at + 1000
     assert before <= record.obtained_at <= before + 0.25
     assert time.time() > before + 0.3
 
 
-def test_another_validity_does_not_change_a_record(house: House) -> None:
-    record = house.have("current")
-    assert house.request(validity=28800).record == record
+def test_another_validity_does_not_change_a_record(single_session: SingleSession) -> None:
+    record = single_session.have("current")
+    assert single_session.request(validity=28800).record == record
 
 
-def test_refresh_before_counts_as_at_most_half_of_the_validity(house: House) -> None:
-    house.have("current")
-    assert not house.request(refresh_before=100000).changed
-    house.have("stale")
-    assert house.request(refresh_before=100000).changed
+def test_refresh_before_counts_as_at_most_half_of_the_validity(single_session: SingleSession) -> None:
+    single_session.have("current")
+    assert not single_session.request(refresh_before=100000).changed
+    single_session.have("stale")
+    assert single_session.request(refresh_before=100000).changed
 
 
-def test_a_record_from_the_future_is_stale(house: House) -> None:
-    record = house.have("current")
-    keeper = house.keeper()
+def test_a_record_from_the_future_is_stale(single_session: SingleSession) -> None:
+    record = single_session.have("current")
+    keeper = single_session.keeper()
     keeper._clock = lambda: record.obtained_at - 59
-    assert not keeper.ensure(TokenRequest(house.session), house.warnings.append).changed
+    assert not keeper.ensure(TokenRequest(single_session.session), single_session.warnings.append).changed
     keeper._clock = lambda: record.obtained_at - 61
-    assert keeper.ensure(TokenRequest(house.session), house.warnings.append).changed
+    assert keeper.ensure(TokenRequest(single_session.session), single_session.warnings.append).changed
 
 
 # Below the table: one refresh at a time, with a shared outcome
 
 
-def _request_together(house: House, count: int, **options: t.Any) -> list[t.Any]:
+def _request_together(single_session: SingleSession, count: int, **options: t.Any) -> list[t.Any]:
     """Request the token in many threads at the same time. Return their results."""
     barrier = threading.Barrier(count)
     results: list[t.Any] = []
 
     def request() -> None:
-        keeper = house.keeper(retries=1)
+        keeper = single_session.keeper(retries=1)
         barrier.wait()
         try:
-            results.append(keeper.ensure(TokenRequest(house.session, **options), house.warnings.append))
+            results.append(
+                keeper.ensure(TokenRequest(single_session.session, **options), single_session.warnings.append)
+            )
         except WuyingError as error:
             results.append(error)
 
@@ -366,86 +370,92 @@ def _request_together(house: House, count: int, **options: t.Any) -> list[t.Any]
 
 
 @pytest.mark.parametrize("force", [False, True])
-def test_simultaneous_requests_share_one_refresh(house: House, force: bool) -> None:
-    house.have("current" if force else "stale")
-    house.emulator.fault("drip", interval=0.003, carried_out=True)
-    outcomes = _request_together(house, 16, force=force)
-    assert house.emulator.journal()["exchanges"] == 1
+def test_simultaneous_requests_share_one_refresh(single_session: SingleSession, force: bool) -> None:
+    single_session.have("current" if force else "stale")
+    single_session.emulator.fault("drip", interval=0.003, carried_out=True)
+    outcomes = _request_together(single_session, 16, force=force)
+    assert single_session.emulator.journal()["exchanges"] == 1
     assert len({outcome.record.login_token for outcome in outcomes}) == 1
     assert sum(outcome.changed for outcome in outcomes) == 1
 
 
-def test_simultaneous_requests_with_the_same_new_token_share_one_refresh(house: House) -> None:
-    token = house.emulator.issue()
-    house.emulator.fault("drip", interval=0.003, carried_out=True)
-    outcomes = _request_together(house, 16, login_token=token)
-    assert house.emulator.journal()["exchanges"] == 1
+def test_simultaneous_requests_with_the_same_new_token_share_one_refresh(single_session: SingleSession) -> None:
+    token = single_session.emulator.issue()
+    single_session.emulator.fault("drip", interval=0.003, carried_out=True)
+    outcomes = _request_together(single_session, 16, login_token=token)
+    assert single_session.emulator.journal()["exchanges"] == 1
     assert sum(outcome.changed for outcome in outcomes) == 1
 
 
-def test_simultaneous_requests_share_the_retries_of_one_task(house: House) -> None:
-    house.have("expired")
-    house.emulator.fault("status", status=503, code="ServiceUnavailable", count=None)
-    outcomes = _request_together(house, 16)
-    assert house.requests() <= 2
+def test_simultaneous_requests_share_the_retries_of_one_task(single_session: SingleSession) -> None:
+    single_session.have("expired")
+    single_session.emulator.fault("status", status=503, code="ServiceUnavailable", count=None)
+    outcomes = _request_together(single_session, 16)
+    assert single_session.requests() <= 2
     assert [outcome.code for outcome in outcomes] == ["ServiceUnavailable"] * 16
 
 
-def test_a_task_that_waited_to_force_an_ended_session_shares_the_refusal(house: House) -> None:
-    record = house.have("ended")
-    snapshot = house.stored().snapshot()
-    house.emulator.fault("error", code="InvalidLoginToken", status=400, count=None)
-    request = TokenRequest(house.session, force=True)
+def test_a_task_that_waited_to_force_an_ended_session_shares_the_refusal(single_session: SingleSession) -> None:
+    record = single_session.have("ended")
+    snapshot = single_session.stored().snapshot()
+    single_session.emulator.fault("error", code="InvalidLoginToken", status=400, count=None)
+    request = TokenRequest(single_session.session, force=True)
     with pytest.raises(WuyingError, match="must log in again"):
-        house.request(force=True)
+        single_session.request(force=True)
     with pytest.raises(WuyingError, match="must log in again") as caught:
-        house.keeper().refresh(request, snapshot, house.warnings.append)
+        single_session.keeper().refresh(request, snapshot, single_session.warnings.append)
     assert caught.value.code == "InvalidLoginToken"
-    assert house.requests() == 1
-    assert house.stored().record == record
+    assert single_session.requests() == 1
+    assert single_session.stored().record == record
     with pytest.raises(LoginRequired) as ended:
-        house.request()
+        single_session.request()
     assert ended.value.code == "SessionEnded"
-    assert house.requests() == 1
+    assert single_session.requests() == 1
 
 
-def test_a_request_after_a_failure_is_sent(house: House) -> None:
-    house.have("expired")
-    house.emulator.fault("status", status=503, code="ServiceUnavailable")
+def test_a_request_after_a_failure_is_sent(single_session: SingleSession) -> None:
+    single_session.have("expired")
+    single_session.emulator.fault("status", status=503, code="ServiceUnavailable")
     with pytest.raises(WuyingError):
-        house.request()
-    assert house.request().changed
+        single_session.request()
+    assert single_session.request().changed
 
 
-def test_a_task_of_another_scope_does_not_share_a_failure(house: House) -> None:
-    house.have("expired")
-    snapshot = house.stored()
-    house.emulator.fault("error", code="Forbidden.RAM", status=403)
+def test_a_task_of_another_scope_does_not_share_a_failure(single_session: SingleSession) -> None:
+    single_session.have("expired")
+    snapshot = single_session.stored()
+    single_session.emulator.fault("error", code="Forbidden.RAM", status=403)
     with pytest.raises(WuyingError):
-        house.request()
-    keeper = house.keeper(scope="other credentials")
-    with house.store.lock(house.session.key, time.monotonic() + 10) as locked:
-        assert keeper._refresh_locked(TokenRequest(house.session), snapshot.snapshot(), locked, print).changed
+        single_session.request()
+    keeper = single_session.keeper(scope="other credentials")
+    with single_session.store.lock(single_session.session.key, time.monotonic() + 10) as locked:
+        assert keeper._refresh_locked(TokenRequest(single_session.session), snapshot.snapshot(), locked, print).changed
 
 
-def test_a_valid_token_is_returned_if_the_lock_takes_too_long(house: House) -> None:
-    record = house.have("stale")
-    with house.store.lock(house.session.key, time.monotonic() + 10):
-        outcome = house.keeper(seconds=0.2).ensure(TokenRequest(house.session), house.warnings.append)
+def test_a_valid_token_is_returned_if_the_lock_takes_too_long(single_session: SingleSession) -> None:
+    record = single_session.have("stale")
+    with single_session.store.lock(single_session.session.key, time.monotonic() + 10):
+        outcome = single_session.keeper(seconds=0.2).ensure(
+            TokenRequest(single_session.session), single_session.warnings.append
+        )
     assert outcome.record == record
-    assert "deadline" in house.warnings[0]
+    assert "deadline" in single_session.warnings[0]
 
 
-def test_a_task_fails_if_the_lock_takes_too_long_and_no_token_is_valid(house: House) -> None:
-    house.have("expired")
-    with house.store.lock(house.session.key, time.monotonic() + 10):
+def test_a_task_fails_if_the_lock_takes_too_long_and_no_token_is_valid(single_session: SingleSession) -> None:
+    single_session.have("expired")
+    with single_session.store.lock(single_session.session.key, time.monotonic() + 10):
         with pytest.raises(WuyingError) as caught:
-            house.keeper(seconds=0.2).ensure(TokenRequest(house.session), house.warnings.append)
+            single_session.keeper(seconds=0.2).ensure(
+                TokenRequest(single_session.session), single_session.warnings.append
+            )
     assert (caught.value.code, caught.value.retryable) == ("DeadlineExceeded", True)
 
 
-def test_a_task_that_waited_too_long_returns_the_token_stored_since(house: House, store_path: Path) -> None:
-    older = house.have("stale")
+def test_a_task_that_waited_too_long_returns_the_token_stored_since(
+    single_session: SingleSession, store_path: Path
+) -> None:
+    older = single_session.have("stale")
     newer = older._replace(login_token="v1newer")
     reads: list[StoredState] = []
 
@@ -459,19 +469,24 @@ def test_a_task_that_waited_too_long_returns_the_token_stored_since(house: House
         def lock(self, key: str, deadline: float) -> t.NoReturn:
             raise LockTimeout("It took too long.")
 
-    house.store = Slow(str(store_path))
-    assert house.keeper().ensure(TokenRequest(house.session), house.warnings.append).record == newer
+    single_session.store = Slow(str(store_path))
+    assert (
+        single_session.keeper().ensure(TokenRequest(single_session.session), single_session.warnings.append).record
+        == newer
+    )
 
 
-def test_a_note_needs_no_credentials_until_a_refresh_is_due(house: House) -> None:
-    record = house.have("current")
-    with house.store.lock(house.session.key, time.monotonic() + 10) as locked:
+def test_a_note_needs_no_credentials_until_a_refresh_is_due(single_session: SingleSession) -> None:
+    record = single_session.have("current")
+    with single_session.store.lock(single_session.session.key, time.monotonic() + 10) as locked:
         locked.write_note(new_note(None, record.login_token, "a test"))
-        keeper = house.keeper()
+        keeper = single_session.keeper()
         keeper._connect = _no_credentials
         results: list[Outcome] = []
         thread = threading.Thread(
-            target=lambda: results.append(keeper.ensure(TokenRequest(house.session), house.warnings.append))
+            target=lambda: results.append(
+                keeper.ensure(TokenRequest(single_session.session), single_session.warnings.append)
+            )
         )
         thread.start()
         time.sleep(0.1)
@@ -488,117 +503,121 @@ def _no_credentials() -> t.NoReturn:
 
 
 def test_the_note_exists_during_the_request_only(
-    house: House,
+    single_session: SingleSession,
 ) -> None:
-    record = house.have("stale")
-    house.emulator.fault("drip", interval=0.003, carried_out=True)
-    thread = threading.Thread(target=house.request)
+    record = single_session.have("stale")
+    single_session.emulator.fault("drip", interval=0.003, carried_out=True)
+    thread = threading.Thread(target=single_session.request)
     thread.start()
     end = time.monotonic() + 20
-    while not house.stored().may_be_spent(record.login_token):
+    while not single_session.stored().may_be_spent(record.login_token):
         assert time.monotonic() < end
     thread.join(20)
-    assert house.stored().note is None
+    assert single_session.stored().note is None
 
 
-def test_after_a_note_without_writer_a_current_token_is_refreshed_again(house: House) -> None:
-    record = house.have("current")
-    leave_note(house.store, house.session, record.login_token)
-    assert house.request().changed
-    assert house.requests() == 1
+def test_after_a_note_without_writer_a_current_token_is_refreshed_again(single_session: SingleSession) -> None:
+    record = single_session.have("current")
+    leave_note(single_session.store, single_session.session, record.login_token)
+    assert single_session.request().changed
+    assert single_session.requests() == 1
 
 
 def test_a_note_without_writer_and_a_refusal_are_an_unknown_outcome(
-    house: House,
+    single_session: SingleSession,
 ) -> None:
-    record = house.have("current")
-    leave_note(house.store, house.session, record.login_token)
-    house.emulator.fault("error", code="InvalidLoginToken", status=400)
+    record = single_session.have("current")
+    leave_note(single_session.store, single_session.session, record.login_token)
+    single_session.emulator.fault("error", code="InvalidLoginToken", status=400)
     for _time in range(2):
         with pytest.raises(LoginRequired, match="log in again") as caught:
-            house.request()
+            single_session.request()
         assert caught.value.code == "OutcomeUnknown"
-    assert house.requests() == 1
+    assert single_session.requests() == 1
 
 
-def test_a_note_about_a_passed_token_does_not_affect_the_record(house: House) -> None:
-    record = house.have("current")
-    token = house.emulator.issue()
-    leave_note(house.store, house.session, token)
-    assert house.request().record == record
-    house.emulator.fault("error", code="InvalidLoginToken", status=400)
+def test_a_note_about_a_passed_token_does_not_affect_the_record(single_session: SingleSession) -> None:
+    record = single_session.have("current")
+    token = single_session.emulator.issue()
+    leave_note(single_session.store, single_session.session, token)
+    assert single_session.request().record == record
+    single_session.emulator.fault("error", code="InvalidLoginToken", status=400)
     with pytest.raises(LoginRequired) as caught:
-        house.request(token)
+        single_session.request(token)
     assert caught.value.code == "OutcomeUnknown"
-    assert house.request().record == record
+    assert single_session.request().record == record
 
 
 def test_a_note_about_the_stored_token_outlives_another_tokens_failure(
-    house: House,
+    single_session: SingleSession,
 ) -> None:
-    record = house.have("current")
-    leave_note(house.store, house.session, record.login_token)
-    house.emulator.fault("error", code="InvalidLoginToken", status=400)
+    record = single_session.have("current")
+    leave_note(single_session.store, single_session.session, record.login_token)
+    single_session.emulator.fault("error", code="InvalidLoginToken", status=400)
     with pytest.raises(LoginRequired):
-        house.request(house.emulator.issue())
-    assert house.request().changed
+        single_session.request(single_session.emulator.issue())
+    assert single_session.request().changed
 
 
-def test_a_note_with_too_many_tokens_covers_every_token(house: House) -> None:
-    record = house.have("current")
+def test_a_note_with_too_many_tokens_covers_every_token(single_session: SingleSession) -> None:
+    record = single_session.have("current")
     for number in range(20):
-        leave_note(house.store, house.session, f"v1{number}")
-        assert house.stored().may_be_spent("v10")
-    assert house.stored().may_be_spent(record.login_token)
+        leave_note(single_session.store, single_session.session, f"v1{number}")
+        assert single_session.stored().may_be_spent("v10")
+    assert single_session.stored().may_be_spent(record.login_token)
 
 
-def test_a_lost_answer_leaves_the_outcome_unknown(rotating_house: House) -> None:
-    house = rotating_house
-    house.have("expired")
-    house.emulator.fault("reset", carried_out=True)
+def test_a_lost_answer_leaves_the_outcome_unknown(rotating_session: SingleSession) -> None:
+    single_session = rotating_session
+    single_session.have("expired")
+    single_session.emulator.fault("reset", carried_out=True)
     with pytest.raises(WuyingError) as lost:
-        house.request()
+        single_session.request()
     assert (lost.value.code, lost.value.retryable) == ("ConnectionLost", True)
     with pytest.raises(LoginRequired) as caught:
-        house.request()
+        single_session.request()
     assert caught.value.code == "OutcomeUnknown"
 
 
 def test_a_refused_retry_after_a_lost_answer_is_an_unknown_outcome(
-    rotating_house: House,
+    rotating_session: SingleSession,
 ) -> None:
-    house = rotating_house
-    house.have("stale")
-    house.emulator.fault("reset", carried_out=True)
+    single_session = rotating_session
+    single_session.have("stale")
+    single_session.emulator.fault("reset", carried_out=True)
     with pytest.raises(LoginRequired) as caught:
-        house.request(retries=1)
+        single_session.request(retries=1)
     assert caught.value.code == "OutcomeUnknown"
 
 
-def test_a_session_recovers_from_a_lost_answer_if_tokens_do_not_rotate(house: House) -> None:
-    house.have("expired")
-    house.emulator.fault("reset", carried_out=True)
+def test_a_session_recovers_from_a_lost_answer_if_tokens_do_not_rotate(single_session: SingleSession) -> None:
+    single_session.have("expired")
+    single_session.emulator.fault("reset", carried_out=True)
     with pytest.raises(WuyingError):
-        house.request()
-    assert house.request().changed
+        single_session.request()
+    assert single_session.request().changed
 
 
 # Below the table: stored before returned
 
 
-def test_a_store_that_cannot_reserve_space_costs_no_token(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_cannot_reserve_space_costs_no_token(
+    single_session: SingleSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(*_arguments: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(StoreError, match="No space left"):
-        house.request(house.emulator.issue())
-    assert house.requests() == 0
-    assert house.stored() == StoredState()
+        single_session.request(single_session.emulator.issue())
+    assert single_session.requests() == 0
+    assert single_session.stored() == StoredState()
 
 
-def test_a_token_that_cannot_be_saved_is_returned(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    record = house.have("stale")
+def test_a_token_that_cannot_be_saved_is_returned(
+    single_session: SingleSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = single_session.have("stale")
 
     pwrite = os.pwrite
 
@@ -608,49 +627,51 @@ def test_a_token_that_cannot_be_saved_is_returned(house: House, monkeypatch: pyt
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(os, "pwrite", only_notes)
-    outcome = house.request()
+    outcome = single_session.request()
     assert outcome.record is not None
     assert outcome.record.login_token != record.login_token
     assert outcome.not_saved is not None
     assert outcome.not_saved.code == "NotKept"
     monkeypatch.undo()
-    assert house.stored().record == record
-    assert house.stored().may_be_spent(record.login_token)
+    assert single_session.stored().record == record
+    assert single_session.stored().may_be_spent(record.login_token)
 
 
 # Below the table: endpoints, lineage
 
 
-def test_a_token_is_never_sent_to_another_endpoint(house: House, start_emulator: t.Callable[..., t.Any]) -> None:
-    house.have("stale")
+def test_a_token_is_never_sent_to_another_endpoint(
+    single_session: SingleSession, start_emulator: t.Callable[..., t.Any]
+) -> None:
+    single_session.have("stale")
     other = start_emulator()
-    house.session = house.session._replace(endpoint=other.url)
+    single_session.session = single_session.session._replace(endpoint=other.url)
     with pytest.raises(LoginRequired, match="No login token is stored"):
-        house.request()
+        single_session.request()
     assert other.journal()["requests"] == 0
 
 
 def test_the_first_token_of_a_playbook_stays_known_after_many_refreshes(
-    house: House,
+    single_session: SingleSession,
 ) -> None:
-    mine, other = house.emulator.issue(), house.emulator.issue()
-    house.request(mine)
-    house.request(other)
+    mine, other = single_session.emulator.issue(), single_session.emulator.issue()
+    single_session.request(mine)
+    single_session.request(other)
     for _time in range(70):
-        house.request(force=True)
-    record = house.stored().record
+        single_session.request(force=True)
+    record = single_session.stored().record
     assert record is not None
     assert fingerprint(mine) not in record.lineage
-    assert not house.request(mine).changed
-    assert not house.request(other).changed
+    assert not single_session.request(mine).changed
+    assert not single_session.request(other).changed
 
 
-def test_the_lineage_is_bounded(house: House) -> None:
+def test_the_lineage_is_bounded(single_session: SingleSession) -> None:
     for _time in range(18):
-        house.request(house.emulator.issue())
+        single_session.request(single_session.emulator.issue())
     for _time in range(60):
-        house.request(force=True)
-    record = house.stored().record
+        single_session.request(force=True)
+    record = single_session.stored().record
     assert record is not None
     assert len(record.lineage) == 64
     assert len(record.passed) == 16
@@ -660,34 +681,36 @@ def test_the_lineage_is_bounded(house: House) -> None:
 
 
 @pytest.mark.parametrize("damage", [b"{", b"\xff\xfe", b"[]", b'{"format":1}', b'{"format":"1"}', b"[" * 100000])
-def test_a_damaged_record_is_set_aside_and_counts_as_absent(house: House, store_path: Path, damage: bytes) -> None:
-    house.have("current")
-    path = file_of(store_path, house.session)
+def test_a_damaged_record_is_set_aside_and_counts_as_absent(
+    single_session: SingleSession, store_path: Path, damage: bytes
+) -> None:
+    single_session.have("current")
+    path = file_of(store_path, single_session.session)
     path.write_bytes(damage)
     with pytest.raises(LoginRequired, match="No login token is stored"):
-        house.request()
+        single_session.request()
     aside = list(store_path.glob("*.damaged-*"))
     assert [file.read_bytes() for file in aside] == [damage]
-    assert str(aside[0]) in house.warnings[0]
-    assert house.request(house.emulator.issue()).changed
+    assert str(aside[0]) in single_session.warnings[0]
+    assert single_session.request(single_session.emulator.issue()).changed
 
 
-def test_another_sessions_record_is_set_aside(house: House, store_path: Path) -> None:
-    house.have("current")
-    mine = house.session
-    house.session = mine._replace(end_user_id="bob")
-    os.link(file_of(store_path, mine), file_of(store_path, house.session))
+def test_another_sessions_record_is_set_aside(single_session: SingleSession, store_path: Path) -> None:
+    single_session.have("current")
+    mine = single_session.session
+    single_session.session = mine._replace(end_user_id="bob")
+    os.link(file_of(store_path, mine), file_of(store_path, single_session.session))
     with pytest.raises(LoginRequired):
-        house.request()
-    assert "belongs to another session" in house.warnings[0]
+        single_session.request()
+    assert "belongs to another session" in single_session.warnings[0]
 
 
-def test_a_record_of_a_newer_format_is_an_error_and_is_kept(house: House, store_path: Path) -> None:
-    house.have("current")
-    path = file_of(store_path, house.session)
+def test_a_record_of_a_newer_format_is_an_error_and_is_kept(single_session: SingleSession, store_path: Path) -> None:
+    single_session.have("current")
+    path = file_of(store_path, single_session.session)
     write_file(path, read_file(path).record.replace(b'"format":1', b'"format":2'))
     with pytest.raises(StoreError, match="newer") as caught:
-        house.request("v1other")
+        single_session.request("v1other")
     assert caught.value.code == "NewerFormat"
     assert b'"format":2' in path.read_bytes()
-    assert house.requests() == 0
+    assert single_session.requests() == 0

@@ -41,8 +41,8 @@ from ansible_collections.wuying.workspace.plugins.module_utils._store.base impor
 from ansible_collections.wuying.workspace.plugins.module_utils._store.directory import (
     DirectoryStore,
 )
-from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.house import (
-    House,
+from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.single_session import (
+    SingleSession,
 )
 
 PROCESSES = 64
@@ -62,15 +62,17 @@ class GatheringStore(DirectoryStore):
         return stored
 
 
-def request_in_processes(house: House) -> list[tuple[str, str]]:
+def request_in_processes(single_session: SingleSession) -> list[tuple[str, str]]:
     """Request the token in 64 processes at the same time. Return the token or the error code of each."""
     all_have_read = FORK.Barrier(PROCESSES)
     results: t.Any = FORK.Queue()
 
     def request() -> None:
-        house.store = GatheringStore(house.store.name, all_have_read)
+        single_session.store = GatheringStore(single_session.store.name, all_have_read)
         try:
-            outcome = house.keeper(retries=1).ensure(TokenRequest(house.session), house.warnings.append)
+            outcome = single_session.keeper(retries=1).ensure(
+                TokenRequest(single_session.session), single_session.warnings.append
+            )
         except WuyingError as error:
             results.put(("error", error.code))
         else:
@@ -86,22 +88,22 @@ def request_in_processes(house: House) -> list[tuple[str, str]]:
 
 
 def test_64_processes_send_one_request_for_one_stale_session(
-    rotating_house: House,
+    rotating_session: SingleSession,
 ) -> None:
-    rotating_house.have("stale")
-    got = request_in_processes(rotating_house)
-    journal = rotating_house.emulator.journal()
+    rotating_session.have("stale")
+    got = request_in_processes(rotating_session)
+    journal = rotating_session.emulator.journal()
     assert (journal["requests"], journal["exchanges"]) == (1, 1)
-    record = rotating_house.stored().record
+    record = rotating_session.stored().record
     assert record is not None
     assert got == [("token", record.login_token)] * PROCESSES
 
 
-def test_64_processes_send_one_tasks_retries_to_a_failing_service(house: House) -> None:
-    house.have("expired")
-    house.emulator.fault("status", status=503, code="ServiceUnavailable", count=None)
-    assert request_in_processes(house) == [("error", "ServiceUnavailable")] * PROCESSES
-    assert house.requests() <= 2
+def test_64_processes_send_one_tasks_retries_to_a_failing_service(single_session: SingleSession) -> None:
+    single_session.have("expired")
+    single_session.emulator.fault("status", status=503, code="ServiceUnavailable", count=None)
+    assert request_in_processes(single_session) == [("error", "ServiceUnavailable")] * PROCESSES
+    assert single_session.requests() <= 2
 
 
 class RecordingStore(DirectoryStore):
@@ -193,15 +195,17 @@ def race(path: str, sessions: list[Session], logins: list[tuple[Session, str]], 
         return Race(returned, store.tokens, errors, service.spans)
 
 
-def test_competing_processes_lose_no_token_and_mix_up_nothing(rotating_house: House, store_path: Path) -> None:
-    house = rotating_house
-    sessions = [house.session._replace(end_user_id=name) for name in USERS]
+def test_competing_processes_lose_no_token_and_mix_up_nothing(
+    rotating_session: SingleSession, store_path: Path
+) -> None:
+    single_session = rotating_session
+    sessions = [single_session.session._replace(end_user_id=name) for name in USERS]
     identities = [session.identity() for session in sessions * RACERS * 2]
     for identity in identities:
         del identity["endpoint"]
-    issued = [entry["login_token"] for entry in house.emulator.control("POST", "tokens", identities)]
+    issued = [entry["login_token"] for entry in single_session.emulator.control("POST", "tokens", identities)]
     logins = list(zip(sessions * RACERS * 2, issued))
-    house.emulator.fault("drip", interval=0, count=None)
+    single_session.emulator.fault("drip", interval=0, count=None)
     results: t.Any = FORK.Queue()
 
     def run(number: int) -> None:
@@ -222,7 +226,7 @@ def test_competing_processes_lose_no_token_and_mix_up_nothing(rotating_house: Ho
     returned = {token for each in races for token in each.returned}
     assert returned and returned <= stored
     # No process sent a used-up token, and every issued token was stored.
-    entries = house.emulator.journal()["entries"]
+    entries = single_session.emulator.journal()["entries"]
     assert all(entry["exchanged"] and entry["status"] == 200 for entry in entries)
     assert {entry["issued"] for entry in entries} == {fingerprint(token)[:12] for token in stored}
     for session in sessions:
@@ -230,14 +234,16 @@ def test_competing_processes_lose_no_token_and_mix_up_nothing(rotating_house: Ho
         spans = sorted(span for each in races for span in each.spans if span.end_user_id == name)
         assert len(spans) == sum(entry["end_user_id"] == name for entry in entries) > 1
         assert all(one.ended <= other.began for one, other in zip(spans, spans[1:]))
-        found = house.store.read(session.key)
+        found = single_session.store.read(session.key)
         assert (found.damage, found.note) == (None, None)
         assert found.record is None or found.record.login_token in stored
-        with house.store.lock(session.key, time.monotonic()) as locked:
+        with single_session.store.lock(session.key, time.monotonic()) as locked:
             assert locked.read() == found
 
 
-def run_and_kill(house: House, monkeypatch: pytest.MonkeyPatch, call: str, number: int, written: float) -> None:
+def run_and_kill(
+    single_session: SingleSession, monkeypatch: pytest.MonkeyPatch, call: str, number: int, written: float
+) -> None:
     """Request in a process that is killed in its first or second call of that name, after a part of its data is written."""
     module = os if hasattr(os, call) else two_slot_file
     real = getattr(module, call)
@@ -255,7 +261,7 @@ def run_and_kill(house: House, monkeypatch: pytest.MonkeyPatch, call: str, numbe
 
     with monkeypatch.context() as patch:
         patch.setattr(module, call, kill_itself)
-        process = FORK.Process(target=house.request)
+        process = FORK.Process(target=single_session.request)
         process.start()
         process.join(60)
     assert process.exitcode == -signal.SIGKILL
@@ -267,102 +273,106 @@ TORN = [0, 0.3, 0.9]
 
 @pytest.mark.parametrize("written", TORN)
 def test_a_kill_before_the_answer_is_saved_is_an_unknown_outcome(
-    rotating_house: House, monkeypatch: pytest.MonkeyPatch, written: float
+    rotating_session: SingleSession, monkeypatch: pytest.MonkeyPatch, written: float
 ) -> None:
-    record = rotating_house.have("stale")
-    run_and_kill(rotating_house, monkeypatch, "pwrite", 2, written)
-    assert rotating_house.stored().record == record
+    record = rotating_session.have("stale")
+    run_and_kill(rotating_session, monkeypatch, "pwrite", 2, written)
+    assert rotating_session.stored().record == record
     with pytest.raises(LoginRequired, match="log in again") as caught:
-        rotating_house.request()
+        rotating_session.request()
     assert caught.value.code == "OutcomeUnknown"
-    assert rotating_house.request(rotating_house.emulator.issue()).changed
+    assert rotating_session.request(rotating_session.emulator.issue()).changed
 
 
 @pytest.mark.parametrize("written", TORN)
 def test_a_session_recovers_from_the_same_kill_if_tokens_do_not_rotate(
-    house: House, monkeypatch: pytest.MonkeyPatch, written: float
+    single_session: SingleSession, monkeypatch: pytest.MonkeyPatch, written: float
 ) -> None:
-    record = house.have("stale")
-    run_and_kill(house, monkeypatch, "pwrite", 2, written)
-    assert house.stored().record == record
-    assert house.request().changed
-    assert house.stored().note is None
+    record = single_session.have("stale")
+    run_and_kill(single_session, monkeypatch, "pwrite", 2, written)
+    assert single_session.stored().record == record
+    assert single_session.request().changed
+    assert single_session.stored().note is None
 
 
 def test_a_kill_after_the_answer_is_written_loses_nothing(
-    rotating_house: House, monkeypatch: pytest.MonkeyPatch
+    rotating_session: SingleSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    record = rotating_house.have("stale")
-    run_and_kill(rotating_house, monkeypatch, "_sync", 2, 0)
-    outcome = rotating_house.request()
+    record = rotating_session.have("stale")
+    run_and_kill(rotating_session, monkeypatch, "_sync", 2, 0)
+    outcome = rotating_session.request()
     assert not outcome.changed
     assert outcome.record != record
-    assert rotating_house.request(force=True).changed
+    assert rotating_session.request(force=True).changed
 
 
 @pytest.mark.parametrize("written", TORN)
 def test_a_kill_before_the_note_sends_nothing_and_leaves_no_doubt(
-    rotating_house: House, monkeypatch: pytest.MonkeyPatch, written: float
+    rotating_session: SingleSession, monkeypatch: pytest.MonkeyPatch, written: float
 ) -> None:
-    record = rotating_house.have("current")
+    record = rotating_session.have("current")
     with monkeypatch.context() as patch:
         patch.setattr(
-            House,
+            SingleSession,
             "request",
-            lambda house: house.keeper().ensure(TokenRequest(house.session, force=True), house.warnings.append),
+            lambda single_session: single_session.keeper().ensure(
+                TokenRequest(single_session.session, force=True), single_session.warnings.append
+            ),
         )
-        run_and_kill(rotating_house, monkeypatch, "pwrite", 1, written)
-    assert rotating_house.requests() == 0
-    assert rotating_house.request() == (False, record, record, None)
+        run_and_kill(rotating_session, monkeypatch, "pwrite", 1, written)
+    assert rotating_session.requests() == 0
+    assert rotating_session.request() == (False, record, record, None)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM])
-def test_a_signal_waits_until_the_answer_is_saved(house: House, number: signal.Signals) -> None:
-    house.have("stale")
-    house.emulator.fault("drip", interval=0.005, carried_out=True)
-    process = FORK.Process(target=_request_as_a_program, args=(house,))
+def test_a_signal_waits_until_the_answer_is_saved(single_session: SingleSession, number: signal.Signals) -> None:
+    single_session.have("stale")
+    single_session.emulator.fault("drip", interval=0.005, carried_out=True)
+    process = FORK.Process(target=_request_as_a_program, args=(single_session,))
     process.start()
     end = time.monotonic() + 20
-    while house.stored().note is None:
+    while single_session.stored().note is None:
         assert time.monotonic() < end
     assert process.pid is not None
     os.kill(process.pid, number)
     process.join(30)
     assert process.exitcode == (1 if number == signal.SIGINT else -number)
-    stored = house.stored()
+    stored = single_session.stored()
     assert stored.note is None
     assert stored.record is not None
     assert stored.record.state(time.time(), 300) == "current"
 
 
-def test_a_signal_ends_the_retries(house: House) -> None:
-    house.have("stale")
-    house.emulator.fault("throttle", retry_after=20000, count=None)
-    process = FORK.Process(target=_request_as_a_program, args=(house,), kwargs={"retries": 5})
+def test_a_signal_ends_the_retries(single_session: SingleSession) -> None:
+    single_session.have("stale")
+    single_session.emulator.fault("throttle", retry_after=20000, count=None)
+    process = FORK.Process(target=_request_as_a_program, args=(single_session,), kwargs={"retries": 5})
     process.start()
     end = time.monotonic() + 20
-    while not house.requests():
+    while not single_session.requests():
         assert time.monotonic() < end
     assert process.pid is not None
     os.kill(process.pid, signal.SIGTERM)
     process.join(10)
     assert process.exitcode == -signal.SIGTERM
-    assert house.requests() == 1
+    assert single_session.requests() == 1
 
 
-def _request_as_a_program(house: House, retries: int = 0) -> None:
+def _request_as_a_program(single_session: SingleSession, retries: int = 0) -> None:
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGALRM):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    house.keeper(seconds=60, retries=retries).ensure(TokenRequest(house.session), house.warnings.append)
+    single_session.keeper(seconds=60, retries=retries).ensure(
+        TokenRequest(single_session.session), single_session.warnings.append
+    )
 
 
-def test_a_lock_is_released_if_its_process_is_killed(house: House) -> None:
-    house.have("stale")
+def test_a_lock_is_released_if_its_process_is_killed(single_session: SingleSession) -> None:
+    single_session.have("stale")
     held = FORK.Event()
 
     def hold() -> None:
-        with house.store.lock(house.session.key, time.monotonic() + 10):
+        with single_session.store.lock(single_session.session.key, time.monotonic() + 10):
             held.set()
             time.sleep(60)
 
@@ -371,4 +381,4 @@ def test_a_lock_is_released_if_its_process_is_killed(house: House) -> None:
     assert held.wait(20)
     process.kill()
     process.join(20)
-    assert house.request().changed
+    assert single_session.request().changed

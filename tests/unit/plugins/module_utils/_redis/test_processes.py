@@ -42,14 +42,14 @@ from ansible_collections.wuying.workspace.plugins.module_utils._redis import lea
 from ansible_collections.wuying.workspace.plugins.module_utils._redis.address import parse_address
 from ansible_collections.wuying.workspace.plugins.module_utils._redis.store import RedisStore
 from ansible_collections.wuying.workspace.plugins.module_utils._service.client import ServiceClient
-from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.house import (
-    House,
-    put,
-    session_at,
-)
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.redis_server import (
     RedisServers,
     require_redis,
+)
+from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.single_session import (
+    SingleSession,
+    put,
+    session_at,
 )
 
 if t.TYPE_CHECKING:
@@ -90,22 +90,22 @@ def _get(results: t.Any) -> t.Any:
 
 
 @pytest.fixture
-def house(servers: RedisServers, start_emulator: t.Callable[..., Emulator]) -> t.Iterator[House]:
+def single_session(servers: RedisServers, start_emulator: t.Callable[..., Emulator]) -> t.Iterator[SingleSession]:
     """Return a session in Redis, at an emulator where a refresh invalidates the old token at once."""
     emulator = start_emulator("--rotate")
     store = open_at(servers().address)
-    yield House(store, emulator, session_at(emulator.url))
+    yield SingleSession(store, emulator, session_at(emulator.url))
     store.close()
 
 
 def test_32_processes_with_one_stale_session_send_one_refresh(
-    house: House,
+    single_session: SingleSession,
 ) -> None:
-    house.have("stale")
+    single_session.have("stale")
     results: t.Any = FORK.Queue()
 
     def request() -> None:
-        results.put(house.request().record)
+        results.put(single_session.request().record)
 
     processes = [FORK.Process(target=request) for _process in range(32)]
     for process in processes:
@@ -113,8 +113,8 @@ def test_32_processes_with_one_stale_session_send_one_refresh(
     got = [results.get(timeout=60) for _process in processes]
     for process in processes:
         process.join(60)
-    assert got == [house.stored().record] * 32
-    journal = house.emulator.journal()
+    assert got == [single_session.stored().record] * 32
+    journal = single_session.emulator.journal()
     assert (journal["requests"], journal["exchanges"]) == (1, 1)
 
 
@@ -159,13 +159,15 @@ def test_a_task_suspended_past_its_lease_cannot_overwrite_a_newer_token(
     store.close()
 
 
-def test_the_lock_of_a_killed_process_is_free_after_its_lease(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_lock_of_a_killed_process_is_free_after_its_lease(
+    single_session: SingleSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(lease, "LEASE", 0.5)
-    house.have("stale")
+    single_session.have("stale")
     held = FORK.Event()
 
     def hold() -> None:
-        with house.store.lock(house.session.key, time.monotonic() + 10):
+        with single_session.store.lock(single_session.session.key, time.monotonic() + 10):
             held.set()
             time.sleep(60)
 
@@ -175,12 +177,14 @@ def test_the_lock_of_a_killed_process_is_free_after_its_lease(house: House, monk
     time.sleep(1)  # The lease is renewed while the process runs.
     process.kill()
     process.join(20)
-    assert house.request().changed
+    assert single_session.request().changed
 
 
-def test_a_process_killed_before_it_saves_leaves_its_note(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_killed_before_it_saves_leaves_its_note(
+    single_session: SingleSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(lease, "LEASE", 0.5)
-    record = house.have("stale")
+    record = single_session.have("stale")
 
     def request_and_be_killed() -> None:
         from ansible_collections.wuying.workspace.plugins.module_utils._redis import (
@@ -188,12 +192,12 @@ def test_a_process_killed_before_it_saves_leaves_its_note(house: House, monkeypa
         )
 
         store_module._LockedHash.save = lambda *_any: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore
-        house.request()
+        single_session.request()
 
     process = FORK.Process(target=request_and_be_killed)
     process.start()
     process.join(30)
-    stored = house.stored()
+    stored = single_session.stored()
     assert stored.record == record and stored.may_be_spent(record.login_token)
 
 

@@ -28,8 +28,8 @@ from ansible_collections.wuying.workspace.plugins.module_utils._redis.address im
 from ansible_collections.wuying.workspace.plugins.module_utils._redis.store import RedisStore
 from ansible_collections.wuying.workspace.plugins.module_utils._store.base import LockedSession
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.faulty_server import wires
-from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.house import (
-    House,
+from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.single_session import (
+    SingleSession,
     session_at,
 )
 
@@ -227,9 +227,9 @@ def test_a_token_is_returned_if_the_reply_to_saving_it_is_unexpected(
     server: FakeRedis, store: RedisStore, emulator: Emulator, reply: bytes
 ) -> None:
     server.replies[scripts.SAVE.encode()] = reply
-    house = House(store, emulator, session_at(emulator.url))
-    request = TokenRequest(house.session, emulator.issue())
-    outcome = house.keeper(seconds=1).ensure(request, house.warnings.append)
+    single_session = SingleSession(store, emulator, session_at(emulator.url))
+    request = TokenRequest(single_session.session, emulator.issue())
+    outcome = single_session.keeper(seconds=1).ensure(request, single_session.warnings.append)
     assert outcome.record is not None and outcome.not_saved is not None
     assert "does not reply as Redis does" in outcome.not_saved.message
 
@@ -239,9 +239,9 @@ def test_nothing_is_sent_if_the_reply_to_the_note_is_unexpected(
     server: FakeRedis, store: RedisStore, emulator: Emulator, reply: bytes
 ) -> None:
     server.replies[scripts.WRITE_NOTE.encode()] = reply
-    house = House(store, emulator, session_at(emulator.url))
-    assert_fails(lambda: house.request(emulator.issue()))
-    assert house.requests() == 0
+    single_session = SingleSession(store, emulator, session_at(emulator.url))
+    assert_fails(lambda: single_session.request(emulator.issue()))
+    assert single_session.requests() == 0
 
 
 def test_a_server_that_is_still_loading_is_a_retryable_error(server: FakeRedis, store: RedisStore) -> None:

@@ -39,17 +39,17 @@ from ansible_collections.wuying.workspace.plugins.module_utils._redis import lea
 from ansible_collections.wuying.workspace.plugins.module_utils._redis.address import parse_address
 from ansible_collections.wuying.workspace.plugins.module_utils._redis.store import RedisStore
 from ansible_collections.wuying.workspace.plugins.module_utils._store.encryption import Encryption
-from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.house import (
-    leave_note,
-    put,
-    session_at,
-)
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.redis_server import (
     Certificates,
     RedisServer,
     RedisServers,
     make_certificates,
     require_redis,
+)
+from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.single_session import (
+    leave_note,
+    put,
+    session_at,
 )
 
 SESSION = session_at("https://ecd.cn-hangzhou.aliyuncs.com")

@@ -58,7 +58,7 @@ from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.faulty
     silent,
     wires,
 )
-from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.house import (
+from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.single_session import (
     SECONDS_LEFT,
     put,
     session_at,

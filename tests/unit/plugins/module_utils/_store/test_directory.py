@@ -34,7 +34,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._store.directory 
     DirectoryStore,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._store.two_slot_file import HEADROOM
-from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.house import (
+from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.single_session import (
     file_of,
     leave_note,
     put,

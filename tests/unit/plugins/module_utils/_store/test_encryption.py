@@ -46,18 +46,18 @@ from ansible_collections.wuying.workspace.plugins.module_utils._store.directory 
     DirectoryStore,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._store.encryption import Encryption
-from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.house import (
-    House,
+from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.redis_server import (
+    RedisServers,
+    require_redis,
+)
+from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.single_session import (
+    SingleSession,
     file_of,
     leave_note,
     put,
     read_file,
     session_at,
     write_file,
-)
-from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.redis_server import (
-    RedisServers,
-    require_redis,
 )
 
 if t.TYPE_CHECKING:
@@ -266,15 +266,15 @@ def test_a_new_token_or_force_does_not_overwrite_an_undecryptable_record(
     keys: str,
 ) -> None:
     session = session_at(emulator.url)
-    house = House(store_with(new_key()), emulator, session)
-    house.have("stale")
+    single_session = SingleSession(store_with(new_key()), emulator, session)
+    single_session.have("stale")
     before = file_of(store_path, session).read_bytes()
-    house.store = store_with(*([new_key()] if keys == "another" else []))
+    single_session.store = store_with(*([new_key()] if keys == "another" else []))
     for request in ({}, {"force": True}, {"login_token": emulator.issue()}):
         with pytest.raises(StoreError) as caught:
-            house.request(**request)
+            single_session.request(**request)
         assert caught.value.code == "WrongStoreKey"
-    assert house.requests() == 0
+    assert single_session.requests() == 0
     assert file_of(store_path, session).read_bytes() == before
 
 
@@ -309,20 +309,20 @@ def test_a_modified_envelope_is_damaged_and_set_aside(
     change: str,
 ) -> None:
     session = session_at(emulator.url)
-    house = House(store_with(new_key()), emulator, session)
-    record = house.have("current")
+    single_session = SingleSession(store_with(new_key()), emulator, session)
+    record = single_session.have("current")
     path = file_of(store_path, session)
     write_file(path, dump_line(tampered(json.loads(read_file(path).record))[change]))
     data = path.read_bytes()
-    stored = house.stored()
+    stored = single_session.stored()
     assert stored.record is None
     assert stored.damage
     assert record.login_token not in stored.damage
-    outcome = house.request(emulator.issue())
+    outcome = single_session.request(emulator.issue())
     assert outcome.changed
-    assert "set aside" in house.warnings[0]
+    assert "set aside" in single_session.warnings[0]
     assert [aside.read_bytes() for aside in store_path.glob("*.damaged-*")] == [data]
-    assert house.stored().record == outcome.record
+    assert single_session.stored().record == outcome.record
 
 
 def test_a_record_of_another_session_is_damaged_despite_the_right_key(
@@ -375,29 +375,29 @@ def test_an_unencrypted_record_is_encrypted_at_the_next_refresh(
     emulator: Emulator, store_with: t.Callable[..., DirectoryStore], store_path: Path
 ) -> None:
     session, key = session_at(emulator.url), new_key()
-    house = House(store_with(), emulator, session)
-    record = house.have("current")
-    house.store = store_with(key)
-    assert house.request().record == record
-    assert house.stored().needs_reencryption
+    single_session = SingleSession(store_with(), emulator, session)
+    record = single_session.have("current")
+    single_session.store = store_with(key)
+    assert single_session.request().record == record
+    assert single_session.stored().needs_reencryption
     path = file_of(store_path, session)
     assert record.login_token.encode() in path.read_bytes()
-    new = house.request(force=True).record
+    new = single_session.request(force=True).record
     assert new is not None
-    assert not house.stored().needs_reencryption
+    assert not single_session.stored().needs_reencryption
     for token in (record.login_token, new.login_token):
         assert token.encode() not in path.read_bytes()
     assert read_file(path).record.startswith(b'{"envelope":')
 
 
 def test_a_rejected_record_is_encrypted_too(emulator: Emulator, store_with: t.Callable[..., DirectoryStore]) -> None:
-    house = House(store_with(), emulator, session_at(emulator.url))
-    house.have("expired")
-    house.store = store_with(new_key())
+    single_session = SingleSession(store_with(), emulator, session_at(emulator.url))
+    single_session.have("expired")
+    single_session.store = store_with(new_key())
     emulator.fault("error", code="InvalidLoginToken", status=400)
     with pytest.raises(Exception, match="log in again"):
-        house.request()
-    stored = house.stored()
+        single_session.request()
+    stored = single_session.stored()
     assert stored.record is not None and stored.record.ended
     assert not stored.needs_reencryption
 
@@ -492,7 +492,7 @@ def test_an_interrupted_reencryption_is_detected_and_completed(
     stopped = file.read_bytes()
     for repair in ("rekey", "refresh"):
         file.write_bytes(stopped)
-        keeper = House(store, t.cast(t.Any, None), SESSION).keeper()
+        keeper = SingleSession(store, t.cast(t.Any, None), SESSION).keeper()
         stored = store.read(SESSION.key)
         assert (stored.record, stored.needs_reencryption) == (current, True)
         if repair == "rekey":

@@ -40,8 +40,8 @@ from ansible_collections.wuying.workspace.plugins.module_utils._store.directory 
     DirectoryStore,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._store.two_slot_file import SLOT_SIZE
-from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.house import (
-    House,
+from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.single_session import (
+    SingleSession,
     file_of,
     put,
     read_file,
@@ -62,19 +62,19 @@ def assert_hides(record: Record, *texts: str) -> None:
     assert not [text for text in texts if record.login_token[:16] in text]
 
 
-def assert_survives(house: House, record: Record) -> None:
+def assert_survives(single_session: SingleSession, record: Record) -> None:
     """Check that a request succeeds, sets a damaged record aside, or fails, and that a new token then succeeds."""
-    messages = house.warnings
+    messages = single_session.warnings
     try:
-        house.predict()
-        house.request()
+        single_session.predict()
+        single_session.request()
     except WuyingError as error:
         messages.append(error.message)
     assert_hides(record, *messages)
-    outcome = house.request(house.emulator.issue(), force=True)
+    outcome = single_session.request(single_session.emulator.issue(), force=True)
     assert outcome.changed
-    assert house.stored().record == outcome.record
-    assert house.stored().note is None
+    assert single_session.stored().record == outcome.record
+    assert single_session.stored().note is None
 
 
 # Files that were edited by hand
@@ -100,13 +100,15 @@ def assert_survives(house: House, record: Record) -> None:
         SLOT_SIZE + 400,
     ],
 )
-def test_a_truncated_file_is_set_aside_or_its_other_slot_is_used(house: House, store_path: Path, length: int) -> None:
-    record = house.have("current")
-    file = file_of(store_path, house.session)
+def test_a_truncated_file_is_set_aside_or_its_other_slot_is_used(
+    single_session: SingleSession, store_path: Path, length: int
+) -> None:
+    record = single_session.have("current")
+    file = file_of(store_path, single_session.session)
     os.truncate(file, length)
-    assert_survives(house, record)
+    assert_survives(single_session, record)
     aside = list(store_path.glob("*.damaged-*"))
-    assert len(aside) == len([text for text in house.warnings if "was set aside" in text])
+    assert len(aside) == len([text for text in single_session.warnings if "was set aside" in text])
     assert {stat.S_IMODE(path.stat().st_mode) for path in store_path.iterdir()} == {0o600}
 
 
@@ -129,11 +131,11 @@ EDITS: dict[str, t.Callable[[bytes], bytes]] = {
 
 
 @pytest.mark.parametrize("edit", sorted(EDITS))
-def test_an_edited_file_loses_no_later_token(house: House, store_path: Path, edit: str) -> None:
-    record = house.have("current")
-    file = file_of(store_path, house.session)
+def test_an_edited_file_loses_no_later_token(single_session: SingleSession, store_path: Path, edit: str) -> None:
+    record = single_session.have("current")
+    file = file_of(store_path, single_session.session)
     file.write_bytes(EDITS[edit](file.read_bytes()))
-    assert_survives(house, record)
+    assert_survives(single_session, record)
 
 
 @pytest.mark.parametrize(
@@ -141,27 +143,27 @@ def test_an_edited_file_loses_no_later_token(house: House, store_path: Path, edi
     [0, -2, 2, 10**17, 10**18 - 2, 2**63, 2**64, 10**100, 10**4000],
     ids=["0", "-2", "2", "10^17", "10^18-2", "2^63", "2^64", "10^100", "10^4000"],
 )
-def test_an_unusual_counter_loses_no_later_token(house: House, store_path: Path, number: int) -> None:
-    record = house.have("current")
+def test_an_unusual_counter_loses_no_later_token(single_session: SingleSession, store_path: Path, number: int) -> None:
+    record = single_session.have("current")
     digits = b"1" + b"0" * 4000 if number == 10**4000 else b"%d" % number
     slot = slot_with(digits, record.dump())
-    file = file_of(store_path, house.session)
+    file = file_of(store_path, single_session.session)
     file.write_bytes(slot.ljust(SLOT_SIZE, b"\0") + slot)
     if number == 10**18 - 2:
         for _round in range(2):
             with pytest.raises(StoreError, match="too large"):
-                house.request(force=True)
-        assert house.requests() == 0
-        assert house.stored().record == record
+                single_session.request(force=True)
+        assert single_session.requests() == 0
+        assert single_session.stored().record == record
     else:
-        assert_survives(house, record)
+        assert_survives(single_session, record)
 
 
-def test_a_file_of_terabytes_is_read_as_fast_as_any(house: House, store_path: Path) -> None:
-    record = house.have("stale")
-    os.truncate(file_of(store_path, house.session), 1 << 42)
+def test_a_file_of_terabytes_is_read_as_fast_as_any(single_session: SingleSession, store_path: Path) -> None:
+    record = single_session.have("stale")
+    os.truncate(file_of(store_path, single_session.session), 1 << 42)
     start = time.monotonic()
-    assert_survives(house, record)
+    assert_survives(single_session, record)
     assert time.monotonic() - start < 10
 
 
@@ -199,26 +201,30 @@ FIELDS: dict[str, dict[str, t.Any]] = {
 
 
 @pytest.mark.parametrize("name", sorted(FIELDS))
-def test_a_record_with_edited_fields_is_set_aside_or_refreshed(house: House, store_path: Path, name: str) -> None:
-    record = house.have("current")
+def test_a_record_with_edited_fields_is_set_aside_or_refreshed(
+    single_session: SingleSession, store_path: Path, name: str
+) -> None:
+    record = single_session.have("current")
     fields = {**json.loads(record.dump()), **FIELDS[name]}
-    file = file_of(store_path, house.session)
+    file = file_of(store_path, single_session.session)
     write_file(file, json.dumps(fields).encode())
-    assert_survives(house, record)
+    assert_survives(single_session, record)
 
 
 @pytest.mark.parametrize("version", [2, 999])
-def test_a_record_of_a_newer_format_is_an_error_and_is_unchanged(house: House, store_path: Path, version: int) -> None:
-    record = house.have("current")
+def test_a_record_of_a_newer_format_is_an_error_and_is_unchanged(
+    single_session: SingleSession, store_path: Path, version: int
+) -> None:
+    record = single_session.have("current")
     data = json.dumps({**json.loads(record.dump()), "format": version}).encode()
-    file = file_of(store_path, house.session)
+    file = file_of(store_path, single_session.session)
     write_file(file, data)
-    for request in ({}, {"force": True}, {"login_token": house.emulator.issue()}):
+    for request in ({}, {"force": True}, {"login_token": single_session.emulator.issue()}):
         with pytest.raises(StoreError, match="newer than this version") as caught:
-            house.request(**request)
+            single_session.request(**request)
         assert caught.value.code == "NewerFormat"
         assert len(caught.value.message) < 300
-    assert house.requests() == 0
+    assert single_session.requests() == 0
     assert read_file(file).record == data
 
 
@@ -234,24 +240,24 @@ NOTES = {
 
 
 @pytest.mark.parametrize("name", sorted(NOTES))
-def test_an_edited_note_leads_to_a_refresh(house: House, store_path: Path, name: str) -> None:
-    record = house.have("stale")
-    write_file(file_of(store_path, house.session), record.dump(), NOTES[name])
-    assert house.request().changed
-    assert house.stored().note is None
-    assert_hides(record, *house.warnings)
+def test_an_edited_note_leads_to_a_refresh(single_session: SingleSession, store_path: Path, name: str) -> None:
+    record = single_session.have("stale")
+    write_file(file_of(store_path, single_session.session), record.dump(), NOTES[name])
+    assert single_session.request().changed
+    assert single_session.stored().note is None
+    assert_hides(record, *single_session.warnings)
 
 
-def test_the_record_of_another_session_is_never_returned(house: House, store_path: Path) -> None:
-    mallory = house.session._replace(end_user_id="mallory")
-    record = house.have("current")
-    put(house.store, record._replace(session=mallory, login_token="v1mallory"))
-    os.replace(file_of(store_path, mallory), file_of(store_path, house.session))
+def test_the_record_of_another_session_is_never_returned(single_session: SingleSession, store_path: Path) -> None:
+    mallory = single_session.session._replace(end_user_id="mallory")
+    record = single_session.have("current")
+    put(single_session.store, record._replace(session=mallory, login_token="v1mallory"))
+    os.replace(file_of(store_path, mallory), file_of(store_path, single_session.session))
     with pytest.raises(WuyingError, match="Pass login_token to start"):
-        house.request()
-    assert house.requests() == 0
-    assert "belongs to another session" in house.warnings[0]
-    assert_hides(record, *house.warnings)
+        single_session.request()
+    assert single_session.requests() == 0
+    assert "belongs to another session" in single_session.warnings[0]
+    assert_hides(record, *single_session.warnings)
 
 
 # Records with another endpoint
@@ -277,18 +283,20 @@ def test_the_record_of_another_session_is_never_returned(house: House, store_pat
     ],
     ids=ascii,
 )
-def test_a_record_with_a_forbidden_endpoint_is_set_aside(house: House, store_path: Path, endpoint: str) -> None:
-    record = house.have("stale")
-    session = house.session._replace(endpoint=endpoint)
+def test_a_record_with_a_forbidden_endpoint_is_set_aside(
+    single_session: SingleSession, store_path: Path, endpoint: str
+) -> None:
+    record = single_session.have("stale")
+    session = single_session.session._replace(endpoint=endpoint)
     write_file(file_of(store_path, session), record._replace(session=session).dump())
-    reports = keep_all(house.keeper(), read_stored(house.store, TokenRequest), max_parallel=2)
+    reports = keep_all(single_session.keeper(), read_stored(single_session.store, TokenRequest), max_parallel=2)
     results = {report.key: report.result for report in reports}
     refused = results[session.key]
     assert isinstance(refused, WuyingError)
     assert "damaged" in refused.message
     assert_hides(record, refused.message)
-    assert not isinstance(results[house.session.key], WuyingError)
-    assert house.requests() == 1
+    assert not isinstance(results[single_session.session.key], WuyingError)
+    assert single_session.requests() == 1
 
 
 # The folder of the store
@@ -329,13 +337,13 @@ def test_a_state_folder_that_is_a_file_is_refused(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize("name", ["TMPDIR", "TEMP", "TMP", "PWD"])
 def test_folders_for_temporary_files_are_not_used(
-    house: House, store_path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+    single_session: SingleSession, store_path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
 ) -> None:
     (tmp_path / "everybody").mkdir(mode=0o777)
     monkeypatch.setenv(name, str(tmp_path / "everybody"))
     monkeypatch.setattr(tempfile, "tempdir", None)
-    house.have("stale")
-    assert house.request().changed
+    single_session.have("stale")
+    assert single_session.request().changed
     assert list((tmp_path / "everybody").iterdir()) == []
     assert len(list(store_path.iterdir())) == 2
 
@@ -353,16 +361,16 @@ def test_created_parent_folders_are_private_under_any_umask(monkeypatch: pytest.
 
 
 @only_root
-def test_a_folder_of_another_user_is_refused_even_for_root(house: House, store_path: Path) -> None:
+def test_a_folder_of_another_user_is_refused_even_for_root(single_session: SingleSession, store_path: Path) -> None:
     """Root could write to it, but so could the other user."""
-    record = house.have("stale")
+    record = single_session.have("stale")
     os.chown(store_path, 65534, -1)
     with pytest.raises(StoreError, match="belongs to another user") as caught:
-        DirectoryStore(str(store_path)).read(house.session.key)
+        DirectoryStore(str(store_path)).read(single_session.session.key)
     with pytest.raises(StoreError, match="belongs to another user"):
-        house.request()
+        single_session.request()
     assert_hides(record, caught.value.message)
-    assert house.requests() == 0
+    assert single_session.requests() == 0
 
 
 # Files and folders that are replaced between check and use
@@ -370,13 +378,13 @@ def test_a_folder_of_another_user_is_refused_even_for_root(house: House, store_p
 
 @pytest.mark.parametrize("what", ["record", "lock"])
 def test_a_file_replaced_by_a_link_is_not_followed(
-    house: House, store_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+    single_session: SingleSession, store_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
-    record = house.have("stale")
+    record = single_session.have("stale")
     target = tmp_path / "target"
     target.write_bytes(b"precious")
     target.chmod(0o600)
-    file = store_path / f"{house.session.key}.{what}"
+    file = store_path / f"{single_session.session.key}.{what}"
     real = os.open
 
     def swap(path: t.Any, *arguments: t.Any, **keywords: t.Any) -> int:
@@ -387,17 +395,19 @@ def test_a_file_replaced_by_a_link_is_not_followed(
 
     monkeypatch.setattr(os, "open", swap)
     with pytest.raises(StoreError, match="not a plain directory or file") as caught:
-        house.request()
+        single_session.request()
     assert_hides(record, caught.value.message)
     assert target.read_bytes() == b"precious"
-    assert house.requests() == 0
+    assert single_session.requests() == 0
 
 
-def test_files_that_are_swapped_continuously_are_never_followed(house: House, store_path: Path, tmp_path: Path) -> None:
-    record = house.have("current")
+def test_files_that_are_swapped_continuously_are_never_followed(
+    single_session: SingleSession, store_path: Path, tmp_path: Path
+) -> None:
+    record = single_session.have("current")
     target = tmp_path / "target"
     target.write_bytes(b"precious")
-    file = file_of(store_path, house.session)
+    file = file_of(store_path, single_session.session)
     good, link = store_path / "good", store_path / "link"
     file.rename(good)
     link.symlink_to(target)
@@ -416,7 +426,7 @@ def test_files_that_are_swapped_continuously_are_never_followed(house: House, st
     try:
         for _round in range(300):
             try:
-                assert house.store.read(house.session.key) in (StoredState(), StoredState(record))
+                assert single_session.store.read(single_session.session.key) in (StoredState(), StoredState(record))
             except StoreError as error:
                 codes.add(error.code)
     finally:
@@ -426,14 +436,16 @@ def test_files_that_are_swapped_continuously_are_never_followed(house: House, st
     assert target.read_bytes() == b"precious"
 
 
-def test_a_folder_replaced_by_a_link_is_never_written_to(house: House, store_path: Path, tmp_path: Path) -> None:
-    house.have("stale")
+def test_a_folder_replaced_by_a_link_is_never_written_to(
+    single_session: SingleSession, store_path: Path, tmp_path: Path
+) -> None:
+    single_session.have("stale")
     theirs = tmp_path / "theirs"
     theirs.mkdir(mode=0o700)
-    with house.store.lock(house.session.key, time.monotonic() + 10) as locked:
+    with single_session.store.lock(single_session.session.key, time.monotonic() + 10) as locked:
         store_path.rename(tmp_path / "ours")
         store_path.symlink_to(theirs)
         locked.write_note(new_note(None, "v1second", ""))
     assert list(theirs.iterdir()) == []
     with pytest.raises(StoreError, match="not a plain directory"):
-        DirectoryStore(str(store_path)).read(house.session.key)
+        DirectoryStore(str(store_path)).read(single_session.session.key)

@@ -37,8 +37,8 @@ from ansible_collections.wuying.workspace.plugins.module_utils._store.directory 
     DirectoryStore,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._store.two_slot_file import SLOT_SIZE
-from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.house import (
-    House,
+from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.single_session import (
+    SingleSession,
     leave_note,
     unmeasured,
 )
@@ -48,10 +48,10 @@ NOBODY = 65534
 only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount, and be another user")
 
 
-@pytest.fixture(name="house")
-def fixture_house(rotating_house: House) -> House:
-    """Return a house whose service invalidates a token at its refresh."""
-    return rotating_house
+@pytest.fixture(name="single_session")
+def fixture_session(rotating_session: SingleSession) -> SingleSession:
+    """Return a session whose service invalidates a token at its refresh."""
+    return rotating_session
 
 
 @pytest.fixture
@@ -77,10 +77,10 @@ class Result(t.NamedTuple):
     message: str = ""
 
 
-def result_of(house: House, login_token: str | None = None, **options: t.Any) -> Result:
+def result_of(single_session: SingleSession, login_token: str | None = None, **options: t.Any) -> Result:
     """Send a request and return its result."""
     try:
-        outcome = house.request(login_token, **options)
+        outcome = single_session.request(login_token, **options)
     except WuyingError as error:
         return Result(error.code, error.message)
     if outcome.not_saved is not None:
@@ -107,19 +107,21 @@ def in_a_process(prepare: t.Callable[[], object], act: t.Callable[[], Result]) -
     return t.cast(Result, results.get())
 
 
-def of_bob(house: House) -> House:
-    """Return the house of another session, which has no record."""
-    return House(house.store, house.emulator, house.session._replace(end_user_id="bob"))
+def of_bob(single_session: SingleSession) -> SingleSession:
+    """Return the session of another session, which has no record."""
+    return SingleSession(
+        single_session.store, single_session.emulator, single_session.session._replace(end_user_id="bob")
+    )
 
 
-def assert_refused(house: House, code: str, text: str, login_token: str | None = None) -> None:
+def assert_refused(single_session: SingleSession, code: str, text: str, login_token: str | None = None) -> None:
     """Check that a request fails with this error, sends nothing and does not change the record."""
-    before, requests = house.stored().record, house.requests()
-    result = result_of(house, login_token, force=True)
+    before, requests = single_session.stored().record, single_session.requests()
+    result = result_of(single_session, login_token, force=True)
     assert result.code == code
     assert text in result.message
-    assert (house.stored().record, house.requests()) == (before, requests)
-    assert house.warnings == []
+    assert (single_session.stored().record, single_session.requests()) == (before, requests)
+    assert single_session.warnings == []
 
 
 @pytest.fixture(name="mounted")
@@ -153,15 +155,15 @@ def fill(path: Path) -> None:
 
 @only_root
 def test_on_a_full_disk_known_sessions_refresh_and_new_ones_spend_nothing(
-    house: House, mounted: t.Callable[[str], Path]
+    single_session: SingleSession, mounted: t.Callable[[str], Path]
 ) -> None:
     disk = mounted("size=256k,mode=700")
-    house.store = DirectoryStore(str(disk / "store"))
-    house.have("stale")
-    bob = of_bob(house)
-    token = house.emulator.issue("bob")
+    single_session.store = DirectoryStore(str(disk / "store"))
+    single_session.have("stale")
+    bob = of_bob(single_session)
+    token = single_session.emulator.issue("bob")
     fill(disk / "filler")
-    assert [result_of(house, force=True).code for _round in range(10)] == ["refreshed"] * 10
+    assert [result_of(single_session, force=True).code for _round in range(10)] == ["refreshed"] * 10
     assert_refused(bob, "StoreUnavailable", "No space left", token)
     assert {path.suffix for path in (disk / "store").glob(f"{bob.session.key}.*")} == {".lock"}
     (disk / "filler").unlink()
@@ -170,58 +172,62 @@ def test_on_a_full_disk_known_sessions_refresh_and_new_ones_spend_nothing(
 
 @only_root
 def test_a_record_too_large_for_a_full_disk_fails_before_the_request(
-    house: House, mounted: t.Callable[[str], Path]
+    single_session: SingleSession, mounted: t.Callable[[str], Path]
 ) -> None:
     disk = mounted("size=256k,mode=700")
-    house.store = DirectoryStore(str(disk / "store"))
-    house.have("stale")
+    single_session.store = DirectoryStore(str(disk / "store"))
+    single_session.have("stale")
     fill(disk / "filler")
-    codes = [result_of(house, force=True).code for _round in range(90)]
+    codes = [result_of(single_session, force=True).code for _round in range(90)]
     assert set(codes) == {"refreshed", "StoreUnavailable"}
-    assert house.requests() == codes.count("refreshed") == codes.index("StoreUnavailable")
+    assert single_session.requests() == codes.count("refreshed") == codes.index("StoreUnavailable")
     (disk / "filler").unlink()
-    assert result_of(house, force=True) == ("refreshed", "")
+    assert result_of(single_session, force=True) == ("refreshed", "")
 
 
 @only_root
-def test_without_free_inodes_a_new_session_spends_nothing(house: House, mounted: t.Callable[[str], Path]) -> None:
+def test_without_free_inodes_a_new_session_spends_nothing(
+    single_session: SingleSession, mounted: t.Callable[[str], Path]
+) -> None:
     disk = mounted("size=1m,mode=700,nr_inodes=4")  # the root, the store, and two files
-    house.store = DirectoryStore(str(disk / "store"))
-    house.have("stale")
-    assert result_of(house) == ("refreshed", "")
-    bob, token = of_bob(house), house.emulator.issue("bob")
+    single_session.store = DirectoryStore(str(disk / "store"))
+    single_session.have("stale")
+    assert result_of(single_session) == ("refreshed", "")
+    bob, token = of_bob(single_session), single_session.emulator.issue("bob")
     assert_refused(bob, "StoreUnavailable", "No space left", token)
 
 
 @only_root
 def test_on_a_read_only_disk_valid_tokens_are_returned_and_none_is_spent(
-    house: House, mounted: t.Callable[[str], Path]
+    single_session: SingleSession, mounted: t.Callable[[str], Path]
 ) -> None:
     disk = mounted("size=1m,mode=700")
-    house.store = DirectoryStore(str(disk / "store"))
-    house.have("current")
+    single_session.store = DirectoryStore(str(disk / "store"))
+    single_session.have("current")
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
-    assert result_of(house) == ("returned", "")
-    assert_refused(house, "StoreUnavailable", "Read-only")
+    assert result_of(single_session) == ("returned", "")
+    assert_refused(single_session, "StoreUnavailable", "Read-only")
 
 
 @only_root
 @unmeasured
-def test_in_a_read_only_folder_known_sessions_refresh_new_ones_do_not(house: House, folder_of_nobody: Path) -> None:
-    house.have("stale")
-    house.request()  # This imports everything that a refresh needs.
+def test_in_a_read_only_folder_known_sessions_refresh_new_ones_do_not(
+    single_session: SingleSession, folder_of_nobody: Path
+) -> None:
+    single_session.have("stale")
+    single_session.request()  # This imports everything that a refresh needs.
     folder = folder_of_nobody / "store"
-    house.store = DirectoryStore(str(folder))
-    bob, token = of_bob(house), house.emulator.issue("bob")
-    first = house.emulator.issue()
-    assert in_a_process(become_nobody, lambda: result_of(house, first)).code == "refreshed"
+    single_session.store = DirectoryStore(str(folder))
+    bob, token = of_bob(single_session), single_session.emulator.issue("bob")
+    first = single_session.emulator.issue()
+    assert in_a_process(become_nobody, lambda: result_of(single_session, first)).code == "refreshed"
     folder.chmod(0o500)
-    assert in_a_process(become_nobody, lambda: result_of(house, force=True)).code == "refreshed"
-    requests = house.requests()
+    assert in_a_process(become_nobody, lambda: result_of(single_session, force=True)).code == "refreshed"
+    requests = single_session.requests()
     result = in_a_process(become_nobody, lambda: result_of(bob, token))
     assert result.code == "StoreUnavailable"
     assert "Permission denied" in result.message
-    assert house.requests() == requests
+    assert single_session.requests() == requests
     folder.chmod(0o700)
     assert in_a_process(become_nobody, lambda: result_of(bob, token)).code == "refreshed"
 
@@ -229,50 +235,52 @@ def test_in_a_read_only_folder_known_sessions_refresh_new_ones_do_not(house: Hou
 @only_root
 @unmeasured
 @pytest.mark.parametrize("umask", [0o277, 0o400, 0o700, 0o777], ids=oct)
-def test_a_umask_that_removes_the_owners_rights_does_no_harm(house: House, folder_of_nobody: Path, umask: int) -> None:
-    house.have("stale")
-    house.request()  # This imports everything that a refresh needs.
-    house.store = DirectoryStore(str(folder_of_nobody / "parent" / "store"))
+def test_a_umask_that_removes_the_owners_rights_does_no_harm(
+    single_session: SingleSession, folder_of_nobody: Path, umask: int
+) -> None:
+    single_session.have("stale")
+    single_session.request()  # This imports everything that a refresh needs.
+    single_session.store = DirectoryStore(str(folder_of_nobody / "parent" / "store"))
 
     def set_umask_and_become_nobody() -> None:
         os.umask(umask)
         become_nobody()
 
-    token = house.emulator.issue()
-    assert in_a_process(set_umask_and_become_nobody, lambda: result_of(house, token)).code == "refreshed"
-    assert in_a_process(set_umask_and_become_nobody, lambda: result_of(house, force=True)).code == "refreshed"
+    token = single_session.emulator.issue()
+    assert in_a_process(set_umask_and_become_nobody, lambda: result_of(single_session, token)).code == "refreshed"
+    assert in_a_process(set_umask_and_become_nobody, lambda: result_of(single_session, force=True)).code == "refreshed"
     made = [path for path in folder_of_nobody.rglob("*") if path.is_dir()]
     assert [stat.S_IMODE(path.stat().st_mode) for path in made] == [0o700] * 2
 
 
 @pytest.mark.parametrize("limit", [0, 100, SLOT_SIZE - 1, SLOT_SIZE, SLOT_SIZE + 100, SLOT_SIZE + 8192])
 @unmeasured
-def test_a_low_file_size_limit_spends_nothing(house: House, limit: int) -> None:
-    bob, token = of_bob(house), house.emulator.issue("bob")
+def test_a_low_file_size_limit_spends_nothing(single_session: SingleSession, limit: int) -> None:
+    bob, token = of_bob(single_session), single_session.emulator.issue("bob")
     for has_note in (False, True):  # The note changes the slot of the record.
-        record = house.have("stale")
+        record = single_session.have("stale")
         if has_note:
-            leave_note(house.store, house.session, record.login_token)
-        requests = house.requests()
-        for each, passed in ((house, None), (bob, token)):
+            leave_note(single_session.store, single_session.session, record.login_token)
+        requests = single_session.requests()
+        for each, passed in ((single_session, None), (bob, token)):
             result = in_a_process(
                 lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
                 functools.partial(result_of, each, passed),
             )
             assert result.code == "StoreUnavailable"
             assert "ulimit -f" in result.message
-        assert house.requests() == requests
-        assert house.stored().record == record
-        assert result_of(house) == ("refreshed", "")
+        assert single_session.requests() == requests
+        assert single_session.stored().record == record
+        assert result_of(single_session) == ("refreshed", "")
     assert result_of(bob, token) == ("refreshed", "")
 
 
 @unmeasured
-def test_a_sufficient_file_size_limit_has_no_effect(house: House) -> None:
-    house.have("stale")
+def test_a_sufficient_file_size_limit_has_no_effect(single_session: SingleSession) -> None:
+    single_session.have("stale")
     result = in_a_process(
         lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2 * SLOT_SIZE, 2 * SLOT_SIZE)),
-        lambda: result_of(house),
+        lambda: result_of(single_session),
     )
     assert result == ("refreshed", "")
 
@@ -280,22 +288,22 @@ def test_a_sufficient_file_size_limit_has_no_effect(house: House) -> None:
 @pytest.mark.parametrize("call", ["posix_fallocate", "pwrite", "_sync"])
 @pytest.mark.parametrize("code", [errno.EDQUOT, errno.EIO])
 def test_a_quota_or_disk_failure_before_the_request_spends_nothing(
-    house: House, store_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, code: int
+    single_session: SingleSession, store_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, code: int
 ) -> None:
-    bob, token = of_bob(house), house.emulator.issue("bob")
+    bob, token = of_bob(single_session), single_session.emulator.issue("bob")
 
     def fail(*_arguments: object) -> t.NoReturn:
         raise OSError(code, os.strerror(code))
 
-    house.have("stale")
+    single_session.have("stale")
     with monkeypatch.context() as patch:
         patch.setattr(os if hasattr(os, call) else two_slot_file, call, fail)
         assert_refused(bob, "StoreUnavailable", os.strerror(code), token)
         if call != "posix_fallocate":
-            assert_refused(house, "StoreUnavailable", os.strerror(code))
+            assert_refused(single_session, "StoreUnavailable", os.strerror(code))
     assert {path.suffix for path in store_path.glob(f"{bob.session.key}.*")} == {".lock"}
     assert result_of(bob, token) == ("refreshed", "")
-    assert result_of(house) == ("refreshed", "")
+    assert result_of(single_session) == ("refreshed", "")
 
 
 def lowest_free() -> int:
@@ -312,38 +320,38 @@ def limit_open_files(number: int) -> None:
 
 
 @unmeasured
-def test_with_too_many_open_files_nothing_is_spent(house: House) -> None:
-    house.have("stale")
-    house.request()  # This imports everything that a refresh needs.
+def test_with_too_many_open_files_nothing_is_spent(single_session: SingleSession) -> None:
+    single_session.have("stale")
+    single_session.request()  # This imports everything that a refresh needs.
     codes = []
     for spare in range(12):
-        house.have("stale")
-        requests = house.requests()
+        single_session.have("stale")
+        requests = single_session.requests()
 
-        result = in_a_process(functools.partial(limit_open_files, spare), lambda: result_of(house))
+        result = in_a_process(functools.partial(limit_open_files, spare), lambda: result_of(single_session))
         codes.append(result.code)
         if result.code != "refreshed":
             assert "Traceback" not in result.message
-            assert house.requests() == requests
-            assert result_of(house) == ("refreshed", "")
+            assert single_session.requests() == requests
+            assert result_of(single_session) == ("refreshed", "")
     assert codes[0] == "StoreUnavailable"
     assert codes[-1] == "refreshed"
 
 
-def test_the_error_for_too_many_open_files_names_the_limit(house: House) -> None:
-    house.have("current")
+def test_the_error_for_too_many_open_files_names_the_limit(single_session: SingleSession) -> None:
+    single_session.have("current")
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free(), limits[1]))
     try:
         with pytest.raises(StoreError, match="ulimit -n") as caught:
-            house.stored()
+            single_session.stored()
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
     assert (caught.value.code, caught.value.retryable) == ("StoreUnavailable", True)
-    assert result_of(house) == ("returned", "")
+    assert result_of(single_session) == ("returned", "")
 
 
-def refresh_until_signal(house: House, output: int) -> None:
+def refresh_until_signal(single_session: SingleSession, output: int) -> None:
     """Refresh until a signal ends this process. Write a byte after each refresh."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -352,21 +360,21 @@ def refresh_until_signal(house: House, output: int) -> None:
     deadline = time.monotonic() + 60
     try:
         with ServiceClient(None, timeout=5, retries=0) as service:
-            keeper = Keeper(house.store, lambda: service, scope="", deadline=deadline)
+            keeper = Keeper(single_session.store, lambda: service, scope="", deadline=deadline)
             while True:
-                keeper.ensure(TokenRequest(house.session, force=True), house.warnings.append)
+                keeper.ensure(TokenRequest(single_session.session, force=True), single_session.warnings.append)
                 os.write(output, b"x")
     except KeyboardInterrupt:
         os._exit(130)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
-def test_a_signal_at_any_time_loses_no_token(house: House, number: signal.Signals) -> None:
+def test_a_signal_at_any_time_loses_no_token(single_session: SingleSession, number: signal.Signals) -> None:
     chance = random.Random(number)
-    house.have("current")
+    single_session.have("current")
     for _round in range(15):
         reading, output = os.pipe()
-        process = FORK.Process(target=refresh_until_signal, args=(house, output))
+        process = FORK.Process(target=refresh_until_signal, args=(single_session, output))
         process.start()
         assert os.read(reading, 1) == b"x"
         time.sleep(chance.uniform(0, 0.02))
@@ -375,10 +383,10 @@ def test_a_signal_at_any_time_loses_no_token(house: House, number: signal.Signal
         os.close(reading)
         os.close(output)
         assert process.exitcode == (130 if number == signal.SIGINT else -number)
-    record, note, damage, _needs_reencryption = house.stored()
+    record, note, damage, _needs_reencryption = single_session.stored()
     assert record is not None
     assert (note, damage) == (None, None)
     known = {mark[:12] for mark in (*record.lineage, fingerprint(record.login_token))}
-    issued = [entry["issued"] for entry in house.emulator.journal()["entries"]]
+    issued = [entry["issued"] for entry in single_session.emulator.journal()["entries"]]
     assert set(issued[-60:]) <= known
-    assert result_of(house, force=True) == ("refreshed", "")
+    assert result_of(single_session, force=True) == ("refreshed", "")

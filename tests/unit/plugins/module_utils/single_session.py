@@ -75,7 +75,7 @@ def leave_note(store: Store, session: Session, token: str) -> None:
 
 
 @dataclasses.dataclass
-class House:
+class SingleSession:
     """One session's store, and the emulator that issued its tokens."""
 
     store: Store
