@@ -61,8 +61,7 @@ def sign_v1(
 
     ``timestamp`` is in seconds since 1970 (UTC). Without ``credentials`` the request is anonymous, which means that it
     has no key and no signature. ``parameters`` may override ``Format``.
-    Follows "Request syntax and signature method V2" of Alibaba Cloud's SDK documentation, where
-    ``SignatureVersion`` is 1.0.
+    Follows "Request syntax and signature method V2" of Alibaba Cloud's SDK documentation (``SignatureVersion`` 1.0).
     """
     form = form or {}
     query = {
@@ -140,8 +139,7 @@ def v3_signature(
     """Return the V3 signature, in lowercase hex, of a request.
 
     ``headers`` are the headers to sign, with lowercase names, including ``x-acs-content-sha256`` (the hash of the body).
-    Like the official signers, this percent-encodes the values of ``parameters`` but not their names. The documented
-    names need no encoding.
+    Like the official signers, this percent-encodes the values of ``parameters`` but not their names.
     """
     query = "&".join([f"{name}={_encode(value)}" for name, value in sorted(parameters.items())])
     names = sorted(headers)

@@ -28,9 +28,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model.session im
     Session,
     fingerprint,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._redis import (
-    scripts as scripts,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._redis import scripts
 from ansible_collections.wuying.workspace.plugins.module_utils._store import two_slot_file
 from ansible_collections.wuying.workspace.plugins.module_utils._store.two_slot_file import (
     SlotValue,

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Decide by the table of guarantees: return the stored token, or which one to refresh."""
+"""Decide by the state of a record whether to refresh, and which token."""
 
 from __future__ import annotations
 

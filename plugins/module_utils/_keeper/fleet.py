@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import math
@@ -83,9 +84,8 @@ def keep_all(
 ) -> t.Iterator[Report]:
     """Keep sessions valid, and report each when it is done. A failure of one session does not stop the others.
 
-    With ``rekey``, re-encrypt records that are not encrypted with the first key. With ``check``, predict everything from the store,
-    and send and write nothing. A signal that ends the task waits until the sessions that were begun are done; the others
-    fail as ``Interrupted``.
+    With ``rekey``, re-encrypt records that are not encrypted with the first key. With ``check``, predict the reports and change
+    nothing. After a signal, sessions that were begun are finished, and the others fail as ``Interrupted``.
     """
     due: list[_DueSession] = []
     for position, (key, request, stored) in enumerate(readings):
@@ -110,9 +110,9 @@ def keep_all(
     processes = count_processes(sum(session.result is None for session in due), max_parallel)
     if processes > 1 and not keeper.connect():
         processes = 1
-    with hold_signals():
-        process = functools.partial(_process, keeper)
-        reports = run_all(process, due, max_parallel, processes, not_done=_interrupted, prepare=keeper.use_share)
+    process = functools.partial(_process, keeper)
+    reports = run_all(process, due, max_parallel, processes, not_done=_interrupted, prepare=keeper.use_share)
+    with hold_signals(), contextlib.closing(reports):
         for report in reports:
             keeper.store.add_warnings(*report.store_warnings)
             yield report

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Read the record, decide, lock the session, and act."""
+"""Read, decide, lock, refresh; if that fails, return a stored token that is still valid."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ def run_all(
     *,
     not_done: t.Callable[[Item], Result],
     prepare: t.Callable[[int, int], None] = lambda number, processes: None,
-) -> t.Iterator[Result]:
+) -> t.Generator[Result, None, None]:
     """Yield the result of ``function`` for each item. Begin items in order, ``parallel`` at a time. Empties the list ``items``.
 
     ``function`` must not raise. ``prepare`` is called in each new process with its number and the number of processes. When a signal is

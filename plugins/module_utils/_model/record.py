@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Define the record of a session (its token, expiry and lineage) and its stored state."""
+"""Define the record of a session: token, lineage, and whether it is current, stale or expired."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Define the identity of a session, and the shape and fingerprint of a token."""
+"""Define the identity of a session, and the format and fingerprint of a token."""
 
 from __future__ import annotations
 

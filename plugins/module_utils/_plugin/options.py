@@ -4,8 +4,7 @@
 
 """Read and check options, and turn those of a session into a token request.
 
-Everything is checked before anything is sent or written. No message repeats a value, because it may be a secret that was
-put into the wrong option.
+Everything is checked before anything is sent or written. No message repeats a value, because it may be a misplaced secret.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Open the store that the options name."""
+"""Open the store that the options name: a directory, Redis, or none."""
 
 from __future__ import annotations
 

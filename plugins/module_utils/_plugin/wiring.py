@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Open the store, the service, and the keeper that the options describe."""
+"""Connect store, service and keeper with the settings from the options."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Read the address of a Redis server, cluster or Sentinel group."""
+"""Parse the URL of a Redis server, cluster or Sentinel group."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Renew the leases of locks in Redis while they are held."""
+"""Define how long a lock in Redis lasts, and renew it while it is held."""
 
 from __future__ import annotations
 

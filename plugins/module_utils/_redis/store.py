@@ -47,23 +47,16 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.04, 0.15
 class RedisStore(Store):
     """Stores each session in a hash that is named after the session's key.
 
-    Its fields are ``record``, ``fingerprint`` (of the record's token), ``note`` and ``note_id``. Beside the hash there are two
-    more keys. ``:lock`` names the owner of the lock until the lease expires. ``:gone`` is the tombstone of a removed session; with
-    it a late writer does not bring the session back.
+    Its fields are ``record``, ``fingerprint`` (of the record's token), ``note`` and ``note_id``. The key ``:lock`` names the owner
+    of the lock until the lease expires. The key ``:gone`` is a tombstone, so that no late writer restores a removed session.
     """
 
     def __init__(
-        self,
-        address: Address,
-        *,
-        username: str | None,
-        password: str | None,
-        ca_path: str | None,
-        deadline: float,
-        encryption: Encryption | None = None,
+        self, address: Address, *, deadline: float, encryption: Encryption | None = None, **access: str | None
     ) -> None:
+        """Take in ``access`` the ``username``, the ``password`` and the ``ca_path`` of the connection."""
         super().__init__(str(address), encryption)
-        self._connection = Connection(address, username=username, password=password, ca_path=ca_path, deadline=deadline)
+        self._connection = Connection(address, deadline=deadline, **access)
         self._replication = Replication(self._connection, self.add_warnings)
         self._leases = leases.Leases(self._renew_lease)
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Operations of the service: sign, send, read the response, and retry.
+"""Call an operation of the service: sign its parameters, and send it until it succeeds.
 
 Only ``_plugin/wiring.py`` imports this file, and only when a request is due, so that an unchanged task stays fast.
 """

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""HTTP connections with a deadline and a size limit.
+"""Open sockets and TLS, and bound every read by a deadline and a size.
 
 Only this file and ``transport.py`` import ``requests``.
 """

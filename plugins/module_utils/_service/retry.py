@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Decide how long to wait before another attempt: back-off and Retry-After."""
+"""Read Retry-After headers, and decide how long to wait before another attempt."""
 
 from __future__ import annotations
 

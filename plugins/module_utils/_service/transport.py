@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Send one HTTP request and read the response, with a timeout and a size limit.
+"""Send one HTTP request with its headers, and explain why it failed.
 
 Only ``client.py`` imports this file. Redirects are not followed.
 """
@@ -77,13 +77,19 @@ class Transport:
         Raises :class:`ServiceError`. Its message names only the endpoint, because the messages of the library contain the URL.
         """
         attempt = RequestDeadline(seconds, f"/?{request.query}")
-        try:
-            with attempt.applied():
+        with attempt.applied():
+            try:
                 return self._send(endpoint, request, seconds)
-        # RuntimeError: no thread could be started
-        except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError, RuntimeError, ValueError) as error:
-            failure = _explain(error, attempt, endpoint)
-        raise failure  # outside of the except block, so that no traceback shows the library's error
+            # RuntimeError: no thread could be started
+            except (
+                urllib3.exceptions.HTTPError,
+                http.client.HTTPException,
+                OSError,
+                RuntimeError,
+                ValueError,
+            ) as error:
+                failure = _explain(error, attempt, endpoint)
+            raise failure  # outside of the except block, so that no traceback shows the library's error
 
     def _send(self, endpoint: str, request: SignedRequest, seconds: float) -> Response:
         prepared = requests.PreparedRequest()

@@ -4,9 +4,9 @@
 
 """Run the code blocks of a page as a reader would, against the emulator.
 
-A block of YAML that the text before it names becomes a file of that name. Other plays and tasks run at once, with what a
-reader's own ansible.cfg, inventory and module_defaults would say. Then the commands of the page run, in one shell. A block
-that is none of these must be among those that are left out.
+If the text before a YAML block names a file, the block is written to that file. Other plays and tasks run immediately, with
+an inventory and module_defaults as a reader would have them. Then all commands of the page run in one shell. Any other
+block must match LEFT_OUT.
 """
 
 from __future__ import annotations
@@ -40,19 +40,20 @@ ALICE_IN_REDIS = {
     "office_site_id": "cn-hangzhou+dir-2381910001",
     "client_id": "f4a0dc8e-1702-4728-9a60-95b27a35c0de",
 }
-# What is left out, and who reads or tests it instead.
+# Blocks that do not run, and what tests them instead.
 LEFT_OUT = re.compile(
     r"""
-    ^(\$\ )?make\ (?!demo$)         # the suite itself, which runs this test too
-    |^ansible-builder\ |^images:$   # make execution-environment: what it builds needs a registry of images
+    ^(\$\ )?make\ (?!demo$)         # the test suite, which runs this test
+    |^ansible-builder\ |^images:$   # make execution-environment. Building needs an image registry
     |^(fields|env|file):$           # AWX
+    |^plugins/module_utils/$        # test_layout.py
     |^minor_changes:$               # antsibull-changelog
-    |^user\ ansible\                 # test_redis_store.py
-    |community\.hashi_vault         # a collection that is not here
+    |^user\ ansible\                 # the unit tests of the Redis store
+    |community\.hashi_vault         # needs another collection
     """,
     re.M | re.X,
 )
-# What is to be installed must be here already; an environment of the reader's own borrows it.
+# Packages to install must already be installed here. A virtual environment of the page uses those.
 PREAMBLE = """
 set -euxo pipefail
 trap 'kill $(jobs -p) 2>/dev/null || :' EXIT
@@ -84,14 +85,14 @@ molecule() {
 
 
 class Reader(NamedTuple):
-    """Where a reader sits."""
+    """The folder, the collection and the emulator that a reader uses."""
 
     collection: Path
     folder: Path
     emulator: str
 
     def log_in(self, **identity: str) -> str:
-        """Give the first token of a session."""
+        """Return the first token of a session."""
         request = urllib.request.Request(
             self.emulator + "/_emulator/tokens", json.dumps({**ALICE, **identity}).encode()
         )
@@ -100,7 +101,7 @@ class Reader(NamedTuple):
         return token
 
     def adapt(self, text: str) -> str:
-        """Put what is at hand in the place of what a page takes for granted."""
+        """Replace paths, addresses and commands of a page by those that exist here."""
         for old, new in {
             "~/.ansible/collections/ansible_collections/wuying/workspace": self.collection,
             "~/wuying": self.folder / "venv",
@@ -112,11 +113,11 @@ class Reader(NamedTuple):
             "--port 8700": "--port " + os.environ["FREE_PORT"],
             "127.0.0.1:8700": "127.0.0.1:" + os.environ["FREE_PORT"],
             "python3 ": sys.executable + " ",
-            # The inventory has the endpoint of who has an account; who has none uses the demo's own.
+            # For a reader with an account, the inventory sets the endpoint. Otherwise the demo starts its own emulator.
             "make demo": "ansible-playbook wuying.workspace.demo --inventory inventory/hosts",
             '-a "region_id=': f'-a "endpoint={self.emulator} region_id=',
             "collection build": "collection build checkout",
-            # From here on there is no collection but the one that was installed.
+            # After this command, only the installed collection is used.
             "ansible-galaxy collection install": "export ANSIBLE_COLLECTIONS_PATH=$PWD/installed\n"
             "ansible-galaxy collection install",
         }.items():
@@ -126,7 +127,7 @@ class Reader(NamedTuple):
 
 
 def read_blocks(text: str) -> list[tuple[str, str, str]]:
-    """Give language, name and code of each block that is not left out."""
+    """Return the language, file name and code of each block that does not match LEFT_OUT."""
     blocks = []
     for found in BLOCK.finditer(text):
         language, code = found[1] or found[4] or "", found[2] or found[5]
@@ -137,19 +138,19 @@ def read_blocks(text: str) -> list[tuple[str, str, str]]:
 
 
 def to_commands(language: str, code: str) -> str:
-    """Make commands of a shell of a block; give none for what is no such block."""
+    """Return the shell commands of a block, or an empty string if it has none."""
     if language == "console":
         code = "".join(re.findall(r"^\$ ((?:.*\\\n)*.*\n)", code, re.M))
     elif CRONTAB.search(code):
         return f"(set -o allexport\n{CRONTAB.sub('', code)})\n"
     elif language != "bash":
         return ""
-    # Who has an account is another reader than who has none.
+    # Readers with and without an account do not share variables.
     return f"(\n{code})\n" if "read -rs" in code else code
 
 
 def to_plays(content: list[dict[str, Any]], defaults: dict[str, str]) -> list[dict[str, Any]]:
-    """Make plays of tasks, and add the reader's own defaults to plays."""
+    """Turn tasks into a play, and add the reader's defaults to all plays."""
     if not any("hosts" in item or "import_playbook" in item for item in content):
         identity = {name: ALICE[name] for name in ("region_id", "office_site_id", "client_id")}
         content = [{"hosts": "alice", "gather_facts": False, "tasks": content}]
@@ -162,7 +163,7 @@ def to_plays(content: list[dict[str, Any]], defaults: dict[str, str]) -> list[di
 
 
 def run_page(reader: Reader, page: Path) -> int:
-    """Run the blocks of a page; give how many ran. Raises :class:`subprocess.CalledProcessError`."""
+    """Run the blocks of a page and return their number. Raises :class:`subprocess.CalledProcessError`."""
     blocks = read_blocks(page.read_text(encoding="utf-8"))
     if not blocks:
         return 0
@@ -176,7 +177,7 @@ def run_page(reader: Reader, page: Path) -> int:
     for name in ("region_id", "office_site_id", "client_id"):
         variables["wuying_" + name] = identity[name]
     variables["emulator_url"] = reader.emulator
-    # A HOME of the tests' own is not what Ansible takes ~ for.
+    # Ansible does not expand ~ to the HOME of this test.
     variables["ansible_async_dir"] = str(reader.folder / "async")
     variables["redis_password"] = "unused"
     variables["logins"] = [
@@ -218,14 +219,14 @@ def run_page(reader: Reader, page: Path) -> int:
         run(in_play, "ansible-playbook", "block.yml")
 
     alice = {"wuying.workspace.wuying_login_token": {**identity, "return_token": False}}
-    play([{"name": "Start the session that pages take for granted", **alice}])
+    play([{"name": "Start the session that the pages use", **alice}])
     script = PREAMBLE
     for language, name, code in blocks:
         print(f"===== {page.name}: {language} {name} =====\n{code}", flush=True)
         if commands := to_commands(language, code):
             script += commands
         elif not language.startswith("yaml"):
-            raise ValueError(f"Run this block, or say why it is left out: {language}\n{code}")
+            raise ValueError(f"This block neither runs nor matches LEFT_OUT: {language}\n{code}")
         elif name:
             (reader.folder / name).parent.mkdir(parents=True, exist_ok=True)
             (reader.folder / name).write_text(reader.adapt(code))

@@ -293,7 +293,7 @@ def test_no_process_remains_if_the_caller_wants_no_more_results() -> None:
 
     results = run_all(count, list(range(100_000)), 8, 2, not_done=lambda number: number)
     next(results)
-    t.cast("t.Generator[int, None, None]", results).close()
+    results.close()
     assert not multiprocessing.active_children()
     assert begun.value < 1000
 

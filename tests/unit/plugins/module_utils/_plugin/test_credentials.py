@@ -25,9 +25,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions
     ServiceError,
     WuyingError,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._plugin import (
-    credentials as credentials,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin import credentials
 
 ID, SECRET, TOKEN = "LTAI5tExample", "sesame-secret", "sesame-security-token"
 OPTION_NAMES = {"access_key_id": ID, "access_key_secret": SECRET, "security_token": TOKEN}
