@@ -155,6 +155,7 @@ _LOST = (
     "The login token was refreshed but could not be saved. It is lost, because the lookup of another session failed. "
     "The user must log in again."
 )
+_COPY = "This result contains the only copy."
 
 display = Display()
 _is_rendering = ContextVar("_is_rendering", default=False)
@@ -303,7 +304,7 @@ def _not_saved(report: Report, *, lost: bool) -> list[str]:
     """Return a warning if a token could not be saved. If ``lost``, the lookup does not return it either."""
     if isinstance(report.result, WuyingError) or report.result.not_saved is None:
         return []
-    return [_LOST if lost else report.result.not_saved.message]
+    return [_LOST if lost else report.result.not_saved.message.replace(_COPY, "This lookup returns the only copy.")]
 
 
 def _name_of(report: Report) -> str:

@@ -394,7 +394,7 @@ def run(module: Module) -> FleetResult:
         ):
             result.add(report, time.time())
     if requests is None and not result.counts["total"]:
-        module.warn("The store contains no session to refresh. Check store, filters, and the user who runs the task.")
+        module.warn("No session in the store was selected. Check store, filters and the user who runs the task.")
     return result
 
 
@@ -403,9 +403,7 @@ def check_options(params: dict[str, t.Any]) -> None:
     if params["store"] == "none" and (params["sessions"] is None or not params["return_token"]):
         raise OptionError("store=none needs sessions and return_token=true, because nothing is stored.")
     if params["rekey"] and not params["store_key"]:
-        raise OptionError(
-            "rekey needs store_key. Set store_key to a list of keys, of which the first is to encrypt all records."
-        )
+        raise OptionError("rekey requires store_key. Put the key that all records should use first.")
 
 
 def check_distinct(requests: list[TokenRequest]) -> None:

@@ -14,7 +14,7 @@ from .._model.session import Session
 
 OUTCOME_UNKNOWN = "OutcomeUnknown"
 NO_RECORD = "NoLoginToken"
-ANSWER_LOST = "An earlier refresh of the login token was interrupted, its response is lost, and the service now refuses the token."
+ANSWER_LOST = "An earlier refresh of the login token was interrupted, its response is lost, and the service now rejects the token."
 LOG_IN = "The user must log in again. Pass the new token as login_token."
 
 
@@ -67,17 +67,18 @@ def decide(request: TokenRequest, stored: StoredState, now: float, store_name: s
     if request.is_login(record):
         return request.login_token
     if record is None:
-        raise LoginRequired(
-            f"No login token is stored for {session.end_user_id} (client {session.client_id}, endpoint {session.endpoint}) "
-            f"in {store_name}. Pass login_token to start the session. If it was already started, check the session "
-            "options, endpoint, store and the OS user.",
-            code=NO_RECORD,
+        message = (
+            f"No login token is stored for {session.end_user_id} (client {session.client_id}, endpoint {session.endpoint}) in {store_name}. "
+            "Pass login_token to start the session. If it was already started, check the options that identify the session, the store and the OS user."
         )
+        if store_name == "none":
+            message = "store=none stores no token. Pass login_token, or set store to a directory or a Redis URL."
+        raise LoginRequired(message, code=NO_RECORD)
     state = record.state(now, request.refresh_before)
     if state == ENDED and not request.force:
         if record.ended == OUTCOME_UNKNOWN:
             raise LoginRequired(f"The session has ended. {ANSWER_LOST} {LOG_IN}", code=OUTCOME_UNKNOWN)
-        raise LoginRequired(f"The session has ended because the service refused its login token. {LOG_IN}")
+        raise LoginRequired(f"The session has ended because the service rejected its login token. {LOG_IN}")
     if state == CURRENT and not request.force and not stored.may_be_spent(record.login_token):
         return None
     return record.login_token

@@ -65,8 +65,8 @@ def read_stored(store: Store, request_for: t.Callable[[Session], TokenRequest | 
         if isinstance(stored, StoreError):
             yield key, None, stored
         elif stored.damage:
-            reason = f"The record {key} is damaged ({stored.damage})."
-            message = f"{reason} Remove it, or log its user in again and pass login_token."
+            message = f"The record {key} is damaged ({stored.damage}), so its user is unknown. Delete {key}.record in the directory or "
+            message += f"wuying.workspace:{{{key}}} in Redis, or pass a new login_token of that user."
             yield key, None, StoreError(message, code="DamagedRecord")
         elif stored.record is not None:
             request = request_for(stored.record.session)
@@ -129,7 +129,7 @@ def _catch(function: t.Callable[..., T], *arguments: t.Any) -> T | WuyingError:
         failure = error
     except Exception as error:
         failure = WuyingError(
-            f"An unexpected error occurred ({type(error).__name__}). Report it and run the task again.",
+            f"An unexpected error occurred ({type(error).__name__}). Run the task again. If the error persists, report it.",
             code="Unforeseen",
             retryable=True,
         )

@@ -119,8 +119,8 @@ class Keeper:
     def _refresh_locked(self, request: TokenRequest, snapshot: Snapshot, locked: LockedSession, warn: Warn) -> Outcome:
         stored = locked.read()
         if stored.damage:
-            place = locked.set_aside()
-            warn(f"The record of the session is damaged ({stored.damage}). It was set aside as {place}.")
+            aside = f"It was set aside as {locked.set_aside()}. Delete it after you have examined it, because it may contain a token."
+            warn(f"The record of the session is damaged ({stored.damage}). {aside}")
         elif stored.record is not None and hash(stored.record) != snapshot.record:
             # A refresh ended after this request: its outcome is as new as that of a forced one.
             request = request._replace(force=False)
@@ -149,7 +149,7 @@ class Keeper:
         if not error.retryable or fresh or record is None or not _is_valid(record, now):
             raise error
         warn(
-            "Could not refresh the login token. Returning the stored token, which is valid for another "
+            "Could not refresh the login token. Returning the stored token, which is valid for at most another "
             f"{record.remaining(now)} s. {error.message}"
         )
         return Outcome(False, record, record)

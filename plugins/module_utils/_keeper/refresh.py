@@ -46,7 +46,8 @@ def refresh(
         try:
             locked.save(record)
         except StoreError as error:
-            message = f"The login token was refreshed but could not be saved. This result contains the only copy. {error.message}"
+            message = "The login token was refreshed but could not be saved. This result contains the only copy. "
+            message += f"Fix the store, then pass the token as login_token. {error.message}"
             return Outcome(True, before, record, StoreError(message, code="NotKept"))
     return Outcome(True, before, record)
 
@@ -55,7 +56,7 @@ def _note_failure(
     error: ServiceError, unknown: bool, login: bool, record: Record | None, note: Note, locked: LockedSession
 ) -> WuyingError:
     rejected = isinstance(error, TokenRejected)
-    failure = _refused(error, unknown=unknown, login=login) if rejected else error
+    failure = _login_required(error, unknown=unknown, login=login) if rejected else error
     # If this cannot be written, the first note remains. The outcome is then unknown, which is safe.
     with contextlib.suppress(StoreError):
         # If the record already ended like this, only a note shows the tasks that wait that this is a new failure.
@@ -66,15 +67,15 @@ def _note_failure(
     return failure
 
 
-def _refused(error: ServiceError, *, unknown: bool, login: bool) -> LoginRequired:
+def _login_required(error: ServiceError, *, unknown: bool, login: bool) -> LoginRequired:
     reason = ANSWER_LOST
     if not unknown:
         which = "the login_token that was passed" if login else "the session's login token"
-        reason = f"The service refused {which} ({error.code})."
+        reason = f"The service rejected {which} ({error.code})."
     if login:
         reason += (
-            " It may have expired or been refreshed already. Check that it belongs to this session, and that "
-            "WUYING_LOGIN_TOKEN in the environment is not the token of another session."
+            " The passed token may have expired or already been used. Check that it belongs to this session. "
+            "If it comes from WUYING_LOGIN_TOKEN, check that the variable belongs to this session, too."
         )
     return LoginRequired(
         f"{reason} {LOG_IN}",

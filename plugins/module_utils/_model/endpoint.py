@@ -33,7 +33,7 @@ def default_endpoint(region_id: str) -> str:
 
 
 def parse_endpoint(text: str) -> str:
-    """Return an endpoint normalised to scheme, host and, unless it is the scheme's default, port.
+    """Return an endpoint normalized to scheme, host and, unless it is the scheme's default, port.
 
     Raises :class:`OptionError` if it has any other part, or would send tokens unencrypted to another host. One pattern
     covers the whole URL, so that no other parser can read a different host in it.
@@ -41,7 +41,7 @@ def parse_endpoint(text: str) -> str:
     match = _match("endpoint", text)
     if match is None or "_" in match["host"]:
         raise OptionError(
-            "endpoint must be https://, a host name or address, and optionally a port. "
+            "endpoint must consist of https://, a host name or IP address, and optionally a port. "
             "It must not contain a path, a query or white space."
         )
     scheme, host, port = match["scheme"], match["host"], match["port"]
@@ -57,7 +57,7 @@ def parse_proxy(text: str) -> str:
     match = _match("proxy", text)
     if match is None or match["scheme"] != "http" or not _has_valid_address(match["host"]):
         raise OptionError(
-            "proxy must be http://, a host name or address, and optionally a port, such as http://proxy.example.com:3128. "
+            "proxy must consist of http://, a host name or IP address, and optionally a port, such as http://proxy.example.com:3128. "
             "https:// proxies are not supported."
         )
     return text
@@ -65,7 +65,7 @@ def parse_proxy(text: str) -> str:
 
 @functools.lru_cache(maxsize=64)
 def is_endpoint(text: str) -> bool:
-    """Return True if a text is a normalised endpoint."""
+    """Return True if a text is a normalized endpoint."""
     try:
         return parse_endpoint(text) == text
     except OptionError:

@@ -52,7 +52,7 @@ class Record(t.NamedTuple):
     def state(self, now: float, refresh_before: float) -> str:
         """Return ``current``, ``stale``, ``expired`` or ``ended``, as of ``now``.
 
-        ``refresh_before``, in seconds, counts as at most half of the token's validity.
+        ``refresh_before``, in seconds, is capped at half of the token's validity.
         """
         if self.ended is not None:
             return ENDED
@@ -142,12 +142,11 @@ def load_record(data: bytes, key: str) -> Record:
     version = fields.pop("format", None)
     if isinstance(version, int) and FORMAT < version <= 999:  # a larger number is damage
         raise StoreError(
-            f"The record of this session has format {version}, which is newer than this version of wuying.workspace "
-            f"supports ({FORMAT}). Use the version that wrote it, or a later one.",
+            "A newer version of wuying.workspace wrote this record. Update wuying.workspace on this host.",
             code="NewerFormat",
         )
     if version != FORMAT:
-        raise DamagedRecord("it has no format version")
+        raise DamagedRecord("its format version is missing or invalid")
     session = load_session(fields.pop("session", None))
     if session is None or session.key != key:
         raise DamagedRecord("it belongs to another session")

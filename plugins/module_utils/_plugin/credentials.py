@@ -92,8 +92,9 @@ def _from_provider_chain(deadline: float) -> Keys:
         found, timed_out = None, isinstance(error, TimeoutError)
     if found is None or not found.access_key_id or not found.access_key_secret:
         raise ServiceError(
-            "The provider chain of alibabacloud-credentials returned no access key. "
-            "Configure one of its sources, or choose another auth_method.",
+            "The provider chain of alibabacloud-credentials did not respond before the deadline. Try again or increase deadline."
+            if timed_out
+            else "The provider chain of alibabacloud-credentials returned no access key. Configure one of its sources, or choose another auth_method.",
             code="MissingCredentials",
             retryable=timed_out,
         )

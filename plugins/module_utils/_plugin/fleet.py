@@ -28,8 +28,8 @@ def read_requests(get_option: GetOption, sessions: t.Sequence[t.Mapping[str, t.A
     tokens = sum(bool(session.get("login_token")) for session in sessions)
     if tokens > MOST_TOKENS:
         raise OptionError(
-            f"sessions contains {tokens} login tokens, but the time that Ansible takes to hide them grows with the square of "
-            f"their number. Pass at most {MOST_TOKENS} in one task. Later tasks read the tokens from the store."
+            f"Pass at most {MOST_TOKENS} login tokens in one task. Later tasks read the tokens from the store. sessions contains {tokens}, "
+            "but the time that Ansible takes to hide them grows with the square of their number."
         )
     requests = []
     for number, own in enumerate(sessions):

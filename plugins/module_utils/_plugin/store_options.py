@@ -61,8 +61,10 @@ def _open_encryption(value: t.Any) -> Encryption | None:
     keys = [value] if isinstance(value, str) else value
     if not keys:
         return None
-    if not isinstance(keys, list) or not all(isinstance(key, str) and key for key in keys):
-        raise OptionError("store_key must be a string or a list of strings, none of them empty.")
+    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
+        raise OptionError("store_key must be a string or a list of strings.")
+    if "" in keys:
+        raise OptionError("store_key contains an empty key. Check store_key and WUYING_TOKEN_STORE_KEY.")
     from .._store.encryption import Encryption  # imported here, because few stores are encrypted
 
     return Encryption(keys)

@@ -53,13 +53,13 @@ _CAUSES = (
     _Cause(
         "AuthenticationError|NOAUTH|WRONGPASS|[Aa]uthentication required|invalid username-password"
         "|without any password configured",
-        "refuses access. Check store_username and store_password.",
+        "denied access. Check store_username and store_password.",
         code="StoreAccessDenied",
         kind=StoreError,
     ),
     _Cause(
         "NoPermissionError|NOPERM|ACL failure|has no permissions|user executing the script can't",
-        "refuses this user a command or a key. Grant the user the rights that the Redis guide lists.",
+        "denied this user access to a command or key. Grant the permissions that the Redis guide lists.",
         code="StoreAccessDenied",
         kind=StoreError,
     ),
@@ -86,7 +86,9 @@ _CAUSES = (
     _Cause(
         "luster mode is not enabled|cluster support disabled", "is not a cluster. Use redis:// or rediss:// in store."
     ),
-    _Cause("UnexpectedReply|InvalidResponse", "does not reply as Redis does. Check store."),
+    _Cause(
+        "UnexpectedReply|InvalidResponse", "does not respond like a Redis server. Check the host and port in store."
+    ),
     _Cause("MISCONF", "cannot save to its disk and accepts no writes. Check its log."),
     _Cause("WRONGTYPE", "stores another type of value under the session's key. Remove that key."),
     _Cause("BusyLoadingError|LOADING", "is still loading its data. Try again.", retryable=True),

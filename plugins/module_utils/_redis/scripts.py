@@ -112,7 +112,7 @@ _REFUSALS: dict[object, tuple[str, bool, str]] = {
     b"lost": (
         "LockLost",
         True,
-        "The session's lock was lost to another task or with the Redis server before the login token was used. Try again.",
+        "This task lost the session's lock, because its lease expired or the Redis server restarted. Nothing was sent. Try again.",
     ),
     b"newer": (
         "NewerRecord",

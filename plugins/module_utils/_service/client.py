@@ -87,7 +87,7 @@ class ServiceClient:
         retries_used = 0
         outcome_unknown = clock_corrected = False
         failure = ServiceError(
-            "The deadline left no time to send a request, or the task was interrupted. Try again later or increase deadline.",
+            "The request could not be sent before the deadline, or the task was interrupted. Try again later, or increase deadline or max_qps.",
             code="DeadlineExceeded",
             retryable=True,
         )
@@ -119,6 +119,8 @@ class ServiceClient:
             # After a Throttled error the rate limiter waits, for all threads.
             if not isinstance(failure, Throttled) and not sleep_unless_signalled(wait):
                 break
+        if outcome_unknown:
+            failure.message += " The login token may already have been used."
         raise failure
 
     def _attempt(self, session: Session, login_token: str, deadline: float) -> RefreshResult:

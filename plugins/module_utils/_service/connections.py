@@ -210,8 +210,7 @@ if REQUESTS_IMPORT_ERROR is None:
             # With an https:// proxy, TLS runs inside TLS, and no socket timeout would bound a read.
             if not proxy.lower().startswith("http://"):
                 raise ServiceError(
-                    "Only http:// proxies are supported, not https:// or SOCKS. "
-                    "Set proxy or HTTPS_PROXY to an http:// URL, or unset it.",
+                    "The proxy from the environment is not an http:// proxy. Correct HTTPS_PROXY or ALL_PROXY, or set proxy.",
                     code="ProxyFailed",
                 )
             manager = super().proxy_manager_for(proxy, **kwargs)

@@ -81,9 +81,10 @@ def _explain(code: str, response: Response, endpoint: str) -> ServiceError:
     elif code in _ENDPOINT:
         message = f"The endpoint {endpoint} does not offer this API ({code}). Check region_id and endpoint."
     elif code.startswith(_CREDENTIALS):
-        message = f"The service rejected the credentials ({code}). Check the access key and security token."
+        message = f"The service rejected the credentials ({code}). "
+        message += "Check the access key, security_token and auth_method."
     elif code.startswith(_PERMISSION):
-        message = f"The credentials have no permission to refresh login tokens ({code}). "
+        message = f"The service denied the credentials permission to refresh login tokens ({code}). "
         message += "Grant them the RAM action ecd:RefreshLoginToken."
     elif code.startswith("Missing") or (code.startswith("Invalid") and "LoginToken" not in code):
         message = f"The service rejected the request ({code}). Check the options that identify the session."
@@ -96,10 +97,9 @@ def _explain(code: str, response: Response, endpoint: str) -> ServiceError:
         code = "InvalidResponse"
         if status < 300:  # without retry_after, which belongs to an error
             details = {"retryable": True, "outcome_unknown": True}
-            message = f"The response from {endpoint} did not contain a valid login token. "
-            message += "The previous token may already have been used. Try again."
+            message = f"The response from {endpoint} did not contain a valid login token. Try again."
         elif status < 400:
-            message = f"The endpoint {endpoint} redirects to another URL, which is not followed. "
+            message = f"The endpoint {endpoint} redirected the request. Redirects are not followed. "
             message += "Check region_id, endpoint and proxy."
         else:
             message = f"The endpoint {endpoint} responded with HTTP status {status} and no known error code. "

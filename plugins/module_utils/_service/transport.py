@@ -31,12 +31,10 @@ BODY_LIMIT = 1024 * 1024
 
 _HEADERS = {"accept": "application/json", "accept-encoding": "identity", "user-agent": "ansible-wuying.workspace"}
 _MESSAGES = {
-    "Timeout": "The endpoint {} did not respond in time. Try again later or increase timeout.",
-    "NameNotResolved": "The host name of the endpoint {} could not be resolved. Check region_id, endpoint and DNS.",
-    "TlsFailed": "The TLS certificate of the endpoint {} could not be verified. "
-    "Check endpoint, ca_path and the certificate.",
-    "ProxyFailed": "The endpoint {} could not be reached through the proxy. "
-    "Check proxy and the proxy environment variables.",
+    "Timeout": "The endpoint {} did not respond in time. Try again later, or increase timeout or deadline.",
+    "NameNotResolved": "The host name of the endpoint {} or of its proxy could not be resolved. Check region_id, endpoint, proxy and DNS.",
+    "TlsFailed": "The TLS certificate of the endpoint {} could not be verified. Check endpoint, ca_path and the certificate.",
+    "ProxyFailed": "The endpoint {} could not be reached through the proxy. Check proxy and the proxy environment variables.",
     "ConnectionFailed": "The endpoint {} could not be reached. Check endpoint, proxy and the network.",
     "ConnectionLost": "The endpoint {} closed the connection before its response was complete. Try again.",
 }

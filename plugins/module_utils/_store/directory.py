@@ -120,7 +120,7 @@ class _SessionFile(LockedSession):
             if slots.value is None:
                 # No note can be read either, and an empty one covers every token.
                 stored = self._store.load_state(self._key, None, b"")
-                return stored._replace(damage="neither of its slots is intact")
+                return stored._replace(damage="its content is corrupt")
             record, note = slots.value
             stored = self._store.load_state(self._key, record or None, note or None)
             if stored.record is not None and self._store.encrypted:
@@ -202,7 +202,7 @@ class _SessionFile(LockedSession):
 def _store_error(path: str, error: OSError) -> StoreError:
     if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.ENXIO, errno.EISDIR):
         return StoreError(
-            f"The store {path} or a file in it is not a plain directory or file. Choose another store.",
+            f"The store {path} or a file in it is a symbolic link or a special file. Set store to the real path of a directory.",
             code="StoreUnsafe",
         )
     if error.errno in (errno.EMFILE, errno.ENFILE):

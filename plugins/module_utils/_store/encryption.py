@@ -59,7 +59,7 @@ class Encryption:
         version, key, payload = (envelope.get(field) for field in ("envelope", "key", "payload"))
         if isinstance(version, int) and version > _FORMAT:
             raise StoreError(
-                "A newer version of wuying.workspace encrypted the record of this session. Use that version, or a later one.",
+                "A newer version of wuying.workspace wrote this record. Update wuying.workspace on this host.",
                 code="NewerFormat",
             )
         if version != _FORMAT or not (isinstance(key, str) and isinstance(payload, str)):

@@ -117,7 +117,7 @@ def _check_private(status: os.stat_result, name: str, mode: str) -> None:
     if status.st_uid != os.geteuid():
         reason = "belongs to another user"
     elif status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-        reason = "is open to other users"
+        reason = "is accessible to other users"
     else:
         return
     raise StoreError(

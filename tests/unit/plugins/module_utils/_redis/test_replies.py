@@ -123,7 +123,9 @@ def fixture_store(server: FakeRedis) -> t.Iterator[RedisStore]:
 def assert_fails(action: t.Callable[[], object]) -> None:
     """Check that an action fails at once with the error for unexpected replies."""
     begin = time.monotonic()
-    with pytest.raises(StoreError, match="does not reply as Redis does. Check store") as caught:
+    with pytest.raises(
+        StoreError, match="does not respond like a Redis server. Check the host and port in store"
+    ) as caught:
         action()
     assert time.monotonic() - begin < 1
     assert (caught.value.code, caught.value.retryable) == ("StoreUnavailable", False)
@@ -231,7 +233,7 @@ def test_a_token_is_returned_if_the_reply_to_saving_it_is_unexpected(
     request = TokenRequest(single_session.session, emulator.issue())
     outcome = single_session.keeper(seconds=1).ensure(request, single_session.warnings.append)
     assert outcome.record is not None and outcome.not_saved is not None
-    assert "does not reply as Redis does" in outcome.not_saved.message
+    assert "does not respond like a Redis server" in outcome.not_saved.message
 
 
 @pytest.mark.parametrize("reply", [NOTHING, b":1\r\n", b"+OK\r\n"])

@@ -583,7 +583,7 @@ def expire_lease(server: RedisServer) -> t.Callable[[], None]:
 def test_a_task_without_its_lock_cannot_write_a_note(store: RedisStore, expire_lease: t.Callable[[], None]) -> None:
     with store.lock(SESSION.key, soon()) as locked:
         expire_lease()
-        with pytest.raises(StoreError, match="session's lock was lost") as caught:
+        with pytest.raises(StoreError, match="lost the session's lock") as caught:
             locked.write_note(note_of())
     assert caught.value.code == "LockLost" and caught.value.retryable
     assert store.read(SESSION.key) == StoredState()
@@ -755,7 +755,7 @@ def test_a_user_without_a_required_right_is_an_error(server: RedisServer, open_s
     ):
         server.client().execute_command("ACL", "SETUSER", name, "on", ">secret", *rights.split())
         store = open_store(server.address, username=name, password="secret")
-        with pytest.raises(StoreError, match="refuses this user a command") as caught:
+        with pytest.raises(StoreError, match="denied this user access to a command") as caught:
             put(store, record_of())
         assert (caught.value.code, caught.value.retryable) == ("StoreAccessDenied", False)
 

@@ -482,7 +482,7 @@ FAULTS: dict[str, Fault] = {
         f"redirect-{status}-{'away' if away else 'home'}": Fault(
             redirect(status, away=away),
             "InvalidResponse",
-            "redirects to another URL",
+            "redirected the request",
             retryable=False,
             doubt=False,
         )

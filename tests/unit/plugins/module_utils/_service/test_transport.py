@@ -648,7 +648,7 @@ def test_a_proxy_from_the_environment_is_used(start_wire, monkeypatch, name):
 def test_environment_proxies_other_than_http_are_refused(start_wire, monkeypatch, scheme):
     wire = start_wire(GOOD)
     monkeypatch.setenv("HTTPS_PROXY", f"{scheme}://127.0.0.1:{wire.port}")
-    with pytest.raises(ServiceError, match="not https:// or SOCKS") as caught:
+    with pytest.raises(ServiceError, match="is not an http:// proxy") as caught:
         post(ELSEWHERE)
     error = caught.value
     assert (error.code, error.retryable, error.outcome_unknown) == ("ProxyFailed", False, False)

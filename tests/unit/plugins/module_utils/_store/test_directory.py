@@ -123,14 +123,14 @@ def test_a_folder_created_first_with_access_for_others_is_refused(
     store: DirectoryStore, create_first: t.Callable[[int], None]
 ) -> None:
     create_first(0o777)
-    _is_refused(store, "is open to other users")
+    _is_refused(store, "is accessible to other users")
 
 
 @pytest.mark.parametrize("mode", [0o750, 0o705, 0o777, 0o720, 0o702])
 def test_a_folder_that_other_users_can_access_is_refused(store: DirectoryStore, store_path: Path, mode: int) -> None:
     store_path.mkdir()
     store_path.chmod(mode)
-    _is_refused(store, "is open to other users")
+    _is_refused(store, "is accessible to other users")
 
 
 @pytest.mark.parametrize("suffix", ["record", "lock"])
@@ -141,7 +141,7 @@ def test_a_file_that_other_users_can_access_is_refused(
     put(store, RECORD)
     leave_note(store, SESSION, "v1second")
     (store_path / f"{SESSION.key}.{suffix}").chmod(mode)
-    with pytest.raises(StoreError, match="is open to other users") as caught:
+    with pytest.raises(StoreError, match="is accessible to other users") as caught:
         with store.lock(SESSION.key, soon()) as locked:
             locked.read()
     assert caught.value.code == "StoreUnsafe"
@@ -164,12 +164,12 @@ def test_a_symbolic_link_in_place_of_the_folder_is_refused(
 ) -> None:
     (tmp_path / "elsewhere").mkdir(mode=0o700)
     store_path.symlink_to(tmp_path / "elsewhere")
-    _is_refused(store, "not a plain directory")
+    _is_refused(store, "is a symbolic link or a special file")
 
 
 def test_a_file_in_place_of_the_folder_is_refused(store: DirectoryStore, store_path: Path) -> None:
     store_path.touch(mode=0o600)
-    _is_refused(store, "not a plain directory")
+    _is_refused(store, "is a symbolic link or a special file")
 
 
 @pytest.mark.parametrize("suffix", ["record", "lock"])
@@ -186,7 +186,7 @@ def test_anything_but_a_plain_file_is_refused_without_blocking(
         os.mkfifo(path, 0o600)
     else:
         path.mkdir(mode=0o700)
-    with pytest.raises(StoreError, match="not a plain directory or file") as caught:
+    with pytest.raises(StoreError, match="is a symbolic link or a special file") as caught:
         with store.lock(SESSION.key, soon()) as locked:
             locked.read()
             locked.write_note(new_note(None, "v1second", ""))
@@ -364,7 +364,7 @@ def test_if_neither_slot_is_intact_every_token_may_be_spent(store: DirectoryStor
     file = file_of(store_path, SESSION)
     file.write_bytes(file.read_bytes().replace(b'"', b"'"))
     stored = store.read(SESSION.key)
-    assert (stored.record, stored.damage) == (None, "neither of its slots is intact")
+    assert (stored.record, stored.damage) == (None, "its content is corrupt")
     assert stored.may_be_spent("v1second")
 
 
