@@ -59,7 +59,8 @@ options:
     description:
       - The maximum duration in seconds (up to 86400) of the whole task or lookup. This includes all attempts, waiting for another task to
         refresh the same session, and in a lookup all terms.
-      - When the deadline passes, a stored token that is still valid is returned with a warning. If there is none, the task fails.
+      - When the deadline passes, a stored token that is still valid is returned with a warning, except with C(force) or a new login token,
+        which fail. If there is none, the task fails, too.
       - No attempt begins in the last second, or in the last tenth of O(timeout) if that is shorter, because a request that is cut off can
         cost the token.
     type: float

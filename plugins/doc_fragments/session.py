@@ -45,7 +45,7 @@ options:
       - Set it to use an endpoint inside a VPC, because the names of these endpoints follow no rule, or to use the emulator from the role
         P(wuying.workspace.emulator#role).
       - Plain C(http) is allowed for loopback addresses only.
-      - A login token belongs to the endpoint that issued it and is never sent to another endpoint.
+      - A stored login token is sent only to the endpoint that issued it. A token that you pass is sent to the endpoint that you set.
       - If not set, C(https://ecd.REGION_ID.aliyuncs.com) is used, where C(REGION_ID) is the value of O(region_id).
     type: str
   validity:
@@ -60,7 +60,7 @@ options:
     description:
       - The number of seconds (0 to 31622400) before its expiry at which a login token becomes stale. The next task or lookup that needs a
         stale token refreshes it.
-      - The value counts as at most half of the token's validity. Choose a value that is longer than the work that uses the token.
+      - The value is capped at half of the token's validity. Choose a value that is longer than the work that uses the token.
     type: int
     default: 300
 """

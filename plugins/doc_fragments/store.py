@@ -12,13 +12,14 @@ class ModuleDocFragment:
 options:
   store:
     description:
-      - Where to store the records of sessions. The store belongs to the host and the user that run this plugin.
+      - Where to store the records of sessions. A directory belongs to the host and the user that run this plugin. A Redis store
+        can be shared by several hosts and users.
       - To use a directory, set its absolute path. C(~) and environment variables are expanded. If the directory does not exist, it is
         created with mode C(0700). Its files have mode C(0600). A directory or file that other users can access, or that belongs to
-        another user, is refused.
-      - Each session has the files C(KEY.record) and C(KEY.lock). They are updated in place and use up to 64 KiB of disk space. The lock file
-        remains after the record is removed. A damaged record is renamed to C(KEY.damaged-TIME). It can contain a token, so delete it
-        after you have examined it.
+        another user, is rejected.
+      - Each session has the files C(KEY.record) and C(KEY.lock). They are updated in place and use up to 64 KiB of disk space, or up to 128 KiB
+        with O(store_key). The lock file remains after the record is removed. A damaged record is renamed to C(KEY.damaged-TIME). It can
+        contain a token, so delete it after you have examined it.
       - To use Redis, for example for controllers in containers or on several machines, set a URL. For a single server, use
         V(redis://HOST:PORT/DB), V(rediss://HOST:PORT/DB) (with TLS), or V(unix:///PATH). For a Redis Cluster, use
         V(redis+cluster://HOST:PORT,HOST:PORT). For Sentinel, use V(redis+sentinel://HOST:PORT,HOST:PORT/SERVICE/DB). With TLS, the last

@@ -51,7 +51,7 @@ options:
   login_token:
     description:
       - The login token to start the session with, as issued when the user logged in. It is required if the store has no record of the session,
-        or if the session has ended because the service refused its token.
+        or if the session has ended because the service rejected its token.
       - A token that is not in the record means that the user has logged in again. It is refreshed at once.
       - If not set, the environment variable E(WUYING_LOGIN_TOKEN) is used, for every session of this task, even in a loop. Set the variable
         for one session only, and unset it afterwards.
@@ -65,7 +65,7 @@ options:
     default: present
   force:
     description:
-      - Whether to refresh the token even if it is current, or if the service has refused it before.
+      - Whether to refresh the token even if it is current, or if the service has rejected it before.
     type: bool
     default: false
   return_token:
@@ -229,12 +229,13 @@ kept:
 error_code:
   description:
     - The error code of the service if it returned one, otherwise an error code of this collection.
-    - The user must log in again in three cases. The service refuses the token for the first time, with a code of its own. The service has refused
-      it before (V(SessionEnded)). An earlier refresh was interrupted, its response is lost, and the token is no longer accepted
-      (V(OutcomeUnknown)).
+    - The user must log in again in the following three cases.
+    - "The service rejects the token for the first time. The code is that of the service."
+    - "V(SessionEnded): The service has rejected the token before."
+    - "V(OutcomeUnknown): An earlier refresh was interrupted, its response is lost, and the service now rejects the token."
     - The other codes of this collection are V(NoLoginToken) (no token is stored for the session), V(MissingCredentials), V(MissingLibrary),
-      V(InvalidOption), V(InvalidResponse), V(DeadlineExceeded), V(Timeout), V(NameNotResolved), V(ConnectionFailed), V(ConnectionLost),
-      V(TlsFailed), V(ProxyFailed), V(NotKept), V(NewerFormat), V(WrongStoreKey), V(StoreUnavailable), V(StoreUnsafe), and with Redis
+      V(InvalidOption), V(InvalidResponse), V(Throttling), V(ServiceUnavailable), V(DeadlineExceeded), V(Timeout),
+      V(NameNotResolved), V(ConnectionFailed), V(ConnectionLost), V(TlsFailed), V(ProxyFailed), V(NotKept), V(NewerFormat), V(WrongStoreKey), V(StoreUnavailable), V(StoreUnsafe), and with Redis
       V(StoreAccessDenied), V(StoreReadOnly), V(StoreFull), V(LockLost), and V(NewerRecord).
   returned: failure
   type: str

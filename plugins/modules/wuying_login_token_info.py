@@ -101,7 +101,7 @@ sessions:
         - V(current) if the token is valid for more than O(refresh_before) seconds.
         - V(stale) if it is valid, but not for more than O(refresh_before) seconds.
         - V(expired) if it has expired.
-        - V(ended) if the service has refused the token. The user must log in again.
+        - V(ended) if the service has rejected the token. The user must log in again.
         - V(damaged) if the record cannot be read.
       type: str
       sample: current

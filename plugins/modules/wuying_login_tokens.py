@@ -18,7 +18,7 @@ description:
   - With O(sessions), the module processes these sessions. Without it, the module processes all sessions in the store, or those that O(filters)
     selects. Run it this way on a schedule to keep the tokens of a fleet valid.
   - A session that fails does not stop the others. RV(sessions) contains the result of each session.
-  - On a schedule, O(refresh_before) must be at least the interval of the schedule plus the duration of a run. The value counts as at most half
+  - On a schedule, O(refresh_before) must be at least the interval of the schedule plus the duration of a run. The value is capped at half
     of O(validity). With the default validity of 15 minutes, run the task every 4 minutes.
   - The module uses the store, the environment, and the Python packages of the host and the user that run the task. Usually, run it with
     C(delegate_to=localhost) and C(become=false).
@@ -99,15 +99,15 @@ options:
     default: 8
   max_qps:
     description:
-      - The maximum number of requests per second that this task sends. Other tasks and hosts are not counted.
+      - The maximum number of requests per second (0.001 to 1000000) that this task sends. Other tasks and hosts are not counted.
       - If not set, only O(max_parallel) limits the rate. If the service throttles requests, the task slows down all requests, and speeds up again
         as the service allows.
     type: float
   deadline:
     description:
       - The maximum duration of the whole task in seconds (up to 86400). For each session that is not yet processed when the deadline passes, a
-        stored token that is still valid is returned with a warning. If there is none, the session fails with
-        C(error_code=DeadlineExceeded).
+        stored token that is still valid is returned with a warning. If there is none, or if a new O(sessions[].login_token) was passed, the
+        session fails with C(error_code=DeadlineExceeded).
     type: float
     default: 900.0
   return_token:
@@ -285,13 +285,13 @@ sessions:
     msg:
       description: Why the session failed and what to do.
       type: str
-      sample: "The service refused the session's login token (InvalidLoginToken). The user must log in again. Pass the new token as login_token."
+      sample: "The service rejected the session's login token (InvalidLoginToken). The user must log in again. Pass the new token as login_token."
     error_code:
       description:
         - One of the error codes of M(wuying.workspace.wuying_login_token), or one of the following.
         - V(DamagedRecord) if the record cannot be read.
         - V(Interrupted) if the task was stopped, or one of its processes ended, before the session was processed.
-        - V(Unforeseen) for an unexpected error. Please report it.
+        - V(Unforeseen) for an unexpected error. Run the task again. If the error persists, report it.
       type: str
       sample: InvalidLoginToken
     http_status:

@@ -80,10 +80,10 @@ class DirectoryStore(Store):
             raise _store_error(self.name, error) from None
 
     def _open_folder(self, *, create: bool) -> int | None:
-        """Return the open folder, or None if there is none. It stays open, and is checked again each time."""
+        """Return the open directory, or None if there is none. It stays open, and is checked again each time."""
         with self._mutex, self.errors():
             if self._folder is not None and not check_folder(self._folder, self.name):
-                # The folder was removed. It is not closed, because another thread may be using it.
+                # The directory was removed. It is not closed, because another thread may be using it.
                 self._folder = None
             if self._folder is None and create:
                 self._folder = make_folder(self.name)
@@ -94,7 +94,7 @@ class DirectoryStore(Store):
 
 
 class _SessionFile(LockedSession):
-    """A session's file in an open folder. It is opened when first needed, and created by the first note."""
+    """A session's file in an open directory. It is opened when first needed, and created by the first note."""
 
     def __init__(self, store: DirectoryStore, folder: int, key: str, flags: int) -> None:
         self._store = store

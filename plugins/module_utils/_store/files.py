@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Open, check and lock private files and folders."""
+"""Open, check and lock private files and directories."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _POLL = 0.02
 
 
 def open_folder(path: str) -> int:
-    """Open a folder and return its descriptor. Raises :class:`StoreError` if other users own it or have access."""
+    """Open a directory and return its descriptor. Raises :class:`StoreError` if other users own it or have access."""
     folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         check_folder(folder, path)
@@ -32,14 +32,14 @@ def open_folder(path: str) -> int:
 
 
 def check_folder(folder: int, path: str) -> bool:
-    """Return True if an open folder still exists. Raises :class:`StoreError` if other users own it or have access."""
+    """Return True if an open directory still exists. Raises :class:`StoreError` if other users own it or have access."""
     status = os.fstat(folder)
     _check_private(status, f"The store {path}", "700")
     return status.st_nlink > 0
 
 
 def make_folder(path: str) -> int:
-    """Open a folder and return its descriptor. Create it and its parents if missing, with mode 0700 under any umask."""
+    """Open a directory and return its descriptor. Create it and its parents if missing, with mode 0700 under any umask."""
     with contextlib.suppress(FileNotFoundError):
         return open_folder(path)
     parent = os.path.dirname(path)
@@ -57,8 +57,8 @@ def make_folder(path: str) -> int:
 
 
 def _make_accessible(path: str) -> None:
-    """Restore the owner's access to a new folder if the umask removed it, without following a link."""
-    access = getattr(os, "O_PATH", os.O_RDONLY)  # only Linux can open a folder that is not readable
+    """Restore the owner's access to a new directory if the umask removed it, without following a link."""
+    access = getattr(os, "O_PATH", os.O_RDONLY)  # only Linux can open a directory that is not readable
     folder = os.open(path, access | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         check_folder(folder, path)
@@ -68,7 +68,7 @@ def _make_accessible(path: str) -> None:
 
 
 def open_private(name: str, folder: int, flags: int) -> int:
-    """Open a plain file in an open folder and return its descriptor. A new file gets mode 0600."""
+    """Open a plain file in an open directory and return its descriptor. A new file gets mode 0600."""
     flags |= os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     file = os.open(name, flags, 0o600, dir_fd=folder)
     try:
@@ -85,7 +85,7 @@ def open_private(name: str, folder: int, flags: int) -> int:
 
 
 def lock_file(name: str, folder: int, deadline: float) -> int:
-    """Open and lock a file in an open folder, and return its descriptor. Closing it releases the lock.
+    """Open and lock a file in an open directory, and return its descriptor. Closing it releases the lock.
 
     Raises :class:`LockTimeout` at ``deadline`` (of :func:`time.monotonic`).
     """

@@ -139,7 +139,7 @@ class Signature(NamedTuple):
 
 
 class Refused(Exception):
-    """The service refuses a request with an error code."""
+    """The service rejects a request with an error code."""
 
     def __init__(self, code: str, message: str = "", retry_after: int | None = None) -> None:
         self.code, self.retry_after = code, retry_after
@@ -411,7 +411,7 @@ class Emulator:
         return self.issue_token(known.identity)
 
     def check_rate_limit(self) -> None:
-        """Refuse a request that exceeds the rate limit."""
+        """Reject a request that exceeds the rate limit."""
         if not self.qps:
             return
         now = time.monotonic()
@@ -423,7 +423,7 @@ class Emulator:
         self.allowance -= 1
 
     def check_signature(self, signature: Signature) -> None:
-        """Refuse a wrong access key, security token, time stamp, signature or nonce."""
+        """Reject a wrong access key, security token, time stamp, signature or nonce."""
         if not all((signature.access_key_id, signature.timestamp, signature.nonce, signature.value)):
             raise Refused("IncompleteSignature")
         if signature.access_key_id not in self.keys:
@@ -442,7 +442,7 @@ class Emulator:
         self.use_nonce(signature.nonce)
 
     def check_timestamp(self, timestamp: str) -> None:
-        """Refuse a time stamp that is off by more than 15 minutes."""
+        """Reject a time stamp that is off by more than 15 minutes."""
         try:
             signed_at = parse_timestamp(timestamp)
         except ValueError:
@@ -451,7 +451,7 @@ class Emulator:
             raise Refused("InvalidTimeStamp.Expired")
 
     def use_nonce(self, nonce: str) -> None:
-        """Refuse a used nonce; forget those whose time stamps are refused by now."""
+        """Reject a used nonce; forget those whose time stamps are rejected by now."""
         now = time.monotonic()
         while self.nonces and next(iter(self.nonces.values())) <= now - 2 * CLOCK_TOLERANCE:
             self.nonces.popitem(last=False)

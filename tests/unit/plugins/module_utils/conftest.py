@@ -38,7 +38,7 @@ def single_session(emulator: Emulator, store_path: Path) -> SingleSession:
 
 @pytest.fixture
 def rotating_session(start_emulator: t.Callable[..., Emulator], store_path: Path) -> SingleSession:
-    """Return a session whose service refuses a token after its refresh."""
+    """Return a session whose service rejects a token after its refresh."""
     emulator = start_emulator("--rotate")
     return SingleSession(DirectoryStore(str(store_path)), emulator, session_at(emulator.url))
 
@@ -51,5 +51,5 @@ def fleet(emulator: Emulator, store_path: Path) -> Fleet:
 
 @pytest.fixture
 def rotating(start_emulator: t.Callable[..., Emulator], store_path: Path) -> Fleet:
-    """Return sessions whose service refuses a token after its refresh."""
+    """Return sessions whose service rejects a token after its refresh."""
     return Fleet(DirectoryStore(str(store_path)), start_emulator("--rotate"))

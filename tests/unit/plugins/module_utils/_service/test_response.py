@@ -283,7 +283,7 @@ def test_a_redirect_is_a_permanent_error(status):
         False,
         False,
     )
-    assert "redirects" in error.message
+    assert "redirected the request" in error.message
     assert "example.com" not in error.message
 
 
