@@ -235,8 +235,8 @@ error_code:
     - "V(OutcomeUnknown): An earlier refresh was interrupted, its response is lost, and the service now rejects the token."
     - The other codes of this collection are V(NoLoginToken) (no token is stored for the session), V(MissingCredentials), V(MissingLibrary),
       V(InvalidOption), V(InvalidResponse), V(Throttling), V(ServiceUnavailable), V(DeadlineExceeded), V(Timeout),
-      V(NameNotResolved), V(ConnectionFailed), V(ConnectionLost), V(TlsFailed), V(ProxyFailed), V(NotKept), V(NewerFormat), V(WrongStoreKey), V(StoreUnavailable), V(StoreUnsafe), and with Redis
-      V(StoreAccessDenied), V(StoreReadOnly), V(StoreFull), V(LockLost), and V(NewerRecord).
+      V(NameNotResolved), V(ConnectionFailed), V(ConnectionLost), V(TlsFailed), V(ProxyFailed), V(NotKept), V(NewerFormat), V(WrongStoreKey),
+      V(StoreUnavailable), V(StoreUnsafe), and with Redis V(StoreAccessDenied), V(StoreReadOnly), V(StoreFull), V(LockLost), and V(NewerRecord).
   returned: failure
   type: str
   sample: Throttling.User

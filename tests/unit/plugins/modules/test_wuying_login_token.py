@@ -405,7 +405,8 @@ def test_without_a_store_every_run_refreshes_and_stores_nothing(runner, tmp_path
 
 
 def test_without_a_store_a_token_is_required(runner):
-    assert runner.run(store="none")["error_code"] == "NoLoginToken"
+    result = runner.run(store="none")
+    assert (result["error_code"], result["msg"].partition(".")[0]) == ("NoLoginToken", "store=none stores no token")
     assert runner.requests() == 0
 
 

@@ -149,7 +149,7 @@ def test_an_empty_list_of_sessions_does_not_select_stored_sessions(fleet):
 def test_an_empty_store_causes_a_warning_and_is_not_created(fleet):
     result = fleet.run()
     assert result["counts"] == counts()
-    assert any("no session" in warning for warning in warnings_of(result))
+    assert any("No session in the store was selected" in warning for warning in warnings_of(result))
     assert not fleet.path.exists()
 
 

@@ -271,6 +271,7 @@ def test_a_hanging_chain_ends_at_the_deadline(provide):
     never.set()
     assert 0.1 <= time.monotonic() - begun < 15
     assert not error.outcome_unknown
+    assert "did not respond before the deadline" in error.message
 
 
 def test_malformed_credentials_from_the_chain_are_refused(provide):

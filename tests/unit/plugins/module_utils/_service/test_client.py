@@ -411,6 +411,7 @@ def test_an_attempt_ends_at_the_deadline_if_that_is_before_the_timeout(emulator,
     error = failure_of(emulator, seconds=0.3, timeout=30, retries=3)
     assert time.monotonic() - begun < TIME_LIMIT
     assert (error.code, error.outcome_unknown) == ("Timeout", True)
+    assert error.message.endswith("The login token may already have been used.")
 
 
 def test_retries_end_at_the_deadline(emulator, monkeypatch):
