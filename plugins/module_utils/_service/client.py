@@ -87,7 +87,7 @@ class ServiceClient:
         retries_used = 0
         outcome_unknown = clock_corrected = False
         failure = ServiceError(
-            "The request could not be sent before the deadline, or the task was interrupted. Try again later, or increase deadline or max_qps.",
+            "The request could not be sent before the deadline, or the task was interrupted. Try again later, or increase deadline.",
             code="DeadlineExceeded",
             retryable=True,
         )
