@@ -93,15 +93,16 @@ options:
   max_parallel:
     description:
       - The maximum number of sessions (1 to 256) to refresh at the same time. Each uses its own connection.
-      - On Linux, several processes share a large number of sessions. There is at most one process more than there are processors, at most one
-        for every 2 parallel sessions, and at most one for every 100 sessions that are due.
+      - On Linux, several processes share a large number of sessions, unless O(max_qps) is set. There is at most one process more than there are
+        processors, at most one for every 2 parallel sessions, and at most one for every 100 sessions that are due.
     type: int
     default: 8
   max_qps:
     description:
       - The maximum number of requests per second (0.001 to 1000000) that this task sends. Other tasks and hosts are not counted.
-      - If not set, only O(max_parallel) limits the rate. If the service throttles requests, the task slows down all requests, and speeds up again
-        as the service allows.
+      - If set, a single process sends all requests, which limits the rate to about 1,000 requests per second.
+      - If not set, only O(max_parallel) limits the rate. If the service throttles requests, each process of the task slows down, and speeds up
+        again as the service allows.
     type: float
   deadline:
     description:
@@ -389,6 +390,7 @@ def run(module: Module) -> FleetResult:
             keeper,
             read_stored(store, select) if requests is None else read_requested(store, requests),
             max_parallel=max_parallel,
+            one_process=max_qps is not None,  # A limit applies to all requests only within one process.
             rekey=params["rekey"],
             check=module.check_mode,
         ):

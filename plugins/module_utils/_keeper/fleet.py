@@ -79,6 +79,7 @@ def keep_all(
     readings: t.Iterable[Reading],
     *,
     max_parallel: int = MAX_PARALLEL,
+    one_process: bool = False,
     rekey: bool = False,
     check: bool = False,
 ) -> t.Iterator[Report]:
@@ -107,11 +108,11 @@ def keep_all(
         else:
             yield Report(position, key, request.session, result, tuple(warnings), needs_reencryption)
     due.sort(key=lambda session: session.order)
-    processes = count_processes(sum(session.result is None for session in due), max_parallel)
+    processes = 1 if one_process else count_processes(sum(session.result is None for session in due), max_parallel)
     if processes > 1 and not keeper.connect():
         processes = 1
     process = functools.partial(_process, keeper)
-    reports = run_all(process, due, max_parallel, processes, not_done=_interrupted, prepare=keeper.use_share)
+    reports = run_all(process, due, max_parallel, processes, not_done=_interrupted)
     with hold_signals(), contextlib.closing(reports):
         for report in reports:
             keeper.store.add_warnings(*report.store_warnings)

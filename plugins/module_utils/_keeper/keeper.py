@@ -52,10 +52,6 @@ class Keeper:
             return True
         return False
 
-    def use_share(self, number: int, processes: int) -> None:
-        """Use the share of ``max_qps`` that process ``number`` of several has."""
-        self._connect().use_share(number, processes)
-
     def ensure(self, request: TokenRequest, warn: Warn) -> Outcome:
         """Return a valid token of the session. Refresh it first if needed.
 

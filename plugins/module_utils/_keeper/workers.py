@@ -14,9 +14,7 @@ import contextlib
 import gc
 import os
 import pickle
-import signal
 import sys
-import threading
 import typing as t
 
 from .._runtime.signals import signal_pending
@@ -32,11 +30,6 @@ _ITEMS_PER_THREAD = 16
 """The size of a chunk at most. Threads are idle at the end of a chunk, and a killed process fails its whole chunk."""
 _MIN_CHUNKS = 8
 """The chunks for each process at least, so that all processes finish at about the same time."""
-
-_work: tuple[t.Any, int]
-"""In a worker process: its function and its number of threads."""
-_busy = threading.Lock()
-"""In a worker process: held while it works."""
 
 
 def count_processes(items: int, parallel: int) -> int:
@@ -60,38 +53,40 @@ def run_all(
     processes: int = 1,
     *,
     not_done: t.Callable[[Item], Result],
-    prepare: t.Callable[[int, int], None] = lambda number, processes: None,
 ) -> t.Generator[Result, None, None]:
     """Yield the result of ``function`` for each item. Begin items in order, ``parallel`` at a time. Empties the list ``items``.
 
-    ``function`` must not raise. ``prepare`` is called in each new process with its number and the number of processes. When a signal is
-    pending, no more items are begun. ``not_done`` returns the result for an item that was not begun or whose process was killed.
+    ``function`` must not raise. When a signal is pending, no more items are begun. ``not_done`` returns the result for an item that
+    was not begun or whose process was killed. Several processes begin the items of a few chunks at a time, in order.
     """
     if processes > 1:
         size = _chunk_size(len(items), parallel, processes)
+        blocks = (items[start : start + size * processes] for start in range(0, len(items), size * processes))
         # Pickled items need less memory, and processes share it: they would copy the memory of objects.
-        chunks = collections.deque(pickle.dumps(items[start : start + size]) for start in range(0, len(items), size))
+        chunks = collections.deque(
+            pickle.dumps(block[number::processes]) for block in blocks for number in range(min(processes, len(block)))
+        )
         items.clear()
-        pools = _start_processes(function, parallel, processes, prepare)
-        if pools:
-            yield from _run_in_processes(pools, chunks, not_done)
+        workers = _start_processes(function, parallel, processes)
+        if workers:
+            yield from _run_in_processes(workers, chunks, not_done)
             return
         items = [item for chunk in chunks for item in pickle.loads(chunk)]  # noqa: S301
     waiting = collections.deque(items)
-    for results in _run_in_threads(function, waiting, min(len(items), parallel)):
+    for results in _run_in_threads(function, waiting, min(len(items), parallel), signal_pending):
         yield from results
     yield from map(not_done, waiting)
 
 
 def _run_in_threads(
-    function: t.Callable[[Item], Result], waiting: collections.deque[Item], threads: int
+    function: t.Callable[[Item], Result], waiting: collections.deque[Item], threads: int, stop: t.Callable[[], bool]
 ) -> t.Iterator[list[Result]]:
-    """Yield results as they come. Items that are not begun because of a signal remain in ``waiting``."""
+    """Yield results as they come. Items that are not begun because of ``stop`` remain in ``waiting``."""
     results: collections.deque[Result] = collections.deque()
 
     def work() -> None:
         with contextlib.suppress(IndexError):  # raised by popleft if nothing is left
-            while not signal_pending():
+            while not stop():
                 item = waiting.popleft()
                 results.append(function(item))
 
@@ -113,98 +108,90 @@ def _run_in_threads(
             except BaseException:
                 waiting.clear()  # The caller wants no more results, so no more items are begun.
                 raise
-    while waiting and not signal_pending():  # One thread is enough, or the system allows no other.
+    while waiting and not stop():  # One thread is enough, or the system allows no other.
         yield [function(waiting.popleft())]
 
 
 def _run_in_processes(
-    pools: dict[t.Any, int], chunks: collections.deque[bytes], not_done: t.Callable[[t.Any], Result]
+    workers: dict[t.Any, t.Any], chunks: collections.deque[bytes], not_done: t.Callable[[t.Any], Result]
 ) -> t.Iterator[Result]:
-    """Give each process one chunk at a time."""
-    from concurrent.futures import FIRST_COMPLETED, wait
+    """Send each process one chunk at a time."""
+    from multiprocessing.connection import wait
 
-    idle = list(pools)
-    running: dict[t.Any, tuple[t.Any, bytes]] = {}
-
-    def stop() -> None:  # The processes then finish the items that they have begun, and begin no more.
-        for pool, _chunk in running.values():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pools[pool], signal.SIGTERM)
-
+    idle = list(workers)
+    running: dict[t.Any, bytes] = {}
     try:
         while True:
             while idle and chunks and not signal_pending():
-                pool, chunk = idle.pop(), chunks.popleft()
+                pipe, chunk = idle.pop(), chunks.popleft()
                 try:
-                    running[pool.submit(_run_chunk, chunk)] = pool, chunk
-                except Exception:  # The process was killed while it was idle.
+                    pipe.send_bytes(chunk)
+                    running[pipe] = chunk
+                except OSError:  # The process was killed while it was idle.
                     chunks.appendleft(chunk)
             if not running:
                 break
-            for future in wait(running, _POLL, FIRST_COMPLETED).done:
-                pool, chunk = running.pop(future)
+            for pipe in t.cast("list[t.Any]", wait(list(running), _POLL)):
+                chunk = running.pop(pipe)
                 try:
-                    results, rest = future.result()
-                except Exception:  # The process was killed.
+                    results, rest = pipe.recv()
+                except (EOFError, OSError):  # The process was killed.
                     yield from map(not_done, pickle.loads(chunk))  # noqa: S301
                     continue
                 yield from results
                 if rest:  # Only that process received a signal. The other processes do the rest.
                     chunks.appendleft(pickle.dumps(rest))
                 else:
-                    idle.append(pool)
+                    idle.append(pipe)
             if signal_pending():
-                stop()
+                _stop(workers[pipe] for pipe in running)
     finally:
-        stop()
-        for pool in pools:
-            pool.shutdown()
+        _stop(workers[pipe] for pipe in running)
+        for pipe, process in workers.items():
+            pipe.close()
+            process.join()
     for chunk in chunks:
         yield from map(not_done, pickle.loads(chunk))  # noqa: S301
 
 
-def _start_processes(
-    function: t.Callable[[Item], Result], parallel: int, processes: int, prepare: t.Callable[[int, int], None]
-) -> dict[t.Any, int]:
-    """Start as many processes as the system allows. Return a pool for each, because a pool fails as a whole."""
-    pools: dict[t.Any, int] = {}
+def _stop(processes: t.Iterable[t.Any]) -> None:
+    """Signal processes to finish the items that they have begun, and to begin no more."""
+    for process in processes:
+        process.terminate()  # SIGTERM, which the process holds
+
+
+def _start_processes(function: t.Callable[[Item], Result], parallel: int, processes: int) -> dict[t.Any, t.Any]:
+    """Start as many processes as the system allows, and return them by their pipes.
+
+    Only the parent and the child hold the ends of a pipe, so that each notices at once if the other was killed.
+    """
+    workers: dict[t.Any, t.Any] = {}
     gc.collect()
     gc.freeze()  # Otherwise the garbage collector writes to all objects, so that each process copies them.
     with contextlib.suppress(Exception):
         # Imported here, because few tasks need several processes.
-        from concurrent.futures import ProcessPoolExecutor
         from multiprocessing import get_context
 
+        context = get_context("fork")
         for number in range(processes):
-            work = function, len(range(number, parallel, processes))
-            pool = ProcessPoolExecutor(1, get_context("fork"), _prepare_process, (work, prepare, number, processes))
-            pools[pool] = pool.submit(os.getpid).result()
+            ours, theirs = context.Pipe()
+            threads = len(range(number, parallel, processes))
+            arguments = (function, threads, theirs, [ours, *workers], os.getpid())
+            with contextlib.closing(theirs):
+                process = context.Process(target=_work, args=arguments, daemon=True)
+                process.start()
+            workers[ours] = process
     gc.unfreeze()
-    return pools
+    return workers
 
 
-def _prepare_process(work: tuple[t.Any, int], prepare: t.Callable[[int, int], None], *place: int) -> None:
-    global _work
+def _work(function: t.Callable[[Item], Result], threads: int, pipe: t.Any, inherited: list[t.Any], parent: int) -> None:
+    """Do the chunks that come through a pipe until it is closed. Return with each the items that were not begun."""
     sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - errors may contain secrets
-    _work = work
-    threading.Thread(target=_exit_with_parent, daemon=True).start()
-    prepare(*place)
-
-
-def _exit_with_parent() -> None:
-    """When the parent process has ended, finish the items that were begun and exit."""
-    import multiprocessing
-
-    t.cast(t.Any, multiprocessing.parent_process()).join()
-    os.kill(os.getpid(), signal.SIGTERM)
-    with _busy:
-        os._exit(1)
-
-
-def _run_chunk(chunk: bytes) -> tuple[list[t.Any], list[t.Any]]:
-    """Return the results of a chunk, and the items that were not begun because of a signal."""
-    function, threads = _work
-    with _busy:
-        waiting = collections.deque(pickle.loads(chunk))  # noqa: S301
-        results = [result for batch in _run_in_threads(function, waiting, threads) for result in batch]
-        return results, list(waiting)
+    for other in inherited:
+        other.close()
+    with contextlib.suppress(EOFError, OSError):
+        while True:
+            waiting = collections.deque(pickle.loads(pipe.recv_bytes()))  # noqa: S301
+            batches = _run_in_threads(function, waiting, threads, lambda: signal_pending() or os.getppid() != parent)
+            pipe.send(([result for batch in batches for result in batch], list(waiting)))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import typing as t
 
-from .connection import Connection, is_refusal
+from .connection import Connection, is_redirection, is_refusal
 from .failures import check_fields
 
 
@@ -40,9 +40,12 @@ def _read_missing(
         for name in batch:
             pipeline.hmget(name, *fields)
         for name, reply in zip(batch, pipeline.execute(raise_on_error=False)):
-            # Read again after an error, because a cluster's client follows the key to another node.
-            failed = isinstance(reply, Exception)
-            found[name] = _read_one(client, name, fields) if failed else check_fields(reply, len(fields))
+            if is_redirection(reply):
+                found[name] = _read_one(client, name, fields)
+            elif isinstance(reply, Exception) and not is_refusal(reply):
+                raise reply  # It concerns the connection.
+            else:
+                found[name] = reply if is_refusal(reply) else check_fields(reply, len(fields))
 
 
 def _read_one(client: t.Any, name: str, fields: t.Sequence[str]) -> t.Any:

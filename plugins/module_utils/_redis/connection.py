@@ -71,7 +71,7 @@ class Connection:
             result = self._try(command)
             if not isinstance(result, StoreError):
                 return result
-            if not retries or not result.retryable or not backoff.wait():
+            if not retries or not result.retryable or not backoff.wait() or time.monotonic() >= self._deadline:
                 self._last_failure = result if result.retryable else None
                 raise result
             retries -= 1
@@ -155,6 +155,11 @@ class Connection:
         }
 
 
-def is_refusal(error: Exception) -> bool:
+def is_refusal(error: object) -> bool:
     """Return True if the server refused this one command and the connection still works."""
     return isinstance(error, redis.ResponseError) and not isinstance(error, redis.exceptions.ClusterError)
+
+
+def is_redirection(error: object) -> bool:
+    """Return True if another node of the cluster has the key."""
+    return isinstance(error, redis.exceptions.AskError)

@@ -36,8 +36,9 @@ def check_fields(reply: object, count: int) -> list[bytes | None]:
 
 
 class _Cause(t.NamedTuple):
-    """A possible cause: a pattern of its errors, and the error to raise. ``message`` comes after "The Redis server X"."""
+    """A cause: the classes of its errors, a pattern of texts, and the error. ``message`` follows "The Redis server X"."""
 
+    classes: str
     pattern: str
     message: str
     retryable: bool = False
@@ -47,87 +48,100 @@ class _Cause(t.NamedTuple):
     """Whether this can be the cause if ``store`` is the address of a cluster."""
 
 
-# The first cause whose pattern matches counts. The classes of an error are named beside the server's texts, because an error
-# within a script arrives as a plain ResponseError, and because versions of the library differ in the classes that they use.
+# The first cause that matches counts. Texts matter because an error within a script arrives as a plain ResponseError, and because
+# versions of the library differ in the classes that they use.
 _CAUSES = (
     _Cause(
-        "AuthenticationError|NOAUTH|WRONGPASS|[Aa]uthentication required|invalid username-password"
-        "|without any password configured",
+        "AuthenticationError",
+        "NOAUTH|WRONGPASS|[Aa]uthentication required|invalid username-password|without any password configured",
         "denied access. Check store_username and store_password.",
         code="StoreAccessDenied",
         kind=StoreError,
     ),
     _Cause(
-        "NoPermissionError|NOPERM|ACL failure|has no permissions|user executing the script can't",
+        "NoPermissionError",
+        "NOPERM|ACL failure|has no permissions|user executing the script can't",
         "denied this user access to a command or key. Grant the permissions that the Redis guide lists.",
         code="StoreAccessDenied",
         kind=StoreError,
     ),
     _Cause(
-        "ReadOnlyError|READONLY",
+        "ReadOnlyError",
+        "READONLY",
         "is a read-only replica. Set store to the primary, or use redis+sentinel:// or redis+cluster://.",
         code="StoreReadOnly",
     ),
     _Cause(
-        "OutOfMemoryError|OOM ",
+        "OutOfMemoryError",
+        "OOM ",
         "has no memory left. Increase its maxmemory or remove data.",
         code="StoreFull",
         kind=OutOfMemory,
     ),
     _Cause(
         "SSLError",
+        "",
         "could not be verified. Check store, store_ca_path and the server's certificate.",
         code="TlsFailed",
         kind=StoreError,
     ),
     _Cause(
-        "AskError|MOVED", "is part of a cluster. Use redis+cluster:// or rediss+cluster:// in store.", in_cluster=False
+        "AskError",
+        "MOVED",
+        "is part of a cluster. Use redis+cluster:// or rediss+cluster:// in store.",
+        in_cluster=False,
     ),
     _Cause(
-        "luster mode is not enabled|cluster support disabled", "is not a cluster. Use redis:// or rediss:// in store."
+        "",
+        "luster mode is not enabled|cluster support disabled",
+        "is not a cluster. Use redis:// or rediss:// in store.",
     ),
     _Cause(
-        "UnexpectedReply|InvalidResponse", "does not respond like a Redis server. Check the host and port in store."
+        "UnexpectedReply InvalidResponse", "", "does not respond like a Redis server. Check the host and port in store."
     ),
-    _Cause("MISCONF", "cannot save to its disk and accepts no writes. Check its log."),
-    _Cause("WRONGTYPE", "stores another type of value under the session's key. Remove that key."),
-    _Cause("BusyLoadingError|LOADING", "is still loading its data. Try again.", retryable=True),
+    _Cause("", "MISCONF", "cannot save to its disk and accepts no writes. Check its log."),
+    _Cause("", "WRONGTYPE", "stores another type of value under the session's key. Remove that key."),
+    _Cause("BusyLoadingError", "LOADING", "is still loading its data. Try again.", retryable=True),
     _Cause(
         "MasterNotFoundError",
+        "",
         "is unknown to its Sentinels or has no primary. Check store, or try again.",
         retryable=True,
     ),
     _Cause(
-        "ClusterError|TryAgainError|CLUSTERDOWN|MASTERDOWN|TRYAGAIN|NOREPLICAS|[Ss]lots? .*not covered",
+        "ClusterError TryAgainError",
+        "CLUSTERDOWN|MASTERDOWN|TRYAGAIN|NOREPLICAS|[Ss]lots? .*not covered",
         "has nodes or replicas that are not available. Try again.",
         retryable=True,
     ),
     _Cause(
         "TimeoutError",
+        "",
         "did not reply in time. Try again later, or check the port and whether the server expects TLS.",
         retryable=True,
     ),
     _Cause(
-        "ResponseError", "refuses a command that the store needs. Use Redis 6 or later, and check the server's log."
+        "ResponseError", "", "refuses a command that the store needs. Use Redis 6 or later, and check the server's log."
     ),
-    _Cause("", "cannot be reached. Check store and the network.", retryable=True),
+    _Cause("", "", "cannot be reached. Check store and the network.", retryable=True),
 )
 
 
 def explain(error: Exception, address: Address) -> StoreError:
     """Return the error to raise for an error of the library. The message does not quote the library or the server."""
-    description = " ".join(_describe(error))
+    errors = list(_causes_of(error))
+    # These mean that a TLS connection was lost, and not that TLS failed.
+    lost = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLWantReadError)
+    classes = {kind.__name__ for each in errors if not isinstance(each, lost) for kind in type(each).__mro__}
+    texts = " ".join(map(str, errors))
     for cause in _CAUSES:
-        if re.search(cause.pattern, description) and (cause.in_cluster or address.kind != CLUSTER):
+        matches = classes.intersection(cause.classes.split()) or (cause.pattern and re.search(cause.pattern, texts))
+        if matches and (cause.in_cluster or address.kind != CLUSTER):
             break
     return cause.kind(f"The Redis server {address} {cause.message}", code=cause.code, retryable=cause.retryable)
 
 
-def _describe(error: BaseException | None) -> t.Iterator[str]:
-    """Yield the class names and the texts of an error and its causes."""
+def _causes_of(error: BaseException | None) -> t.Iterator[BaseException]:
     while error is not None:
-        # These mean that a TLS connection was lost, and not that TLS failed.
-        if not isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLWantReadError)):
-            yield from (kind.__name__ for kind in type(error).__mro__)
-        yield str(error)
+        yield error
         error = error.__cause__ or error.__context__

@@ -53,12 +53,13 @@ class Backoff:
         self._longest = longest
 
     def wait(self) -> bool:
-        """Wait before the next attempt, at most until the deadline. Return True if there is time left for that attempt."""
+        """Wait before the next attempt, at most until the deadline. Return False if the deadline had passed before."""
         remaining = self._deadline - time.monotonic()
-        if remaining > 0:
-            time.sleep(min(remaining, self._pause * random.uniform(0.5, 1.5)))  # noqa: S311
+        if remaining <= 0:
+            return False
+        time.sleep(min(remaining, self._pause * random.uniform(0.5, 1.5)))  # noqa: S311
         self._pause = min(2 * self._pause, self._longest)
-        return time.monotonic() < self._deadline
+        return True
 
 
 def sleep_unless_signalled(seconds: float) -> bool:

@@ -73,10 +73,6 @@ class ServiceClient:
     def __exit__(self, *_exception: object) -> None:
         self._transport.close()
 
-    def use_share(self, number: int, processes: int) -> None:
-        """Send at most the share of ``max_qps`` that process ``number`` of several has. Call it before the first request."""
-        self._limiters.use_share(number, processes)
-
     def refresh(self, session: Session, login_token: str, deadline: float) -> RefreshResult:
         """Refresh a login token before ``deadline`` (of :func:`time.monotonic`).
 

@@ -35,11 +35,6 @@ class RateLimiters:
         with self.lock:
             return self._limiters.setdefault(endpoint, RateLimiter(self))
 
-    def use_share(self, number: int, processes: int) -> None:
-        """Use one of equal shares of max_qps: that of process ``number``. The processes begin one after the other."""
-        self.last = time.monotonic() + (number - processes) * self.interval
-        self.interval *= processes
-
 
 class RateLimiter:
     """Limits the rate of requests to one endpoint. Times are those of :func:`time.monotonic`."""

@@ -16,7 +16,7 @@ import signal
 import threading
 import time
 import typing as t
-from concurrent.futures import ProcessPoolExecutor
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
@@ -41,9 +41,6 @@ from ansible_collections.wuying.workspace.plugins.module_utils._runtime.signals 
     signal_pending,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._service import client
-from ansible_collections.wuying.workspace.plugins.module_utils._service.rate_limit import (
-    RateLimiters,
-)
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.fleet import (
     STALE,
     Fleet,
@@ -104,27 +101,32 @@ def test_several_processes_do_each_item_once() -> None:
     assert gc.get_freeze_count() == 0
 
 
-def test_each_thread_begins_items_in_order() -> None:
+def test_each_thread_begins_items_in_the_order_of_their_blocks() -> None:
     begun: dict[tuple[int, int], list[tuple[float, int]]] = collections.defaultdict(list)
     for number, worker, now in run(lambda number: (number, (os.getpid(), threading.get_ident()), time.monotonic())):
         begun[worker].append((now, number))
     assert sum(map(len, begun.values())) == ITEMS
     for items in begun.values():
-        numbers = [number for _now, number in sorted(items)]
-        assert numbers == sorted(numbers)
+        blocks = [number // (2 * CHUNK) for _now, number in sorted(items)]
+        assert blocks == sorted(blocks)
 
 
-def test_processes_get_chunks_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    submit = ProcessPoolExecutor.submit
+def test_processes_get_the_items_of_a_few_chunks_at_a_time_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    send_bytes = Connection.send_bytes
     chunks: list[list[int]] = []
 
-    def record(pool: ProcessPoolExecutor, function: t.Any, *arguments: t.Any) -> t.Any:
-        chunks.extend(pickle.loads(chunk) for chunk in arguments)
-        return submit(pool, function, *arguments)
+    def record(pipe: t.Any, chunk: bytes) -> None:
+        chunks.append(pickle.loads(chunk))
+        send_bytes(pipe, chunk)
 
-    monkeypatch.setattr(ProcessPoolExecutor, "submit", record)
+    monkeypatch.setattr(Connection, "send_bytes", record)
     run(number_and_process)
-    assert chunks == [list(range(first, first + CHUNK)) for first in range(0, ITEMS, CHUNK)]
+    block = 2 * CHUNK
+    assert chunks == [
+        list(range(first + number, min(first + block, ITEMS), 2))
+        for first in range(0, ITEMS, block)
+        for number in (0, 1)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -258,19 +260,30 @@ def test_all_items_are_lost_if_all_processes_are_killed() -> None:
 def test_nothing_is_lost_if_a_process_is_killed_while_it_is_idle(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    submit, calls = ProcessPoolExecutor.submit, []
+    send_bytes, pipes = Connection.send_bytes, []
 
-    def submit_or_fail(pool: ProcessPoolExecutor, *arguments: t.Any) -> t.Any:
-        calls.append(pool)
-        if len(calls) == 6:
-            raise RuntimeError("the process has been killed")
-        assert len(calls) < 6 or pool is not calls[5]
-        return submit(pool, *arguments)
+    def send_or_fail(pipe: t.Any, chunk: bytes) -> None:
+        pipes.append(pipe)
+        if len(pipes) == 6:
+            raise BrokenPipeError
+        assert len(pipes) < 6 or pipe is not pipes[5]
+        send_bytes(pipe, chunk)
 
-    monkeypatch.setattr(ProcessPoolExecutor, "submit", submit_or_fail)
+    monkeypatch.setattr(Connection, "send_bytes", send_or_fail)
     results = run(number_and_process)
     assert sorted(number for number, _process in results) == list(range(ITEMS))
     assert LOST not in {process for _number, process in results}
+
+
+def test_a_process_that_is_killed_while_it_writes_is_not_waited_for() -> None:
+    results = run_all(large_result, list(range(ITEMS)), 8, 2, not_done=lambda number: (number, LOST))
+    first = next(results)
+    time.sleep(0.5)  # The results of a chunk do not fit into a pipe, so one process is waiting for its reader.
+    for process in t.cast("list[t.Any]", multiprocessing.active_children()):
+        process.kill()
+    done = dict(t.cast("list[tuple[int, t.Any]]", [first, *results]))
+    assert sorted(done) == list(range(ITEMS))
+    assert sum(result != LOST for result in done.values()) == CHUNK
 
 
 def test_an_error_in_a_process_is_not_printed(capfd: pytest.CaptureFixture[str]) -> None:
@@ -331,7 +344,10 @@ def test_processes_finish_their_items_and_end_if_the_parent_is_killed(
     process = FORK.Process(target=work)
     process.start()
     os.close(line)
-    time.sleep(0.5)
+    end = time.monotonic() + 20
+    while not counts[0] and time.monotonic() < end:
+        time.sleep(0.01)
+    time.sleep(0.2)
     process.kill()
     process.join(10)
     readable, _writable, _exceptional = select.select([alive], [], [], 20)
@@ -399,18 +415,6 @@ def test_all_processes_finish_what_they_began_at_a_signal(processes: int, send: 
     }
     assert results[0] is False
     assert results[ITEMS - 1] == LOST, "an item was begun after the signal"
-
-
-def test_processes_together_keep_max_qps() -> None:
-    limiters = RateLimiters(max_qps=100)
-    deadline = time.monotonic() + 10
-
-    def acquire(_number: int) -> float:
-        assert limiters.of("https://a.example.com").acquire(deadline)
-        return time.monotonic()
-
-    times = sorted(run(acquire, items=50, prepare=limiters.use_share))
-    assert times[-1] - times[0] >= 0.47
 
 
 # Many sessions
@@ -486,6 +490,17 @@ def test_each_session_reports_missing_credentials_and_nothing_is_forked(fleet: F
     reports = list(keep_all(keeper, read_stored(fleet.store, TokenRequest)))
     assert ends(reports) == dict.fromkeys(names, "MissingCredentials")
     assert calls == [os.getpid()] * (1 + len(names)), "a process was forked"
+
+
+@pytest.mark.usefixtures("processes")
+def test_nothing_is_forked_if_one_process_must_send_all(
+    fleet: Fleet, names: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(multiprocessing.get_context("fork").Process, "start", lambda _process: pytest.fail("forked"))
+    fleet.have(dict.fromkeys(names, STALE))
+    with fleet.keeper() as keeper:
+        reports = list(keep_all(keeper, read_stored(fleet.store, TokenRequest), one_process=True))
+    assert ends(reports) == dict.fromkeys(names, "refreshed")
 
 
 @pytest.mark.usefixtures("processes")

@@ -25,6 +25,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model.record imp
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._redis import scripts
 from ansible_collections.wuying.workspace.plugins.module_utils._redis.address import parse_address
+from ansible_collections.wuying.workspace.plugins.module_utils._redis.failures import explain
 from ansible_collections.wuying.workspace.plugins.module_utils._redis.store import RedisStore
 from ansible_collections.wuying.workspace.plugins.module_utils._store.base import LockedSession
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.faulty_server import wires
@@ -36,7 +37,7 @@ from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.single
 if t.TYPE_CHECKING:
     from ansible_collections.wuying.workspace.tests.unit.conftest import Emulator
 
-pytest.importorskip("redis", reason="the Python package redis is not installed")
+redis = pytest.importorskip("redis", reason="the Python package redis is not installed")
 
 SESSION = session_at("https://ecd.cn-hangzhou.aliyuncs.com")
 RECORD = next_record(None, SESSION, "v1first", "v1second", time.time(), 900, None)
@@ -263,3 +264,17 @@ def test_a_web_server_is_not_taken_for_redis() -> None:
         wire = start(answer, reads=False)
         with contextlib.closing(open_store(f"redis://127.0.0.1:{wire.port}")) as store:
             assert_fails(lambda: store.read(SESSION.key))
+
+
+@pytest.mark.parametrize("name", ["TimeoutError", "SSLError", "AuthenticationError", "OutOfMemoryError"])
+def test_a_class_name_in_the_text_of_a_server_is_not_a_cause(name: str) -> None:
+    error = explain(redis.ResponseError(f"ERR {name}"), parse_address("redis://localhost"))
+    assert (error.code, error.retryable) == ("StoreUnavailable", False)
+    assert "refuses a command" in error.message
+
+
+def test_refused_records_are_not_read_a_second_time(server: FakeRedis, store: RedisStore) -> None:
+    server.replies[b"HMGET"] = b"-NOPERM no\r\n"
+    keys = [session_at(f"https://{number}.example.com").key for number in range(20)]
+    assert all(isinstance(each, StoreError) for each in store.read_many(keys))
+    assert server.received.count(b"HMGET") == len(keys)

@@ -103,7 +103,9 @@ def test_waits_double_up_to_the_longest_with_jitter(monkeypatch):
 
 def test_a_wait_ends_at_the_deadline():
     start = time.monotonic()
-    assert not Backoff(start + 0.1, first=10, longest=10).wait()
+    backoff = Backoff(start + 0.1, first=10, longest=10)
+    assert backoff.wait(), "there is one attempt at the deadline"
     assert 0.1 <= time.monotonic() - start < 5
+    assert not backoff.wait()
     assert not Backoff(start, first=10, longest=10).wait()
     assert time.monotonic() - start < 5

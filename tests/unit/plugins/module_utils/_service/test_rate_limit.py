@@ -225,19 +225,6 @@ def test_max_qps_bounds_the_rate_of_all_endpoints_together(clock: Clock) -> None
     assert clock.monotonic() - begin == pytest.approx(20 / QPS)
 
 
-def test_the_shares_of_processes_never_exceed_max_qps_together(clock: Clock) -> None:
-    times = []
-    for number in range(4):
-        begin = clock.monotonic()
-        limiters = RateLimiters(QPS)
-        limiters.use_share(number, 4)
-        limiter = limiters.of("https://a.example.com")
-        for _request in range(10):
-            assert limiter.acquire(clock.soon())
-            times.append(clock.monotonic() - begin)
-    assert sorted(times) == pytest.approx([number / QPS for number in range(40)])
-
-
 def test_a_wait_beyond_the_deadline_is_given_up_at_once(clock: Clock) -> None:
     limiter = rate_limiter()
     limiter.slow_down(10)
