@@ -161,10 +161,7 @@ def _stop(processes: t.Iterable[t.Any]) -> None:
 
 
 def _start_processes(function: t.Callable[[Item], Result], parallel: int, processes: int) -> dict[t.Any, t.Any]:
-    """Start as many processes as the system allows, and return them by their pipes.
-
-    Only the parent and the child hold the ends of a pipe, so that each notices at once if the other was killed.
-    """
+    """Start as many processes as the system allows, and return each by a pipe whose ends only it and its parent hold."""
     workers: dict[t.Any, t.Any] = {}
     gc.collect()
     gc.freeze()  # Otherwise the garbage collector writes to all objects, so that each process copies them.

@@ -153,15 +153,20 @@ class NoStore(Store, LockedSession):
     def set_aside(self) -> str:
         raise StoreError("There is no record to set aside.")
 
-    def write_note(self, note: Note) -> None: ...
+    def write_note(self, note: Note) -> None:
+        """Store nothing."""
 
-    def save(self, record: Record) -> None: ...
+    def save(self, record: Record) -> None:
+        """Store nothing."""
 
-    def save_failure(self, note: Note) -> None: ...
+    def save_failure(self, note: Note) -> None:
+        """Store nothing."""
 
-    def reencrypt(self, record: Record) -> None: ...
+    def reencrypt(self, record: Record) -> None:
+        """Store nothing."""
 
     def delete(self) -> bool:
         return False
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Do nothing."""
