@@ -189,7 +189,7 @@ def test_a_misspelled_variable_is_refused_and_the_closest_is_named(
 ) -> None:
     run = play(counted(total=1, unchanged=1), playbook=playbook, **{name: "5"})
     assert run.status == 2
-    assert f"Unknown variables: {name} (did you mean {known}?)" in run.output
+    assert f"This playbook has no variable {name}. Did you mean {known}?" in run.output
 
 
 def test_variables_of_other_software_are_accepted(play: t.Callable[..., Run]) -> None:
