@@ -257,17 +257,21 @@ def install_nox(upgrade: bool) -> bool:
     stamp = VENV / "installed"
     if stamp.exists() and not upgrade:
         return True
-    if not stamp.exists():
+    options = ["--upgrade", "--quiet", "--no-input"]
+    if stamp.exists():
+        options += ["--retries", "1"]  # If the index does not respond, pip says so and keeps what is installed.
+    else:
         say(f"Setting up {VENV.relative_to(ROOT)} with {sys.executable}: {', '.join(PACKAGES)}")
         call(sys.executable, "-m", "venv", "--clear", VENV).check_returncode()
-    pip = call(VENV / "bin/python", "-m", "pip", "install", "--upgrade", "--quiet", "--no-input", *PACKAGES)
-    if pip.returncode == 0:
+    pip = call(VENV / "bin/python", "-m", "pip", "install", *options, *PACKAGES)
+    failed = pip.returncode != 0 or (stamp.exists() and UNREACHABLE.search(pip.stdout) is not None)
+    if not failed:
         stamp.touch()
     elif not stamp.exists():
         sys.exit(f"{pip.stdout}{explain(pip.stdout)}")
     else:
         say(f"{explain(pip.stdout)}The packages that were installed earlier are used.")
-    return pip.returncode == 0
+    return not failed
 
 
 def call(*command: str | Path) -> subprocess.CompletedProcess[str]:

@@ -29,7 +29,8 @@ esac
 echo "$*" >>calls
 case $* in
 *"pip install"*)
-    test ! -e pip-fails || { cat pip-fails; exit 1; }
+    cat pip-output
+    exit "$(cat pip-status)"
     ;;
 *--no-install*)
     echo '{"sessions": [{"result": "success"}]}' >.nox/lint/report.json
@@ -96,6 +97,8 @@ def installed(checkout: Checkout) -> Checkout:
     python.write_text(STUB)
     python.chmod(0o700)
     (python.parents[1] / "installed").touch()
+    (checkout.path / "pip-output").touch()
+    (checkout.path / "pip-status").write_text("0")
     assert checkout.make_lint().returncode == 0
     assert "--no-install" not in checkout.calls()
     return checkout
@@ -127,13 +130,25 @@ def test_packages_are_upgraded_after_a_day(installed: Checkout) -> None:
     assert "--no-install" in installed.calls()
 
 
-def test_installed_packages_are_used_while_the_index_cannot_be_reached(installed: Checkout) -> None:
+@pytest.mark.parametrize(
+    ("status", "output", "package"),
+    [("1", NO_INDEX.format("nox"), "nox"), ("0", "WARNING: Retrying after connection broken", "packages")],
+)
+def test_installed_packages_are_used_while_the_index_cannot_be_reached(
+    installed: Checkout, status: str, output: str, package: str
+) -> None:
     installed.age(hours=72)
-    (installed.path / "pip-fails").write_text(NO_INDEX.format("nox"))
-    ended = installed.make_lint()
-    assert ended.returncode == 0
-    assert "--no-install" in installed.calls()
-    assert f"Could not download nox {ADVICE}\nThe packages that were installed earlier are used." in ended.stdout
+    (installed.path / "pip-output").write_text(output)
+    (installed.path / "pip-status").write_text(status)
+    for _run in range(2):  # The next run tries again.
+        ended = installed.make_lint()
+        assert ended.returncode == 0
+        calls = installed.calls()
+        assert "pip install --upgrade" in calls
+        assert "--no-install" in calls
+        assert (
+            f"Could not download {package} {ADVICE}\nThe packages that were installed earlier are used." in ended.stdout
+        )
 
 
 @pytest.mark.parametrize("name", ["noxfile.py", "antsibull-nox.toml", "tests/unit/requirements.txt"])
