@@ -67,7 +67,7 @@ def play(tmp_path: Path) -> t.Callable[..., Run]:
         (tmp_path / "result.json").write_text(json.dumps({"changed": False, "counts": counts, "sessions": sessions}))
         name = playbook if playbook.endswith(".yml") else f"wuying.workspace.{playbook}"
         ended = subprocess.run(
-            (sys.executable, "-m", "ansible", "playbook", name, f"--extra-vars={json.dumps(variables)}"),
+            (sys.executable, "-m", "ansible.cli.playbook", name, f"--extra-vars={json.dumps(variables)}"),
             cwd=tmp_path,
             env={
                 **{name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")},

@@ -82,18 +82,9 @@ def is_published(name: str) -> bool:
 
 def build(checkout: Path) -> set[str]:
     """Build the collection, and return the files in it."""
-    command = (
-        sys.executable,
-        "-m",
-        "ansible",
-        "galaxy",
-        "collection",
-        "build",
-        checkout,
-        "--output-path",
-        checkout.parent,
-    )
-    subprocess.run(command, check=True, stdout=subprocess.PIPE)
+    galaxy = (sys.executable, "-m", "ansible.cli.galaxy")
+    command = ("collection", "build", checkout, "--output-path", checkout.parent)
+    subprocess.run((*galaxy, *command), check=True, stdout=subprocess.PIPE)
     (archive,) = checkout.parent.glob("*.tar.gz")
     with tarfile.open(archive) as files:
         return {member.name for member in files if not member.isdir()} - {"MANIFEST.json", "FILES.json"}
