@@ -21,7 +21,7 @@ integration: ## Run integration targets: ARGS=TARGET, or all
 sanity: ## Run the sanity tests of ansible-test
 coverage: ## Measure how much of plugins/ the tests execute
 
-lint: ## Run ruff, mypy and yamllint
+lint: ## Run ruff, mypy, yamllint, bandit and zizmor
 docs-check: ## Check the documentation with antsibull-docs
 license-check: ## Check that every file names its license
 extra-checks: ## Check for unwanted files and check the action group

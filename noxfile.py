@@ -54,28 +54,13 @@ nox.options.default_venv_backend = "venv"  # virtualenv supports fewer Pythons
 core_session = nox.session(python=PYTHONS.get(PYTHON), reuse_venv=True, default=False)
 
 
-def install(session: nox.Session, *packages: str) -> None:
-    """Install the newest releases of the packages, at most once a day."""
-    files = [Path(name).read_text() for name in packages if name.endswith(".txt")]
-    wanted = "\n".join((*packages, *files))
-    stamp = Path(session.virtualenv.location) / "installed"
-    recent = stamp.exists() and time.time() - stamp.stat().st_mtime < 24 * 3600
-    if recent and stamp.read_text() == wanted:
-        return
-    try:
-        session.install("--upgrade", *packages)
-    except CommandFailed:
-        session.error("pip failed. If it cannot reach the package index, check `pip config list`.")
-    stamp.write_text(wanted)
-
-
 def install_core(session: nox.Session, *packages: str) -> Path:
     """Install ansible-core and the packages; return the folder of ansible-test."""
     if not PYTHON:
         session.error(f"No Python that can run ansible-core {CORE} is available.")
     session.log(f"ansible-core {CORE} with Python {PYTHON}. Available: {', '.join(PYTHONS)}")
     series = ".*" if CORE.count(".") == 1 else ""
-    install(session, f"ansible-core=={CORE}{series}", *packages)
+    session.install("--upgrade", f"ansible-core=={CORE}{series}", *packages)
     return next(Path(session.virtualenv.location).glob("lib/python3*/site-packages/ansible_test"))
 
 
@@ -137,6 +122,14 @@ def ansible_test(session: nox.Session, tree: Path, *arguments: str) -> None:
     """Run ansible-test."""
     with session.chdir(tree):
         session.run("ansible-test", *arguments, "--color", "no")
+
+
+@nox.session(reuse_venv=True, default=False)
+def security(session: nox.Session) -> None:
+    """Search the code with bandit, and the workflows with zizmor, for known kinds of vulnerabilities."""
+    session.install("--upgrade", "bandit", "zizmor")
+    session.run("bandit", "--quiet", "--recursive", "plugins", "roles/emulator/files", "tests/tools")
+    session.run("zizmor", "--quiet", "--offline", ".")
 
 
 @core_session
@@ -301,7 +294,7 @@ def docs(session: nox.Session) -> None:
 @nox.session(name="execution-environment", reuse_venv=True, default=False)
 def execution_environment(session: nox.Session) -> None:
     """Check with ansible-builder the definition in the AWX guide and the requirements of the collection."""
-    install(session, "ansible-builder")
+    session.install("--upgrade", "ansible-builder")
     folder = BUILD / "execution-environment"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)

@@ -9,11 +9,12 @@ ansible-test runs the script in each of its virtual environments, with the argum
 
 from __future__ import annotations
 
-import subprocess
+import subprocess  # nosec B404 # starts this Python only
 import sys
 
-# In a process of its own, because ensurepip disables pip's configuration in its process.
-subprocess.run([sys.executable, "-m", "ensurepip", "--default-pip"], check=True)
 arguments = [name for name in sys.argv[1:] if name not in ("--no-setuptools", "--no-wheel")]
-install = [sys.executable, "-m", "pip", "install", "--upgrade", *arguments]
-sys.exit(subprocess.run(install, check=False).returncode)
+# In processes of their own, because ensurepip disables pip's configuration in its process.
+for command in (["ensurepip", "--default-pip"], ["pip", "install", "--upgrade", *arguments]):
+    ended = subprocess.run([sys.executable, "-m", *command], check=False)  # nosec B603 # ansible-test passes the arguments
+    if ended.returncode:
+        sys.exit(ended.returncode)

@@ -18,7 +18,7 @@ import json
 import os
 import re
 import shutil
-import subprocess
+import subprocess  # nosec B404 # starts pip and nox, without a shell
 import sys
 import time
 import urllib.request
@@ -26,9 +26,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
-from xml.etree import ElementTree
+from xml.etree import ElementTree  # nosec B405 # reads reports that our own tests wrote
 
 ROOT = Path(__file__).resolve().parents[2]
 NOX = ROOT / ".nox"
@@ -37,6 +37,7 @@ PACKAGES = ("nox", "antsibull-nox", "ansible-core")  # antsibull-nox calls ansib
 PYTHONS = dict(line.split(" ", 1) for line in os.environ["PYTHONS"].splitlines())
 SUPPORTED = [f"3.{minor}" for minor in range(8, 16)]
 CORES = ("2.18", "2.19", "2.20", "2.21", "2.22.0rc1")
+SESSIONS = {"lint": ("lint", "security"), "format": ("formatters",)}  # of a target with another name
 CHECKS = ["lint", "build-import-check", "docs", "docs-check", "ansible-lint", "extra-checks"]
 CHECKS += ["license-check", "execution-environment"]
 TARGETS = sorted(path.name for path in ROOT.glob("tests/integration/targets/*"))
@@ -45,11 +46,18 @@ AT_A_TIME = (os.cpu_count() or 1) + 1  # some tests wait more than they compute
 # User settings that would change the tests. The demo needs those of the account to run against the service.
 FOREIGN = re.compile(r"(ANSIBLE|GIT)_.*|PYTHON(?!S$).*|VIRTUAL_ENV")
 ACCOUNT = re.compile(r"(XDG|WUYING|ALIBABA_CLOUD)_.*|HOME")
-UNREACHABLE = re.compile(r"Retrying|ConnectionError|Timeout|ProxyError|Temporary failure")
+# Packages are upgraded once a day, and when a file changes that names them.
+RECIPE = "".join(
+    path.read_text()
+    for name in ("noxfile.py", "antsibull-nox.toml", "docs/site/requirements.txt", "tests/*/requirements.txt")
+    for path in sorted(ROOT.glob(name))
+)
+PIP_FAILED = re.compile(r"-m pip install .* failed with exit code")
+UNREACHABLE = re.compile(r"Retrying|ConnectionError|Timeout|ProxyError|Temporary failure|from versions: none")
 
 
 class Job(NamedTuple):
-    """A nox session with its arguments. If core is not set, it uses the newest ansible-core."""
+    """A nox session, or those that SESSIONS names. If core is not set, it uses the newest ansible-core."""
 
     session: str
     core: str = ""
@@ -58,6 +66,17 @@ class Job(NamedTuple):
 
     def __str__(self) -> str:
         return "-".join(filter(None, (self.session, self.core, self.part)))
+
+    @property
+    def folder(self) -> Path:
+        """The folder with everything that belongs to the job."""
+        return NOX / str(self)
+
+    @property
+    def installed(self) -> float:
+        """The time when the packages of the job were installed, 0 if they were not."""
+        stamp = self.folder / "installed"
+        return stamp.stat().st_mtime if stamp.exists() and stamp.read_text() == RECIPE else 0.0
 
 
 class End(NamedTuple):
@@ -107,8 +126,7 @@ def plan(target: str, core: str, arguments: Sequence[str]) -> list[Job]:
             *(Job("sanity", core) for core in CORES),
             *map(Job, CHECKS),
         ]
-    session = {"format": "formatters", "units": "pytest" if arguments else "units"}
-    return [Job(session.get(target, target), core, arguments)]
+    return [Job("pytest" if target == "units" and arguments else target, core, arguments)]
 
 
 def main(core: str, target: str, *arguments: str) -> int:
@@ -117,12 +135,15 @@ def main(core: str, target: str, *arguments: str) -> int:
         sys.exit(f"ansible-test does not work in a folder with a space in its path: {ROOT}")
     start = time.monotonic()
     say(f"Available Pythons: {', '.join(PYTHONS)}")
-    with locked("nox"):
-        install_nox()
-    settings = read_pip_settings()
     jobs = plan(target, core, arguments)
+    yesterday = time.time() - 24 * 3600
+    with locked("nox"):
+        outdated = any(0.0 < job.installed < yesterday for job in jobs)
+        if not install_nox(upgrade=outdated):
+            yesterday = 0.0  # so that jobs use the packages that they have
+    settings = read_pip_settings()
     with ThreadPoolExecutor(AT_A_TIME) as pool:
-        ends = list(pool.map(lambda job: run(job, settings, alone=len(jobs) == 1), jobs))
+        ends = list(pool.map(lambda job: run(job, settings, yesterday, alone=len(jobs) == 1), jobs))
     if len(jobs) > 1:
         for end in ends:
             if end.tests["failed"]:
@@ -139,9 +160,12 @@ def main(core: str, target: str, *arguments: str) -> int:
     return 1 if total["failed"] else 0
 
 
-def run(job: Job, pip_settings: configparser.RawConfigParser, alone: bool) -> End:
-    """Run a job. Print its output immediately if it runs alone, otherwise when it ends."""
-    folder = NOX / str(job)
+def run(job: Job, pip_settings: configparser.RawConfigParser, yesterday: float, alone: bool) -> End:
+    """Run a job, and install its packages first unless that was done later than yesterday.
+
+    Print its output immediately if it runs alone, otherwise when it ends.
+    """
+    folder = job.folder
     with locked(str(job)):
         start = time.monotonic()
         say(f"Starting {job}")
@@ -150,9 +174,10 @@ def run(job: Job, pip_settings: configparser.RawConfigParser, alone: bool) -> En
         report = folder / "report.json"
         report.unlink(missing_ok=True)
         nox = (VENV / "bin/python", "-m", "nox", "--envdir", folder, "--report", report)
-        options = ("--reuse-existing-virtualenvs", "--session", job.session, "--", *job.arguments)
+        reuse = ["--reuse-existing-virtualenvs"] + ["--no-install"] * (job.installed > yesterday)
+        options = (*reuse, "--session", *SESSIONS.get(job.session, (job.session,)), "--", *job.arguments)
         lines = []
-        with subprocess.Popen(
+        with subprocess.Popen(  # nosec B603 # the arguments come from the developer
             (*nox, *options),
             cwd=ROOT,
             env=environment(job, folder / "home", pip_settings),
@@ -166,6 +191,12 @@ def run(job: Job, pip_settings: configparser.RawConfigParser, alone: bool) -> En
                 lines.append(line)
                 print(line if alone else "", end="", flush=True)
         tests = count_tests(folder, process.returncode)
+        output = "".join(lines)
+        if PIP_FAILED.search(output):
+            lines.append(explain(output))
+            print(lines[-1] if alone else "", end="", flush=True)
+        elif report.exists() and not job.installed > yesterday:
+            (folder / "installed").write_text(RECIPE)
     end = End(job, tests, time.monotonic() - start, "".join(lines))
     if not alone:
         say(f"\n##### {job}: {describe(tests)} ({end.seconds:.0f} s) #####\n{end.output}")
@@ -178,7 +209,7 @@ def count_tests(folder: Path, status: int) -> Counter[str]:
     output = "collection/ansible_collections/*/*/tests/output"
     for junit in (f"{output}/junit/*-sanity-*.xml", f"{output}/junit/*-units.xml", "junit/*.xml"):
         for file in folder.glob(junit):
-            for case in ElementTree.parse(file).iter("testcase"):
+            for case in ElementTree.parse(file).iter("testcase"):  # nosec B314 # see above
                 ends = {element.tag for element in case} & {"failure", "error", "skipped"}
                 tests["failed" if ends - {"skipped"} else "skipped" if ends else "passed"] += 1
     for file in folder.glob(f"{output}/data/integration-*.json"):
@@ -213,7 +244,7 @@ def environment(job: Job, home: Path, pip_settings: configparser.RawConfigParser
     return {
         "HOME": str(home),
         **{name: os.environ[name] for name in names},
-        "CI": "false" if job.session == "formatters" else "true",  # in CI, they only check
+        "CI": "false" if job.session == "format" else "true",  # in CI, they only check
         "CORE": job.core,
         "NOX_ENABLE_STALENESS_CHECK": "1",  # the newest Python may be another than last time
         "GIT_CONFIG_GLOBAL": str(Path.home() / ".gitconfig"),  # may declare this checkout safe
@@ -221,27 +252,48 @@ def environment(job: Job, home: Path, pip_settings: configparser.RawConfigParser
     }
 
 
-def install_nox() -> None:
-    """Install nox into a virtual environment, unless that was done before."""
-    if (VENV / "installed").exists():
-        return
-    say(f"Setting up {VENV.relative_to(ROOT)} with {sys.executable}: {', '.join(PACKAGES)}")
-    subprocess.run((sys.executable, "-m", "venv", "--clear", VENV), check=True)
-    pip = (VENV / "bin/python", "-m", "pip", "install", "--quiet", "--no-input", *PACKAGES)
-    ended = subprocess.run(pip, check=False, stderr=subprocess.PIPE, text=True)
-    if ended.returncode:
-        unreachable = UNREACHABLE.search(ended.stderr)
-        reason = "The package index cannot be reached" if unreachable else "pip failed"
-        sys.exit(f"{ended.stderr}{reason}. Check the network and `pip config list`.")
-    (VENV / "installed").touch()
+def install_nox(upgrade: bool) -> bool:
+    """Install nox, or upgrade it. Return False if it is installed but the package index cannot be reached."""
+    stamp = VENV / "installed"
+    if stamp.exists() and not upgrade:
+        return True
+    options = ["--upgrade", "--quiet", "--no-input"]
+    if stamp.exists():
+        options += ["--retries", "1"]  # If the index does not respond, pip says so and keeps what is installed.
+    else:
+        say(f"Setting up {VENV.relative_to(ROOT)} with {sys.executable}: {', '.join(PACKAGES)}")
+        call(sys.executable, "-m", "venv", "--clear", VENV).check_returncode()
+    pip = call(VENV / "bin/python", "-m", "pip", "install", *options, *PACKAGES)
+    failed = pip.returncode != 0 or (stamp.exists() and UNREACHABLE.search(pip.stdout) is not None)
+    if not failed:
+        stamp.touch()
+    elif not stamp.exists():
+        sys.exit(f"{pip.stdout}{explain(pip.stdout)}")
+    else:
+        say(f"{explain(pip.stdout)}The packages that were installed earlier are used.")
+    return not failed
+
+
+def call(*command: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run a command and return its output, including error messages."""
+    pipe: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return subprocess.run(command, check=False, **pipe)  # nosec B603 # the commands are in this file
+
+
+def explain(output: str) -> str:
+    """Return the probable cause of a failure of pip."""
+    if not UNREACHABLE.search(output):
+        return "pip failed, see above.\n"
+    found = re.search(r"No matching distribution found for (\S+)", output)
+    package = found[1] if found else "packages"
+    return f"Could not download {package} from the package index. Check the network, or pip's configuration (pip config list).\n"
 
 
 def read_pip_settings() -> configparser.RawConfigParser:
     """Read the user's pip settings, variables included, because ansible-test does not pass variables on."""
     settings = configparser.RawConfigParser()
     settings.read_dict({"global": {"cache-dir": str(NOX / "cache")}})
-    pip = (VENV / "bin/python", "-m", "pip", "config", "list")
-    listing = subprocess.run(pip, check=True, stdout=subprocess.PIPE, text=True).stdout
+    listing = call(VENV / "bin/python", "-m", "pip", "config", "list").stdout
     for line in sorted(listing.splitlines(), reverse=True):  # ":env:" comes last and wins
         name, literal = line.split("=", 1)
         section, option = name.replace(":env:", "global").rsplit(".", 1)

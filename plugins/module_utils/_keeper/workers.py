@@ -13,7 +13,7 @@ import collections
 import contextlib
 import gc
 import os
-import pickle
+import pickle  # nosec B403 # only what processes of this task send to each other
 import sys
 import typing as t
 
@@ -71,7 +71,7 @@ def run_all(
         if workers:
             yield from _run_in_processes(workers, chunks, not_done)
             return
-        items = [item for chunk in chunks for item in pickle.loads(chunk)]  # noqa: S301
+        items = [item for chunk in chunks for item in pickle.loads(chunk)]  # noqa: S301 # nosec B301 # see the import
     waiting = collections.deque(items)
     for results in _run_in_threads(function, waiting, min(len(items), parallel), signal_pending):
         yield from results
@@ -136,7 +136,7 @@ def _run_in_processes(
                 try:
                     results, rest = pipe.recv()
                 except (EOFError, OSError):  # The process was killed.
-                    yield from map(not_done, pickle.loads(chunk))  # noqa: S301
+                    yield from map(not_done, pickle.loads(chunk))  # noqa: S301 # nosec B301 # see the import
                     continue
                 yield from results
                 if rest:  # Only that process received a signal. The other processes do the rest.
@@ -151,7 +151,7 @@ def _run_in_processes(
             pipe.close()
             process.join()
     for chunk in chunks:
-        yield from map(not_done, pickle.loads(chunk))  # noqa: S301
+        yield from map(not_done, pickle.loads(chunk))  # noqa: S301 # nosec B301 # see the import
 
 
 def _stop(processes: t.Iterable[t.Any]) -> None:
@@ -189,6 +189,6 @@ def _work(function: t.Callable[[Item], Result], threads: int, pipe: t.Any, inher
         other.close()
     with contextlib.suppress(EOFError, OSError):
         while True:
-            waiting = collections.deque(pickle.loads(pipe.recv_bytes()))  # noqa: S301
+            waiting = collections.deque(pickle.loads(pipe.recv_bytes()))  # noqa: S301 # nosec B301 # see the import
             batches = _run_in_threads(function, waiting, threads, lambda: signal_pending() or os.getppid() != parent)
             pipe.send(([result for batch in batches for result in batch], list(waiting)))

@@ -15,6 +15,7 @@ from .signals import signal_pending
 
 T = t.TypeVar("T")
 
+_RANDOM = random.SystemRandom()
 _TICK = 0.1
 """How often, in seconds, a sleep checks for a signal."""
 
@@ -57,7 +58,7 @@ class Backoff:
         remaining = self._deadline - time.monotonic()
         if remaining <= 0:
             return False
-        time.sleep(min(remaining, self._pause * random.uniform(0.5, 1.5)))  # noqa: S311
+        time.sleep(min(remaining, self._pause * _RANDOM.uniform(0.5, 1.5)))
         self._pause = min(2 * self._pause, self._longest)
         return True
 

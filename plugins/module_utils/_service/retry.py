@@ -15,12 +15,13 @@ BACKOFF = 0.5
 """The longest wait before the second attempt, in seconds. It doubles with each further attempt."""
 BACKOFF_LIMIT = 16.0
 RETRY_AFTER_LIMIT = 86400.0
+_RANDOM = random.SystemRandom()
 
 
 def backoff(retry: int, retry_after: float) -> float:
     """Return the seconds to wait before a retry (the first is 0): a random part, plus the time that the service asked for."""
     longest = min(BACKOFF_LIMIT, BACKOFF * 2**retry)
-    return retry_after + random.uniform(0, longest)  # noqa: S311
+    return retry_after + _RANDOM.uniform(0, longest)
 
 
 def read_retry_after(headers: t.Mapping[str, str]) -> float:

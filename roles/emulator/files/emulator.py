@@ -382,7 +382,7 @@ class Emulator:
         self.allowance, self.allowed_at = max(qps, 1.0), time.monotonic()
         self.delete_journal()
 
-    def new_access_key(self, prefix: str, security_token: str = "") -> dict[str, str]:
+    def new_access_key(self, prefix: str, security_token: str) -> dict[str, str]:
         """Create an access key, which is temporary if it has a security token."""
         key_id, secret = f"{prefix}{secrets.token_hex(10)}", secrets.token_hex(15)
         self.keys[key_id] = (secret, security_token)
@@ -665,7 +665,7 @@ async def run(options: argparse.Namespace, ca_path: Path | None) -> None:
         "url": f"{'https' if ca_path else 'http'}://127.0.0.1:{port}",
         "pid": os.getpid(),
         "ca_path": str(ca_path) if ca_path else None,
-        **emulator.new_access_key("LTAI"),
+        **emulator.new_access_key("LTAI", ""),
         "sts": {
             **emulator.new_access_key("STS.", security_token),
             "security_token": security_token,

@@ -27,7 +27,7 @@ BLOCK = re.compile(
     r"^ *\.\. code(?:-block)?:: (\S+)\n((?:\n|[ ]+[^\n]*\n)+)|^( *)```(\S*)\n(.*?)^\3```$",
     re.M | re.S,
 )
-CRONTAB = re.compile(r"^(?:\S+ ){5}(?:/\S+/)?(?=ansible)", re.M)
+CRONTAB = re.compile(r"^(?:\S+ ){5}(?:chronic )?(?:/\S+/)?(?=ansible)", re.M)
 NAME = re.compile(r"``?([\w/-]+\.yml)``?[^`]*\Z")
 ALICE = {
     "region_id": "cn-hangzhou",
@@ -110,13 +110,13 @@ class Reader(NamedTuple):
             "delay: 60": "delay: 1",
             "https://github.com/wuying-workspace/wuying.workspace.git": f"file://{self.folder}/checkout",
             "rediss://redis.example.com": self.folder / "store",
+            "/home/ops/tokens": self.folder / "store",
             "--port 8700": "--port " + os.environ["FREE_PORT"],
             "127.0.0.1:8700": "127.0.0.1:" + os.environ["FREE_PORT"],
             "python3 ": sys.executable + " ",
             # For a reader with an account, the inventory sets the endpoint. Otherwise the demo starts its own emulator.
             "make demo": "ansible-playbook wuying.workspace.demo --inventory inventory/hosts",
             '-a "region_id=': f'-a "endpoint={self.emulator} region_id=',
-            "collection build": "collection build checkout",
             # After this command, only the installed collection is used.
             "ansible-galaxy collection install": "export ANSIBLE_COLLECTIONS_PATH=$PWD/installed\n"
             "ansible-galaxy collection install",

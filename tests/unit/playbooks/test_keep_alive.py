@@ -1,0 +1,231 @@
+# Copyright (c) 2026 The wuying.workspace authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The playbook keep_alive fails if it should, and its output is what an operator needs in a mail.
+
+The module is replaced by one that returns a given result. tests/integration/targets/keep_alive runs the real one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import typing as t
+from pathlib import Path
+
+import jinja2
+import pytest
+import yaml
+
+PLAYBOOKS = Path(__file__).parents[3] / "playbooks"
+COUNTS = ("total", "refreshed", "unchanged", "not_refreshed", "failed", "login_needed", "warned", "rekeyed")
+KEY = "0c6c1e5b0f7e0d3f2f1b8f6f0f6e7a4d6f9d2c1b0a9f8e7d6c5b4a3f2e1d0c9b"
+MODULE = """#!/usr/bin/python
+# WANT_JSON
+import os, sys
+with open(sys.argv[1]) as arguments, open(os.environ["STUB"] + ".arguments", "w") as copy:
+    copy.write(arguments.read())
+print(open(os.environ["STUB"]).read())
+"""
+
+
+class Run(t.NamedTuple):
+    """The end of a run of a playbook."""
+
+    status: int
+    output: str
+    report: list[str]
+
+
+def counted(**counts: int) -> dict[str, int]:
+    """Return the counts of a result."""
+    return {**dict.fromkeys(COUNTS, 0), **counts}
+
+
+def entry(user: str, code: str = "ConnectionFailed", **values: t.Any) -> dict[str, t.Any]:
+    """Return the entry of a session that was not kept valid."""
+    error = {"error_code": code, "msg": f"Could not refresh the token of {user}. Check the network."}
+    return {"session": {"end_user_id": user}, "failed": True, "login_needed": False, "warnings": [], **error, **values}
+
+
+@pytest.fixture
+def play(tmp_path: Path) -> t.Callable[..., Run]:
+    """Return a function that runs a playbook with a result of the module and extra variables."""
+    collection = tmp_path / "ansible_collections/wuying/workspace"
+    (collection / "plugins/modules").mkdir(parents=True)
+    for name in ("wuying_login_token", "wuying_login_tokens"):
+        (collection / f"plugins/modules/{name}.py").write_text(MODULE)
+    (collection / "playbooks").symlink_to(PLAYBOOKS)
+
+    def run(
+        counts: dict[str, int], sessions: t.Sequence[t.Any] = (), playbook: str = "keep_alive", **variables: t.Any
+    ) -> Run:
+        (tmp_path / "result.json").write_text(json.dumps({"changed": False, "counts": counts, "sessions": sessions}))
+        name = playbook if playbook.endswith(".yml") else f"wuying.workspace.{playbook}"
+        ended = subprocess.run(
+            (sys.executable, "-m", "ansible.cli.playbook", name, f"--extra-vars={json.dumps(variables)}"),
+            cwd=tmp_path,
+            env={
+                **{name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")},
+                "ANSIBLE_COLLECTIONS_PATH": str(tmp_path),
+                "ANSIBLE_LOCALHOST_WARNING": "false",
+                "ANSIBLE_INVENTORY_UNPARSED_WARNING": "false",
+                "ANSIBLE_NOCOLOR": "1",
+                "STUB": str(tmp_path / "result.json"),
+            },
+            check=False,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        found = re.search(r'"msg": (\[\n.*?\n    \])', ended.stdout, re.DOTALL)
+        return Run(ended.returncode, ended.stdout, json.loads(found[1]) if found else [])
+
+    return run
+
+
+def test_a_run_without_failures_shows_one_line_of_counts(play: t.Callable[..., Run]) -> None:
+    run = play(counted(total=20, refreshed=3, unchanged=17))
+    assert run.status == 0, run.output
+    assert run.report == ["total: 20, refreshed: 3, unchanged: 17"]
+
+
+def test_an_outage_fails_although_stored_tokens_are_still_valid(play: t.Callable[..., Run]) -> None:
+    sessions = [entry(user, failed=False) for user in ("alice", "bob", "carol", "dave")]
+    run = play(counted(total=20, unchanged=16, not_refreshed=4), sessions)
+    assert run.status == 2
+    assert run.report == [
+        "total: 20, unchanged: 16, not_refreshed: 4",
+        "ConnectionFailed: 4 (alice, bob and 2 more). Could not refresh the token of alice. Check the network.",
+    ]
+
+
+def test_a_store_without_sessions_fails_unless_that_is_intended(play: t.Callable[..., Run]) -> None:
+    run = play(counted(), keep_alive_fail_on="none")
+    assert run.status == 2
+    assert "No session in the store was selected. Check wuying_store or WUYING_TOKEN_STORE" in run.report[1]
+    assert play(counted(), keep_alive_allow_empty="true").status == 0
+
+
+def test_users_who_must_log_in_are_named(play: t.Callable[..., Run]) -> None:
+    sessions = [entry("bob", "InvalidLoginToken", login_needed=True), entry("carol", "Timeout")]
+    sessions.append(entry("alice", "InvalidLoginToken", login_needed=True))
+    run = play(counted(total=9, refreshed=6, failed=3, login_needed=2), sessions, keep_alive_fail_on="all")
+    assert run.status == 0
+    assert run.report[1].startswith("InvalidLoginToken: 2 (bob, alice). ")
+    assert run.report[3:] == ["Must log in again: bob, alice"]
+
+
+def test_a_record_that_cannot_be_read_is_named_by_its_key(play: t.Callable[..., Run]) -> None:
+    damaged = {**entry("nobody", "DamagedRecord"), "key": KEY}
+    del damaged["session"]
+    run = play(counted(total=2, unchanged=1, failed=1), [damaged])
+    assert run.status == 2
+    assert f"DamagedRecord: 1 ({KEY[:17]}...)." in run.report[1]
+
+
+def test_warnings_do_not_fail_the_run(play: t.Callable[..., Run]) -> None:
+    warned = {"session": {"end_user_id": "alice"}, "failed": False, "warnings": ["The record was damaged."]}
+    run = play(counted(total=2, unchanged=2, warned=1), [warned])
+    assert (run.status, run.report) == (0, ["total: 2, unchanged: 2, warned: 1"])
+
+
+def test_the_only_copy_of_a_token_is_shown(play: t.Callable[..., Run]) -> None:
+    lost = entry("alice", "NotKept", kept=False, login_token="v1c27bab6c205b2fdfac9")
+    run = play(counted(total=2, unchanged=1, failed=1), [lost])
+    assert run.report[-1] == "The only copy of the token of alice, which could not be saved: v1c27bab6c205b2fdfac9"
+
+
+@pytest.mark.parametrize("length", [4, 256])
+def test_a_thousand_failures_print_less_than_2_kb(play: t.Callable[..., Run], length: int) -> None:
+    sessions = [
+        entry(
+            f"{number:0{length}}",
+            f"Code{number % 9:0{length // 8}}",
+            login_needed=number % 2 == 0,
+            msg="Too long. " * 50,
+        )
+        for number in range(1000)
+    ]
+    run = play(counted(total=1000, failed=1000, login_needed=500), sessions)
+    assert run.status == 2
+    assert len(run.output.encode()) < 2048, run.output
+    assert "total: 1000, failed: 1000, login_needed: 500" in run.report
+    assert "6 more error codes" in run.report
+    assert run.report[-1].endswith(" and 495 more")
+
+
+@pytest.mark.parametrize("wrong", ["al", "ALL", "any,all", "never"])
+def test_an_invalid_fail_on_is_passed_to_the_module_which_refuses_it(
+    play: t.Callable[..., Run], tmp_path: Path, wrong: str
+) -> None:
+    play(counted(total=1), keep_alive_fail_on=wrong)
+    assert json.loads((tmp_path / "result.json.arguments").read_text())["fail_on"] == wrong
+
+
+def test_the_playbook_can_be_imported_from_a_project(play: t.Callable[..., Run], tmp_path: Path) -> None:
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project/fleet.yml").write_text("- import_playbook: wuying.workspace.keep_alive\n")
+    assert play(counted(total=1, unchanged=1), playbook="project/fleet.yml").report == ["total: 1, unchanged: 1"]
+
+
+@pytest.mark.parametrize(
+    ("playbook", "name", "known"),
+    [
+        ("keep_alive", "keepalive_max_qps", "keep_alive_max_qps"),
+        ("keep_alive", "keep_alive_failon", "keep_alive_fail_on"),
+        ("keep_alive", "keep_alive_filter", "keep_alive_filters"),
+        ("keep_alive", "keepalive", "keep_alive_rekey"),
+        ("refresh", "refresh_before", "refresh_refresh_before"),
+        ("refresh", "refresh_forced", "refresh_force"),
+    ],
+)
+def test_a_misspelled_variable_is_refused_and_the_closest_is_named(
+    play: t.Callable[..., Run], playbook: str, name: str, known: str
+) -> None:
+    run = play(counted(total=1, unchanged=1), playbook=playbook, **{name: "5"})
+    assert run.status == 2
+    assert f"This playbook has no variable {name}. Did you mean {known}?" in run.output
+
+
+def test_variables_of_other_software_are_accepted(play: t.Callable[..., Run]) -> None:
+    others = {"keepalived_instances": [], "nginx_keepalive_timeout": 5, "wuying_users": []}
+    assert play(counted(total=1, unchanged=1), **others).status == 0
+
+
+def test_each_variable_of_the_play_is_known() -> None:
+    play = yaml.safe_load((PLAYBOOKS / "keep_alive.yml").read_text(encoding="utf-8"))[0]
+    assert list(play["vars"]) == play["tasks"][0]["vars"]["names_known"]
+
+
+@pytest.mark.parametrize(
+    ("counts", "any_", "all_"),
+    [
+        ({"total": 9, "refreshed": 3, "unchanged": 6}, False, False),
+        ({"total": 9, "unchanged": 9, "warned": 9}, False, False),
+        ({"total": 9, "not_refreshed": 1, "unchanged": 8}, True, True),
+        ({"total": 9, "not_refreshed": 9}, True, True),
+        ({"total": 9, "failed": 9}, True, True),
+        ({"total": 9, "failed": 4, "not_refreshed": 2, "unchanged": 3}, True, True),
+        ({"total": 9, "refreshed": 1, "failed": 4, "not_refreshed": 4}, True, False),
+        ({"total": 9, "refreshed": 1, "failed": 8, "login_needed": 8}, True, False),
+        ({"total": 9, "unchanged": 8, "failed": 1, "login_needed": 1}, True, False),
+        ({"total": 9, "unchanged": 7, "failed": 2, "login_needed": 1}, True, True),
+        ({"total": 9, "failed": 9, "login_needed": 9}, True, True),
+    ],
+)
+def test_fail_on_decides_when_the_run_fails(counts: dict[str, int], any_: bool, all_: bool) -> None:
+    task = yaml.safe_load((PLAYBOOKS / "keep_alive.yml").read_text(encoding="utf-8"))[0]["tasks"][-1]
+    engine = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)  # evaluates an expression
+    engine.filters["bool"] = bool
+    variables = {"fleet": {"counts": counted(**counts)}, "keep_alive_allow_empty": False}
+    variables["lost"] = engine.from_string(task["vars"]["lost"]).render(variables)
+    fails = {
+        fail_on: engine.compile_expression(task["when"])(variables, keep_alive_fail_on=fail_on)
+        for fail_on in ("any", "all", "none")
+    }
+    assert fails == {"any": any_, "all": all_, "none": False}
