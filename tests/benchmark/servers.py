@@ -36,6 +36,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._store.two_slot_f
 )
 
 EMULATOR = Path(__file__).resolve().parents[2] / "roles/emulator/files/emulator.py"
+DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 VALIDITY = 7200
 REFRESH_BEFORE = 3600
 BATCH = 10_000
@@ -53,6 +54,7 @@ class Emulator(t.NamedTuple):
 
     pid: int
     url: str
+    control_url: str
     access_key_id: str
     access_key_secret: str
 
@@ -77,8 +79,8 @@ class Emulator(t.NamedTuple):
         return int(self._request("journal")["exchanges"])
 
     def _request(self, control: str, body: bytes | None = None) -> t.Any:
-        request = urllib.request.Request(f"{self.url}/_emulator/{control}", body)
-        with urllib.request.urlopen(request, timeout=60) as response:
+        request = urllib.request.Request(f"{self.control_url}/{control}", body)
+        with DIRECT.open(request, timeout=60) as response:
             return json.load(response)
 
 
@@ -97,7 +99,7 @@ def emulator(folder: Path) -> t.Iterator[Emulator]:
     command = (sys.executable, EMULATOR, "--ready-file", ready, "--validity", str(VALIDITY))
     with _server(command, ready.exists) as pid:
         facts = json.loads(ready.read_text(encoding="utf-8"))
-        yield Emulator(pid, facts["url"], facts["access_key_id"], facts["access_key_secret"])
+        yield Emulator(pid, *(facts[name] for name in Emulator._fields[1:]))
 
 
 @contextlib.contextmanager

@@ -141,6 +141,7 @@ def write_uri(folder: Path, url: str, token: str) -> Path:
     """Write a playbook that posts an unsigned RefreshLoginToken request in a loop."""
     request = {
         "url": f"{url}/",
+        "use_proxy": False,
         "method": "POST",
         "body_format": "form-urlencoded",
         "body": {

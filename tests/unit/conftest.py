@@ -35,6 +35,7 @@ class Emulator:
     def __init__(self, process: multiprocessing.process.BaseProcess, facts: dict[str, t.Any]) -> None:
         self._process = process
         self.url: str = facts["url"]
+        self._control_url: str = facts["control_url"]
         self.ca_path: str | None = facts["ca_path"]
         self.access_key_id: str = facts["access_key_id"]
         self.access_key_secret: str = facts["access_key_secret"]
@@ -43,7 +44,7 @@ class Emulator:
     def control(self, method: str, path: str, body: t.Any = None) -> t.Any:
         """Call a control and return the body of its response."""
         request = urllib.request.Request(
-            f"{self.url}/_emulator/{path}",
+            f"{self._control_url}/{path}",
             method=method,
             data=None if body is None else json.dumps(body).encode(),
             headers={"Content-Type": "application/json"},

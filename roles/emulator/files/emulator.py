@@ -5,8 +5,9 @@
 """Emulate the RefreshLoginToken operation of WUYING Workspace on a loopback address.
 
 The emulator validates each request, including its signature, and responds as the service does. Its
-control API, which GET /_emulator/ lists, issues tokens and simulates faults. It stores only the
-fingerprints of login tokens. It needs Python 3.8 or later, and the package cryptography for --tls.
+control API issues tokens and simulates faults. The control URL in the ready file contains a key, and
+lists the controls. The emulator stores only fingerprints of sessions and login tokens. It needs Python
+3.8 or later, and the package cryptography for --tls.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import argparse
 import asyncio
 import base64
 import calendar
+import contextlib
 import hashlib
 import hmac
 import json
@@ -37,7 +39,7 @@ from http.client import responses
 from ipaddress import ip_address
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Callable, Mapping, NamedTuple, Tuple
+from typing import Any, Callable, Mapping, NamedTuple, NoReturn
 from urllib.parse import parse_qsl, quote
 
 IDENTITY = {  # field of the control API: parameter of the service
@@ -50,8 +52,16 @@ IDENTITY = {  # field of the control API: parameter of the service
 }
 OPTIONAL = {"directory_id", "session_id"}
 REQUIRED = ("RegionId", "ClientId", "OfficeSiteId", "EndUserId", "LoginToken")
+START = re.compile(r"([A-Za-z]{1,16}) ([^ ?]+)\??([^ ]*) HTTP/(1\.[01])")
+HOST = re.compile(r"(127\.0\.0\.1|localhost|\[::1])(:\d{1,5})?")
+ORIGIN = re.compile(f"https?://{HOST.pattern}")
+SIZES = {10: re.compile("[0-9]{1,9}"), 16: re.compile("[0-9A-Fa-f]{1,9}")}  # by their base
 CLOCK_TOLERANCE = 15 * 60  # seconds
-MAX_HEAD, MAX_BODY, MAX_CONTROL_BODY = 1 << 16, 1 << 20, 1 << 26  # bytes
+CLIENT_TIMEOUT = 60  # seconds that a client may take to send a request and to read the response
+MAX_HEAD, MAX_BODY, MAX_CONTROL_BODY = 1 << 16, 1 << 17, 1 << 22  # bytes
+MAX_PARAMETERS, MAX_CONNECTIONS, MAX_FAULTS = 256, 512, 1000
+MAX_REMEMBERED = 300_000  # tokens, and nonces
+CONTROL_URL = "Use control_url in the ready file, or the fact emulator_control_url of the role."
 AUTHORIZATION = re.compile("ACS3-HMAC-SHA256 Credential=([^,]+),SignedHeaders=([^,]+),Signature=([^,]+)")
 SIGNED_V3 = {"host", "x-acs-date", "x-acs-signature-nonce", "x-acs-content-sha256"}
 THROTTLED = "Throttling.User"
@@ -85,24 +95,39 @@ FAULTS: dict[str, dict[str, Any]] = {  # fault: its parameters and their default
     "error": {"carried_out": False, "status": 400, "code": "InvalidParameter", "message": ""},
     "skew": {"seconds": 0},
 }
-PARAMETERS_BY_TYPE: dict[type, set[str]] = {  # JSON type: the parameters that accept it
-    bool: {"carried_out"},
-    float: {"seconds", "interval"},
-    int: {"seconds", "interval", "count", "status", "retry_after", "bytes"},
-    str: {"fault", "code", "location", "message"},
-    type(None): {"count", "code", "retry_after"},
+TYPES: dict[str, set[type]] = {
+    "boolean": {bool},
+    "integer": {int},
+    "number": {int, float},
+    "text with a length": {str},
+    "printable ASCII text with a length": {str},
 }
+LIMITS: dict[str, tuple[str, float, float]] = {  # field of a control request: its type and range
+    **dict.fromkeys(IDENTITY, ("text with a length", 0, 256)),
+    "fault": ("text with a length", 1, 16),
+    "count": ("integer", 1, 1_000_000),
+    "carried_out": ("boolean", False, True),
+    "seconds": ("number", 0, 3600),
+    "seconds of skew": ("number", -315_360_000, 315_360_000),
+    "interval": ("number", 0, 60),
+    "status": ("integer", 200, 599),
+    "code": ("printable ASCII text with a length", 1, 4000),
+    "message": ("text with a length", 0, 10_000),
+    "location": ("printable ASCII text with a length", 1, 10_000),
+    "retry_after": ("integer", 0, 86_400_000),
+    "bytes": ("integer", 0, 1 << 24),
+}
+NULLABLE = {"count", "code", "retry_after"}
 NO_FAULT: dict[str, Any] = {"fault": None, "carried_out": True}
-NO_RESPONSE = ("refuse", "reset", "stall")
+NO_RESPONSE, SLOW = ("refuse", "reset", "stall"), ("stall", "drip")
 
-Identity = Tuple[str, ...]
 percent_encode = lru_cache(maxsize=1024)(partial(quote, safe="~"))
 
 
 class Token(NamedTuple):
-    """The session that a login token belongs to, and when the token expires (monotonic clock)."""
+    """The fingerprint of a token's session, and when the token expires (monotonic clock)."""
 
-    identity: Identity
+    session: str
     expires_at: float
 
 
@@ -156,9 +181,9 @@ def new_token() -> str:
     return f"v1{secrets.token_hex(64)}"
 
 
-def fingerprint(token: str) -> str:
-    """Return the SHA-256 of a token in hexadecimal digits."""
-    return hashlib.sha256(token.encode()).hexdigest()
+def fingerprint(text: str) -> str:
+    """Return the SHA-256 of a text in hexadecimal digits."""
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 @lru_cache(maxsize=16)
@@ -261,6 +286,7 @@ def serialize(response: Response, clock: float, keep_alive: bool) -> bytes:
     """Return the bytes of a response; ``clock`` is the time for its Date header."""
     text = isinstance(response.body, str)
     body = (response.body if text else json.dumps(response.body)).encode()
+    body = b"" if response.status in (204, 304) else body
     headers = {
         "Date": formatdate(clock, usegmt=True),
         "Content-Type": "text/html" if text else "application/json;charset=utf-8",
@@ -273,43 +299,85 @@ def serialize(response: Response, clock: float, keep_alive: bool) -> bytes:
     return f"HTTP/1.1 {response.status} {reason}\r\n{lines}\r\n".encode("latin-1", "replace") + body
 
 
-async def read_request(reader: asyncio.StreamReader) -> Request:
-    """Read one request from a connection."""
+async def read_until(reader: asyncio.StreamReader, end: bytes) -> str:
+    """Read up to a separator."""
     try:
-        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+        return (await reader.readuntil(end))[: -len(end)].decode("latin-1")
     except asyncio.LimitOverrunError:
         raise MalformedRequest(431) from None
-    start, *lines = head[:-4].split("\r\n")
-    method, _space, rest = start.partition(" ")
-    target, _space, version = rest.partition(" ")
-    path, _mark, raw_query = target.partition("?")
+
+
+async def read_bytes(reader: asyncio.StreamReader, size: str, base: int, limit: int) -> bytes:
+    """Read as many bytes as Content-Length or the first line of a chunk says."""
+    if not SIZES[base].fullmatch(size):
+        raise MalformedRequest(400)
+    if int(size, base) > limit:
+        raise MalformedRequest(413)
+    return await reader.readexactly(int(size, base))
+
+
+async def read_body(reader: asyncio.StreamReader, headers: dict[str, str], limit: int) -> bytes:
+    """Read the body of a request, which may arrive in chunks."""
+    if "transfer-encoding" not in headers:
+        return await read_bytes(reader, headers.get("content-length", "0"), 10, limit)
+    if "content-length" in headers or headers["transfer-encoding"].lower() != "chunked":
+        raise MalformedRequest(400)
+    body, chunk = bytearray(), b"first"
+    while chunk:
+        line = await read_until(reader, b"\r\n")
+        chunk = await read_bytes(reader, line.partition(";")[0].strip(), 16, limit)
+        if await read_until(reader, b"\r\n"):
+            raise MalformedRequest(400)
+        body += chunk
+        limit -= len(line) + len(chunk)
+    return bytes(body)
+
+
+def read_parameters(text: str) -> dict[str, str]:
+    """Return the parameters of a query string or of a form."""
+    try:
+        return dict(parse_qsl(text, keep_blank_values=True, max_num_fields=MAX_PARAMETERS))
+    except ValueError:  # too many
+        raise MalformedRequest(400) from None
+
+
+async def read_request(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, control_path: str) -> Request:
+    """Read one request from a connection."""
+    start, *lines = (await read_until(reader, b"\r\n\r\n")).split("\r\n")
+    match = START.fullmatch(start)
+    if match is None:
+        raise MalformedRequest(400)
+    method, path, raw_query, version = match.groups()
     headers: dict[str, str] = {}
     for line in lines:
         name, _colon, value = line.partition(":")
         name, value = name.lower(), value.strip()
         headers[name] = f"{headers[name]},{value}" if name in headers else value
-    length = headers.get("content-length", "0")
-    if "transfer-encoding" in headers:
-        raise MalformedRequest(411)
-    if not version.startswith("HTTP/1.") or not (length.isdecimal() and len(length) < 10):
-        raise MalformedRequest(400)
-    if int(length) > (MAX_CONTROL_BODY if path.startswith("/_emulator/") else MAX_BODY):
-        raise MalformedRequest(413)
-    body = await reader.readexactly(int(length))
-    query = dict(parse_qsl(raw_query, keep_blank_values=True))
-    form = {}
-    if headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
-        form = dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))
-    keep_alive = version == "HTTP/1.1" and headers.get("connection", "").lower() != "close"
+    if headers.get("expect", "").lower() == "100-continue":
+        writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    limit = MAX_CONTROL_BODY if path.startswith(control_path) else MAX_BODY
+    body = await read_body(reader, headers, limit)
+    query, form = read_parameters(raw_query), {}
+    if headers.get("content-type", "").lower().startswith("application/x-www-form-urlencoded"):
+        form = read_parameters(body.decode("utf-8", "replace"))
+    keep_alive = version == "1.1" and headers.get("connection", "").lower() != "close"
     request_id = str(uuid.uuid4()).upper()
     return Request(request_id, method, path, headers, query, {**query, **form}, body, keep_alive)
 
 
-async def send_response(writer: asyncio.StreamWriter, data: bytes, fault: dict[str, Any]) -> None:
+def is_foreign(headers: dict[str, str]) -> bool:
+    """Return True if a browser sent the request for a page of another host."""
+    return not (HOST.fullmatch(headers.get("host", "")) and ORIGIN.fullmatch(headers.get("origin", "http://localhost")))
+
+
+async def send_response(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, data: bytes, fault: dict[str, Any]
+) -> None:
     """Send a response, or disturb the connection as a fault requires."""
     name = fault["fault"]
-    if name == "stall":
-        await asyncio.sleep(fault["seconds"])
+    if name == "stall":  # until the client closes the connection, at most
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(reader.read(1), fault["seconds"])
     if name == "reset":
         sock: socket.socket = writer.get_extra_info("socket")
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -334,15 +402,28 @@ def as_list(payload: Any) -> list[Any]:
     return payload if isinstance(payload, list) else [payload]
 
 
-def read_identity(item: Any) -> Identity:
-    """Return the identity of a session from the body of a control request."""
-    if not isinstance(item, dict) or not all(isinstance(value, str) for value in item.values()):
-        raise ValueError("An identity must be an object whose values are strings.")
+def check_field(name: str, value: Any, limits: tuple[str, float, float]) -> None:
+    """Raise a ValueError unless the value of a field has the right type and is in range."""
+    kind, low, high = limits
+    is_valid = value is None and name in NULLABLE
+    if type(value) in TYPES[kind]:
+        is_valid = low <= (len(value) if isinstance(value, str) else value) <= high
+        is_valid = is_valid and ("ASCII" not in kind or (value.isascii() and value.isprintable()))
+    if not is_valid:
+        raise ValueError(f"The field {name} must be of type {kind} from {low} to {high}.")
+
+
+def read_identity(item: Any) -> str:
+    """Return the fingerprint of a session from the body of a control request."""
+    if not isinstance(item, dict):
+        raise ValueError("An identity must be an object.")
     if unknown := sorted(set(item) - set(IDENTITY)):
         raise ValueError(f"An identity has no field {unknown[0]}.")
+    for name, value in item.items():
+        check_field(name, value, LIMITS[name])
     if missing := [name for name in IDENTITY if name not in OPTIONAL and not item.get(name)]:
         raise ValueError(f"An identity needs the field {missing[0]}.")
-    return tuple(item.get(name, "") for name in IDENTITY)
+    return fingerprint(repr([item.get(name, "") for name in IDENTITY]))
 
 
 def read_fault(item: Any) -> dict[str, Any]:
@@ -350,14 +431,17 @@ def read_fault(item: Any) -> dict[str, Any]:
     name = item.get("fault") if isinstance(item, dict) else None
     if not isinstance(name, str) or name not in FAULTS:
         raise ValueError(f"The field fault must be one of {', '.join(FAULTS)}.")
-    fault = {"fault": name, "count": 1, **FAULTS[name], **item}
     if unknown := sorted(set(item) - {"fault", "count"} - set(FAULTS[name])):
         raise ValueError(f"The fault {name} has no parameter {unknown[0]}.")
     for key, value in item.items():
-        too_few = key == "count" and isinstance(value, int) and value < 1
-        if key not in PARAMETERS_BY_TYPE.get(type(value), ()) or too_few:
-            raise ValueError(f"The parameter {key} of the fault {name} has an invalid value.")
-    return fault
+        check_field(key, value, LIMITS.get(f"{key} of {name}", LIMITS[key]))
+    return {"fault": name, "count": 1, **FAULTS[name], **item}
+
+
+def make_room(remembered: OrderedDict[str, Any], is_old: Callable[[Any], bool]) -> None:
+    """Forget old entries, and if there are too many, the oldest."""
+    while remembered and (len(remembered) >= MAX_REMEMBERED or is_old(next(iter(remembered.values())))):
+        remembered.popitem(last=False)
 
 
 class Emulator:
@@ -366,14 +450,16 @@ class Emulator:
     def __init__(self, validity: float, rotate: bool, qps: float, allow_anonymous: bool) -> None:
         self.validity, self.rotate, self.qps = validity, rotate, qps
         self.allow_anonymous = allow_anonymous
+        self.control_path = f"/_emulator/{secrets.token_urlsafe(32)}"
         self.controls: dict[str, Callable[[Any], Any]] = {
-            "GET /_emulator/": self.show_controls,
-            "POST /_emulator/tokens": self.issue_tokens,
-            "GET /_emulator/journal": self.show_journal,
-            "DELETE /_emulator/journal": self.delete_journal,
-            "POST /_emulator/faults": self.queue_faults,
-            "DELETE /_emulator/faults": self.delete_faults,
+            "GET /": self.show_controls,
+            "POST /tokens": self.issue_tokens,
+            "GET /journal": self.show_journal,
+            "DELETE /journal": self.delete_journal,
+            "POST /faults": self.queue_faults,
+            "DELETE /faults": self.delete_faults,
         }
+        self.connections = 0
         self.keys: dict[str, tuple[str, str]] = {}
         self.tokens: OrderedDict[str, Token] = OrderedDict()
         self.nonces: OrderedDict[str, float] = OrderedDict()
@@ -392,23 +478,22 @@ class Emulator:
         """Return the time by the clock of the service, in seconds since the epoch."""
         return time.time() + self.skew
 
-    def issue_token(self, identity: Identity) -> str:
+    def issue_token(self, session: str) -> str:
         """Issue a login token, and forget expired ones."""
         now, token = time.monotonic(), new_token()
-        while self.tokens and next(iter(self.tokens.values())).expires_at <= now:
-            self.tokens.popitem(last=False)
-        self.tokens[fingerprint(token)] = Token(identity, now + self.validity)
+        make_room(self.tokens, lambda known: known.expires_at <= now)
+        self.tokens[fingerprint(token)] = Token(session, now + self.validity)
         return token
 
-    def exchange_token(self, token: str, identity: Identity) -> str:
+    def exchange_token(self, token: str, session: str) -> str:
         """Exchange a login token for the next one."""
         used = fingerprint(token)
         known = self.tokens.get(used)
-        if known is None or known.identity != identity or known.expires_at <= time.monotonic():
+        if known is None or known.session != session or known.expires_at <= time.monotonic():
             raise Refused("InvalidLoginToken")
         if self.rotate:
             del self.tokens[used]
-        return self.issue_token(known.identity)
+        return self.issue_token(known.session)
 
     def check_rate_limit(self) -> None:
         """Reject a request that exceeds the rate limit."""
@@ -418,8 +503,8 @@ class Emulator:
         earned = (now - self.allowed_at) * self.qps
         self.allowance, self.allowed_at = min(max(self.qps, 1.0), self.allowance + earned), now
         if self.allowance < 1:
-            milliseconds = math.ceil((1 - self.allowance) / self.qps * 1000)
-            raise Refused(THROTTLED, retry_after=milliseconds)
+            milliseconds = (1 - self.allowance) / self.qps * 1000
+            raise Refused(THROTTLED, retry_after=math.ceil(min(milliseconds, LIMITS["retry_after"][2])))
         self.allowance -= 1
 
     def check_signature(self, signature: Signature) -> None:
@@ -452,12 +537,11 @@ class Emulator:
 
     def use_nonce(self, nonce: str) -> None:
         """Reject a used nonce; forget those whose time stamps are rejected by now."""
-        now = time.monotonic()
-        while self.nonces and next(iter(self.nonces.values())) <= now - 2 * CLOCK_TOLERANCE:
-            self.nonces.popitem(last=False)
-        if nonce in self.nonces:
+        now, used = time.monotonic(), fingerprint(nonce)
+        make_room(self.nonces, lambda used_at: used_at <= now - 2 * CLOCK_TOLERANCE)
+        if used in self.nonces:
             raise Refused("SignatureNonceUsed")
-        self.nonces[nonce] = now
+        self.nonces[used] = now
 
     def refresh_login_token(self, request: Request) -> str:
         """Run RefreshLoginToken and return the next login token."""
@@ -480,8 +564,8 @@ class Emulator:
         for name in REQUIRED:
             if not sent.get(name):
                 raise Refused(f"Missing{name}", f"{name} is mandatory for this action.")
-        identity = tuple(sent.get(name, "") for name in IDENTITY.values())
-        return self.exchange_token(sent["LoginToken"], identity)
+        session = fingerprint(repr([sent.get(name, "") for name in IDENTITY.values()]))
+        return self.exchange_token(sent["LoginToken"], session)
 
     def carry_out(self, request: Request, entry: dict[str, Any]) -> Response:
         """Run the requested operation; if a token is exchanged, record that in the journal entry."""
@@ -511,8 +595,8 @@ class Emulator:
         token = sent.get("LoginToken")
         entry = {
             "at": time.time(),
-            "end_user_id": sent.get("EndUserId"),
-            "client_id": sent.get("ClientId"),
+            "end_user_id": sent.get("EndUserId", "")[:256] or None,
+            "client_id": sent.get("ClientId", "")[:256] or None,
             "method": request.method,
             "signature": signature_version(request),
             "status": None,
@@ -537,24 +621,27 @@ class Emulator:
 
     def handle_control(self, request: Request) -> Response:
         """Return the response to a request to the control API."""
-        handler = self.controls.get(f"{request.method} {request.path}")
+        path, control = request.path[: len(self.control_path)], request.path[len(self.control_path) :]
+        if not hmac.compare_digest(path.encode("latin-1"), self.control_path.encode()):
+            return Response(403, {"error": f"The control key is missing or wrong. {CONTROL_URL}"})
+        handler = self.controls.get(f"{request.method} {control}")
         if handler is None:
-            return Response(404, {"error": "No such control. GET /_emulator/ lists them."})
+            return Response(404, {"error": "No such control. GET / lists them."})
         try:
             payload = json.loads(request.body) if request.method == "POST" else None
             return Response(200, handler(payload))
-        except ValueError as problem:
+        except (ValueError, RecursionError) as problem:
             return Response(400, {"error": str(problem)})
 
     def show_controls(self, _payload: Any) -> dict[str, Any]:
-        """List the controls, and the faults with their parameters and defaults."""
+        """List the controls, the faults with their parameters and defaults, and the types and ranges."""
         controls = {route: handler.__doc__ for route, handler in self.controls.items()}
-        return {"controls": controls, "faults": FAULTS}
+        return {"controls": controls, "faults": FAULTS, "limits": LIMITS}
 
     def issue_tokens(self, payload: Any) -> Any:
         """Issue a first login token for an identity, or for each identity of a list."""
-        identities = [read_identity(item) for item in as_list(payload)]
-        tokens = [{"login_token": self.issue_token(identity)} for identity in identities]
+        sessions = [read_identity(item) for item in as_list(payload)]
+        tokens = [{"login_token": self.issue_token(session)} for session in sessions]
         return tokens if isinstance(payload, list) else tokens[0]
 
     def show_journal(self, _payload: Any) -> dict[str, Any]:
@@ -570,7 +657,10 @@ class Emulator:
 
     def queue_faults(self, payload: Any) -> dict[str, Any]:
         """Queue a fault, or a list of faults, for the next requests; skew applies at once."""
-        for fault in [read_fault(item) for item in as_list(payload)]:
+        faults = [read_fault(item) for item in as_list(payload)]
+        if len(self.faults) + len(faults) > MAX_FAULTS:
+            raise ValueError(f"At most {MAX_FAULTS} faults can be queued.")
+        for fault in faults:
             if fault["fault"] == "skew":
                 self.skew = fault["seconds"]
             else:
@@ -583,24 +673,39 @@ class Emulator:
         self.skew = 0.0
         return {}
 
+    def respond(self, request: Request) -> tuple[Response, dict[str, Any]]:
+        """Return the response to a request, and the fault to simulate."""
+        if is_foreign(request.headers):
+            error = "The headers Host and Origin must name 127.0.0.1 or localhost."
+            return Response(403, {"error": error}), NO_FAULT
+        if request.path.startswith("/_emulator"):
+            return self.handle_control(request), NO_FAULT
+        return self.handle_request(request)
+
     async def handle_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Respond to the requests of one connection."""
+        self.connections += 1
+        start_timer = partial(asyncio.get_running_loop().call_later, CLIENT_TIMEOUT, writer.transport.abort)
+        timer = start_timer()
         try:
-            while not writer.is_closing():
-                request = await read_request(reader)
-                if request.path.startswith("/_emulator/"):
-                    response, fault = self.handle_control(request), NO_FAULT
-                else:
-                    response, fault = self.handle_request(request)
-                await send_response(writer, serialize(response, self.clock(), request.keep_alive), fault)
+            while self.connections <= MAX_CONNECTIONS and not writer.is_closing():
+                request = await read_request(reader, writer, self.control_path)
+                response, fault = self.respond(request)
+                if fault["fault"] in SLOW:
+                    timer.cancel()
+                await send_response(reader, writer, serialize(response, self.clock(), request.keep_alive), fault)
+                timer.cancel()
                 if not request.keep_alive:
                     break
+                timer = start_timer()
         except MalformedRequest as problem:
             response = Response(problem.args[0], {"error": "The request could not be parsed."})
             writer.write(serialize(response, self.clock(), False))
-        except (OSError, EOFError):
-            pass  # the client closed the connection
+        except (OSError, EOFError, asyncio.CancelledError):
+            pass  # the client closed the connection, or the emulator stops
         finally:
+            self.connections -= 1
+            timer.cancel()
             writer.close()
 
 
@@ -648,21 +753,21 @@ async def run(options: argparse.Namespace, ca_path: Path | None) -> None:
     """Run the server until SIGTERM or SIGINT."""
     emulator = Emulator(options.validity, options.rotate, options.qps, options.anonymous == "allow")
     context = make_tls_context(ca_path) if ca_path else None
-    server = await asyncio.start_server(
-        emulator.handle_connection,
-        "127.0.0.1",
-        options.port,
-        limit=MAX_HEAD,
-        backlog=1024,
-        ssl=context,
-    )
+    serve = emulator.handle_connection
+    try:
+        server = await asyncio.start_server(serve, "127.0.0.1", options.port, limit=MAX_HEAD, backlog=1024, ssl=context)
+    except OSError as problem:
+        advice = "Choose another port, or 0 for a free one."
+        sys.exit(f"Cannot listen on port {options.port}: {os.strerror(problem.errno or 0)}. {advice}")
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     security_token = secrets.token_urlsafe(96)
     port = server.sockets[0].getsockname()[1]
+    url = f"{'https' if ca_path else 'http'}://127.0.0.1:{port}"
     ready = {
-        "url": f"{'https' if ca_path else 'http'}://127.0.0.1:{port}",
+        "url": url,
+        "control_url": url + emulator.control_path,
         "pid": os.getpid(),
         "ca_path": str(ca_path) if ca_path else None,
         **emulator.new_access_key("LTAI", ""),
@@ -677,16 +782,36 @@ async def run(options: argparse.Namespace, ca_path: Path | None) -> None:
     options.ready_file.unlink(missing_ok=True)
 
 
+class Parser(argparse.ArgumentParser):
+    """Reports a wrong option in one line, which the role includes in its message."""
+
+    def error(self, message: str) -> NoReturn:
+        """Exit with the message."""
+        sys.exit(f"{message}.")
+
+
+def number(kind: type[float], low: float, high: float) -> Callable[[str], float]:
+    """Return a function that parses a number of the command line."""
+
+    def parse(text: str) -> float:
+        with contextlib.suppress(ValueError):
+            if low <= (value := kind(text)) <= high:
+                return value
+        raise argparse.ArgumentTypeError(f"must be {'an integer' if kind is int else 'a number'} from {low} to {high}")
+
+    return parse
+
+
 def main() -> None:
     """Parse the command line, run the server, and clean up."""
-    parser = argparse.ArgumentParser(description="Emulate RefreshLoginToken of WUYING Workspace on 127.0.0.1.")
+    parser = Parser(description="Emulate RefreshLoginToken of WUYING Workspace on 127.0.0.1.")
     add = parser.add_argument
-    add("--port", type=int, default=0, help="port to listen on (default: a free port)")
-    add("--ready-file", type=Path, required=True, help="write URL and credentials here")
+    add("--port", type=number(int, 0, 65535), default=0, help="port to listen on (default: a free port)")
+    add("--ready-file", type=Path, required=True, help="write URLs and credentials here")
     add("--tls", action="store_true", help="HTTPS; the certificate is next to the ready file")
-    add("--validity", type=float, default=900, help="login token validity in seconds (900)")
+    add("--validity", type=number(float, 0.1, 10**9), default=900, help="login token validity in seconds (900)")
     add("--rotate", action="store_true", help="invalidate a token when it is exchanged")
-    add("--qps", type=float, default=0, help="rate limit in requests per second (none)")
+    add("--qps", type=number(float, 0, 10**6), default=0, help="rate limit in requests per second (none)")
     add("--anonymous", choices=("allow", "deny"), default="allow", help="unsigned requests (allow)")
     options = parser.parse_args()
     options.ready_file = options.ready_file.absolute()
@@ -694,7 +819,7 @@ def main() -> None:
     try:
         asyncio.run(run(options, ca_path))
     except OSError as problem:
-        sys.exit(f"The emulator could not start: {problem}")
+        sys.exit(f"Cannot write the files next to {options.ready_file.name}: {problem.strerror}.")
     finally:
         if ca_path:
             ca_path.unlink(missing_ok=True)

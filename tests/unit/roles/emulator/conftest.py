@@ -45,6 +45,7 @@ class Emulator:
         self.process, self.facts = process, facts
         self.url: str = facts["url"]
         self.host = urlsplit(self.url).netloc
+        self.control_path = urlsplit(facts["control_url"]).path
         self.keys = {name: facts[name] for name in ("access_key_id", "access_key_secret")}
 
     def connect(self, timeout: float = 10) -> http.client.HTTPConnection:
@@ -69,7 +70,7 @@ class Emulator:
 
     def control(self, method: str, path: str, payload: Any = None) -> Any:
         """Call a control, which must succeed, and return the body of its response."""
-        reply = self.send(method, f"/_emulator/{path}", json.dumps(payload))
+        reply = self.send(method, f"{self.control_path}/{path}", json.dumps(payload))
         assert reply.status == 200, reply.body
         return reply.body
 
@@ -105,10 +106,14 @@ class Emulator:
         return self.send("POST", f"/?{urlencode(sent)}")
 
 
-def start(folder: Path, *arguments: str) -> Emulator:
-    """Start an emulator and wait until it listens."""
+def start(folder: Path, *arguments: str, **constants: float) -> Emulator:
+    """Start an emulator, with other values of its constants, and wait until it listens."""
     ready_file = folder / "ready.json"
-    command = [sys.executable, str(SCRIPT), "--ready-file", str(ready_file), *arguments]
+    program = [str(SCRIPT)]
+    if constants:
+        load = f"import sys; sys.path.insert(0, {str(SCRIPT.parent)!r}); import emulator"
+        program = ["-c", f"{load}; vars(emulator).update({constants}); emulator.main()"]
+    command = [sys.executable, *program, "--ready-file", str(ready_file), *arguments]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     deadline = time.monotonic() + 20
     while not ready_file.exists():
@@ -125,13 +130,13 @@ def fixture_script() -> str:
 
 @pytest.fixture(name="start_emulator")
 def fixture_start_emulator(tmp_path: Path) -> Iterator[Callable[..., Emulator]]:
-    """Return a function that starts an emulator with the given arguments."""
+    """Return a function that starts an emulator with the given arguments and constants."""
     started: list[Emulator] = []
 
-    def starter(*arguments: str) -> Emulator:
+    def starter(*arguments: str, **constants: float) -> Emulator:
         folder = tmp_path / str(len(started))
         folder.mkdir()
-        started.append(start(folder, *arguments))
+        started.append(start(folder, *arguments, **constants))
         return started[-1]
 
     yield starter

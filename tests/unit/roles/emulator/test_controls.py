@@ -25,11 +25,16 @@ def fingerprint(token: str) -> str:
 
 
 def test_the_index_lists_the_controls(emulator):
-    assert "POST /_emulator/tokens" in emulator.control("GET", "")["controls"]
+    assert "POST /tokens" in emulator.control("GET", "")["controls"]
 
 
 def test_an_unknown_control_is_not_found(emulator):
-    assert emulator.send("GET", "/_emulator/nothing").status == 404
+    assert emulator.send("GET", f"{emulator.control_path}/nothing").status == 404
+
+
+def test_a_login_that_a_client_adds_from_its_netrc_does_not_matter(emulator):
+    reply = emulator.send("GET", f"{emulator.control_path}/journal", Authorization="Basic YWxpY2U6c2VjcmV0")
+    assert reply.status == 200
 
 
 def test_one_request_issues_thousands_of_tokens(emulator):
@@ -41,14 +46,14 @@ def test_one_request_issues_thousands_of_tokens(emulator):
 
 @pytest.mark.parametrize("body", ["not JSON", "null", '"alice"', "{}"])
 def test_input_that_is_not_an_identity_is_an_error(emulator, body):
-    reply = emulator.send("POST", "/_emulator/tokens", body)
+    reply = emulator.send("POST", f"{emulator.control_path}/tokens", body)
     assert reply.status == 400 and list(reply.body) == ["error"]
 
 
 @pytest.mark.parametrize("change", [{"end_user_id": ""}, {"client_id": 1}, {"surname": "x"}])
 def test_an_identity_with_an_invalid_field_is_an_error(emulator, change):
     body = json.dumps([emulator.alice, {**emulator.alice, **change}])
-    reply = emulator.send("POST", "/_emulator/tokens", body)
+    reply = emulator.send("POST", f"{emulator.control_path}/tokens", body)
     assert reply.status == 400 and list(reply.body) == ["error"]
 
 
@@ -148,8 +153,12 @@ def test_the_emulator_prints_nothing(start_emulator):
     emulator = start_emulator()
     emulator.exchange(emulator.issue())
     emulator.exchange("unknown")
+    connection = emulator.connect()
+    connection.request("GET", "/")
+    connection.getresponse().read()
     emulator.process.terminate()
     assert emulator.process.communicate(timeout=10)[0] == ""
+    connection.close()
 
 
 def test_each_emulator_has_its_own_credentials(start_emulator):
@@ -157,11 +166,59 @@ def test_each_emulator_has_its_own_credentials(start_emulator):
     assert one.keys["access_key_secret"] != other.keys["access_key_secret"]
 
 
+def failure_of(script: str, *arguments: str) -> str:
+    """Return the message of an emulator that does not start, which must be one line."""
+    command = [sys.executable, script, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    return done.stderr
+
+
 def test_a_used_port_is_an_error_of_one_line(emulator, script, tmp_path):
     port = emulator.host.split(":")[1]
-    command = [sys.executable, script, "--ready-file", str(tmp_path / "r"), "--port", port]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
-    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    message = failure_of(script, "--ready-file", str(tmp_path / "r"), "--port", port)
+    assert (
+        message == f"Cannot listen on port {port}: Address already in use. Choose another port, or 0 for a free one.\n"
+    )
+    assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may listen on all ports")
+def test_a_privileged_port_is_an_error_of_one_line(script, tmp_path):
+    message = failure_of(script, "--ready-file", str(tmp_path / "r"), "--port", "1")
+    assert message.startswith("Cannot listen on port 1: Permission denied. ")
+
+
+NOT_NUMBERS = ["", "x", "nan", "inf", "-inf", "1e300", "-1", "None", "True"]
+
+
+@pytest.mark.parametrize(
+    ("option", "values", "allowed"),
+    [
+        ("--port", [*NOT_NUMBERS, "65536", "99999", "1.5", "1e3", "9" * 5000], "an integer from 0 to 65535"),
+        ("--validity", [*NOT_NUMBERS, "0", "0.09"], "a number from 0.1 to 1000000000"),
+        ("--qps", [*NOT_NUMBERS, "-0.1", "1000001"], "a number from 0 to 1000000"),
+    ],
+)
+def test_a_number_out_of_range_is_an_error_of_one_line(script, tmp_path, option, values, allowed):
+    for value in values:
+        message = failure_of(script, "--ready-file", str(tmp_path / "r"), f"{option}={value}")
+        assert message == f"argument {option}: must be {allowed}.\n"
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["--ready-file"], ["--ready-file=r", "--anonymous=x"], ["--ready-file=r", "x"]]
+)
+def test_a_wrong_command_line_is_an_error_of_one_line(script, arguments):
+    assert failure_of(script, *arguments).endswith(".\n")
+
+
+@pytest.mark.parametrize("arguments", [[], ["--tls"]])
+def test_a_ready_file_that_cannot_be_written_is_an_error_of_one_line(script, tmp_path, arguments):
+    if arguments:
+        pytest.importorskip("cryptography")
+    message = failure_of(script, "--ready-file", str(tmp_path / "missing" / "r"), *arguments)
+    assert message == "Cannot write the files next to r: No such file or directory.\n"
 
 
 def test_tls_without_cryptography_is_an_error_of_one_line(script, tmp_path):

@@ -38,7 +38,7 @@ def raw_exchange(emulator: Any, token: str) -> tuple[bytes, Exception | None]:
     received, error = b"", None
     target = f"/?{urlencode(emulator.parameters(token))}"
     try:
-        connection.sock.sendall(f"POST {target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        connection.sock.sendall(f"POST {target} HTTP/1.1\r\nHost: {emulator.host}\r\n\r\n".encode())
         while chunk := connection.sock.recv(1 << 16):
             received += chunk
     except OSError as problem:
@@ -71,6 +71,17 @@ def test_stall_waits_and_closes_the_connection(emulator):
     started = time.monotonic()
     assert raw_exchange(emulator, emulator.issue()) == (b"", None)
     assert 0.5 <= time.monotonic() - started < 5
+
+
+def test_stall_ends_when_the_client_gives_up(start_emulator):
+    emulator = start_emulator(MAX_CONNECTIONS=5)
+    emulator.queue_fault("stall", seconds=3600, count=10)
+    for requests in range(1, 11):
+        connection = emulator.connect()
+        connection.request("GET", "/")
+        while emulator.journal()["requests"] < requests:
+            time.sleep(0.01)
+        connection.close()
 
 
 def test_a_stalled_request_does_not_block_others(emulator):
@@ -243,6 +254,6 @@ def test_deleting_the_faults_resets_the_clock(emulator):
 )
 def test_a_malformed_fault_is_an_error_and_nothing_is_queued(emulator, payload):
     body = json.dumps([{"fault": "refuse"}, payload])
-    reply = emulator.send("POST", "/_emulator/faults", body)
+    reply = emulator.send("POST", f"{emulator.control_path}/faults", body)
     assert reply.status == 400 and reply.body["error"].endswith(".")
     assert emulator.exchange(emulator.issue()).status == 200

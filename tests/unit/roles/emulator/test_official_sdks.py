@@ -26,7 +26,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 Keys = dict[str, str]
-Exchange = Callable[[str, Keys, dict[str, str], str], str]
+Exchange = Callable[..., str]
 PARAMETERS = {
     "RegionId": "cn-hangzhou",
     "ClientId": "f4a0dc8e-1702-4728-9a60-95b27a35c0de",
@@ -35,23 +35,23 @@ PARAMETERS = {
 }
 
 
-def v1_by_tea_openapi(host: str, keys: Keys, parameters: dict[str, str], place: str) -> str:
+def v1_by_tea_openapi(host: str, keys: Keys, parameters: dict[str, str], place: str, method: str = "POST") -> str:
     """Exchange a token with alibabacloud-tea-openapi, signed V1."""
     client = Client(Config(protocol="http", endpoint=host, **keys))
     request = OpenApiRequest(**{place: parameters})
-    names = ("RefreshLoginToken", "2020-10-02", "HTTP", "POST", "AK", "json")
+    names = ("RefreshLoginToken", "2020-10-02", "HTTP", method, "AK", "json")
     response = client.do_rpcrequest(*names, request, RuntimeOptions())
     return response["body"]["LoginToken"]
 
 
-def v3_by_tea_openapi(host: str, keys: Keys, parameters: dict[str, str], place: str) -> str:
+def v3_by_tea_openapi(host: str, keys: Keys, parameters: dict[str, str], place: str, method: str = "POST") -> str:
     """Exchange a token with alibabacloud-tea-openapi, signed V3."""
     client = Client(Config(protocol="http", endpoint=host, **keys))
     params = Params(
         action="RefreshLoginToken",
         version="2020-10-02",
         protocol="HTTP",
-        method="POST",
+        method=method,
         auth_type="AK",
         style="RPC",
         pathname="/",
@@ -62,12 +62,12 @@ def v3_by_tea_openapi(host: str, keys: Keys, parameters: dict[str, str], place: 
     return client.call_api(params, request, RuntimeOptions())["body"]["LoginToken"]
 
 
-def v1_by_sdk_core(host: str, keys: Keys, parameters: dict[str, str], place: str) -> str:
+def v1_by_sdk_core(host: str, keys: Keys, parameters: dict[str, str], place: str, method: str = "POST") -> str:
     """Exchange a token with aliyun-python-sdk-core, which signs V1."""
     kind = StsTokenCredential if "security_token" in keys else AccessKeyCredential
     client = AcsClient(region_id="cn-hangzhou", credential=kind(*keys.values()))
     request = CommonRequest(host, "2020-10-02", "RefreshLoginToken")
-    request.set_method("POST")
+    request.set_method(method)
     add = request.add_query_param if place == "query" else request.add_body_params
     for name, value in parameters.items():
         add(name, value)
@@ -113,12 +113,32 @@ def test_the_official_client_exchanges_a_token_unsigned(emulator):
     assert emulator.journal()["entries"][0]["signature"] == "anonymous"
 
 
+@pytest.mark.parametrize("method", ["GET", "POST"])
 @pytest.mark.parametrize("place", ["query", "body"])
 @pytest.mark.parametrize("exchange", EXCHANGES)
-def test_a_signed_exchange_returns_the_next_token(emulator, exchange, place):
-    second = exchange(emulator.host, emulator.keys, {**PARAMETERS, "LoginToken": emulator.issue()}, place)
-    exchange(emulator.host, emulator.keys, {**PARAMETERS, "LoginToken": second}, place)
+def test_a_signed_exchange_returns_the_next_token(emulator, exchange, place, method):
+    second = exchange(emulator.host, emulator.keys, {**PARAMETERS, "LoginToken": emulator.issue()}, place, method)
+    exchange(emulator.host, emulator.keys, {**PARAMETERS, "LoginToken": second}, place, method)
     assert emulator.journal()["exchanges"] == 2
+    assert emulator.journal()["entries"][1]["method"] == method
+
+
+@pytest.mark.parametrize("exchange", EXCHANGES)
+def test_a_signed_form_may_arrive_in_chunks(emulator, monkeypatch, exchange):
+    parameters = {**PARAMETERS, "LoginToken": emulator.issue()}
+    request = intercepted_request(monkeypatch, exchange, emulator.host, emulator.keys, parameters, "body")
+    body = request.body.encode() if isinstance(request.body, str) else request.body
+    del request.headers["Content-Length"]
+    request.body = (body[start : start + 7] for start in range(0, len(body), 7))
+    assert send_intercepted(request).json()["LoginToken"]
+
+
+@pytest.mark.parametrize("change", [str.upper, str.lower, str.title])
+def test_headers_may_be_in_any_case(emulator, monkeypatch, change):
+    parameters = {**PARAMETERS, "LoginToken": emulator.issue()}
+    request = intercepted_request(monkeypatch, v3_by_tea_openapi, emulator.host, emulator.keys, parameters, "body")
+    request.headers = {change(name): value for name, value in request.headers.items()}
+    assert send_intercepted(request).json()["LoginToken"]
 
 
 @pytest.mark.parametrize("exchange", EXCHANGES)

@@ -11,6 +11,7 @@ import datetime
 import hashlib
 import hmac
 import re
+import socket
 import time
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -189,6 +190,12 @@ def test_requests_over_the_rate_limit_get_a_retry_after(start_emulator):
     assert 0 < int(replies[3].headers["x-acs-retry-after"]) <= 500
 
 
+def test_a_tiny_rate_limit_asks_for_a_day_at_most(start_emulator):
+    emulator = start_emulator("--qps", "5e-324")
+    token = emulator.issue()
+    assert [emulator.exchange(token).status, emulator.exchange(token).headers["x-acs-retry-after"]] == [200, "86400000"]
+
+
 def test_a_throttled_request_succeeds_after_the_retry_after(start_emulator):
     emulator = start_emulator("--qps", "5")
     token = emulator.issue()
@@ -209,22 +216,62 @@ def test_one_connection_carries_many_requests(emulator):
     connection.close()
 
 
+def raw_reply(emulator: Any, data: bytes) -> bytes:
+    """Return the start of the response to some bytes."""
+    with socket.create_connection(emulator.host.split(":"), timeout=10) as connection:
+        connection.sendall(data)
+        return connection.recv(1000)
+
+
+CHUNKED = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
 @pytest.mark.parametrize(
-    ("head", "status"),
+    ("data", "status"),
     [
-        ("POST / HTTP/1.1\r\nTransfer-Encoding: chunked", 411),
-        ("POST / HTTP/1.1\r\nContent-Length: 1048577", 413),
-        ("POST / HTTP/1.1\r\nContent-Length: -1", 400),
-        ("nonsense", 400),
-        ("GET / HTTP/1.1\r\nX: " + "x" * 70_000, 431),
+        (b"POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 400),
+        (CHUNKED + b"-1\r\n", 400),
+        (CHUNKED + b"0x1\r\n", 400),
+        (CHUNKED + b"1_0\r\n", 400),
+        (CHUNKED + b"\r\n", 400),
+        (CHUNKED + b"1\r\nab\r\n", 400),
+        (CHUNKED + b"0\r\nTrailer: x\r\n", 400),
+        (CHUNKED + b"fffffffff\r\n", 413),
+        (CHUNKED + b"10000\r\n" + b"x" * 0x10000 + b"\r\n10000\r\n" + b"x" * 0x10000 + b"\r\n1\r\n", 413),
+        (CHUNKED + b"1\r\nx\r\n" * 70_000, 413),
+        (CHUNKED + b"1" * 70_000, 431),
+        (b"nonsense\r\n\r\n", 400),
+        (b"GET  / HTTP/1.1\r\n\r\n", 400),
+        (b"GET / HTTP/2.0\r\n\r\n", 400),
+        (b"G" * 17 + b" / HTTP/1.1\r\n\r\n", 400),
+        (b"GET /?" + b"a&" * 300 + b" HTTP/1.1\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nX: " + b"x" * 70_000 + b"\r\n\r\n", 431),
     ],
+    ids=lambda value: value if isinstance(value, int) else value[:70].decode(),
 )
-def test_a_malformed_request_is_refused(emulator, head, status):
-    connection = emulator.connect()
-    connection.connect()
-    connection.sock.sendall(f"{head}\r\n\r\n".encode())
-    assert connection.sock.recv(100).startswith(f"HTTP/1.1 {status} ".encode())
-    connection.close()
+def test_a_malformed_request_is_refused(emulator, data, status):
+    assert raw_reply(emulator, data).startswith(f"HTTP/1.1 {status} ".encode())
+
+
+def test_a_form_may_arrive_in_chunks_with_extensions(emulator):
+    form = urlencode(emulator.parameters(emulator.issue())).encode()
+    head = f"POST / HTTP/1.1\r\nhost: {emulator.host}\r\nTRANSFER-ENCODING: Chunked\r\n"
+    head += "content-TYPE: Application/X-WWW-Form-Urlencoded; charset=UTF-8\r\n\r\n"
+    chunks = f"{5:X};name=value\r\n".encode() + form[:5] + f"\r\n{len(form) - 5:x}\r\n".encode() + form[5:] + b"\r\n"
+    assert raw_reply(emulator, head.encode() + chunks + b"0\r\n\r\n").startswith(b"HTTP/1.1 200 ")
+
+
+def test_a_client_that_waits_for_100_continue_is_told_to_send(emulator):
+    form = urlencode(emulator.parameters(emulator.issue())).encode()
+    head = f"POST / HTTP/1.1\r\nHost: {emulator.host}\r\nExpect: 100-continue\r\nContent-Length: {len(form)}\r\n"
+    with socket.create_connection(emulator.host.split(":"), timeout=10) as connection:
+        connection.sendall(f"{head}Content-Type: application/x-www-form-urlencoded\r\n\r\n".encode())
+        assert connection.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        connection.sendall(form)
+        assert connection.recv(1000).startswith(b"HTTP/1.1 200 ")
 
 
 def test_refreshed_tokens_keep_the_identity_of_the_session(start_emulator):

@@ -90,13 +90,12 @@ class Reader(NamedTuple):
     collection: Path
     folder: Path
     emulator: str
+    control_url: str
 
     def log_in(self, **identity: str) -> str:
         """Return the first token of a session."""
-        request = urllib.request.Request(
-            self.emulator + "/_emulator/tokens", json.dumps({**ALICE, **identity}).encode()
-        )
-        with urllib.request.urlopen(request) as answer:
+        request = urllib.request.Request(self.control_url + "/tokens", json.dumps({**ALICE, **identity}).encode())
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request) as answer:
             token: str = json.load(answer)["login_token"]
         return token
 
@@ -176,7 +175,7 @@ def run_page(reader: Reader, page: Path) -> int:
     variables: dict[str, Any] = {f"wuying_{name}": value for name, value in defaults.items()}
     for name in ("region_id", "office_site_id", "client_id"):
         variables["wuying_" + name] = identity[name]
-    variables["emulator_url"] = reader.emulator
+    variables["emulator_control_url"] = reader.control_url
     # Ansible does not expand ~ to the HOME of this test.
     variables["ansible_async_dir"] = str(reader.folder / "async")
     variables["redis_password"] = "unused"
@@ -238,4 +237,4 @@ def run_page(reader: Reader, page: Path) -> int:
 
 if __name__ == "__main__":
     asked = Path(sys.argv[1])
-    print(run_page(Reader(Path(sys.argv[2]), Path.cwd(), sys.argv[3]), asked), "blocks ran")
+    print(run_page(Reader(Path(sys.argv[2]), Path.cwd(), *sys.argv[3:]), asked), "blocks ran")
