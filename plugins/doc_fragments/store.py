@@ -57,8 +57,9 @@ options:
       - The first key encrypts records. All keys decrypt them.
       - To replace a key, put the new key first and keep the old key after it. A record is encrypted with the new key at its next refresh. To
         encrypt all records now, run M(wuying.workspace.wuying_login_tokens) with C(rekey=true). Then remove the old key.
-      - An unencrypted record is read, and it is encrypted the next time it is written. A record that no key can decrypt is not changed, and
-        the task fails with C(error_code=WrongStoreKey).
+      - A record that is not encrypted is refused with C(error_code=NotEncrypted), because anyone who can write to the store may have created
+        it. To start to encrypt an existing store, run M(wuying.workspace.wuying_login_tokens) with C(rekey=true) once.
+      - A record that no key can decrypt is not changed, and the task fails with C(error_code=WrongStoreKey).
       - If not set, the environment variable E(WUYING_TOKEN_STORE_KEY) is used, which can contain several keys separated by commas. If that is
         not set either, records are not encrypted.
     type: list

@@ -65,8 +65,10 @@ def read_stored(store: Store, request_for: t.Callable[[Session], TokenRequest | 
         if isinstance(stored, StoreError):
             yield key, None, stored
         elif stored.damage:
-            message = f"The record {key} is damaged ({stored.damage}), so its user is unknown. Delete {key}.record in the directory or "
-            message += f"wuying.workspace:{{{key}}} in Redis, or pass a new login_token of that user."
+            message = (
+                f"The record {key} is damaged ({stored.damage}), so its user is unknown. Delete it, or pass a new "
+            )
+            message += "login_token of that user."
             yield key, None, StoreError(message, code="DamagedRecord")
         elif stored.record is not None:
             request = request_for(stored.record.session)

@@ -45,6 +45,9 @@ class DirectoryStore(Store):
         with contextlib.closing(_SessionFile(self, folder, key, os.O_RDONLY)) as file:
             return file.read()
 
+    def location(self, key: str) -> str:
+        return os.path.join(self.name, f"{key}.record")
+
     def keys(self) -> t.Iterator[str]:
         folder = self._open_folder(create=False)
         with self.errors():
@@ -120,7 +123,7 @@ class _SessionFile(LockedSession):
             if slots.value is None:
                 # No note can be read either, and an empty one covers every token.
                 stored = self._store.load_state(self._key, None, b"")
-                return stored._replace(damage="its content is corrupt")
+                return stored._replace(damage=f"{self._store.location(self._key)}: its content is corrupt")
             record, note = slots.value
             stored = self._store.load_state(self._key, record or None, note or None)
             if stored.record is not None and self._store.encrypted:
@@ -145,7 +148,7 @@ class _SessionFile(LockedSession):
             is_new = slots.value == SlotValue()
             try:
                 slots.reserve()
-                self._write(note=note.dump())
+                self._write(note=self._store.dump(note))
             except OSError:
                 if is_new:
                     self._remove()
@@ -157,16 +160,16 @@ class _SessionFile(LockedSession):
                 self.close()  # The file was removed: write a new one.
             # Both slots are written if one of them is not encrypted with the first key.
             for _slot in range(2 if self._needs_reencryption else 1):
-                self._write(record=self._store.dump_record(record), note=b"")
+                self._write(record=self._store.dump(record), note=b"")
 
     def save_failure(self, note: Note) -> None:
         with self._store.errors():
-            self._write(note=note.dump())
+            self._write(note=self._store.dump(note))
 
     def reencrypt(self, record: Record) -> None:
         with self._store.errors():
             for _slot in range(2):
-                self._write(record=self._store.dump_record(record))
+                self._write(record=self._store.dump(record))
 
     def delete(self) -> bool:
         with self._store.errors():

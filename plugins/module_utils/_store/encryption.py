@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Encrypt records with Fernet, in an envelope that names the key."""
+"""Encrypt records and notes with Fernet, in an envelope that names the key."""
 
 from __future__ import annotations
 
@@ -29,8 +29,12 @@ _FORMAT = 1
 class Encryption:
     """Encrypts with the first of its keys, and decrypts with all of them."""
 
-    def __init__(self, keys: t.Sequence[str]) -> None:
-        """Take Fernet keys: 32 bytes each, in URL-safe base64. Raises :class:`OptionError` or :class:`StoreError`."""
+    def __init__(self, keys: t.Sequence[str], *, accepts_unencrypted: bool = False) -> None:
+        """Take Fernet keys: 32 bytes each, in URL-safe base64. Raises :class:`OptionError` or :class:`StoreError`.
+
+        With ``accepts_unencrypted``, the store also reads records that are not encrypted.
+        """
+        self.accepts_unencrypted = accepts_unencrypted
         if CRYPTOGRAPHY_IMPORT_ERROR is not None:
             raise StoreError(missing_required_lib("cryptography"), code="MissingLibrary")
         try:

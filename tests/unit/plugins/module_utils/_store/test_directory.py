@@ -364,7 +364,7 @@ def test_if_neither_slot_is_intact_every_token_may_be_spent(store: DirectoryStor
     file = file_of(store_path, SESSION)
     file.write_bytes(file.read_bytes().replace(b'"', b"'"))
     stored = store.read(SESSION.key)
-    assert (stored.record, stored.damage) == (None, "its content is corrupt")
+    assert (stored.record, stored.damage) == (None, f"{file}: its content is corrupt")
     assert stored.may_be_spent("v1second")
 
 
