@@ -126,6 +126,7 @@ class _SessionFile(LockedSession):
                 return stored._replace(damage=f"{self._store.location(self._key)}: its content is corrupt")
             record, note = slots.value
             stored = self._store.load_state(self._key, record or None, note or None)
+            slots.sync()
             if stored.record is not None and self._store.encrypted:
                 # A task that was killed before it had written both slots may have left an old copy in the other one.
                 older = slots.older
