@@ -293,7 +293,8 @@ sessions:
       description:
         - One of the error codes of M(wuying.workspace.wuying_login_token), or one of the following.
         - V(DamagedRecord) if the record cannot be read.
-        - V(Interrupted) if the task was stopped, or one of its processes ended, before the session was processed.
+        - V(Interrupted) if the task was stopped, or one of its processes was killed, before the session was processed. A process that does
+          not finish within 5 seconds after O(deadline) is killed.
         - V(Unforeseen) for an unexpected error. Run the task again. If the error persists, report it.
       type: str
       sample: InvalidLoginToken

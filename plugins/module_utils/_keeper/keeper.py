@@ -45,6 +45,11 @@ class Keeper:
         self._deadline = deadline
         self._clock = clock
 
+    @property
+    def deadline(self) -> float:
+        """When everything must be done, of :func:`time.monotonic`."""
+        return self._deadline
+
     def connect(self) -> bool:
         """Find the credentials now, before processes are forked. Return False if that fails."""
         with contextlib.suppress(Exception):  # Each session that is due reports the error.
