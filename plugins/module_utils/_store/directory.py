@@ -7,16 +7,15 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import re
 import threading
 import time
 import typing as t
 
-from .._model.exceptions import StoreError
 from .._model.record import Record, StoredState
 from .base import LockedSession, Store
+from .failures import explain
 from .files import check_folder, lock_file, make_folder, open_folder, open_private
 from .two_slot_file import SlotValue, TwoSlotFile
 
@@ -80,7 +79,7 @@ class DirectoryStore(Store):
         try:
             yield
         except OSError as error:
-            raise _store_error(self.name, error) from None
+            raise explain(error, self.name) from None
 
     def _open_folder(self, *, create: bool) -> int | None:
         """Return the open directory, or None if there is none. It stays open, and is checked again each time."""
@@ -201,25 +200,3 @@ class _SessionFile(LockedSession):
         self.close()
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._name, dir_fd=self._folder)
-
-
-def _store_error(path: str, error: OSError) -> StoreError:
-    if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.ENXIO, errno.EISDIR):
-        return StoreError(
-            f"The store {path} or a file in it is a symbolic link or a special file. Set store to the real path of a directory.",
-            code="StoreUnsafe",
-        )
-    if error.errno in (errno.EMFILE, errno.ENFILE):
-        return StoreError(
-            "Too many files are open. Lower max_parallel, or raise the limit of open files (ulimit -n).", retryable=True
-        )
-    if error.errno == errno.EFBIG:
-        return StoreError(
-            f"A file in the store {path} would exceed the file size limit of this user. "
-            "Raise the limit (ulimit -f), or choose another store."
-        )
-    reason = os.strerror(error.errno or errno.EIO)
-    advice = "Use a directory that the user who runs the task can write to"
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        advice = "Free space"
-    return StoreError(f"The store {path} cannot be used ({reason}). {advice}, or choose another store.")
