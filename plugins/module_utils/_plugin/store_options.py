@@ -10,9 +10,10 @@ import os
 import sys
 import typing as t
 
-from .._model.exceptions import OptionError
+from .._model.exceptions import OptionError, StoreError
 from .._store.base import NoStore, Store
 from .._store.directory import DirectoryStore
+from .._store.failures import explain_import
 from .options import GetOption, can_be_encoded, read_ca_path, read_text
 
 if t.TYPE_CHECKING:
@@ -68,7 +69,10 @@ def _open_encryption(value: t.Any, *, accepts_unencrypted: bool) -> Encryption |
         raise OptionError("store_key must be a string or a list of strings.")
     if "" in keys:
         raise OptionError("store_key contains an empty key. Check store_key and WUYING_TOKEN_STORE_KEY.")
-    from .._store.encryption import Encryption  # imported here, because few stores are encrypted
+    try:
+        from .._store.encryption import Encryption  # imported here, because few stores are encrypted
+    except OSError as error:
+        raise explain_import(error, "cryptography", StoreError) from None
 
     return Encryption(keys, accepts_unencrypted=accepts_unencrypted)
 

@@ -75,10 +75,10 @@ class DirectoryStore(Store):
 
     @contextlib.contextmanager
     def errors(self) -> t.Iterator[None]:
-        """Raise each :class:`OSError` of the block as a :class:`StoreError`."""
+        """Raise each :class:`OSError`, and each failed import, of the block as a :class:`StoreError`."""
         try:
             yield
-        except OSError as error:
+        except (OSError, ImportError) as error:
             raise explain(error, self.name) from None
 
     def _open_folder(self, *, create: bool) -> int | None:

@@ -8,20 +8,19 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import traceback
 import typing as t
-
-from ansible.module_utils.basic import missing_required_lib
 
 from .._model.encoding import dump_line, load_object
 from .._model.exceptions import DamagedRecord, OptionError, StoreError
+from .failures import explain_import, is_library_failure
 
+CRYPTOGRAPHY_IMPORT_ERROR: BaseException | None = None
 try:
     from cryptography.fernet import Fernet, InvalidToken
-except ImportError:
-    CRYPTOGRAPHY_IMPORT_ERROR: str | None = traceback.format_exc()
-else:
-    CRYPTOGRAPHY_IMPORT_ERROR = None
+except BaseException as error:
+    if not is_library_failure(error):
+        raise
+    CRYPTOGRAPHY_IMPORT_ERROR = error
 
 _FORMAT = 1
 
@@ -36,7 +35,7 @@ class Encryption:
         """
         self.accepts_unencrypted = accepts_unencrypted
         if CRYPTOGRAPHY_IMPORT_ERROR is not None:
-            raise StoreError(missing_required_lib("cryptography"), code="MissingLibrary")
+            raise explain_import(CRYPTOGRAPHY_IMPORT_ERROR, "cryptography", StoreError)
         try:
             self._keys = {_key_name(key): Fernet(key) for key in keys}
         except ValueError:

@@ -330,7 +330,7 @@ def test_failures_contain_no_secret(runner):
 
 
 def test_a_refused_store_url_is_not_shown_without_cryptography(runner, monkeypatch):
-    monkeypatch.setattr(encryption, "CRYPTOGRAPHY_IMPORT_ERROR", "It is not installed.")
+    monkeypatch.setattr(encryption, "CRYPTOGRAPHY_IMPORT_ERROR", ImportError())
     result = runner.run(store="redis://user:sesame@127.0.0.1", store_key=["key"])
     assert result["error_code"] == "InvalidOption"
     assert "store_password" in result["msg"]

@@ -601,11 +601,24 @@ assert not [name for name in sys.modules if name.startswith("cryptography")]
     subprocess.run([sys.executable, "-c", script], check=True, timeout=30)
 
 
-def test_without_the_package_the_error_names_it(store_path: Path) -> None:
+BROKEN = {
+    "missing": "import sesame",
+    "a syntax error": "def",
+    "an attribute error": "import os; os.sesame",
+    "a library that cannot be opened": "raise OSError(2, 'sesame')",
+    "an exit": "raise SystemExit('sesame')",
+    "a panic of Rust code": "raise type('PanicException', (BaseException,), {})('sesame')",
+}
+
+
+@pytest.mark.parametrize("code", list(BROKEN.values()), ids=list(BROKEN))
+def test_without_a_working_package_the_error_names_it_and_the_python(store_path: Path, code: str) -> None:
+    package = store_path.parent / "cryptography"
+    package.mkdir()
+    (package / "__init__.py").write_text(code)
     script = f"""
 import sys, time
-sys.path[:0] = {PATH!r}
-sys.modules["cryptography"] = None
+sys.path[:0] = {[str(package.parent), *PATH]!r}
 from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import StoreError
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.store_options import open_store
 try:
@@ -613,8 +626,30 @@ try:
 except StoreError as error:
     print(error.code, error.message)
 """
-    done = subprocess.run([sys.executable, "-c", script], check=True, timeout=30, stdout=subprocess.PIPE)
+    done = subprocess.run([sys.executable, "-c", script], check=True, timeout=30, capture_output=True)
     output = done.stdout.decode()
     assert output.startswith("MissingLibrary")
     assert "cryptography" in output
+    assert sys.executable in output
+    assert ("installed but broken" in output) == (code != BROKEN["missing"])
+    assert "sesame" not in output
+    assert done.stderr == b""
     assert not store_path.exists()
+
+
+@pytest.mark.parametrize("interruption", ["KeyboardInterrupt()", "type('TaskTimeoutError', (BaseException,), {})()"])
+def test_an_interruption_is_no_failure_of_the_package(store_path: Path, interruption: str) -> None:
+    package = store_path.parent / "cryptography"
+    package.mkdir()
+    (package / "__init__.py").write_text(f"raise {interruption}")
+    script = f"""
+import sys
+sys.path[:0] = {[str(package.parent), *PATH]!r}
+try:
+    from ansible_collections.wuying.workspace.plugins.module_utils._store.encryption import Encryption
+except BaseException as error:
+    print(type(error).__name__)
+"""
+    done = subprocess.run([sys.executable, "-c", script], check=True, timeout=30, capture_output=True)
+    assert done.stdout.decode().strip() in interruption
+    assert done.stdout
