@@ -16,7 +16,8 @@ options:
         can be shared by several hosts and users.
       - To use a directory, set its absolute path. C(~) and environment variables are expanded. If the directory does not exist, it is
         created with mode C(0700). Its files have mode C(0600). A directory or file that other users can access, or that belongs to
-        another user, is rejected.
+        another user, is rejected. So is a store that other users could replace. Its parent directories must belong to root or to the user,
+        and other users must not be able to write to them, except to a sticky one such as C(/tmp). The path must not be a symbolic link.
       - Each session has the files C(KEY.record) and C(KEY.lock). They are updated in place and use up to 64 KiB of disk space, or up to 128 KiB
         with O(store_key). The lock file remains after the record is removed. A damaged record is renamed to C(KEY.damaged-TIME). It can
         contain a token, so delete it after you have examined it.
@@ -57,8 +58,9 @@ options:
       - The first key encrypts records. All keys decrypt them.
       - To replace a key, put the new key first and keep the old key after it. A record is encrypted with the new key at its next refresh. To
         encrypt all records now, run M(wuying.workspace.wuying_login_tokens) with C(rekey=true). Then remove the old key.
-      - An unencrypted record is read, and it is encrypted the next time it is written. A record that no key can decrypt is not changed, and
-        the task fails with C(error_code=WrongStoreKey).
+      - A record that is not encrypted is refused with C(error_code=NotEncrypted), because anyone who can write to the store may have created
+        it. To start to encrypt an existing store, run M(wuying.workspace.wuying_login_tokens) with C(rekey=true) once.
+      - A record that no key can decrypt is not changed, and the task fails with C(error_code=WrongStoreKey).
       - If not set, the environment variable E(WUYING_TOKEN_STORE_KEY) is used, which can contain several keys separated by commas. If that is
         not set either, records are not encrypted.
     type: list

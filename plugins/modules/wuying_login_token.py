@@ -59,7 +59,8 @@ options:
   state:
     description:
       - V(present) ensures that the session has a current token.
-      - V(absent) deletes the record of the session from the store. It sends no request, so the token remains valid until it expires.
+      - V(absent) deletes the record of the session from the store, even if the record is damaged, or not encrypted although O(store_key) is
+        set. It sends no request, so the token remains valid until it expires.
     type: str
     choices: [present, absent]
     default: present
@@ -235,7 +236,7 @@ error_code:
     - "V(OutcomeUnknown): An earlier refresh was interrupted, its response is lost, and the service now rejects the token."
     - The other codes of this collection are V(NoLoginToken) (no token is stored for the session), V(MissingCredentials), V(MissingLibrary),
       V(InvalidOption), V(InvalidResponse), V(Throttling), V(ServiceUnavailable), V(DeadlineExceeded), V(Timeout),
-      V(NameNotResolved), V(ConnectionFailed), V(ConnectionLost), V(TlsFailed), V(ProxyFailed), V(NotKept), V(NewerFormat), V(WrongStoreKey),
+      V(NameNotResolved), V(ConnectionFailed), V(ConnectionLost), V(TlsFailed), V(ProxyFailed), V(NotKept), V(NewerFormat), V(WrongStoreKey), V(NotEncrypted),
       V(StoreUnavailable), V(StoreUnsafe), and with Redis V(StoreAccessDenied), V(StoreReadOnly), V(StoreFull), V(LockLost), and V(NewerRecord).
   returned: failure
   type: str

@@ -139,6 +139,8 @@ options:
     description:
       - Whether to re-encrypt records that are not encrypted with the first key in O(store_key), including unencrypted records. Requires
         O(store_key).
+      - Unencrypted records are read only with V(true). Set it once, to start to encrypt a store or to change keys, and not on a schedule.
+        Otherwise, the task accepts records that someone without a key has written to the store.
     type: bool
     default: false
 notes:
@@ -291,7 +293,8 @@ sessions:
       description:
         - One of the error codes of M(wuying.workspace.wuying_login_token), or one of the following.
         - V(DamagedRecord) if the record cannot be read.
-        - V(Interrupted) if the task was stopped, or one of its processes ended, before the session was processed.
+        - V(Interrupted) if the task was stopped, or one of its processes was killed, before the session was processed. A process that does
+          not finish within 5 seconds after O(deadline) is killed.
         - V(Unforeseen) for an unexpected error. Run the task again. If the error persists, report it.
       type: str
       sample: InvalidLoginToken
@@ -384,7 +387,9 @@ def run(module: Module) -> FleetResult:
     select = read_selection(get_option)
     results = "all" if params["return_token"] else params["results"]
     result = FleetResult(results, return_token=params["return_token"])
-    with open_keeper(get_option, module.warn, connections=max_parallel, max_qps=max_qps) as keeper:
+    with open_keeper(
+        get_option, module.warn, connections=max_parallel, max_qps=max_qps, accepts_unencrypted=params["rekey"]
+    ) as keeper:
         store = keeper.store
         for report in keep_all(
             keeper,

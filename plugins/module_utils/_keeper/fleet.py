@@ -10,6 +10,7 @@ import contextlib
 import functools
 import itertools
 import math
+import time
 import typing as t
 
 from .._model.exceptions import LoginRequired, StoreError, WuyingError
@@ -65,8 +66,10 @@ def read_stored(store: Store, request_for: t.Callable[[Session], TokenRequest | 
         if isinstance(stored, StoreError):
             yield key, None, stored
         elif stored.damage:
-            message = f"The record {key} is damaged ({stored.damage}), so its user is unknown. Delete {key}.record in the directory or "
-            message += f"wuying.workspace:{{{key}}} in Redis, or pass a new login_token of that user."
+            message = (
+                f"The record {key} is damaged ({stored.damage}), so its user is unknown. Delete it, or pass a new "
+            )
+            message += "login_token of that user."
             yield key, None, StoreError(message, code="DamagedRecord")
         elif stored.record is not None:
             request = request_for(stored.record.session)
@@ -112,7 +115,8 @@ def keep_all(
     if processes > 1 and not keeper.connect():
         processes = 1
     process = functools.partial(_process, keeper)
-    reports = run_all(process, due, max_parallel, processes, not_done=_interrupted)
+    not_done = functools.partial(_interrupted, keeper.deadline)
+    reports = run_all(process, due, max_parallel, processes, deadline=keeper.deadline, not_done=not_done)
     with hold_signals(), contextlib.closing(reports):
         for report in reports:
             keeper.store.add_warnings(*report.store_warnings)
@@ -170,12 +174,12 @@ def _refresh(keeper: Keeper, request: TokenRequest, snapshot: Snapshot, warn: Wa
         raise
 
 
-def _interrupted(due: _DueSession) -> Report:
+def _interrupted(deadline: float, due: _DueSession) -> Report:
     """Report a session that was not begun, or a session of a process that was killed."""
-    reason = (
-        "The task was stopped before this session could be processed. Run the task again."
-        if signal_pending()
-        else "The process that handled this session was killed, possibly because of low memory. Run the task again."
-    )
-    error = WuyingError(reason, code="Interrupted", retryable=True)
+    reason = "The process that handled this session was killed, possibly because of low memory."
+    if signal_pending():
+        reason = "The task was stopped before this session could be processed."
+    elif time.monotonic() >= deadline:
+        reason = "The process that handled this session did not finish before the deadline."
+    error = WuyingError(f"{reason} Run the task again.", code="Interrupted", retryable=True)
     return Report(due.order[1], due.request.session.key, due.request.session, error)

@@ -10,7 +10,7 @@ import contextlib
 import time
 import typing as t
 
-from .._model.exceptions import LockTimeout, WuyingError
+from .._model.exceptions import LockTimeout, NotEncrypted, WuyingError
 from .._model.record import ENDED, EXPIRED, Record, Snapshot, StoredState
 from .._model.session import fingerprint
 from .._store.base import LockedSession, Store
@@ -44,6 +44,11 @@ class Keeper:
         self._scope = fingerprint(scope)[:12]
         self._deadline = deadline
         self._clock = clock
+
+    @property
+    def deadline(self) -> float:
+        """When everything must be done, of :func:`time.monotonic`."""
+        return self._deadline
 
     def connect(self) -> bool:
         """Find the credentials now, before processes are forked. Return False if that fails."""
@@ -93,7 +98,10 @@ class Keeper:
 
     def delete(self, key: str, *, check: bool = False) -> Outcome:
         """Delete the record of a session. With ``check``, only return whether there is one."""
-        stored = self.store.read(key)
+        try:
+            stored = self.store.read(key)
+        except NotEncrypted as error:  # Such a record is to be deleted, not returned.
+            stored = StoredState(damage=error.message)
         exists = stored.record is not None or stored.damage is not None
         if not check and (exists or stored.note):
             with self.store.lock(key, self._deadline) as locked:

@@ -13,8 +13,11 @@ import collections
 import contextlib
 import gc
 import os
-import pickle  # nosec B403 # only what processes of this task send to each other
+import pickle  # nosec B403 - see _unpickle
+import signal
+import struct
 import sys
+import time
 import typing as t
 
 from .._runtime.signals import signal_pending
@@ -27,9 +30,12 @@ _POLL = 0.05
 _MIN_ITEMS = 100
 """The items that make another process worthwhile. Starting one takes as long as several items."""
 _ITEMS_PER_THREAD = 16
-"""The size of a chunk at most. Threads are idle at the end of a chunk, and a killed process fails its whole chunk."""
+"""The size of a chunk at most. Threads are idle at the end of a chunk."""
 _MIN_CHUNKS = 8
 """The chunks for each process at least, so that all processes finish at about the same time."""
+
+_GRACE = 5
+"""How long, in seconds, a process may take after the deadline, or stop in the middle of a message. Then it is killed."""
 
 
 def count_processes(items: int, parallel: int) -> int:
@@ -52,12 +58,14 @@ def run_all(
     parallel: int,
     processes: int = 1,
     *,
+    deadline: float,
     not_done: t.Callable[[Item], Result],
 ) -> t.Generator[Result, None, None]:
     """Yield the result of ``function`` for each item. Begin items in order, ``parallel`` at a time. Empties the list ``items``.
 
-    ``function`` must not raise. When a signal is pending, no more items are begun. ``not_done`` returns the result for an item that
-    was not begun or whose process was killed. Several processes begin the items of a few chunks at a time, in order.
+    ``function`` must not raise, and must return by ``deadline`` (of :func:`time.monotonic`). A process that does not is killed soon
+    after. When a signal is pending, no more items are begun. ``not_done`` returns the result for an item that was not begun or
+    whose process was killed. Several processes begin the items of a few chunks at a time, in order.
     """
     if processes > 1:
         size = _chunk_size(len(items), parallel, processes)
@@ -69,9 +77,9 @@ def run_all(
         items.clear()
         workers = _start_processes(function, parallel, processes)
         if workers:
-            yield from _run_in_processes(workers, chunks, not_done)
+            yield from _run_in_processes(workers, chunks, deadline, not_done)
             return
-        items = [item for chunk in chunks for item in pickle.loads(chunk)]  # noqa: S301 # nosec B301 # see the import
+        items = [item for chunk in chunks for item in _unpickle(chunk)]
     waiting = collections.deque(items)
     for results in _run_in_threads(function, waiting, min(len(items), parallel), signal_pending):
         yield from results
@@ -112,52 +120,89 @@ def _run_in_threads(
         yield [function(waiting.popleft())]
 
 
+class _Chunk:
+    """A chunk of items that a process is working on, and the numbers of those whose results have arrived."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.began = time.monotonic()
+        self.done: set[int] = set()
+
+    def missing(self) -> list[t.Any]:
+        """Return the items without a result."""
+        return [item for number, item in enumerate(_unpickle(self.data)) if number not in self.done]
+
+
 def _run_in_processes(
-    workers: dict[t.Any, t.Any], chunks: collections.deque[bytes], not_done: t.Callable[[t.Any], Result]
+    workers: dict[t.Any, t.Any],
+    chunks: collections.deque[bytes],
+    deadline: float,
+    not_done: t.Callable[[t.Any], Result],
 ) -> t.Iterator[Result]:
     """Send each process one chunk at a time."""
     from multiprocessing.connection import wait
 
     idle = list(workers)
-    running: dict[t.Any, bytes] = {}
+    running: dict[t.Any, _Chunk] = {}
     try:
         while True:
             while idle and chunks and not signal_pending():
-                pipe, chunk = idle.pop(), chunks.popleft()
+                pipe, data = idle.pop(), chunks.popleft()
                 try:
-                    pipe.send_bytes(chunk)
-                    running[pipe] = chunk
-                except OSError:  # The process was killed while it was idle.
-                    chunks.appendleft(chunk)
+                    pipe.send_bytes(data)
+                    running[pipe] = _Chunk(data)
+                except OSError:  # The process was killed or stopped while it was idle.
+                    chunks.appendleft(data)
             if not running:
                 break
             for pipe in t.cast("list[t.Any]", wait(list(running), _POLL)):
-                chunk = running.pop(pipe)
+                chunk = running[pipe]
                 try:
-                    results, rest = pipe.recv()
-                except (EOFError, OSError):  # The process was killed.
-                    yield from map(not_done, pickle.loads(chunk))  # noqa: S301 # nosec B301 # see the import
+                    results, ended = pipe.recv()
+                except (EOFError, OSError):  # The process was killed, or stopped in the middle of a message.
+                    workers[pipe].kill()
+                    yield from map(not_done, running.pop(pipe).missing())
                     continue
-                yield from results
-                if rest:  # Only that process received a signal. The other processes do the rest.
-                    chunks.appendleft(pickle.dumps(rest))
-                else:
-                    idle.append(pipe)
-            if signal_pending():
-                _stop(workers[pipe] for pipe in running)
+                chunk.done.update(number for number, _result in results)
+                yield from (result for _number, result in results)
+                if ended:
+                    rest = running.pop(pipe).missing()
+                    if rest:  # Only that process received a signal. The other processes do the rest.
+                        chunks.appendleft(pickle.dumps(rest))
+                    else:
+                        idle.append(pipe)
+            now = time.monotonic()
+            for pipe, chunk in running.items():
+                process = workers[pipe]
+                if signal_pending():
+                    process.terminate()  # SIGTERM, which the process holds until it has finished the items that it has begun
+                if signal_pending() or now >= deadline:
+                    _resume(process)
+                if now >= max(deadline, chunk.began) + _GRACE:
+                    process.kill()
     finally:
-        _stop(workers[pipe] for pipe in running)
+        for pipe in running:
+            workers[pipe].terminate()
         for pipe, process in workers.items():
             pipe.close()
+            _resume(process)
+            now = time.monotonic()
+            process.join((max(deadline - now, 0) if pipe in running else 0) + _GRACE)
+            process.kill()
             process.join()
-    for chunk in chunks:
-        yield from map(not_done, pickle.loads(chunk))  # noqa: S301 # nosec B301 # see the import
+    for data in chunks:
+        yield from map(not_done, _unpickle(data))
 
 
-def _stop(processes: t.Iterable[t.Any]) -> None:
-    """Signal processes to finish the items that they have begun, and to begin no more."""
-    for process in processes:
-        process.terminate()  # SIGTERM, which the process holds
+def _unpickle(data: bytes) -> list[t.Any]:
+    """Return the items of a chunk, which only the processes of this task send to each other."""
+    return t.cast("list[t.Any]", pickle.loads(data))  # noqa: S301 # nosec B301
+
+
+def _resume(process: t.Any) -> None:
+    """Let a process that someone has stopped continue, so that it can store what it received."""
+    if process.is_alive():
+        os.kill(process.pid, signal.SIGCONT)
 
 
 def _start_processes(function: t.Callable[[Item], Result], parallel: int, processes: int) -> dict[t.Any, t.Any]:
@@ -167,11 +212,15 @@ def _start_processes(function: t.Callable[[Item], Result], parallel: int, proces
     gc.freeze()  # Otherwise the garbage collector writes to all objects, so that each process copies them.
     with contextlib.suppress(Exception):
         # Imported here, because few tasks need several processes.
+        import socket
         from multiprocessing import get_context
 
         context = get_context("fork")
         for number in range(processes):
             ours, theirs = context.Pipe()
+            with socket.socket(fileno=os.dup(ours.fileno())) as options:
+                for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+                    options.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", _GRACE, 0))
             threads = len(range(number, parallel, processes))
             arguments = (function, threads, theirs, [ours, *workers], os.getpid())
             with contextlib.closing(theirs):
@@ -183,12 +232,18 @@ def _start_processes(function: t.Callable[[Item], Result], parallel: int, proces
 
 
 def _work(function: t.Callable[[Item], Result], threads: int, pipe: t.Any, inherited: list[t.Any], parent: int) -> None:
-    """Do the chunks that come through a pipe until it is closed. Return with each the items that were not begun."""
+    """Do the chunks that come through a pipe until it is closed. Return results with the numbers of their items as they come."""
     sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - errors may contain secrets
     for other in inherited:
         other.close()
+
+    def run(numbered: tuple[int, Item]) -> tuple[int, Result]:
+        return numbered[0], function(numbered[1])
+
     with contextlib.suppress(EOFError, OSError):
         while True:
-            waiting = collections.deque(pickle.loads(pipe.recv_bytes()))  # noqa: S301 # nosec B301 # see the import
-            batches = _run_in_threads(function, waiting, threads, lambda: signal_pending() or os.getppid() != parent)
-            pipe.send(([result for batch in batches for result in batch], list(waiting)))
+            waiting = collections.deque(enumerate(_unpickle(pipe.recv_bytes())))
+            for results in _run_in_threads(run, waiting, threads, lambda: signal_pending() or os.getppid() != parent):
+                if results:
+                    pipe.send((results, False))
+            pipe.send(([], True))

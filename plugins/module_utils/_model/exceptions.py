@@ -61,6 +61,12 @@ class StoreError(WuyingError):
     code = "StoreUnavailable"
 
 
+class NotEncrypted(StoreError):
+    """A stored record is not encrypted although the store has keys, so anyone who can write to the store may have created it."""
+
+    code = "NotEncrypted"
+
+
 class DamagedRecord(Exception):
     """The stored data are not a record of this session. The message gives the reason and quotes none of the data."""
 

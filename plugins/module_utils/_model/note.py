@@ -13,6 +13,8 @@ from .encoding import FORMAT, dump_line, load_object
 from .exceptions import DamagedRecord, WuyingError
 from .session import fingerprint
 
+_LONGEST_TEXT = 2000
+"""The longest text of a failure that is shown, in characters."""
 POSSIBLY_SPENT_LENGTH = 16
 """The number of possibly spent tokens that a note lists. With one more, it covers every token."""
 
@@ -79,6 +81,15 @@ def load_note(data: bytes) -> Note:
         fields["possibly_spent"] = tuple(map(str, listed)) if isinstance(listed, list) else None
         note = Note(**fields)
         note.error()  # raises TypeError if the failure has other fields
+        if not all(map(_can_be_shown, (note.failure or {}).values())):
+            return UNREADABLE
     except (DamagedRecord, KeyError, TypeError, ValueError):
         return UNREADABLE
     return note
+
+
+def _can_be_shown(value: t.Any) -> bool:
+    """Return True if a part of a failure can be shown, in case it was not this collection that wrote it."""
+    if isinstance(value, str):
+        return value.isprintable() and len(value) <= _LONGEST_TEXT
+    return value is None or isinstance(value, int)

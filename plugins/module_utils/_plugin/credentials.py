@@ -14,6 +14,7 @@ import typing as t
 from .._model.exceptions import MissingLibraryError, OptionError, ServiceError
 from .._model.session import TOKEN_LENGTH, is_token
 from .._runtime.timeouts import run_with_timeout
+from .._store.failures import explain_import, is_library_failure
 
 Keys = t.Tuple[str, str, t.Optional[str]]
 """An access key's ID, its secret and, for a temporary key from STS, its security token."""
@@ -84,11 +85,11 @@ def _from_provider_chain(deadline: float) -> Keys:
     timed_out = False
     try:
         found = run_with_timeout(deadline - time.monotonic(), _ask_provider_chain)
-    except ImportError:
-        from ansible.module_utils.basic import missing_required_lib
-
-        raise MissingLibraryError(missing_required_lib("alibabacloud-credentials")) from None
-    except Exception as error:
+    except ImportError as error:
+        raise explain_import(error.__cause__ or error, "alibabacloud-credentials", MissingLibraryError) from None
+    except BaseException as error:
+        if not is_library_failure(error):
+            raise
         found, timed_out = None, isinstance(error, TimeoutError)
     if found is None or not found.access_key_id or not found.access_key_secret:
         raise ServiceError(
@@ -115,8 +116,10 @@ def _ask_provider_chain() -> t.Any:
     for logger in loggers:
         logger.addFilter(is_of_another_thread)
     try:
-        from alibabacloud_credentials.client import Client
-
+        try:
+            from alibabacloud_credentials.client import Client
+        except BaseException as error:  # A broken package can raise anything.
+            raise ImportError from error
         return Client().get_credential()
     finally:
         for logger in loggers:

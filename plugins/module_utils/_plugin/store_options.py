@@ -10,9 +10,10 @@ import os
 import sys
 import typing as t
 
-from .._model.exceptions import OptionError
+from .._model.exceptions import OptionError, StoreError
 from .._store.base import NoStore, Store
 from .._store.directory import DirectoryStore
+from .._store.failures import explain_import
 from .options import GetOption, can_be_encoded, read_ca_path, read_text
 
 if t.TYPE_CHECKING:
@@ -20,10 +21,13 @@ if t.TYPE_CHECKING:
     from .._store.encryption import Encryption
 
 
-def open_store(get_option: GetOption, deadline: float) -> Store:
-    """Return the store. A Redis store gives up at ``deadline`` (of :func:`time.monotonic`). Raises :class:`WuyingError`."""
+def open_store(get_option: GetOption, deadline: float, *, accepts_unencrypted: bool = False) -> Store:
+    """Return the store. A Redis store gives up at ``deadline`` (of :func:`time.monotonic`). Raises :class:`WuyingError`.
+
+    With ``accepts_unencrypted``, a store with keys also reads records that are not encrypted.
+    """
     place = _read_place(get_option("store"))
-    encryption = _open_encryption(get_option("store_key"))
+    encryption = _open_encryption(get_option("store_key"), accepts_unencrypted=accepts_unencrypted)
     if place is None:
         return NoStore()
     if isinstance(place, str):
@@ -57,7 +61,7 @@ def _read_place(address: t.Any) -> Address | str | None:
     return os.path.normpath(path)
 
 
-def _open_encryption(value: t.Any) -> Encryption | None:
+def _open_encryption(value: t.Any, *, accepts_unencrypted: bool) -> Encryption | None:
     keys = [value] if isinstance(value, str) else value
     if not keys:
         return None
@@ -65,9 +69,12 @@ def _open_encryption(value: t.Any) -> Encryption | None:
         raise OptionError("store_key must be a string or a list of strings.")
     if "" in keys:
         raise OptionError("store_key contains an empty key. Check store_key and WUYING_TOKEN_STORE_KEY.")
-    from .._store.encryption import Encryption  # imported here, because few stores are encrypted
+    try:
+        from .._store.encryption import Encryption  # imported here, because few stores are encrypted
+    except OSError as error:
+        raise explain_import(error, "cryptography", StoreError) from None
 
-    return Encryption(keys)
+    return Encryption(keys, accepts_unencrypted=accepts_unencrypted)
 
 
 def _default_directory() -> str:

@@ -28,12 +28,18 @@ if t.TYPE_CHECKING:
 
 @contextlib.contextmanager
 def open_keeper(
-    get_option: GetOption, warn: t.Callable[[str], None], *, connections: int = 1, max_qps: float | None = None
+    get_option: GetOption,
+    warn: t.Callable[[str], None],
+    *,
+    connections: int = 1,
+    max_qps: float | None = None,
+    accepts_unencrypted: bool = False,
 ) -> t.Iterator[Keeper]:
     """Yield a keeper over the store and the service that the options name. Its deadline counts from this call.
 
     The service client opens at most ``connections`` connections and sends at most ``max_qps`` requests per second. At the
-    end of the block, ``warn`` is called with each warning about the store. Raises :class:`WuyingError`.
+    end of the block, ``warn`` is called with each warning about the store. With ``accepts_unencrypted``, a store with keys also
+    reads records that are not encrypted. Raises :class:`WuyingError`.
     """
     deadline = _deadline(get_option)
     find_keys = credentials.from_options(get_option)
@@ -42,7 +48,9 @@ def open_keeper(
     scope = repr([[get_option(name) for name in service_spec()], variables])
     settings = {"connections": connections, "max_qps": max_qps, **_read_settings(get_option)}
     with contextlib.ExitStack() as opened:
-        store = opened.enter_context(contextlib.closing(open_store(get_option, deadline)))
+        store = opened.enter_context(
+            contextlib.closing(open_store(get_option, deadline, accepts_unencrypted=accepts_unencrypted))
+        )
 
         def connect() -> ServiceClient:
             keys = find_keys(deadline)

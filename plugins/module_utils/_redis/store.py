@@ -77,6 +77,9 @@ class RedisStore(Store):
                 except StoreError as error:
                     yield error
 
+    def location(self, key: str) -> str:
+        return scripts.hash_name(key)
+
     def keys(self) -> t.Iterator[str]:
         # Read all names before the first is returned, so that none is returned twice and a lost connection can be retried.
         yield from self._connection.run(_read_keys)
@@ -149,22 +152,24 @@ class _LockedHash(LockedSession):
 
     def write_note(self, note: Note) -> None:
         self._note_id = note.id
-        self._write(scripts.WRITE_NOTE, self.owner, self._fingerprint, note.dump(), note.id, _RECORD_LIFETIME)
+        self._write(
+            scripts.WRITE_NOTE, self.owner, self._fingerprint, self._store.dump(note), note.id, _RECORD_LIFETIME
+        )
 
     def save(self, record: Record) -> None:
         new_fingerprint = fingerprint(record.login_token)
         lifetime = int(max(record.expires_at - time.time(), 0) * 1000) + _RECORD_LIFETIME
         fingerprints = self._fingerprint, new_fingerprint
-        data = self._store.dump_record(record)
+        data = self._store.dump(record)
         self._write_until_deadline(scripts.SAVE, self._tombstone, *fingerprints, data, lifetime, self._note_id)
         self._fingerprint = new_fingerprint
         self._replication.wait_for_replica(scripts.hash_name(self._key), lifetime)
 
     def save_failure(self, note: Note) -> None:
-        self._write(scripts.SAVE_FAILURE, note.dump(), note.id, even_if_full=True)
+        self._write(scripts.SAVE_FAILURE, self._store.dump(note), note.id, even_if_full=True)
 
     def reencrypt(self, record: Record) -> None:
-        self._write(scripts.REENCRYPT, self.owner, self._fingerprint, self._store.dump_record(record))
+        self._write(scripts.REENCRYPT, self.owner, self._fingerprint, self._store.dump(record))
 
     def delete(self) -> bool:
         tombstone = os.urandom(16).hex()

@@ -10,7 +10,7 @@ import abc
 import contextlib
 import typing as t
 
-from .._model.exceptions import DamagedRecord, StoreError
+from .._model.exceptions import DamagedRecord, NotEncrypted, StoreError
 from .._model.record import Record, StoredState, load_record
 
 if t.TYPE_CHECKING:
@@ -18,7 +18,7 @@ if t.TYPE_CHECKING:
     from .encryption import Encryption
 
 ENVELOPE = b'{"envelope":'
-"""The first bytes of an encrypted record."""
+"""The first bytes of encrypted data."""
 LOCKED = (
     "Another task is still refreshing this session's login token, and this task timed out or was interrupted. "
     "Try again later or increase deadline."
@@ -75,6 +75,10 @@ class Store(abc.ABC):
     def read(self, key: str) -> StoredState:
         """Return the stored state of a session, without waiting, writing or creating anything."""
 
+    def location(self, key: str) -> str:
+        """Return the name of a session's record in messages."""
+        return f"{key} in {self.name}"
+
     @abc.abstractmethod
     def keys(self) -> t.Iterator[str]:
         """Return the keys of all sessions that have a record, in any order."""
@@ -99,24 +103,29 @@ class Store(abc.ABC):
     def close(self) -> None:
         """Close all files and connections."""
 
-    def dump_record(self, record: Record) -> bytes:
-        """Encode a record as it is stored."""
-        data = record.dump()
+    def dump(self, value: Record | Note) -> bytes:
+        """Encode a record or a note as it is stored."""
+        data = value.dump()
         return self._encryption.encrypt(data) if self._encryption else data
 
     def load_state(self, key: str, record: bytes | None, note: bytes | None) -> StoredState:
         """Decode a stored record and note, each None if there is none."""
         loaded_note = None
         if note is not None:
-            from .._model.note import load_note  # here, because most sessions have no note
+            from .._model.note import UNREADABLE, load_note  # here, because most sessions have no note
 
-            loaded_note = load_note(note)
+            try:
+                loaded_note = load_note(self._decrypt(note))
+            except (DamagedRecord, StoreError):
+                loaded_note = UNREADABLE
         if record is None:
             return StoredState(note=loaded_note)
         try:
             loaded = load_record(self._decrypt(record), key)
         except DamagedRecord as error:
-            return StoredState(note=loaded_note, damage=str(error))
+            return StoredState(note=loaded_note, damage=f"{self.location(key)}: {error}")
+        except StoreError as error:
+            raise type(error)(f"{error.message} The record is {self.location(key)}.", code=error.code) from None
         return StoredState(loaded, loaded_note, needs_reencryption=self.needs_reencryption(record))
 
     def needs_reencryption(self, data: bytes) -> bool:
@@ -125,7 +134,13 @@ class Store(abc.ABC):
 
     def _decrypt(self, data: bytes) -> bytes:
         if not data.startswith(ENVELOPE):
-            return data
+            if self._encryption is None or self._encryption.accepts_unencrypted:
+                return data
+            raise NotEncrypted(
+                "The record of this session is not encrypted, but store_key is set. If it was stored before store_key was set, run "
+                "wuying_login_tokens with rekey=true once. Otherwise, someone who can write to the store may have planted it. "
+                "Delete it with state=absent."
+            )
         if self._encryption is None:
             raise StoreError(
                 "The record of this session is encrypted. Set store_key to the key that it was encrypted with.",

@@ -7,16 +7,15 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import re
 import threading
 import time
 import typing as t
 
-from .._model.exceptions import StoreError
 from .._model.record import Record, StoredState
 from .base import LockedSession, Store
+from .failures import explain
 from .files import check_folder, lock_file, make_folder, open_folder, open_private
 from .two_slot_file import SlotValue, TwoSlotFile
 
@@ -44,6 +43,9 @@ class DirectoryStore(Store):
             return StoredState()
         with contextlib.closing(_SessionFile(self, folder, key, os.O_RDONLY)) as file:
             return file.read()
+
+    def location(self, key: str) -> str:
+        return os.path.join(self.name, f"{key}.record")
 
     def keys(self) -> t.Iterator[str]:
         folder = self._open_folder(create=False)
@@ -73,11 +75,11 @@ class DirectoryStore(Store):
 
     @contextlib.contextmanager
     def errors(self) -> t.Iterator[None]:
-        """Raise each :class:`OSError` of the block as a :class:`StoreError`."""
+        """Raise each :class:`OSError`, and each failed import, of the block as a :class:`StoreError`."""
         try:
             yield
-        except OSError as error:
-            raise _store_error(self.name, error) from None
+        except (OSError, ImportError) as error:
+            raise explain(error, self.name) from None
 
     def _open_folder(self, *, create: bool) -> int | None:
         """Return the open directory, or None if there is none. It stays open, and is checked again each time."""
@@ -120,9 +122,10 @@ class _SessionFile(LockedSession):
             if slots.value is None:
                 # No note can be read either, and an empty one covers every token.
                 stored = self._store.load_state(self._key, None, b"")
-                return stored._replace(damage="its content is corrupt")
+                return stored._replace(damage=f"{self._store.location(self._key)}: its content is corrupt")
             record, note = slots.value
             stored = self._store.load_state(self._key, record or None, note or None)
+            slots.sync()
             if stored.record is not None and self._store.encrypted:
                 # A task that was killed before it had written both slots may have left an old copy in the other one.
                 older = slots.older
@@ -145,7 +148,7 @@ class _SessionFile(LockedSession):
             is_new = slots.value == SlotValue()
             try:
                 slots.reserve()
-                self._write(note=note.dump())
+                self._write(note=self._store.dump(note))
             except OSError:
                 if is_new:
                     self._remove()
@@ -157,16 +160,16 @@ class _SessionFile(LockedSession):
                 self.close()  # The file was removed: write a new one.
             # Both slots are written if one of them is not encrypted with the first key.
             for _slot in range(2 if self._needs_reencryption else 1):
-                self._write(record=self._store.dump_record(record), note=b"")
+                self._write(record=self._store.dump(record), note=b"")
 
     def save_failure(self, note: Note) -> None:
         with self._store.errors():
-            self._write(note=note.dump())
+            self._write(note=self._store.dump(note))
 
     def reencrypt(self, record: Record) -> None:
         with self._store.errors():
             for _slot in range(2):
-                self._write(record=self._store.dump_record(record))
+                self._write(record=self._store.dump(record))
 
     def delete(self) -> bool:
         with self._store.errors():
@@ -197,25 +200,3 @@ class _SessionFile(LockedSession):
         self.close()
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._name, dir_fd=self._folder)
-
-
-def _store_error(path: str, error: OSError) -> StoreError:
-    if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.ENXIO, errno.EISDIR):
-        return StoreError(
-            f"The store {path} or a file in it is a symbolic link or a special file. Set store to the real path of a directory.",
-            code="StoreUnsafe",
-        )
-    if error.errno in (errno.EMFILE, errno.ENFILE):
-        return StoreError(
-            "Too many files are open. Lower max_parallel, or raise the limit of open files (ulimit -n).", retryable=True
-        )
-    if error.errno == errno.EFBIG:
-        return StoreError(
-            f"A file in the store {path} would exceed the file size limit of this user. "
-            "Raise the limit (ulimit -f), or choose another store."
-        )
-    reason = os.strerror(error.errno or errno.EIO)
-    advice = "Use a directory that the user who runs the task can write to"
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        advice = "Free space"
-    return StoreError(f"The store {path} cannot be used ({reason}). {advice}, or choose another store.")

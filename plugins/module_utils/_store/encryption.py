@@ -2,26 +2,25 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Encrypt records with Fernet, in an envelope that names the key."""
+"""Encrypt records and notes with Fernet, in an envelope that names the key."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
-import traceback
 import typing as t
-
-from ansible.module_utils.basic import missing_required_lib
 
 from .._model.encoding import dump_line, load_object
 from .._model.exceptions import DamagedRecord, OptionError, StoreError
+from .failures import explain_import, is_library_failure
 
+CRYPTOGRAPHY_IMPORT_ERROR: BaseException | None = None
 try:
     from cryptography.fernet import Fernet, InvalidToken
-except ImportError:
-    CRYPTOGRAPHY_IMPORT_ERROR: str | None = traceback.format_exc()
-else:
-    CRYPTOGRAPHY_IMPORT_ERROR = None
+except BaseException as error:
+    if not is_library_failure(error):
+        raise
+    CRYPTOGRAPHY_IMPORT_ERROR = error
 
 _FORMAT = 1
 
@@ -29,10 +28,14 @@ _FORMAT = 1
 class Encryption:
     """Encrypts with the first of its keys, and decrypts with all of them."""
 
-    def __init__(self, keys: t.Sequence[str]) -> None:
-        """Take Fernet keys: 32 bytes each, in URL-safe base64. Raises :class:`OptionError` or :class:`StoreError`."""
+    def __init__(self, keys: t.Sequence[str], *, accepts_unencrypted: bool = False) -> None:
+        """Take Fernet keys: 32 bytes each, in URL-safe base64. Raises :class:`OptionError` or :class:`StoreError`.
+
+        With ``accepts_unencrypted``, the store also reads records that are not encrypted.
+        """
+        self.accepts_unencrypted = accepts_unencrypted
         if CRYPTOGRAPHY_IMPORT_ERROR is not None:
-            raise StoreError(missing_required_lib("cryptography"), code="MissingLibrary")
+            raise explain_import(CRYPTOGRAPHY_IMPORT_ERROR, "cryptography", StoreError)
         try:
             self._keys = {_key_name(key): Fernet(key) for key in keys}
         except ValueError:

@@ -2,7 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Open, check and lock private files and directories."""
+"""Open, check and lock private files and directories.
+
+All functions raise :class:`OSError`, which is an :class:`UnsafeFile` if another user could change a file or a directory.
+"""
 
 from __future__ import annotations
 
@@ -12,29 +15,31 @@ import fcntl
 import os
 import stat
 
-from .._model.exceptions import LockTimeout, StoreError
+from .._model.exceptions import LockTimeout
 from .._runtime.signals import signal_pending
 from .._runtime.timeouts import Backoff
 from .base import LOCKED
+from .failures import UnsafeFile
 
 _POLL = 0.02
 
 
 def open_folder(path: str) -> int:
-    """Open a directory and return its descriptor. Raises :class:`StoreError` if other users own it or have access."""
+    """Open a directory and return its descriptor."""
     folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         check_folder(folder, path)
-    except StoreError:
+        _check_way(os.path.dirname(path))
+    except OSError:
         os.close(folder)
         raise
     return folder
 
 
 def check_folder(folder: int, path: str) -> bool:
-    """Return True if an open directory still exists. Raises :class:`StoreError` if other users own it or have access."""
+    """Return True if an open directory still exists. Other users must not own it or have access."""
     status = os.fstat(folder)
-    _check_private(status, f"The store {path}", "700")
+    _check_private(status, path)
     return status.st_nlink > 0
 
 
@@ -43,7 +48,9 @@ def make_folder(path: str) -> int:
     with contextlib.suppress(FileNotFoundError):
         return open_folder(path)
     parent = os.path.dirname(path)
-    if not os.path.isdir(parent):
+    if os.path.isdir(parent):
+        _check_way(parent)
+    else:
         os.close(make_folder(parent))
     with contextlib.suppress(FileExistsError):  # another task may create it at the same time
         os.mkdir(path, 0o700)
@@ -74,11 +81,11 @@ def open_private(name: str, folder: int, flags: int) -> int:
     try:
         status = os.fstat(file)
         if not stat.S_ISREG(status.st_mode):
-            raise OSError(errno.ENXIO, os.strerror(errno.ENXIO))
-        _check_private(status, f"The store's file {name}", "600")
+            raise OSError(errno.ENXIO, os.strerror(errno.ENXIO), name)
+        _check_private(status, name)
         if flags & os.O_CREAT and stat.S_IMODE(status.st_mode) != 0o600:
             os.fchmod(file, 0o600)
-    except (OSError, StoreError):
+    except OSError:
         os.close(file)
         raise
     return file
@@ -113,14 +120,37 @@ def _wait_for(lock: int, deadline: float) -> None:
                 raise LockTimeout(LOCKED) from None
 
 
-def _check_private(status: os.stat_result, name: str, mode: str) -> None:
+def _check_private(status: os.stat_result, path: str) -> None:
     if status.st_uid != os.geteuid():
         reason = "belongs to another user"
     elif status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         reason = "is accessible to other users"
     else:
         return
-    raise StoreError(
-        f"{name} {reason}. Set its owner to the user who runs the task and its mode to {mode}, or choose another store.",
-        code="StoreUnsafe",
-    )
+    mode = "700" if stat.S_ISDIR(status.st_mode) else "600"
+    advice = f"Set its owner to the user who runs the task and its mode to {mode}, or choose another store."
+    raise UnsafeFile(errno.EPERM, f"{reason}. {advice}", path)
+
+
+def _check_way(path: str) -> None:
+    """Check that no other user could replace a directory, one of its parents, or a symbolic link on the way to it."""
+    parent = os.path.dirname(path)
+    if parent != path:
+        _check_way(parent)
+    status = os.lstat(path)
+    if status.st_uid not in (0, os.geteuid()):
+        reason = "belongs to another user, who could replace the store below it"
+        advice = "Choose a store whose parent directories belong to root or to the user who runs the task. With sudo, use -H instead of -E."
+        raise UnsafeFile(errno.EPERM, f"{reason}. {advice}", path)
+    if stat.S_ISLNK(status.st_mode):
+        _check_way(os.path.join(parent, os.readlink(path)))
+    elif _is_writable_for_others(status):
+        reason = "is writable for other users, who could replace the store below it"
+        advice = "Remove their permission to write to it, or choose another store."
+        raise UnsafeFile(errno.EPERM, f"{reason}. {advice}", path)
+
+
+def _is_writable_for_others(status: os.stat_result) -> bool:
+    """Return True if other users can rename the entries of a directory. Groups that only root or this user is in do not count."""
+    group = stat.S_IWGRP if status.st_gid not in (0, os.getegid()) else 0
+    return bool(status.st_mode & (group | stat.S_IWOTH)) and not status.st_mode & stat.S_ISVTX

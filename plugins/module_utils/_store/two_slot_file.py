@@ -11,9 +11,11 @@ does not have after a token was spent. It would also sync twice: the file and it
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
+import time
 import typing as t
 import zlib
 
@@ -29,6 +31,10 @@ _DIGITS = 18
 """The longest counter, in digits. No writer reaches it, but an edited file might."""
 _HEAD = re.compile(rb"([0-9a-f]{8}) ([0-9]{1,5})\n([0-9]{1,%d})\n" % _DIGITS)
 """The checksum and the length of what follows, and the first line of that: the counter."""
+
+_SECOND = 10**9
+_SYNCED = 1
+"""The nanoseconds in the modification time of a file that was synced after its last write. A write sets the current time instead."""
 
 _sync: t.Callable[[int], None] = getattr(os, "fdatasync", os.fsync)
 
@@ -72,6 +78,11 @@ class TwoSlotFile:
             for offset in (0, SLOT_SIZE):
                 _allocate(self._file, offset, min(SLOT_SIZE, length + HEADROOM))
 
+    def sync(self) -> None:
+        """Make the value that was read durable. Its writer may still be about to do so, or was killed before it could."""
+        if os.fstat(self._file).st_mtime_ns % _SECOND != _SYNCED:
+            _sync(self._file)
+
     def write(self, value: SlotValue) -> None:
         """Replace the value, durably."""
         counter = self._counter + 1
@@ -84,6 +95,9 @@ class TwoSlotFile:
         data = data.ljust(self._read_slot(index).length, b"\0")
         _write(self._file, data, index * SLOT_SIZE)
         _sync(self._file)
+        with contextlib.suppress(OSError):  # Without the mark, each reader syncs the file again.
+            now = time.time_ns()
+            os.utime(self._file, ns=(now, now - now % _SECOND + _SYNCED))
         self._counter, self.value = counter, value
 
     def _read(self) -> SlotValue | None:

@@ -60,7 +60,7 @@ class MemorySession(LockedSession):
         return "a safe place"
 
     def write_note(self, note: Note) -> None:
-        self.store.files[f"note {self.key}"] = note.dump()
+        self.store.files[f"note {self.key}"] = self.store.dump(note)
 
     def save(self, record: Record) -> None:
         self.reencrypt(record)
@@ -70,7 +70,7 @@ class MemorySession(LockedSession):
         self.write_note(note)
 
     def reencrypt(self, record: Record) -> None:
-        self.store.files[self.key] = self.store.dump_record(record)
+        self.store.files[self.key] = self.store.dump(record)
 
     def delete(self) -> bool:
         self.store.files.pop(f"note {self.key}", None)

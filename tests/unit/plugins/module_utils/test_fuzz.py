@@ -376,7 +376,7 @@ def test_any_stored_bytes_are_a_record_damage_or_an_error(data, keys):
             assert stored.record.session == SESSION
             assert is_token(stored.record.login_token)
             assert isinstance(hash(stored.snapshot()), int)
-            again = store.load_state(SESSION.key, store.dump_record(stored.record), None)
+            again = store.load_state(SESSION.key, store.dump(stored.record), None)
             assert again.record == stored.record
 
 

@@ -41,6 +41,7 @@ from ansible_collections.wuying.workspace.tests.unit.plugins.modules.module_setu
     PLACEHOLDER,
     ModuleRunner,
     options_for,
+    warnings_of,
 )
 
 IDENTITY = {
@@ -85,6 +86,12 @@ class SessionRunner(ModuleRunner):
 def fixture_runner(emulator, tmp_path, monkeypatch, capfd):
     """Return a runner with an empty store."""
     return SessionRunner(emulator, tmp_path, monkeypatch, capfd)
+
+
+def new_key() -> str:
+    """Return a key for ``store_key``."""
+    fernet = pytest.importorskip("cryptography.fernet")
+    return str(fernet.Fernet.generate_key().decode("ascii"))
 
 
 def seconds(stamp: str) -> int:
@@ -206,6 +213,23 @@ def test_absent_in_check_mode_deletes_nothing(runner):
     assert runner.run()["changed"] is False
 
 
+@pytest.mark.parametrize("check", [True, False], ids=["check mode", "no check mode"])
+@pytest.mark.parametrize("record", ["unencrypted", "damaged"])
+def test_absent_deletes_a_record_that_cannot_be_used(runner, check, record):
+    options: dict[str, t.Any] = {}
+    if record == "unencrypted":
+        options["store_key"] = new_key()
+    token = runner.save_record(800).login_token
+    (file,) = runner.store.glob("*.record")
+    if record == "damaged":
+        file.write_bytes(b"{")
+    result = runner.run(state="absent", check=check, **options)
+    assert result["changed"] is True
+    assert token not in runner.printed
+    assert file.exists() == check
+    assert runner.requests() == 0
+
+
 # Check mode
 
 
@@ -306,11 +330,34 @@ def test_failures_contain_no_secret(runner):
 
 
 def test_a_refused_store_url_is_not_shown_without_cryptography(runner, monkeypatch):
-    monkeypatch.setattr(encryption, "CRYPTOGRAPHY_IMPORT_ERROR", "It is not installed.")
+    monkeypatch.setattr(encryption, "CRYPTOGRAPHY_IMPORT_ERROR", ImportError())
     result = runner.run(store="redis://user:sesame@127.0.0.1", store_key=["key"])
     assert result["error_code"] == "InvalidOption"
     assert "store_password" in result["msg"]
     assert "sesame" not in runner.printed
+
+
+# Records that cannot be used
+
+
+def test_an_unencrypted_record_is_an_error_that_names_it_and_rekey(runner):
+    record = runner.save_record(-5)
+    for options in ({}, {"force": True}, {"login_token": runner.emulator.issue()}):
+        result = runner.run(store_key=new_key(), **options)
+        assert (result["error_code"], result["retryable"]) == ("NotEncrypted", False)
+        assert "rekey=true" in result["msg"]
+        assert f"{runner.store}/{record.session.key}.record" in result["msg"]
+        assert record.login_token not in runner.printed
+    assert runner.requests() == 0
+
+
+@pytest.mark.parametrize("check", [True, False], ids=["check mode", "no check mode"])
+def test_the_warning_about_a_damaged_record_names_its_file(runner, check):
+    key = runner.save_record(800).session.key
+    (file,) = runner.store.glob("*.record")
+    file.write_bytes(b"{")
+    result = runner.run(login_token=runner.emulator.issue(), check=check)
+    assert f"({runner.store}/{key}.record: its content is corrupt)" in warnings_of(result)[0]
 
 
 # Failures

@@ -93,7 +93,7 @@ def test_a_damaged_record_is_described_and_not_changed(full):
     before = {path.name: path.read_bytes() for path in full.path.iterdir()}
     entry = full.run()["sessions"][-1]
     key = full.session("damaged").key
-    assert entry == {"key": key, "state": "damaged", "damage": "its content is corrupt"}
+    assert entry == {"key": key, "state": "damaged", "damage": f"{full.path}/{key}.record: its content is corrupt"}
     assert {path.name: path.read_bytes() for path in full.path.iterdir()} == before
 
 

@@ -598,6 +598,10 @@ def test_rekey_reencrypts_and_reports_records(fleet):
     fleet.have({"old": CURRENT})
     fleet.encrypt_with(new)
     fleet.have({"new": CURRENT})
+    refused = fleet.run(store_key=[new, old])
+    assert (refused["error_code"], refused["counts"]) == ("NotEncrypted", counts(total=3, failed=1, unchanged=2))
+    (entry,) = refused["sessions"]
+    assert f"{fleet.path}/{entry['key']}.record" in entry["msg"]
     result = fleet.run(store_key=[new, old], rekey=True, results="all")
     assert (result["changed"], result["counts"]) == (True, counts(total=3, unchanged=3, rekeyed=2))
     rekeyed = {name: entry.get("rekeyed", False) for name, entry in by_user(result).items()}

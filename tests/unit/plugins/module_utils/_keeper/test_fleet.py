@@ -76,7 +76,9 @@ def fixture_encrypted(emulator: Emulator, store_path: Path) -> t.Callable[..., F
         Encryption,
     )
 
-    return lambda *keys: Fleet(DirectoryStore(str(store_path), Encryption(keys) if keys else None), emulator)
+    return lambda *keys, **options: Fleet(
+        DirectoryStore(str(store_path), Encryption(keys, **options) if keys else None), emulator
+    )
 
 
 def new_key() -> str:
@@ -257,6 +259,10 @@ def test_unreadable_records_are_reported_by_key_and_do_not_stop_others(fleet: Fl
         "b": "unchanged",
     }
     assert record_file(fleet, store_path, "damaged").read_bytes() == b"{"
+    for name, key in keys.items():
+        (error,) = (report.result for report in reports if report.key == key)
+        assert isinstance(error, WuyingError)
+        assert str(record_file(fleet, store_path, name)) in error.message
 
 
 def test_a_new_login_sets_a_damaged_record_aside_with_a_warning(fleet: Fleet, store_path: Path) -> None:
@@ -531,7 +537,7 @@ def test_records_with_another_key_or_none_are_re_encrypted(encrypted: t.Callable
     put(encrypted(old).store, ended)
     encrypted(old).have({"old": CURRENT})
     encrypted(new).have({"new": CURRENT})
-    reports = encrypted(new, old).keep(rekey=True)
+    reports = encrypted(new, old, accepts_unencrypted=True).keep(rekey=True)
     assert ends(reports) == {
         "plain": "unchanged",
         "ended": "SessionEnded",

@@ -57,6 +57,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._service.response
     RefreshResult,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._store.base import (
+    ENVELOPE,
     LockedSession,
     NoStore,
     Store,
@@ -841,12 +842,12 @@ class WithMemory(Machine):
     def open_store(self, encryption: Encryption) -> Store:
         return MemoryStore(self.files, encryption)
 
-    @rule(session=sessions, damage=st.sampled_from([b"", b"{", b"[]", *SESSIONS]))
+    @rule(session=sessions, damage=st.sampled_from([ENVELOPE, ENVELOPE + b"1}", *SESSIONS]))
     def damage(self, session: Session, damage: bytes | Session) -> None:
         session_state = self.model.states[session]
         if isinstance(damage, Session):
             anothers = damage != session and self.model.states[damage].token
-            damage = self.files[damage.key] if anothers else b""
+            damage = self.files[damage.key] if anothers else ENVELOPE
         if session_state.token is not None:
             self.files[session.key] = damage
             session_state.clear_record()

@@ -64,19 +64,19 @@ def run(
     items: int = ITEMS,
     parallel: int = 8,
     processes: int = 2,
-    **options: t.Any,
+    seconds: float = 60,
 ) -> list[t.Any]:
     """Run a function for the numbers below ``items`` in several processes. Return the results."""
-    return list(
-        run_all(
-            function,
-            list(range(items)),
-            parallel,
-            processes,
-            not_done=lambda number: (number, LOST),
-            **options,
-        )
-    )
+    return list(results_of(function, items, parallel=parallel, processes=processes, seconds=seconds))
+
+
+def results_of(
+    function: t.Callable[[int], t.Any], items: int, *, parallel: int = 8, processes: int = 2, seconds: float = 60
+) -> t.Generator[t.Any, None, None]:
+    """Run a function for the numbers below ``items`` in several processes. Yield the results."""
+    deadline = time.monotonic() + seconds
+    numbers = list(range(items))
+    return run_all(function, numbers, parallel, processes, deadline=deadline, not_done=lambda number: (number, LOST))
 
 
 def number_and_process(number: int) -> tuple[int, int]:
@@ -276,14 +276,14 @@ def test_nothing_is_lost_if_a_process_is_killed_while_it_is_idle(
 
 
 def test_a_process_that_is_killed_while_it_writes_is_not_waited_for() -> None:
-    results = run_all(large_result, list(range(ITEMS)), 8, 2, not_done=lambda number: (number, LOST))
+    results = results_of(large_result, ITEMS)
     first = next(results)
     time.sleep(0.5)  # The results of a chunk do not fit into a pipe, so one process is waiting for its reader.
     for process in t.cast("list[t.Any]", multiprocessing.active_children()):
         process.kill()
     done = dict(t.cast("list[tuple[int, t.Any]]", [first, *results]))
     assert sorted(done) == list(range(ITEMS))
-    assert sum(result != LOST for result in done.values()) == CHUNK
+    assert 0 < sum(result != LOST for result in done.values()) <= 2 * CHUNK
 
 
 def test_an_error_in_a_process_is_not_printed(capfd: pytest.CaptureFixture[str]) -> None:
@@ -304,7 +304,7 @@ def test_no_process_remains_if_the_caller_wants_no_more_results() -> None:
         time.sleep(0.01)
         return number
 
-    results = run_all(count, list(range(100_000)), 8, 2, not_done=lambda number: number)
+    results = results_of(count, 100_000)
     next(results)
     results.close()
     assert not multiprocessing.active_children()
@@ -312,11 +312,11 @@ def test_no_process_remains_if_the_caller_wants_no_more_results() -> None:
 
 
 def test_no_process_waits_for_a_caller_that_wants_no_more_results() -> None:
-    results = run_all(large_result, list(range(100_000)), 8, 2, not_done=lambda number: (number, b""))
+    results = results_of(large_result, 100_000)
     next(results)
     time.sleep(0.5)  # The pipes are full by now.
     start = time.monotonic()
-    t.cast("t.Generator[t.Any, None, None]", results).close()
+    results.close()
     assert time.monotonic() - start < 10
     assert not multiprocessing.active_children()
 
@@ -379,6 +379,7 @@ def test_all_processes_finish_what_they_began_at_a_signal(processes: int, send: 
     """Run in a process group, which a signal can be sent to."""
     receiver, sender = FORK.Pipe(duplex=False)
     begun = FORK.Array("b", ITEMS)
+    first_done = FORK.Event()
 
     def work() -> None:
         os.setpgid(0, 0)
@@ -387,12 +388,17 @@ def test_all_processes_finish_what_they_began_at_a_signal(processes: int, send: 
         def signal_others(number: int) -> tuple[int, bool]:
             begun[number] = 1
             if number == 20:
+                while not first_done.is_set():
+                    time.sleep(0.001)
                 if send == "to the parent":
                     os.kill(parent, signal.SIGTERM)
                 else:
                     os.killpg(0, signal.SIGTERM)
             time.sleep(0.005)
-            return number, signal_pending()
+            pending = signal_pending()
+            if number == 0:
+                first_done.set()
+            return number, pending
 
         received: list[bool] = []
         signal.signal(signal.SIGTERM, lambda *_signal: received.append(True))
@@ -415,6 +421,175 @@ def test_all_processes_finish_what_they_began_at_a_signal(processes: int, send: 
     }
     assert results[0] is False
     assert results[ITEMS - 1] == LOST, "an item was begun after the signal"
+
+
+# Processes that are stopped, or that hang
+
+
+def stop_for_ever() -> t.NoReturn:
+    """Stop this process. Stop it again whenever it continues."""
+    while True:
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def wait_for_ever() -> t.NoReturn:
+    """Block a thread of this process."""
+    threading.Event().wait()
+    raise AssertionError
+
+
+@pytest.fixture(name="grace")
+def fixture_grace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shorten the time that a process may take after the deadline."""
+    monkeypatch.setattr(workers, "_GRACE", 1)
+
+
+def assert_bounded(start: float) -> None:
+    """Check that a test that began at ``start`` did not take long, and that no process remains."""
+    assert time.monotonic() - start < 20
+    assert not multiprocessing.active_children()
+
+
+def test_a_stopped_process_continues_at_the_deadline_and_nothing_is_lost() -> None:
+    def stop_itself(number: int) -> tuple[int, int]:
+        if number == 100:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        return number_and_process(number)
+
+    start = time.monotonic()
+    results = run(stop_itself, seconds=2)
+    assert_bounded(start)
+    assert sorted(number for number, _process in results) == list(range(ITEMS))
+    assert LOST not in {process for _number, process in results}
+
+
+@pytest.mark.usefixtures("grace")
+@pytest.mark.parametrize("stay", [stop_for_ever, wait_for_ever])
+def test_a_process_that_does_not_continue_is_killed_and_its_other_results_arrive(stay: t.Callable[[], object]) -> None:
+    begun = FORK.Array("b", ITEMS)
+
+    def stop_itself(number: int) -> tuple[int, int]:
+        begun[number] = 1
+        if number == 100:
+            time.sleep(0.3)  # The results of the items before it have been sent by then.
+            stay()
+        return number_and_process(number)
+
+    start = time.monotonic()
+    results = run(stop_itself, seconds=2)
+    assert_bounded(start)
+    assert collections.Counter(number for number, _result in results) == dict.fromkeys(range(ITEMS), 1)
+    lost = {number for number, result in results if result == LOST}
+    assert 100 in lost
+    if stay is wait_for_ever:  # Its other threads go on.
+        assert lost == {100}
+    assert len(lost) < CHUNK
+    assert all(begun[number] for number in range(ITEMS) if number not in lost)
+
+
+@pytest.mark.usefixtures("grace")
+@pytest.mark.parametrize("stay", [stop_for_ever, wait_for_ever])
+def test_all_items_are_lost_in_time_if_no_process_continues(stay: t.Callable[[], object]) -> None:
+    def stop_itself(number: int) -> tuple[int, str]:
+        stay()
+        return number, ""
+
+    start = time.monotonic()
+    assert sorted(run(stop_itself, seconds=1)) == [(number, LOST) for number in range(ITEMS)]
+    assert_bounded(start)
+
+
+@pytest.mark.usefixtures("grace")
+def test_a_process_that_is_stopped_in_the_middle_of_a_message_is_not_waited_for() -> None:
+    results = results_of(lambda number: (number, (os.getpid(), large_result(number))), ITEMS)
+    first = next(results)
+    time.sleep(0.5)  # The results of a chunk do not fit into a pipe, so the other process is waiting for its reader.
+    (other,) = {process.pid for process in multiprocessing.active_children()} - {first[1][0]}
+    os.kill(t.cast(int, other), signal.SIGSTOP)
+    start = time.monotonic()
+    done = dict([first, *results])
+    assert_bounded(start)
+    assert sorted(done) == list(range(ITEMS))
+    assert 0 < sum(result == LOST for result in done.values()) <= CHUNK
+
+
+@pytest.mark.usefixtures("grace")
+def test_a_chunk_for_a_stopped_process_is_done_by_another_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is stopped when it has nothing to do, and the chunk does not fit into its pipe."""
+    send_bytes, pipes = Connection.send_bytes, []
+
+    def stop_and_send(pipe: t.Any, chunk: bytes) -> None:
+        pipes.append(pipe)
+        if len(pipes) == 6:
+            chunk += bytes(1_000_000)
+            (stopped,) = [process for process in multiprocessing.active_children() if process.pid == owners[pipe]]
+            os.kill(t.cast(int, stopped.pid), signal.SIGSTOP)
+        send_bytes(pipe, chunk)
+
+    owners: dict[t.Any, int | None] = {}
+    start_processes = workers._start_processes
+
+    def start_and_remember(*arguments: t.Any) -> t.Any:
+        started = start_processes(*arguments)
+        owners.update({pipe: process.pid for pipe, process in started.items()})
+        return started
+
+    monkeypatch.setattr(workers, "_start_processes", start_and_remember)
+    monkeypatch.setattr(Connection, "send_bytes", stop_and_send)
+    start = time.monotonic()
+    results = run(number_and_process)
+    assert_bounded(start)
+    assert sorted(number for number, _result in results) == list(range(ITEMS))
+    assert LOST not in [result for _number, result in results]
+
+
+@pytest.mark.usefixtures("grace")
+@pytest.mark.parametrize("stay", [stop_for_ever, wait_for_ever])
+def test_a_stopped_process_does_not_stay_if_the_caller_wants_no_more_results(stay: t.Callable[[], object]) -> None:
+    def stop_itself(number: int) -> tuple[int, int]:
+        if number == 100:
+            stay()
+        return number_and_process(number)
+
+    results = results_of(stop_itself, 100_000, seconds=2)
+    for _result in range(ITEMS):
+        next(results)
+    start = time.monotonic()
+    results.close()
+    assert_bounded(start)
+
+
+def test_a_signal_ends_a_task_with_a_stopped_process_and_nothing_that_was_begun_is_lost() -> None:
+    begun = FORK.Array("b", 100_000)
+    stopped = FORK.Event()
+
+    def stop_itself(number: int) -> tuple[int, int]:
+        begun[number] = 1
+        if number == 100:
+            stopped.set()
+            os.kill(os.getpid(), signal.SIGSTOP)
+        return number_and_process(number)
+
+    def send_signal(parent: int) -> None:
+        assert stopped.wait(20)
+        os.kill(parent, signal.SIGTERM)
+
+    received: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _frame: received.append(number))
+    thread = threading.Thread(target=send_signal, args=(os.getpid(),))
+    start = time.monotonic()
+    try:
+        thread.start()
+        with hold_signals():
+            results = run(stop_itself, items=100_000, seconds=600)
+    finally:
+        thread.join()
+        signal.signal(signal.SIGTERM, before)
+    assert received == [signal.SIGTERM]
+    assert_bounded(start)
+    assert {number for number, result in results if result != LOST} == {
+        number for number in range(100_000) if begun[number]
+    }
 
 
 # Many sessions
@@ -522,6 +697,33 @@ def test_the_sessions_of_a_killed_process_fail_and_others_are_refreshed(
     assert end_of(by_name[names[10]]) == "Interrupted"
     assert t.cast(t.Any, by_name[names[10]].result).retryable
     assert {end_of(report) for report in reports} == {"refreshed", "Interrupted"}
+    monkeypatch.undo()
+    again = fleet.keep()
+    assert {end_of(report) for report in again} <= {"refreshed", "unchanged"}
+
+
+@pytest.mark.usefixtures("processes", "grace")
+def test_the_session_of_a_stopped_process_fails_at_the_deadline_and_others_are_refreshed(
+    fleet: Fleet, names: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet.have(dict.fromkeys(names, STALE))
+    refresh = client.ServiceClient.refresh
+
+    def stop_at_one(service: t.Any, session: t.Any, *arguments: t.Any) -> t.Any:
+        if session.end_user_id == names[10]:
+            stop_for_ever()
+        return refresh(service, session, *arguments)
+
+    monkeypatch.setattr(client.ServiceClient, "refresh", stop_at_one)
+    start = time.monotonic()
+    reports = fleet.keep(seconds=4)
+    assert time.monotonic() - start < 20
+    by_name = {report.session.end_user_id: report for report in reports if report.session}
+    assert len(by_name) == len(reports) == len(names)
+    error = t.cast(t.Any, by_name[names[10]].result)
+    assert (error.code, error.retryable) == ("Interrupted", True)
+    assert "did not finish before the deadline" in error.message
+    assert sum(end_of(report) == "refreshed" for report in reports) > len(names) / 2
     monkeypatch.undo()
     again = fleet.keep()
     assert {end_of(report) for report in again} <= {"refreshed", "unchanged"}

@@ -286,6 +286,57 @@ def test_without_the_package_the_error_says_what_to_install(monkeypatch):
     assert error.code == "MissingLibrary"
 
 
+BROKEN = {
+    "a syntax error": "def",
+    "an attribute error": "import os; os.sesame",
+    "an error that quotes a secret": "raise RuntimeError('sesame')",
+    "a missing module": "import sesame",
+    "a library that cannot be opened": "raise OSError(2, 'sesame')",
+    "an exit": "raise SystemExit('sesame')",
+    "a panic of Rust code": "raise type('PanicException', (BaseException,), {})('sesame')",
+}
+
+
+@pytest.mark.parametrize("where", ["import", "call"])
+@pytest.mark.parametrize("code", list(BROKEN.values()), ids=list(BROKEN))
+def test_a_broken_package_is_an_error_without_its_message(monkeypatch, tmp_path, code, where):
+    package = tmp_path / "alibabacloud_credentials"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "inner.py").write_text(code)
+    client = "class Client:\n    def get_credential(self):\n        from . import inner\n"
+    (package / "client.py").write_text("from . import inner\n" if where == "import" else client)
+    for name in [name for name in sys.modules if name.startswith("alibabacloud_credentials")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    error = failure_of(ServiceError, auth_method="provider_chain")
+    for name in [name for name in sys.modules if name.startswith("alibabacloud_credentials")]:
+        del sys.modules[name]
+    assert error.code == (
+        "MissingLibrary" if where == "import" or code == BROKEN["a missing module"] else "MissingCredentials"
+    )
+    assert "alibabacloud-credentials" in error.message
+    assert error.code == "MissingCredentials" or sys.executable in error.message
+    assert "sesame" not in error.message
+    assert error.__cause__ is None
+    assert error.__context__ is None or error.__suppress_context__
+
+
+def test_a_package_that_cannot_be_opened_now_is_a_temporary_error(monkeypatch, tmp_path):
+    package = tmp_path / "alibabacloud_credentials"
+    package.mkdir()
+    (package / "__init__.py").write_text(
+        "import errno, os; raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), 'x.so')"
+    )
+    for name in [name for name in sys.modules if name.startswith("alibabacloud_credentials")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    error = failure_of(MissingLibraryError, auth_method="provider_chain")
+    assert "too many files are open" in error.message
+    assert "ulimit -n" in error.message
+    assert error.retryable
+
+
 @pytest.mark.parametrize("method", ["access_key", "anonymous"])
 def test_the_package_is_not_imported_by_other_methods(monkeypatch, environment, method):
     monkeypatch.setitem(sys.modules, "alibabacloud_credentials", None)

@@ -164,16 +164,16 @@ def test_a_symbolic_link_in_place_of_the_folder_is_refused(
 ) -> None:
     (tmp_path / "elsewhere").mkdir(mode=0o700)
     store_path.symlink_to(tmp_path / "elsewhere")
-    _is_refused(store, "is a symbolic link or a special file")
+    _is_refused(store, f"{store_path} is a symbolic link, but must be a directory")
 
 
 def test_a_file_in_place_of_the_folder_is_refused(store: DirectoryStore, store_path: Path) -> None:
     store_path.touch(mode=0o600)
-    _is_refused(store, "is a symbolic link or a special file")
+    _is_refused(store, f"{store_path} is a file, but must be a directory")
 
 
 @pytest.mark.parametrize("suffix", ["record", "lock"])
-@pytest.mark.parametrize("kind", ["symbolic link", "FIFO", "folder"])
+@pytest.mark.parametrize("kind", ["symbolic link", "named pipe", "directory", "socket"])
 def test_anything_but_a_plain_file_is_refused_without_blocking(
     store: DirectoryStore, store_path: Path, tmp_path: Path, suffix: str, kind: str
 ) -> None:
@@ -182,11 +182,13 @@ def test_anything_but_a_plain_file_is_refused_without_blocking(
     if kind == "symbolic link":
         (tmp_path / "elsewhere").touch(mode=0o600)
         path.symlink_to(tmp_path / "elsewhere")
-    elif kind == "FIFO":
+    elif kind == "named pipe":
         os.mkfifo(path, 0o600)
+    elif kind == "socket":
+        os.mknod(path, stat.S_IFSOCK | 0o600)
     else:
         path.mkdir(mode=0o700)
-    with pytest.raises(StoreError, match="is a symbolic link or a special file") as caught:
+    with pytest.raises(StoreError, match=f"{path} is a {kind}, but must be a plain file") as caught:
         with store.lock(SESSION.key, soon()) as locked:
             locked.read()
             locked.write_note(new_note(None, "v1second", ""))
@@ -364,7 +366,7 @@ def test_if_neither_slot_is_intact_every_token_may_be_spent(store: DirectoryStor
     file = file_of(store_path, SESSION)
     file.write_bytes(file.read_bytes().replace(b'"', b"'"))
     stored = store.read(SESSION.key)
-    assert (stored.record, stored.damage) == (None, "its content is corrupt")
+    assert (stored.record, stored.damage) == (None, f"{file}: its content is corrupt")
     assert stored.may_be_spent("v1second")
 
 

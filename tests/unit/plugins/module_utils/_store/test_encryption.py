@@ -97,7 +97,7 @@ def forms(token: str) -> set[bytes]:
 @pytest.fixture(name="store_with")
 def fixture_store_with(store_path: Path) -> t.Callable[..., DirectoryStore]:
     """Return a function that opens the directory store with the given keys."""
-    return lambda *keys: DirectoryStore(str(store_path), Encryption(keys) if keys else None)
+    return lambda *keys, **options: DirectoryStore(str(store_path), Encryption(keys, **options) if keys else None)
 
 
 @pytest.fixture(name="file")
@@ -332,7 +332,7 @@ def test_a_record_of_another_session_is_damaged_despite_the_right_key(
     put(store, record_of())
     other = SESSION._replace(end_user_id="bob")
     write_file(file_of(store_path, other), read_file(file).record)
-    assert store.read(other.key).damage == "it belongs to another session"
+    assert store.read(other.key).damage == f"{file_of(store_path, other)}: it belongs to another session"
 
 
 def test_an_envelope_that_names_another_of_the_keys_is_damaged(
@@ -365,19 +365,19 @@ def test_an_envelope_without_a_record_is_damaged() -> None:
         Encryption([new_key()]).decrypt(b'{"envelope":')
     store = DirectoryStore("/nowhere", encryption)
     stored = store.load_state(SESSION.key, encryption.encrypt(b"no JSON"), None)
-    assert stored.damage == "it is not JSON"
+    assert stored.damage == f"/nowhere/{SESSION.key}.record: it is not JSON"
 
 
 # From unencrypted to encrypted, and from one key to the next
 
 
-def test_an_unencrypted_record_is_encrypted_at_the_next_refresh(
+def test_rekey_encrypts_an_unencrypted_record_when_it_refreshes_it(
     emulator: Emulator, store_with: t.Callable[..., DirectoryStore], store_path: Path
 ) -> None:
     session, key = session_at(emulator.url), new_key()
     single_session = SingleSession(store_with(), emulator, session)
     record = single_session.have("current")
-    single_session.store = store_with(key)
+    single_session.store = store_with(key, accepts_unencrypted=True)
     assert single_session.request().record == record
     assert single_session.stored().needs_reencryption
     path = file_of(store_path, session)
@@ -393,7 +393,7 @@ def test_an_unencrypted_record_is_encrypted_at_the_next_refresh(
 def test_a_rejected_record_is_encrypted_too(emulator: Emulator, store_with: t.Callable[..., DirectoryStore]) -> None:
     single_session = SingleSession(store_with(), emulator, session_at(emulator.url))
     single_session.have("expired")
-    single_session.store = store_with(new_key())
+    single_session.store = store_with(new_key(), accepts_unencrypted=True)
     emulator.fault("error", code="InvalidLoginToken", status=400)
     with pytest.raises(Exception, match="log in again"):
         single_session.request()
@@ -469,13 +469,14 @@ def test_an_interrupted_reencryption_is_detected_and_completed(
     put(store_with(old) if protection == "the old key" else store_with(), record)
     remains = read_file(file).record[-500:] if protection == "the old key" else TOKEN.encode()
     store, current = store_with(new, old), record
+    rekeying = store_with(new, old, accepts_unencrypted=True)
     if act == "refresh":
         current = next_record(record, SESSION, TOKEN, "v1next", time.time(), 900, None)
 
     def reencrypt_and_fail() -> None:
         kill = functools.partial(os.kill, os.getpid(), signal.SIGKILL)
         fail_at_write(2 if act == "rekey" else 3, written, kill if how == "killed" else lambda: None)
-        with contextlib.suppress(StoreError), store.lock(SESSION.key, time.monotonic() + 10) as locked:
+        with contextlib.suppress(StoreError), rekeying.lock(SESSION.key, time.monotonic() + 10) as locked:
             assert locked.read().record == record
             if act == "rekey":
                 locked.reencrypt(record)
@@ -600,11 +601,24 @@ assert not [name for name in sys.modules if name.startswith("cryptography")]
     subprocess.run([sys.executable, "-c", script], check=True, timeout=30)
 
 
-def test_without_the_package_the_error_names_it(store_path: Path) -> None:
+BROKEN = {
+    "missing": "import sesame",
+    "a syntax error": "def",
+    "an attribute error": "import os; os.sesame",
+    "a library that cannot be opened": "raise OSError(2, 'sesame')",
+    "an exit": "raise SystemExit('sesame')",
+    "a panic of Rust code": "raise type('PanicException', (BaseException,), {})('sesame')",
+}
+
+
+@pytest.mark.parametrize("code", list(BROKEN.values()), ids=list(BROKEN))
+def test_without_a_working_package_the_error_names_it_and_the_python(store_path: Path, code: str) -> None:
+    package = store_path.parent / "cryptography"
+    package.mkdir()
+    (package / "__init__.py").write_text(code)
     script = f"""
 import sys, time
-sys.path[:0] = {PATH!r}
-sys.modules["cryptography"] = None
+sys.path[:0] = {[str(package.parent), *PATH]!r}
 from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import StoreError
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.store_options import open_store
 try:
@@ -612,8 +626,30 @@ try:
 except StoreError as error:
     print(error.code, error.message)
 """
-    done = subprocess.run([sys.executable, "-c", script], check=True, timeout=30, stdout=subprocess.PIPE)
+    done = subprocess.run([sys.executable, "-c", script], check=True, timeout=30, capture_output=True)
     output = done.stdout.decode()
     assert output.startswith("MissingLibrary")
     assert "cryptography" in output
+    assert sys.executable in output
+    assert ("installed but broken" in output) == (code != BROKEN["missing"])
+    assert "sesame" not in output
+    assert done.stderr == b""
     assert not store_path.exists()
+
+
+@pytest.mark.parametrize("interruption", ["KeyboardInterrupt()", "type('TaskTimeoutError', (BaseException,), {})()"])
+def test_an_interruption_is_no_failure_of_the_package(store_path: Path, interruption: str) -> None:
+    package = store_path.parent / "cryptography"
+    package.mkdir()
+    (package / "__init__.py").write_text(f"raise {interruption}")
+    script = f"""
+import sys
+sys.path[:0] = {[str(package.parent), *PATH]!r}
+try:
+    from ansible_collections.wuying.workspace.plugins.module_utils._store.encryption import Encryption
+except BaseException as error:
+    print(type(error).__name__)
+"""
+    done = subprocess.run([sys.executable, "-c", script], check=True, timeout=30, capture_output=True)
+    assert done.stdout.decode().strip() in interruption
+    assert done.stdout

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import functools
 import multiprocessing
 import os
@@ -43,6 +44,7 @@ from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.single
     unmeasured,
 )
 
+ROOT = Path(str(two_slot_file.__file__)).parents[6]
 FORK = multiprocessing.get_context("fork")
 NOBODY = 65534
 only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount, and be another user")
@@ -292,8 +294,9 @@ def test_a_quota_or_disk_failure_before_the_request_spends_nothing(
 ) -> None:
     bob, token = of_bob(single_session), single_session.emulator.issue("bob")
 
-    def fail(*_arguments: object) -> t.NoReturn:
-        raise OSError(code, os.strerror(code))
+    def fail(file: int, *_arguments: object) -> None:
+        if fcntl.fcntl(file, fcntl.F_GETFL) & os.O_ACCMODE != os.O_RDONLY:  # not a reader, who syncs too
+            raise OSError(code, os.strerror(code))
 
     single_session.have("stale")
     with monkeypatch.context() as patch:
@@ -336,6 +339,81 @@ def test_with_too_many_open_files_nothing_is_spent(single_session: SingleSession
             assert result_of(single_session) == ("refreshed", "")
     assert codes[0] == "StoreUnavailable"
     assert codes[-1] == "refreshed"
+
+
+SAVE_A_TOKEN = """
+import sys, time
+sys.path[:0] = PATH
+from ansible_collections.wuying.workspace.plugins.modules import wuying_login_token
+from ansible_collections.wuying.workspace.plugins.module_utils._keeper import refresh
+from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import StoreError
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin.store_options import open_store
+from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.single_session import session_at
+
+session, deadline, step, events = session_at("https://ecd.cn-hangzhou.aliyuncs.com"), time.monotonic() + 30, "open", []
+sys.addaudithook(lambda event, arguments: event in ("import", "open") and step == "save" and events.append(arguments[0]))
+print("ready", flush=True)
+sys.stdin.readline()
+try:
+    store = open_store({"store": STORE, "store_key": KEYS}.get, deadline)
+    with store.lock(session.key, deadline) as locked:
+        locked.read()
+        locked.write_note(refresh.new_note(None, "v1first", ""))
+        step = "save"
+        locked.save(refresh.next_record(None, session, "v1first", "v1second", time.time(), 900, None))
+        step = "saved"
+except StoreError as error:
+    print(error.retryable, error.message)
+print(step, *events)
+"""
+
+
+def save_a_token(store: Path, key: str | None, spare: int | None) -> list[str]:
+    """Save a token in a new process, with so many files to open. Return what it prints."""
+    constants = {"PATH": [str(ROOT), *sys.path], "STORE": str(store), "KEYS": [key] if key else None}
+    script = "\n".join([*(f"{name} = {value!r}" for name, value in constants.items()), SAVE_A_TOKEN])
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    if spare is not None:
+        limit = 3 + spare  # The standard streams are open.
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (limit, limit))
+    output, errors = process.communicate("\n", timeout=60)
+    assert errors == ""
+    assert process.returncode == 0
+    return output.splitlines()
+
+
+@unmeasured
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_with_too_many_open_files_imports_fail_before_the_note_or_not_at_all(store_path: Path, encrypted: bool) -> None:
+    key = None
+    if encrypted:
+        fernet = pytest.importorskip("cryptography.fernet")
+        key = fernet.Fernet.generate_key().decode()
+    steps = []
+    for spare in range(10):
+        *messages, last = save_a_token(store_path, key, spare)
+        steps.append(last)
+        if last != "saved":
+            assert last == "open"
+            assert messages[0].startswith("True ")
+            assert "ulimit -n" in messages[0]
+        shutil.rmtree(store_path, ignore_errors=True)
+    assert steps[0] == "open"
+    assert steps[-1] == "saved"
+
+
+@unmeasured
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_between_the_note_and_the_new_token_nothing_is_imported_or_opened(store_path: Path, encrypted: bool) -> None:
+    key = None
+    if encrypted:
+        fernet = pytest.importorskip("cryptography.fernet")
+        key = fernet.Fernet.generate_key().decode()
+    assert save_a_token(store_path, key, None) == ["saved"]
 
 
 def test_the_error_for_too_many_open_files_names_the_limit(single_session: SingleSession) -> None:
