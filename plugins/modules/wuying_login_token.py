@@ -305,8 +305,6 @@ def finish(module: Module, outcome: Outcome) -> None:
     return_token = params["return_token"] or outcome.not_saved is not None
     result = describe(outcome, time.time(), return_token=return_token)
     result["diff"] = compare(outcome, predicted=module.check_mode and params["state"] == "present")
-    if "login_token" in result:
-        module.uncensor([result["login_token"]])
     if outcome.not_saved is not None:
         # The request succeeded, so its ID is that of the new token.
         failure = {**outcome.not_saved.as_result(), "request_id": result["request_id"]}

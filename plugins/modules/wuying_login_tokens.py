@@ -422,9 +422,6 @@ def finish(module: Module, sessions: FleetResult) -> None:
     if sessions.warning:
         module.warn(sessions.warning)
     result = sessions.as_result()
-    tokens = [entry["login_token"] for entry in result["sessions"] if "login_token" in entry]
-    if tokens:
-        module.uncensor(tokens)
     failure = sessions.failure(module.params["fail_on"])
     if failure is not None:
         module.fail_json(**failure, **result)

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import typing as t
 
@@ -14,7 +15,7 @@ from ansible.module_utils.basic import AnsibleModule
 from .._model.exceptions import OptionError, WuyingError
 from .._runtime.signals import defer_signals
 from .argument_spec import Spec
-from .result import mask
+from .result import MASKS_SECRETS
 
 _PLACEHOLDER = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
 _MAY_HOLD_SECRETS = frozenset({"store", "endpoint", "proxy", "filters"})
@@ -33,6 +34,8 @@ class Module(AnsibleModule):
 
         Signals that end the process wait until the result is printed.
         """
+        # Results contain no secret but the token. Before 2.22, ansible-core would also censor a user whose name contains a password.
+        self.no_log_values = set()
         with defer_signals():
             try:
                 task()
@@ -52,12 +55,19 @@ class Module(AnsibleModule):
         self._hide_secrets()
         super().fail_json(msg, **kwargs)
 
-    def uncensor(self, tokens: t.Sequence[str]) -> None:
-        """Return these tokens uncensored, even if they equal or contain the value of a secret option."""
-        text = "\n".join(tokens)
-        self.no_log_values = {value for value in self.no_log_values if str(value) not in text}
-        for token in tokens:
-            mask(token)
+    def _load_params(self) -> None:
+        """Read the parameters, before ansible-core validates them."""
+        super()._load_params()
+        try:
+            # Refused here, because the secrets among the parameters are registered next.
+            if MASKS_SECRETS and "ANSIBLE_ASYNC_DIR" in os.environ:
+                raise OptionError(
+                    "This version of ansible-core writes the secrets of an async task to a file that other users can read. "
+                    "Remove async. If the task does not use it, unset ANSIBLE_ASYNC_DIR."
+                )
+        except OptionError as error:
+            self.params = {}
+            self.fail_json(error.message, **error.as_result())
 
     def _hide_secrets(self, names: frozenset[str] = frozenset()) -> None:
         """Replace secret parameters, the parameters in ``names``, and values that may be URLs with user info."""

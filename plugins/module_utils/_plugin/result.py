@@ -16,7 +16,9 @@ from .._model.session import fingerprint
 try:
     from ansible.module_utils.secrets import register_secret
 except ImportError:
-    register_secret = str  # ansible-core before 2.22 cannot mask secrets
+    register_secret = str
+MASKS_SECRETS = register_secret is not str
+"""True if ansible-core can mask secrets in its output, as it can since 2.22."""
 
 
 def describe(outcome: Outcome, now: float, *, return_token: bool) -> dict[str, t.Any]:
@@ -33,7 +35,7 @@ def describe(outcome: Outcome, now: float, *, return_token: bool) -> dict[str, t
             source="store" if record == outcome.before else "refresh",
         )
         if return_token:
-            result["login_token"] = record.login_token
+            result["login_token"] = mask(record.login_token)
     return result
 
 
