@@ -72,10 +72,10 @@ options:
     default: true
   ca_path:
     description:
-      - The path of a file or directory of CA certificates to verify the endpoint with.
+      - The path of a file or directory of CA certificates to verify the endpoint with. C(~) and environment variables are expanded.
       - If not set, the environment variables E(REQUESTS_CA_BUNDLE) and E(CURL_CA_BUNDLE) are used. If they are not set either, the
         certificates that the Python package C(requests) provides are used.
-    type: path
+    type: str
   proxy:
     description:
       - The URL of an HTTP proxy. It consists of V(http://), a host, and optionally a port. It cannot contain a user name or password.

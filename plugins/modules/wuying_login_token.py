@@ -77,8 +77,6 @@ options:
     default: true
 notes:
   - A registered result contains the token in plain text. Set C(no_log=true) on the task, as the examples do.
-  - With C(ANSIBLE_DEBUG), Ansible prints the options and the result of each task, including secrets. Do not use it with real sessions.
-  - With C(async), Ansible stores the result in a job file. Use it only with O(return_token=false).
   - On ansible-core 2.22 and later, the token is registered as a secret, and Ansible masks it in all output. On earlier versions, only
     C(no_log=true) hides it.
   - Pass credentials in the environment variables of the official tools or from a vault. Do not set these variables with the C(environment)

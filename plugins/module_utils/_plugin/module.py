@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The AnsibleModule of this collection, which hides secret parameters."""
+"""The AnsibleModule of this collection, which drops empty parameters and hides secret ones."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from ansible.module_utils.basic import AnsibleModule
 from .._model.exceptions import OptionError, WuyingError
 from .._runtime.signals import defer_signals
 from .argument_spec import Spec
+from .options import given
 from .result import MASKS_SECRETS
+from .store_options import add_environment
 
 _PLACEHOLDER = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
 _MAY_HOLD_SECRETS = frozenset({"store", "endpoint", "proxy", "filters"})
@@ -38,6 +40,7 @@ class Module(AnsibleModule):
         self.no_log_values = set()
         with defer_signals():
             try:
+                self.params.update(add_environment(self.params))
                 task()
             except WuyingError as error:
                 # A rejected option is not shown, because it may contain a secret that was put into the wrong option.
@@ -56,7 +59,7 @@ class Module(AnsibleModule):
         super().fail_json(msg, **kwargs)
 
     def _load_params(self) -> None:
-        """Read the parameters, before ansible-core validates them."""
+        """Read the parameters that were given. ansible-core validates and converts them afterwards."""
         super()._load_params()
         try:
             # Refused here, because the secrets among the parameters are registered next.
@@ -65,6 +68,7 @@ class Module(AnsibleModule):
                     "This version of ansible-core writes the secrets of an async task to a file that other users can read. "
                     "Remove async. If the task does not use it, unset ANSIBLE_ASYNC_DIR."
                 )
+            self.params = given(self.params, self.argument_spec)
         except OptionError as error:
             self.params = {}
             self.fail_json(error.message, **error.as_result())

@@ -12,6 +12,7 @@ from .._keeper.decision import Outcome
 from .._model.encoding import format_timestamp
 from .._model.record import Record
 from .._model.session import fingerprint
+from .argument_spec import SECRETS
 
 try:
     from ansible.module_utils.secrets import register_secret
@@ -50,6 +51,15 @@ def compare(outcome: Outcome, *, predicted: bool) -> dict[str, t.Any]:
 def mask(token: str) -> str:
     """Return a token after registering it as a secret, which ansible-core 2.22 and later mask in all output."""
     return str(register_secret(token))
+
+
+def mask_secrets(options: t.Mapping[str, t.Any]) -> None:
+    """Register the secrets among some options."""
+    for name in SECRETS:
+        value = options.get(name)
+        for text in value if isinstance(value, list) else [value]:
+            if isinstance(text, str):
+                mask(text)
 
 
 def _summary(record: Record | None) -> dict[str, str]:

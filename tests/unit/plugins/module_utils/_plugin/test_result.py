@@ -158,10 +158,10 @@ def test_the_invocation_shows_no_secret(monkeypatch, capsys):
     ],
 )
 def test_the_invocation_shows_no_user_info_of_a_url(monkeypatch, capsys, value):
-    result = exit_with(monkeypatch, capsys, "v1", name=value, any=[{"of": [value, 7]}, None])
+    result = exit_with(monkeypatch, capsys, "v1", name=value, any=[{"of": [value, 7]}, True])
     shown = result["invocation"]["module_args"]
     assert shown["name"] == PLACEHOLDER
-    assert shown["any"] == [{"of": [PLACEHOLDER, 7]}, None]
+    assert shown["any"] == [{"of": [PLACEHOLDER, 7]}, True]
 
 
 @pytest.mark.parametrize(
