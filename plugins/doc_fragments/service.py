@@ -68,6 +68,8 @@ options:
   validate_certs:
     description:
       - Whether to verify the TLS certificate of the endpoint. Use V(false) only for tests.
+      - In the lookup, the variable C(wuying_validate_certs) can disable the verification for loopback endpoints only, because inventories and roles
+        can set variables.
     type: bool
     default: true
   ca_path:

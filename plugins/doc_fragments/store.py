@@ -27,6 +27,8 @@ options:
         and O(store_password) instead. Records expire 30 days after their tokens.
       - How durable records in Redis are depends on the configuration of the server. A task that refreshes a token warns if Redis does not
         save data to disk or can evict records.
+      - In the lookup, the variable C(wuying_store) can name a Redis server without TLS only if it is on loopback, because inventories and roles can
+        set variables.
       - Login tokens are stored unencrypted unless O(store_key) is set. Only file permissions or the access control of Redis protect
         unencrypted tokens.
       - With V(none), nothing is stored, and each task refreshes the token that is passed to it.

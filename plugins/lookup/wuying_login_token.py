@@ -60,6 +60,8 @@ options:
       - name: wuying_login_token
 notes:
   - A null value, an omitted value, and an empty string mean that an option is not set. The only exception is O(store_key), which must not be empty.
+  - A host must not configure the lookup. If one of its variables, such as C(wuying_store), is a fact of the host, the lookup fails. This includes
+    C(set_fact) with C(cacheable=true).
   - The lookup reads the environment of the C(ansible-playbook) process. The C(environment) keyword of a task has no effect on it. Environment
     variables precede C(ansible.cfg).
   - Pass secrets as variables. If a template in C(when), C(loop), C(until), or C(failed_when) fails, ansible-core 2.19 and later shows its source with
@@ -150,7 +152,9 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin import credentials
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.lookup_options import (
     check_value,
+    check_variables,
     read_term,
+    refuse_facts,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.options import (
     GetOption,
@@ -206,21 +210,25 @@ class LookupModule(LookupBase):
         # Before anything can fail, because since 2.19 ansible-core quotes the line of a failing template.
         for secrets in (keywords, *(item for item in flat if isinstance(item, Mapping))):
             mask_secrets(secrets)
-        get_option = self._read_options(variables, keywords)
+        get_option, from_variables = self._read_options(variables, keywords)
         requests = _read_requests(get_option, flat)
+        check_variables(get_option, from_variables, requests)
         check = bool(variables.get("ansible_check_mode", False))
         connections = min(len(requests), MAX_PARALLEL)
         with open_keeper(get_option, display.warning, connections=connections) as keeper:
             reports = list(keep_all(keeper, read_requested(keeper.store, requests), check=check))
         return _tokens(sorted(reports, key=lambda report: report.position))
 
-    def _read_options(self, variables: dict[str, t.Any], keywords: dict[str, t.Any]) -> GetOption:
-        """Return the options from keywords, variables, the environment and the configuration file. Raises :class:`OptionError`."""
+    def _read_options(self, variables: dict[str, t.Any], keywords: dict[str, t.Any]) -> tuple[GetOption, set[str]]:
+        """Return the options from keywords, variables, the environment and the configuration file, and the names of
+        those that are from variables. Raises :class:`OptionError`.
+        """
         options = {name: option for name, option in self.option_definitions.items() if name != "_terms"}
         for name in keywords:
             if name not in options:
                 hint = did_you_mean(name, options, "The documentation of the lookup lists its options.")
                 raise OptionError(f"'{name}' is not an option of this lookup. {hint}")
+        refuse_facts(variables, options)
         own = given(keywords, options)
         rendered = given(self._render(variables, [name for name in options if name not in own]), options)
         mask_secrets(rendered)
@@ -236,7 +244,7 @@ class LookupModule(LookupBase):
         values = {name: option.get("default") for name, option in options.items()}
         values.update(given(found, options))
         values.update(add_environment(values))
-        return values.get
+        return values.get, set(rendered)
 
     def _render(self, variables: dict[str, t.Any], options: list[str]) -> dict[str, t.Any]:
         """Return the rendered variables of these options. Raises :class:`OptionError`."""

@@ -69,6 +69,12 @@ def open_store(get_option: GetOption, deadline: float) -> Store:
     return RedisStore(place, **login, ca_path=ca_path, deadline=deadline, encryption=encryption)
 
 
+def is_exposed(store: t.Any) -> bool:
+    """Return True if a store's password would travel over the network unencrypted. Raises :class:`OptionError`."""
+    place = _read_place(store)
+    return place is not None and not isinstance(place, str) and place.is_exposed
+
+
 def _read_place(address: t.Any) -> Address | str | None:
     """Return a Redis address or the path of a directory, None if nothing is stored. Raises :class:`OptionError`."""
     if address is None:

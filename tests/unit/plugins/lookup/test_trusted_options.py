@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import socket
+import typing as t
 
 import pytest
 
@@ -43,6 +44,38 @@ def store_at(listener: socket.socket) -> str:
 
 def test_the_tests_of_this_file_cover_all_options():
     assert set(loader.lookup_loader.get(NAME).option_definitions) == {*OPTIONS, "_terms"}
+
+
+# Facts
+
+
+def with_facts(**facts: t.Any) -> dict[str, t.Any]:
+    """Return the variables of a host that returned facts."""
+    return {**facts, "ansible_facts": facts}
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_no_option_can_be_a_fact_of_the_host(runner, option):
+    token = runner.start()
+    fact = f"wuying_{option}"
+    assert f"{fact} is a fact of the host" in runner.failure_of("alice", variables=with_facts(**{fact: "sesame"}))
+    given = runner.options.get(option)
+    message = runner.failure_of("alice", variables=with_facts(**{fact: "sesame"}), **{option: given} if given else {})
+    assert "InvalidOption" in message
+    assert "sesame" not in message
+    assert runner.look_up("alice", variables={"ansible_facts": {"ansible_local": {fact: "sesame"}}}) == [token]
+    assert runner.requests() == 0
+
+
+def test_a_fact_that_redefines_omit_is_refused(runner):
+    assert "omit is a fact of the host" in runner.failure_of("alice", variables=with_facts(omit="sesame"))
+
+
+def test_other_facts_do_no_harm(runner):
+    token = runner.start()
+    variables = {**with_facts(hostname="sesame", wuying="x", wuying_other="y"), "wuying_region_id": "cn-hangzhou"}
+    assert runner.look_up("alice", variables=variables, region_id=None) == [token]
+    assert runner.look_up("alice", variables={"ansible_facts": None}) == [token]
 
 
 # One origin for a store and its secrets
@@ -83,6 +116,34 @@ def test_a_store_and_its_secrets_can_come_from_variables(runner, listener, monke
 def test_an_empty_key_in_the_environment_is_named(runner, monkeypatch):
     monkeypatch.setenv("WUYING_TOKEN_STORE_KEY", "")
     assert "WUYING_TOKEN_STORE_KEY is set and empty" in runner.failure_of("alice")
+
+
+# Variables cannot disable encryption
+
+
+@pytest.mark.parametrize("value", [False, "no", trust_as_template("{{ false }}")])
+def test_a_variable_disables_verification_for_loopback_only(runner, value):
+    token = runner.start()
+    variables = {"wuying_validate_certs": value}
+    assert runner.look_up("alice", variables=variables) == [token]
+    refused = "wuying_validate_certs can disable the verification"
+    assert refused in runner.failure_of("alice", endpoint="https://ecd.invalid", variables=variables)
+    terms = ["alice", {"end_user_id": "bob", "endpoint": "https://ecd.invalid"}]
+    assert refused in runner.failure_of(*terms, variables=variables)
+    for allowed in ({"validate_certs": False}, {"variables": {"wuying_validate_certs": True}}):
+        assert "NoLoginToken" in runner.failure_of("alice", endpoint="https://ecd.invalid", **allowed)
+
+
+@pytest.mark.parametrize("scheme", ["redis", "redis+cluster"])
+def test_a_variable_names_no_store_without_tls_except_on_loopback(runner, monkeypatch, scheme):
+    store = f"{scheme}://redis.invalid"
+    message = runner.failure_of("alice", store=None, variables={"wuying_store": store})
+    assert "wuying_store names a Redis server without TLS" in message
+    for allowed in ({"store": store}, {"store": None, "variables": {"wuying_store": f"{scheme}://127.0.0.1:1"}}):
+        assert "StoreUnavailable" in runner.failure_of("alice", deadline=0.5, **allowed)
+    monkeypatch.setenv("WUYING_TOKEN_STORE", store)
+    for same in ({}, {"wuying_store": store}):
+        assert "StoreUnavailable" in runner.failure_of("alice", deadline=0.5, store=None, variables=same)
 
 
 # Values that were not given

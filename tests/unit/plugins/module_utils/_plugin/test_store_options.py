@@ -15,6 +15,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._plugin.argument_
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.store_options import (
     VARIABLES,
     add_environment,
+    is_exposed,
 )
 
 OURS, OTHER = "rediss://ours.example.com", "redis://127.0.0.1:6379"
@@ -122,3 +123,29 @@ def test_an_empty_key_in_the_environment_is_refused(in_environment, options):
 def test_an_empty_key_in_the_environment_that_is_not_used_is_ignored(in_environment, options):
     in_environment(store_key="")
     assert add_environment({**NOTHING, **options}) == {**NOTHING, **options}
+
+
+@pytest.mark.parametrize(
+    ("store", "exposed"),
+    [
+        ("redis://redis.example.com", True),
+        ("redis://192.0.2.1:6379/1", True),
+        ("redis://[2001:db8::1]", True),
+        ("redis://127.0.0.1.example.com", True),
+        ("redis+cluster://127.0.0.1,redis.example.com", True),
+        ("redis+sentinel://sentinel.example.com/main", True),
+        ("redis://LOCALHOST", False),
+        ("redis://127.8.9.10:7000", False),
+        ("redis://[0:0::1]", False),
+        ("redis+cluster://localhost,127.0.0.1", False),
+        ("redis+sentinel://[::1]:26379/main", False),
+        ("rediss://redis.example.com", False),
+        ("rediss+cluster://redis.example.com", False),
+        ("rediss+sentinel://redis.example.com/main", False),
+        ("unix:///run/redis.sock", False),
+        ("/var/lib/tokens", False),
+        ("none", False),
+    ],
+)
+def test_a_store_is_exposed_without_tls_except_on_loopback(store, exposed):
+    assert is_exposed(store) == exposed
