@@ -166,6 +166,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._plugin.options i
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.result import (
     mask,
     mask_secrets,
+    message_of,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.store_options import (
     VARIABLES,
@@ -199,7 +200,7 @@ class LookupModule(LookupBase):
         try:
             return self._look_up(terms, variables or {}, kwargs)
         except WuyingError as error:
-            message = f"wuying_login_token: {error.message} (error_code: {error.code})"
+            message = f"wuying_login_token: {message_of(error)} (error_code: {error.code})"
         # Raised outside of the block, so that the cause is not chained.
         raise AnsibleLookupError(message)
 

@@ -23,7 +23,7 @@ from .options import (
     read_request,
     read_validity,
 )
-from .result import describe
+from .result import describe, message_of
 
 if t.TYPE_CHECKING:
     from .._keeper.fleet import Report
@@ -143,7 +143,7 @@ class FleetResult:
             return None
         _position, name, error = self._first_error
         return {
-            "msg": f"{failed} of {total} sessions failed. First error, for {name}: {error.message}",
+            "msg": f"{failed} of {total} sessions failed. First error, for {name}: {message_of(error)}",
             "error_code": error.code,
             "retryable": self._retryable,
         }
@@ -157,7 +157,7 @@ def _complete(entry: dict[str, t.Any], report: Report, error: WuyingError | None
         entry["session"] = report.session.identity()
     if error is not None:
         request_id = entry.get("request_id") or error.request_id
-        entry.update({**error.as_result(), "request_id": request_id, "msg": error.message})
+        entry.update({**error.as_result(), "request_id": request_id, "msg": message_of(error)})
     if report.rekeyed:
         entry["rekeyed"] = True
     return {**entry, "failed": error is not None, "warnings": list(report.warnings)}

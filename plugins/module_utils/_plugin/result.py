@@ -6,10 +6,12 @@
 
 from __future__ import annotations
 
+import os
 import typing as t
 
-from .._keeper.decision import Outcome
+from .._keeper.decision import NO_RECORD, Outcome
 from .._model.encoding import format_timestamp
+from .._model.exceptions import WuyingError
 from .._model.record import Record
 from .._model.session import fingerprint
 from .argument_spec import SECRETS
@@ -46,6 +48,13 @@ def compare(outcome: Outcome, *, predicted: bool) -> dict[str, t.Any]:
     if predicted and outcome.changed:
         after = {"expires_at": "after the refresh", "fingerprint": "after the refresh"}
     return {"before": _summary(outcome.before), "after": after}
+
+
+def message_of(error: WuyingError) -> str:
+    """Return the message of an error in a plugin that does not read WUYING_LOGIN_TOKEN."""
+    if error.code == NO_RECORD and os.environ.get("WUYING_LOGIN_TOKEN"):
+        return f"{error.message} WUYING_LOGIN_TOKEN is set, but only the module wuying_login_token reads it."
+    return error.message
 
 
 def mask(token: str) -> str:

@@ -283,8 +283,12 @@ def test_the_store_can_come_from_the_environment(runner, monkeypatch):
 
 def test_a_login_token_from_the_environment_is_ignored(runner, monkeypatch):
     monkeypatch.setenv("WUYING_LOGIN_TOKEN", runner.emulator.issue())
-    assert "NoLoginToken" in runner.failure_of("alice")
+    message = runner.failure_of("alice")
+    assert "NoLoginToken" in message
+    assert "WUYING_LOGIN_TOKEN is set, but" in message
     assert runner.requests() == 0
+    monkeypatch.delenv("WUYING_LOGIN_TOKEN")
+    assert "WUYING_LOGIN_TOKEN" not in runner.failure_of("alice")
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import types
 import typing as t
@@ -18,7 +19,7 @@ from ansible_collections.wuying.workspace.plugins.modules import (
     wuying_login_token_info,
     wuying_login_tokens,
 )
-from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.fleet import CURRENT
+from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.fleet import CURRENT, STALE
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.single_session import put
 from ansible_collections.wuying.workspace.tests.unit.plugins.modules.module_setup import FleetRunner
 
@@ -192,3 +193,19 @@ def test_a_message_with_a_name_is_not_censored(emulator, tmp_path, monkeypatch, 
     result = runner.run(sessions=["nobody"], store_password="nob")
     assert "nobody" in result["msg"]
     assert "nobody" in result["sessions"][0]["msg"]
+
+
+# WUYING_LOGIN_TOKEN
+
+
+@pytest.mark.parametrize("token", [None, "v1sesame"])
+def test_many_sessions_do_not_read_the_variable_of_the_login_token(emulator, tmp_path, monkeypatch, capfd, token):
+    if token:
+        monkeypatch.setenv("WUYING_LOGIN_TOKEN", token)
+    runner = FleetRunner(wuying_login_tokens, emulator, tmp_path / "store", monkeypatch, capfd)
+    runner.have({"bob": STALE})
+    result = runner.run(sessions=["alice", "bob"], fail_on="none")
+    (failed,) = (entry for entry in result["sessions"] if entry["failed"])
+    assert ("WUYING_LOGIN_TOKEN is set, but" in failed["msg"]) == (token is not None)
+    assert runner.requests() == 1
+    assert "sesame" not in json.dumps(result)
