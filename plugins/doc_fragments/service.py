@@ -68,14 +68,16 @@ options:
   validate_certs:
     description:
       - Whether to verify the TLS certificate of the endpoint. Use V(false) only for tests.
+      - In the lookup, the variable C(wuying_validate_certs) can disable the verification for loopback endpoints only, because inventories and roles
+        can set variables.
     type: bool
     default: true
   ca_path:
     description:
-      - The path of a file or directory of CA certificates to verify the endpoint with.
+      - The path of a file or directory of CA certificates to verify the endpoint with. C(~) and environment variables are expanded.
       - If not set, the environment variables E(REQUESTS_CA_BUNDLE) and E(CURL_CA_BUNDLE) are used. If they are not set either, the
         certificates that the Python package C(requests) provides are used.
-    type: path
+    type: str
   proxy:
     description:
       - The URL of an HTTP proxy. It consists of V(http://), a host, and optionally a port. It cannot contain a user name or password.

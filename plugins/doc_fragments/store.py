@@ -28,6 +28,8 @@ options:
         and O(store_password) instead. Records expire 30 days after their tokens.
       - How durable records in Redis are depends on the configuration of the server. A task that refreshes a token warns if Redis does not
         save data to disk or can evict records.
+      - In the lookup, the variable C(wuying_store) can name a Redis server without TLS only if it is on loopback, because inventories and roles can
+        set variables.
       - Login tokens are stored unencrypted unless O(store_key) is set. Only file permissions or the access control of Redis protect
         unencrypted tokens.
       - With V(none), nothing is stored, and each task refreshes the token that is passed to it.
@@ -37,20 +39,22 @@ options:
   store_username:
     description:
       - The user name for a Redis store.
-      - If not set, the environment variable E(WUYING_TOKEN_STORE_USERNAME) is used. If that is not set either, the default user of Redis is
-        used.
+      - If not set, the environment variable E(WUYING_TOKEN_STORE_USERNAME) is used, if O(store) comes from the environment too. Otherwise, the
+        default user of Redis is used.
     type: str
   store_password:
     description:
       - The password for a Redis store.
-      - If not set, the environment variable E(WUYING_TOKEN_STORE_PASSWORD) is used. If that is not set either, no password is sent.
+      - If not set, the environment variable E(WUYING_TOKEN_STORE_PASSWORD) is used, if O(store) comes from the environment too. If O(store) comes
+        from elsewhere, the variable is an error, so that its password is never sent to a server that someone else chose.
+      - If neither is set, no password is sent.
     type: str
   store_ca_path:
     description:
-      - The path of a file or directory of CA certificates. They are used to verify a Redis server that is reached over TLS. Verification
+      - The path of a file or directory of CA certificates. C(~) and environment variables are expanded. They are used to verify a Redis server that is reached over TLS. Verification
         cannot be disabled.
       - If not set, the CA certificates of the operating system are used.
-    type: path
+    type: str
   store_key:
     description:
       - One or more keys that encrypt records, both in a directory and in Redis. A key consists of 32 bytes in URL-safe base64. You can
@@ -61,8 +65,10 @@ options:
       - A record that is not encrypted is refused with C(error_code=NotEncrypted), because anyone who can write to the store may have created
         it. To start to encrypt an existing store, run M(wuying.workspace.wuying_login_tokens) with C(rekey=true) once.
       - A record that no key can decrypt is not changed, and the task fails with C(error_code=WrongStoreKey).
-      - If not set, the environment variable E(WUYING_TOKEN_STORE_KEY) is used, which can contain several keys separated by commas. If that is
-        not set either, records are not encrypted.
+      - An empty string, an empty list, or an empty element is an error, because records would not be encrypted.
+      - If not set, the environment variable E(WUYING_TOKEN_STORE_KEY) is used, which can contain several keys separated by commas. It is used only
+        for a store that also comes from the environment, which includes the default directory. For any other store, it is an error. If neither is
+        set, records are not encrypted.
     type: list
     elements: str
 requirements:
@@ -73,24 +79,18 @@ requirements:
     LOOKUP = r"""
 options:
   store:
-    env:
-      - name: WUYING_TOKEN_STORE
     vars:
       - name: wuying_store
     ini:
       - section: wuying_login_token_lookup
         key: store
   store_username:
-    env:
-      - name: WUYING_TOKEN_STORE_USERNAME
     vars:
       - name: wuying_store_username
     ini:
       - section: wuying_login_token_lookup
         key: store_username
   store_password:
-    env:
-      - name: WUYING_TOKEN_STORE_PASSWORD
     vars:
       - name: wuying_store_password
   store_ca_path:
@@ -100,8 +100,6 @@ options:
       - section: wuying_login_token_lookup
         key: store_ca_path
   store_key:
-    env:
-      - name: WUYING_TOKEN_STORE_KEY
     vars:
       - name: wuying_store_key
 """

@@ -59,6 +59,13 @@ options:
     vars:
       - name: wuying_login_token
 notes:
+  - A null value, an omitted value, and an empty string mean that an option is not set. The only exception is O(store_key), which must not be empty.
+  - A host must not configure the lookup. If one of its variables, such as C(wuying_store), is a fact of the host, the lookup fails. This includes
+    C(set_fact) with C(cacheable=true).
+  - The lookup reads the environment of the C(ansible-playbook) process. The C(environment) keyword of a task has no effect on it. Environment
+    variables precede C(ansible.cfg).
+  - Pass secrets as variables. If a template in C(when), C(loop), C(until), or C(failed_when) fails, ansible-core 2.19 and later shows its source with
+    all literals, even with C(no_log=true).
   - If a token is refreshed but cannot be saved, the lookup returns it with a warning. The returned token is then the only copy.
   - O(store=none) is an error, because lookups are evaluated repeatedly.
   - Secrets can be set by variables, but not in C(ansible.cfg).
@@ -120,6 +127,8 @@ _raw:
   elements: str
 """
 
+import contextlib
+import os
 import typing as t
 from collections.abc import Mapping
 from contextvars import ContextVar
@@ -141,21 +150,43 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions
     WuyingError,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin import credentials
-from ansible_collections.wuying.workspace.plugins.module_utils._plugin.argument_spec import IDENTITY
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin.lookup_options import (
+    check_value,
+    check_variables,
+    read_term,
+    refuse_facts,
+)
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.options import (
     GetOption,
+    did_you_mean,
+    given,
     overridden_by,
     read_request,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._plugin.result import mask
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin.result import (
+    mask,
+    mask_secrets,
+    message_of,
+)
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin.store_options import (
+    VARIABLES,
+    add_environment,
+)
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.wiring import open_keeper
 
-_TERM_KEYS = (*IDENTITY, "login_token")
 _LOST = (
     "The login token was refreshed but could not be saved. It is lost, because the lookup of another session failed. "
     "The user must log in again."
 )
 _COPY = "This result contains the only copy."
+
+try:
+    from ansible.errors import AnsibleValueOmittedError
+except ImportError:  # before ansible-core 2.19
+
+    class AnsibleValueOmittedError(Exception):  # type: ignore[no-redef]
+        """A whole variable was omitted."""
+
 
 display = Display()
 _is_rendering = ContextVar("_is_rendering", default=False)
@@ -169,41 +200,52 @@ class LookupModule(LookupBase):
         try:
             return self._look_up(terms, variables or {}, kwargs)
         except WuyingError as error:
-            message = f"wuying_login_token: {error.message} (error_code: {error.code})"
+            message = f"wuying_login_token: {message_of(error)} (error_code: {error.code})"
         # Raised outside of the block, so that the cause is not chained.
         raise AnsibleLookupError(message)
 
-    def _look_up(self, terms: list[t.Any], variables: dict[str, t.Any], kwargs: dict[str, t.Any]) -> list[str]:
-        get_option = self._read_options(variables, kwargs)
-        requests = _read_requests(get_option, terms)
+    def _look_up(self, terms: list[t.Any], variables: dict[str, t.Any], keywords: dict[str, t.Any]) -> list[str]:
+        if not terms:
+            raise OptionError("The lookup needs at least one session. Pass an end_user_id as its first argument.")
+        flat = [item for term in terms for item in (term if isinstance(term, (list, tuple)) else [term])]
+        # Before anything can fail, because since 2.19 ansible-core quotes the line of a failing template.
+        for secrets in (keywords, *(item for item in flat if isinstance(item, Mapping))):
+            mask_secrets(secrets)
+        get_option, from_variables = self._read_options(variables, keywords)
+        requests = _read_requests(get_option, flat)
+        check_variables(get_option, from_variables, requests)
         check = bool(variables.get("ansible_check_mode", False))
         connections = min(len(requests), MAX_PARALLEL)
         with open_keeper(get_option, display.warning, connections=connections) as keeper:
             reports = list(keep_all(keeper, read_requested(keeper.store, requests), check=check))
         return _tokens(sorted(reports, key=lambda report: report.position))
 
-    def _read_options(self, variables: dict[str, t.Any], kwargs: dict[str, t.Any]) -> GetOption:
-        """Return the options from keywords, variables, and the configuration file. Raises :class:`OptionError`."""
+    def _read_options(self, variables: dict[str, t.Any], keywords: dict[str, t.Any]) -> tuple[GetOption, set[str]]:
+        """Return the options from keywords, variables, the environment and the configuration file, and the names of
+        those that are from variables. Raises :class:`OptionError`.
+        """
         options = {name: option for name, option in self.option_definitions.items() if name != "_terms"}
-        for name in kwargs:
+        for name in keywords:
             if name not in options:
-                raise OptionError(
-                    f"'{name}' is not an option of this lookup. Valid options are {', '.join(sorted(options))}."
-                )
-        rendered = self._render(variables, [name for name in options if name not in kwargs])
-        for name, option in options.items():
-            _check(name, option, kwargs.get(name))
-            _check(name, option, rendered.get(f"wuying_{name}"))
-        self.set_options(var_options=rendered, direct=kwargs)
-        by_keyword = any(kwargs.get(name) is not None for name in credentials.OPTIONS)
-
-        def get_option(name: str) -> t.Any:
-            # Credentials from keywords and from variables are never combined.
-            if by_keyword and name in credentials.OPTIONS and name not in kwargs:
-                return None
-            return self.get_option(name)
-
-        return get_option
+                hint = did_you_mean(name, options, "The documentation of the lookup lists its options.")
+                raise OptionError(f"'{name}' is not an option of this lookup. {hint}")
+        refuse_facts(variables, options)
+        own = given(keywords, options)
+        rendered = given(self._render(variables, [name for name in options if name not in own]), options)
+        mask_secrets(rendered)
+        direct = {**rendered, **own}
+        for name, value in direct.items():
+            check_value(name, options[name], value)
+        self.set_options(direct=direct)
+        # An environment variable precedes the configuration file. Credentials from keywords are never combined with others.
+        hidden = {name for name, variable in VARIABLES.items() if name not in direct and os.environ.get(variable)}
+        if any(name in own for name in credentials.OPTIONS):
+            hidden.update(name for name in credentials.OPTIONS if name not in own)
+        found = {name: self.get_option(name) for name in options if name not in hidden}
+        values = {name: option.get("default") for name, option in options.items()}
+        values.update(given(found, options))
+        values.update(add_environment(values))
+        return values.get, set(rendered)
 
     def _render(self, variables: dict[str, t.Any], options: list[str]) -> dict[str, t.Any]:
         """Return the rendered variables of these options. Raises :class:`OptionError`."""
@@ -212,46 +254,23 @@ class LookupModule(LookupBase):
                 "A variable that this lookup reads an option from, such as wuying_login_token, contains this lookup itself. "
                 "Rename the variable."
             )
-        names = [f"wuying_{option}" for option in options]
         templar: t.Any = self._templar
+        rendered = {}
         before = _is_rendering.set(True)
         try:
-            return {name: templar.template(variables[name]) for name in names if name in variables}
+            for option in options:
+                name = f"wuying_{option}"
+                if name in variables:
+                    with contextlib.suppress(AnsibleValueOmittedError):
+                        rendered[option] = templar.template(variables[name])
         finally:
             _is_rendering.reset(before)
-
-
-def _check(name: str, option: Mapping[str, t.Any], value: t.Any) -> None:
-    """Refuse a value that ansible-core would refuse with a message that repeats it. Raises :class:`OptionError`."""
-    kind, choices = option["type"], option.get("choices")
-    if value is None or kind == "raw":
-        return
-    hint = f"Check its value or the variable wuying_{name}."
-    if kind in ("int", "float"):
-        if not _is_number(value):
-            raise OptionError(f"{name} must be a number. {hint}")
-        return
-    texts = value if kind == "list" and isinstance(value, list) else [value]
-    if any(isinstance(text, (Mapping, list, tuple, set)) for text in texts):
-        raise OptionError(f"{name} must be a string. {hint}")
-    if choices and value not in choices:
-        raise OptionError(f"{name} must be one of: {', '.join(choices)}. {hint}")
-
-
-def _is_number(value: t.Any) -> bool:
-    try:
-        float(value)
-    except (TypeError, ValueError, OverflowError):
-        return False
-    return not isinstance(value, bool)
+        return rendered
 
 
 def _read_requests(get_option: GetOption, terms: list[t.Any]) -> list[TokenRequest]:
     """Return a token request for each term. Raises :class:`OptionError`."""
-    if not terms:
-        raise OptionError("The lookup needs at least one session. Pass an end_user_id as its first argument.")
-    flat = [item for term in terms for item in (term if isinstance(term, (list, tuple)) else [term])]
-    if get_option("login_token") is not None and len(flat) > 1:
+    if get_option("login_token") is not None and len(terms) > 1:
         raise OptionError(
             "login_token works with a single term only. With several terms, put each token in a dictionary."
         )
@@ -260,18 +279,7 @@ def _read_requests(get_option: GetOption, terms: list[t.Any]) -> list[TokenReque
             "store must not be 'none' in a lookup, because lookups are evaluated repeatedly. "
             "Set it to a directory or a Redis URL."
         )
-    return [read_request(_with_term(get_option, term)) for term in flat]
-
-
-def _with_term(get_option: GetOption, term: t.Any) -> GetOption:
-    """Return the options of one session. Its term overrides the options of the lookup. Raises :class:`OptionError`."""
-    if isinstance(term, str):
-        return overridden_by(get_option, {"end_user_id": term})
-    if not isinstance(term, Mapping):
-        raise OptionError("A term must be an end_user_id or a dictionary.")
-    if any(key not in _TERM_KEYS for key in term):
-        raise OptionError(f"A term has an unknown key. Valid keys are {', '.join(_TERM_KEYS)}.")
-    return overridden_by(get_option, term)
+    return [read_request(overridden_by(get_option, read_term(term))) for term in terms]
 
 
 def _tokens(reports: list[Report]) -> list[str]:

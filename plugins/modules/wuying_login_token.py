@@ -78,8 +78,6 @@ options:
     default: true
 notes:
   - A registered result contains the token in plain text. Set C(no_log=true) on the task, as the examples do.
-  - With C(ANSIBLE_DEBUG), Ansible prints the options and the result of each task, including secrets. Do not use it with real sessions.
-  - With C(async), Ansible stores the result in a job file. Use it only with O(return_token=false).
   - On ansible-core 2.22 and later, the token is registered as a secret, and Ansible masks it in all output. On earlier versions, only
     C(no_log=true) hides it.
   - Pass credentials in the environment variables of the official tools or from a vault. Do not set these variables with the C(environment)
@@ -306,8 +304,6 @@ def finish(module: Module, outcome: Outcome) -> None:
     return_token = params["return_token"] or outcome.not_saved is not None
     result = describe(outcome, time.time(), return_token=return_token)
     result["diff"] = compare(outcome, predicted=module.check_mode and params["state"] == "present")
-    if "login_token" in result:
-        module.uncensor([result["login_token"]])
     if outcome.not_saved is not None:
         # The request succeeded, so its ID is that of the new token.
         failure = {**outcome.not_saved.as_result(), "request_id": result["request_id"]}

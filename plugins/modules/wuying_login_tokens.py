@@ -47,7 +47,7 @@ options:
     type: str
   sessions:
     description:
-      - The sessions to process. Each is a dictionary, even if it contains only O(sessions[].end_user_id). Values that an entry does not set are
+      - The sessions to process. Each is a dictionary, or a string, which is an O(sessions[].end_user_id). Values that an entry does not set are
         taken from the options of the task.
       - If not set, the module processes all sessions in the store, or those that O(filters) selects. The options of the task that identify a
         session then have no effect, so that C(module_defaults) can set them.
@@ -145,8 +145,6 @@ options:
     default: false
 notes:
   - With O(return_token=true), a registered result contains the tokens in plain text. Set C(no_log=true) on the task.
-  - With C(ANSIBLE_DEBUG), Ansible prints the options and the result of each task, including secrets. Do not use it with real sessions.
-  - With C(async), Ansible stores the result in a job file. Use it only with O(return_token=false).
 seealso:
   - module: wuying.workspace.wuying_login_token
     description: Keeps the login token of one session valid, forces a refresh, or deletes the session's record.
@@ -335,7 +333,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._keeper.fleet imp
     read_stored,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import OptionError
-from ansible_collections.wuying.workspace.plugins.module_utils._plugin.argument_spec import IDENTITY, argument_spec
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin.argument_spec import argument_spec, session_spec
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.fleet import (
     FleetResult,
     read_requests,
@@ -356,10 +354,7 @@ def main() -> None:
             "sessions": {
                 "type": "list",
                 "elements": "dict",
-                "options": {
-                    **{name: {"type": "str"} for name in IDENTITY},
-                    "login_token": {"type": "str", "no_log": True},
-                },
+                "options": session_spec(),
             },
             "filters": {"type": "dict"},
             "max_parallel": {"type": "int", "default": MAX_PARALLEL},
@@ -427,9 +422,6 @@ def finish(module: Module, sessions: FleetResult) -> None:
     if sessions.warning:
         module.warn(sessions.warning)
     result = sessions.as_result()
-    tokens = [entry["login_token"] for entry in result["sessions"] if "login_token" in entry]
-    if tokens:
-        module.uncensor(tokens)
     failure = sessions.failure(module.params["fail_on"])
     if failure is not None:
         module.fail_json(**failure, **result)

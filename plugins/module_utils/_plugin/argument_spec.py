@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible.module_utils.basic import env_fallback
-
 Spec = t.Dict[str, t.Dict[str, t.Any]]
 
 IDENTITY = ("region_id", "client_id", "office_site_id", "end_user_id", "directory_id", "session_id", "endpoint")
 """The options that identify a session."""
+SECRETS = ("login_token", "access_key_secret", "security_token", "store_password", "store_key")
+"""The options that contain secrets."""
 
 
 def argument_spec(*, one_session: bool = True) -> Spec:
@@ -31,13 +31,18 @@ def argument_spec(*, one_session: bool = True) -> Spec:
         "endpoint": {"type": "str"},
         "validity": {"type": "int", "default": 900},
         "refresh_before": {"type": "int", "default": 300},
-        "store": {"type": "str", **_from_environment("WUYING_TOKEN_STORE")},
-        "store_username": {"type": "str", **_from_environment("WUYING_TOKEN_STORE_USERNAME")},
-        "store_password": {"type": "str", "no_log": True, **_from_environment("WUYING_TOKEN_STORE_PASSWORD")},
-        "store_ca_path": {"type": "path"},
-        "store_key": {"type": "list", "elements": "str", "no_log": True, **_from_environment("WUYING_TOKEN_STORE_KEY")},
+        "store": {"type": "str"},
+        "store_username": {"type": "str"},
+        "store_password": {"type": "str", "no_log": True},
+        "store_ca_path": {"type": "str"},
+        "store_key": {"type": "list", "elements": "str", "no_log": True},
         **service_spec(),
     }
+
+
+def session_spec() -> Spec:
+    """Return the argument spec of one of many sessions."""
+    return {**{name: {"type": "str"} for name in IDENTITY}, "login_token": {"type": "str", "no_log": True}}
 
 
 def service_spec() -> Spec:
@@ -56,10 +61,6 @@ def service_spec() -> Spec:
         "retries": {"type": "int", "default": 3},
         "deadline": {"type": "float", "default": 60.0},
         "validate_certs": {"type": "bool", "default": True},
-        "ca_path": {"type": "path"},
+        "ca_path": {"type": "str"},
         "proxy": {"type": "str"},
     }
-
-
-def _from_environment(variable: str) -> dict[str, t.Any]:
-    return {"fallback": (env_fallback, [variable])}

@@ -76,7 +76,9 @@ def _checked(given: t.Sequence[str | None], names: t.Sequence[str]) -> Keys:
         raise OptionError(problem, code="MissingCredentials")
     for name, value in zip(names, given):
         if value and not is_token(value):  # the same form as a login token
-            raise OptionError(f"{name} must be ASCII text without white space, of at most {TOKEN_LENGTH} characters.")
+            raise OptionError(
+                f"{name} must be ASCII text without white space, of at most {TOKEN_LENGTH} characters. Check it for a line break."
+            )
     return key_id, secret, security_token
 
 

@@ -12,9 +12,18 @@ from .._keeper.decision import TokenRequest
 from .._model.endpoint import parse_endpoint
 from .._model.exceptions import OptionError, WuyingError
 from .._model.session import Session
-from .argument_spec import IDENTITY
-from .options import GetOption, overridden_by, read_refresh_before, read_request, read_validity
-from .result import describe
+from .argument_spec import IDENTITY, session_spec
+from .options import (
+    GetOption,
+    as_text,
+    did_you_mean,
+    given,
+    overridden_by,
+    read_refresh_before,
+    read_request,
+    read_validity,
+)
+from .result import describe, message_of
 
 if t.TYPE_CHECKING:
     from .._keeper.fleet import Report
@@ -45,11 +54,13 @@ def read_filters(filters: t.Any) -> t.Callable[[Session], bool]:
     filters = filters or {}
     if not isinstance(filters, dict):
         raise OptionError("filters must be a dictionary.")
-    wanted: dict[str, set[str]] = {}
-    for name, value in filters.items():
+    for name in filters:
         if name not in IDENTITY:
-            raise OptionError(f"filters contains an unknown key. Valid keys are {', '.join(IDENTITY)}.")
-        values = value if isinstance(value, list) else [value]
+            hint = did_you_mean(name, IDENTITY, f"Valid keys are {', '.join(IDENTITY)}.")
+            raise OptionError(f"filters contains an unknown key. {hint}")
+    wanted: dict[str, set[str]] = {}
+    for name, value in given(filters, session_spec()).items():
+        values = [as_text(each) for each in (value if isinstance(value, list) else [value]) if each != ""]
         if not values or not all(isinstance(each, str) for each in values):
             raise OptionError(f"The value of {name} in filters must be a string or a non-empty list of strings.")
         wanted[name] = {parse_endpoint(each) for each in values} if name == "endpoint" else set(values)
@@ -132,7 +143,7 @@ class FleetResult:
             return None
         _position, name, error = self._first_error
         return {
-            "msg": f"{failed} of {total} sessions failed. First error, for {name}: {error.message}",
+            "msg": f"{failed} of {total} sessions failed. First error, for {name}: {message_of(error)}",
             "error_code": error.code,
             "retryable": self._retryable,
         }
@@ -146,7 +157,7 @@ def _complete(entry: dict[str, t.Any], report: Report, error: WuyingError | None
         entry["session"] = report.session.identity()
     if error is not None:
         request_id = entry.get("request_id") or error.request_id
-        entry.update({**error.as_result(), "request_id": request_id, "msg": error.message})
+        entry.update({**error.as_result(), "request_id": request_id, "msg": message_of(error)})
     if report.rekeyed:
         entry["rekeyed"] = True
     return {**entry, "failed": error is not None, "warnings": list(report.warnings)}

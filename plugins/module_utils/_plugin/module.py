@@ -2,10 +2,11 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The AnsibleModule of this collection, which hides secret parameters."""
+"""The AnsibleModule of this collection, which drops empty parameters and hides secret ones."""
 
 from __future__ import annotations
 
+import os
 import re
 import typing as t
 
@@ -14,7 +15,9 @@ from ansible.module_utils.basic import AnsibleModule
 from .._model.exceptions import OptionError, WuyingError
 from .._runtime.signals import defer_signals
 from .argument_spec import Spec
-from .result import mask
+from .options import given
+from .result import MASKS_SECRETS
+from .store_options import add_environment
 
 _PLACEHOLDER = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
 _MAY_HOLD_SECRETS = frozenset({"store", "endpoint", "proxy", "filters"})
@@ -33,8 +36,11 @@ class Module(AnsibleModule):
 
         Signals that end the process wait until the result is printed.
         """
+        # Results contain no secret but the token. Before 2.22, ansible-core would also censor a user whose name contains a password.
+        self.no_log_values = set()
         with defer_signals():
             try:
+                self.params.update(add_environment(self.params))
                 task()
             except WuyingError as error:
                 # A rejected option is not shown, because it may contain a secret that was put into the wrong option.
@@ -52,12 +58,20 @@ class Module(AnsibleModule):
         self._hide_secrets()
         super().fail_json(msg, **kwargs)
 
-    def uncensor(self, tokens: t.Sequence[str]) -> None:
-        """Return these tokens uncensored, even if they equal or contain the value of a secret option."""
-        text = "\n".join(tokens)
-        self.no_log_values = {value for value in self.no_log_values if str(value) not in text}
-        for token in tokens:
-            mask(token)
+    def _load_params(self) -> None:
+        """Read the parameters that were given. ansible-core validates and converts them afterwards."""
+        super()._load_params()
+        try:
+            # Refused here, because the secrets among the parameters are registered next.
+            if MASKS_SECRETS and "ANSIBLE_ASYNC_DIR" in os.environ:
+                raise OptionError(
+                    "This version of ansible-core writes the secrets of an async task to a file that other users can read. "
+                    "Remove async. If the task does not use it, unset ANSIBLE_ASYNC_DIR."
+                )
+            self.params = given(self.params, self.argument_spec)
+        except OptionError as error:
+            self.params = {}
+            self.fail_json(error.message, **error.as_result())
 
     def _hide_secrets(self, names: frozenset[str] = frozenset()) -> None:
         """Replace secret parameters, the parameters in ``names``, and values that may be URLs with user info."""

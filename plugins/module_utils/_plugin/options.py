@@ -10,7 +10,10 @@ Everything is checked before anything is sent or written. No message repeats a v
 from __future__ import annotations
 
 import os
+import re
+import sys
 import typing as t
+from collections.abc import Mapping
 
 from ansible.module_utils.common.validation import check_type_bool
 
@@ -26,6 +29,49 @@ DAY = 86400
 """Seconds of a day."""
 _YEAR = 366 * DAY
 _LONGEST_ID = 256
+_REQUIRED = ("region_id", "client_id", "office_site_id", "end_user_id")
+_OMITTED = re.compile(r"__omit_place_holder__[0-9a-f]*|<<Omit>>")
+"""Matches the text of C(omit), before ansible-core 2.19 and since."""
+
+
+def given(values: t.Mapping[str, t.Any], spec: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """Return the options that were given: without null, omitted values and empty strings, and with encrypted text decrypted.
+
+    An empty ``store_key`` remains, because it is an error. Names that are not in ``spec`` remain for the caller to refuse. Raises
+    :class:`OptionError`.
+    """
+    found = {}
+    for name, value in values.items():
+        if name in spec:
+            value = _plain(name, value)
+            if value is None or (value == "" and name != "store_key"):
+                continue
+            if "options" in spec[name] and isinstance(value, (list, str)):
+                sessions = value.split(",") if isinstance(value, str) else value
+                value = [own_options(each, spec[name]["options"]) or each for each in sessions]
+        found[name] = value
+    return found
+
+
+def own_options(session: t.Any, spec: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """Return the options that were given for one session by a dictionary or an ``end_user_id``, none if it is neither."""
+    if isinstance(session, Mapping):
+        return given({name: as_text(value) for name, value in session.items()}, spec)
+    session = as_text(_plain("end_user_id", session))
+    return {"end_user_id": session} if session and isinstance(session, str) else {}
+
+
+def as_text(value: t.Any) -> t.Any:
+    """Return an integer as text, and any other value unchanged."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def did_you_mean(name: t.Any, names: t.Iterable[str], otherwise: str) -> str:
+    """Return a sentence with the name that is most similar to a misspelled one, or ``otherwise`` if none is."""
+    import difflib  # here, because few tasks fail
+
+    similar = difflib.get_close_matches(str(name).lower(), names, 1)
+    return f"Did you mean {similar[0]}?" if similar else otherwise
 
 
 def overridden_by(get_option: GetOption, own: t.Mapping[str, t.Any]) -> GetOption:
@@ -35,6 +81,12 @@ def overridden_by(get_option: GetOption, own: t.Mapping[str, t.Any]) -> GetOptio
 
 def read_request(get_option: GetOption) -> TokenRequest:
     """Return the token request of one session. Raises :class:`OptionError`."""
+    missing = [name for name in _REQUIRED if get_option(name) is None]
+    if missing:
+        variables = ", ".join(f"wuying_{name}" for name in missing)
+        raise OptionError(
+            f"Required options are missing: {', '.join(missing)}. Pass them, or for a lookup set {variables}."
+        )
     region_id = _read_id(get_option, "region_id")
     default, endpoint = default_endpoint(region_id), get_option("endpoint")
     session = Session(
@@ -86,19 +138,33 @@ def read_boolean(get_option: GetOption, name: str) -> bool:
 
 
 def read_text(get_option: GetOption, name: str) -> str | None:
-    """Return a string that can be encoded as UTF-8, None if it was not given. Raises :class:`OptionError`."""
+    """Return a string in one line that can be encoded as UTF-8, None if it was not given. Raises :class:`OptionError`."""
     value = get_option(name)
-    if value is None or (isinstance(value, str) and can_be_encoded(value, "utf-8")):
-        return value
-    raise OptionError(f"{name} must be a string that can be encoded as UTF-8.")
+    if value is None:
+        return None
+    if not isinstance(value, str) or not can_be_encoded(value, "utf-8"):
+        raise OptionError(f"{name} must be a string that can be encoded as UTF-8.")
+    if "\n" in value or "\r" in value:
+        raise OptionError(f"{name} contains a line break. Check the end of the file or vault entry that it comes from.")
+    return value
 
 
 def read_ca_path(get_option: GetOption, name: str) -> str | None:
     """Return the path of CA certificates, None if it was not given. Raises :class:`OptionError`."""
     value = get_option(name)
-    if value is None or (isinstance(value, str) and (os.path.isfile(value) or os.path.isdir(value))):
-        return value
+    if value is None:
+        return None
+    path = expand_path(value) if isinstance(value, str) else ""
+    if os.path.isfile(path) or os.path.isdir(path):
+        return path
     raise OptionError(f"{name} must be an existing file or directory of CA certificates.")
+
+
+def expand_path(text: str) -> str:
+    """Return a path with ``~`` and environment variables expanded, but a malformed path unchanged."""
+    if text.isprintable() and can_be_encoded(text, sys.getfilesystemencoding()):
+        return os.path.expandvars(os.path.expanduser(text))
+    return text
 
 
 def can_be_encoded(text: str, encoding: str) -> bool:
@@ -112,8 +178,20 @@ def can_be_encoded(text: str, encoding: str) -> bool:
 
 def _read_id(get_option: GetOption, name: str) -> str:
     value = get_option(name)
-    if value is None:
-        raise OptionError(f"{name} is required. Pass it, or set the variable wuying_{name} for a lookup.")
     if not isinstance(value, str) or not 0 < len(value) <= _LONGEST_ID or not value.isprintable():
         raise OptionError(f"{name} must be a string of 1 to {_LONGEST_ID} printable characters.")
     return value
+
+
+def _plain(name: str, value: t.Any) -> t.Any:
+    """Return a value with encrypted text decrypted, and None for an omitted one. Raises :class:`OptionError`."""
+    if isinstance(value, (list, tuple)):
+        return ["" if each is None else each for each in (_plain(name, element) for element in value)]
+    if type(value).__name__ == "_OmitType":
+        return None
+    if getattr(value, "__ENCRYPTED__", False):  # Before ansible-core 2.19, it is not a string.
+        value = str(value)
+    omitted = _OMITTED.search(value) if isinstance(value, str) else None
+    if omitted and omitted[0] != value:
+        raise OptionError(f"{name} contains the value of omit as a part. Use omit only for a whole value.")
+    return None if omitted else value

@@ -6,17 +6,22 @@
 
 from __future__ import annotations
 
+import os
 import typing as t
 
-from .._keeper.decision import Outcome
+from .._keeper.decision import NO_RECORD, Outcome
 from .._model.encoding import format_timestamp
+from .._model.exceptions import WuyingError
 from .._model.record import Record
 from .._model.session import fingerprint
+from .argument_spec import SECRETS
 
 try:
     from ansible.module_utils.secrets import register_secret
 except ImportError:
-    register_secret = str  # ansible-core before 2.22 cannot mask secrets
+    register_secret = str
+MASKS_SECRETS = register_secret is not str
+"""True if ansible-core can mask secrets in its output, as it can since 2.22."""
 
 
 def describe(outcome: Outcome, now: float, *, return_token: bool) -> dict[str, t.Any]:
@@ -33,7 +38,7 @@ def describe(outcome: Outcome, now: float, *, return_token: bool) -> dict[str, t
             source="store" if record == outcome.before else "refresh",
         )
         if return_token:
-            result["login_token"] = record.login_token
+            result["login_token"] = mask(record.login_token)
     return result
 
 
@@ -45,9 +50,25 @@ def compare(outcome: Outcome, *, predicted: bool) -> dict[str, t.Any]:
     return {"before": _summary(outcome.before), "after": after}
 
 
+def message_of(error: WuyingError) -> str:
+    """Return the message of an error in a plugin that does not read WUYING_LOGIN_TOKEN."""
+    if error.code == NO_RECORD and os.environ.get("WUYING_LOGIN_TOKEN"):
+        return f"{error.message} WUYING_LOGIN_TOKEN is set, but only the module wuying_login_token reads it."
+    return error.message
+
+
 def mask(token: str) -> str:
     """Return a token after registering it as a secret, which ansible-core 2.22 and later mask in all output."""
     return str(register_secret(token))
+
+
+def mask_secrets(options: t.Mapping[str, t.Any]) -> None:
+    """Register the secrets among some options."""
+    for name in SECRETS:
+        value = options.get(name)
+        for text in value if isinstance(value, list) else [value]:
+            if isinstance(text, str):
+                mask(text)
 
 
 def _summary(record: Record | None) -> dict[str, str]:

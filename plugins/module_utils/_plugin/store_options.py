@@ -14,11 +14,44 @@ from .._model.exceptions import OptionError, StoreError
 from .._store.base import NoStore, Store
 from .._store.directory import DirectoryStore
 from .._store.failures import explain_import
-from .options import GetOption, can_be_encoded, read_ca_path, read_text
+from .options import GetOption, can_be_encoded, expand_path, read_ca_path, read_text
+from .result import mask_secrets
 
 if t.TYPE_CHECKING:
     from .._redis.address import Address
     from .._store.encryption import Encryption
+
+VARIABLES = {
+    name: f"WUYING_TOKEN_{name.upper()}" for name in ("store", "store_username", "store_password", "store_key")
+}
+"""The environment variables of the options that describe a store."""
+
+
+def add_environment(options: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """Return the options in :data:`VARIABLES`, with those that were not given from the environment.
+
+    A store and its secrets have one origin: the environment completes only a store that is in the environment or the default one.
+    Otherwise, somebody who can set ``store`` would get the password. Raises :class:`OptionError`.
+    """
+    own = {name: options.get(name) for name in VARIABLES}
+    found: dict[str, t.Any] = {name: os.environ.get(variable) or None for name, variable in VARIABLES.items()}
+    store = own["store"] or found["store"]
+    if store != "none" and own["store_key"] is None and os.environ.get(VARIABLES["store_key"]) == "":
+        raise OptionError(
+            f"{VARIABLES['store_key']} is set and empty. Set it to a key, or unset it to store tokens unencrypted."
+        )
+    if store == found["store"]:
+        if found["store_key"]:
+            found["store_key"] = [key.strip() for key in found["store_key"].split(",")]
+        mask_secrets(found)
+        return {name: found[name] if value is None else value for name, value in own.items()}
+    for name, used in (("store_key", store != "none"), ("store_password", "://" in str(store))):
+        if found[name] and own[name] is None and used:
+            raise OptionError(
+                f"{VARIABLES[name]} is set, but it is used only for the store in {VARIABLES['store']}, not for the one in store. "
+                f"Set {VARIABLES['store']} instead of store, or pass {name} too."
+            )
+    return own
 
 
 def open_store(get_option: GetOption, deadline: float, *, accepts_unencrypted: bool = False) -> Store:
@@ -40,9 +73,15 @@ def open_store(get_option: GetOption, deadline: float, *, accepts_unencrypted: b
     return RedisStore(place, **login, ca_path=ca_path, deadline=deadline, encryption=encryption)
 
 
+def is_exposed(store: t.Any) -> bool:
+    """Return True if a store's password would travel over the network unencrypted. Raises :class:`OptionError`."""
+    place = _read_place(store)
+    return place is not None and not isinstance(place, str) and place.is_exposed
+
+
 def _read_place(address: t.Any) -> Address | str | None:
     """Return a Redis address or the path of a directory, None if nothing is stored. Raises :class:`OptionError`."""
-    if address is None or address == "":
+    if address is None:
         return _default_directory()
     if address == "none":
         return None
@@ -55,20 +94,22 @@ def _read_place(address: t.Any) -> Address | str | None:
         from .._redis.address import parse_address
 
         return parse_address(text)
-    path = os.path.expandvars(os.path.expanduser(text)) if text.isprintable() else ""
+    path = expand_path(text)
     if not os.path.isabs(path) or not path.isprintable():
         raise OptionError("store must be the absolute path of a directory, a Redis URL, or 'none'.")
     return os.path.normpath(path)
 
 
 def _open_encryption(value: t.Any, *, accepts_unencrypted: bool) -> Encryption | None:
-    keys = [value] if isinstance(value, str) else value
-    if not keys:
+    if value is None:
         return None
+    keys = [value] if isinstance(value, str) else value
     if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
         raise OptionError("store_key must be a string or a list of strings.")
-    if "" in keys:
-        raise OptionError("store_key contains an empty key. Check store_key and WUYING_TOKEN_STORE_KEY.")
+    if not all(keys) or not keys:
+        raise OptionError(
+            f"store_key is empty or contains an empty key. Check it and {VARIABLES['store_key']}. To store tokens unencrypted, omit it."
+        )
     try:
         from .._store.encryption import Encryption  # imported here, because few stores are encrypted
     except OSError as error:

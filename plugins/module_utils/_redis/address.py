@@ -10,6 +10,7 @@ import ipaddress
 import re
 import typing as t
 
+from .._model.endpoint import is_loopback
 from .._model.exceptions import OptionError
 
 Host = t.Tuple[str, int]
@@ -38,6 +39,12 @@ class Address(t.NamedTuple):
     path: str | None = None
     service: str | None = None
     db: int = 0
+
+    @property
+    def is_exposed(self) -> bool:
+        """True if a password or token would travel over the network unencrypted."""
+        names = (f"[{name}]" if ":" in name else name.lower() for name, _port in self.hosts)
+        return not self.tls and not all(is_loopback(f"http://{name}") for name in names)
 
     def __str__(self) -> str:
         """Return the name of the server in messages."""

@@ -168,7 +168,9 @@ def test_store_keys_can_come_from_the_environment(runner, monkeypatch):
     old, new = new_key(), new_key()
     token = runner.start(store_key=old)
     monkeypatch.setenv("WUYING_TOKEN_STORE_KEY", f"{new}, {old}")
+    monkeypatch.setenv("WUYING_TOKEN_STORE", str(runner.store))
     assert runner.look_up("alice") == [token]
+    assert runner.look_up("alice", store=None) == [token]
 
 
 def test_all_keys_decrypt_and_the_first_encrypts(runner):

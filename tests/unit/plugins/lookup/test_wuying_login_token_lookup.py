@@ -99,9 +99,9 @@ def test_a_lookup_without_terms_is_an_error(runner):
     assert "needs at least one session" in runner.failure_of(end_user_id="alice")
 
 
-@pytest.mark.parametrize("term", [None, 7, True, b"alice", [["alice"]], {"alice"}])
-def test_a_term_of_another_type_is_an_error(runner, term):
-    assert "A term must be" in runner.failure_of(term)
+@pytest.mark.parametrize("term", [None, "", 7.5, True, b"alice", [["alice"]], {"alice"}])
+def test_a_term_of_another_type_or_an_empty_one_is_an_error(runner, term):
+    assert "A term must be" in runner.failure_of(term, end_user_id="bob")
 
 
 def test_an_unknown_key_in_a_term_is_refused_without_showing_its_value(runner):
@@ -112,6 +112,11 @@ def test_an_unknown_key_in_a_term_is_refused_without_showing_its_value(runner):
 
 def test_a_dictionary_without_an_end_user_is_an_error(runner):
     assert "end_user_id" in runner.failure_of({"region_id": "cn-hangzhou"})
+
+
+def test_the_most_similar_key_of_a_term_is_named(runner):
+    message = runner.failure_of({"end_user_id": "alice", "officesite_id": "sesame"})
+    assert "A term has an unknown key. Did you mean office_site_id?" in message
 
 
 def test_a_malformed_term_stops_the_lookup_before_anything_is_sent(runner):
@@ -218,7 +223,14 @@ def test_an_unknown_keyword_is_refused_without_showing_its_value(runner):
 
 @pytest.mark.parametrize("name", ["state", "force", "return_token"])
 def test_options_of_the_module_only_are_refused(runner, name):
-    assert f"'{name}' is not an option" in runner.failure_of("alice", **{name: True})
+    message = runner.failure_of("alice", **{name: True})
+    assert f"'{name}' is not an option" in message
+    assert len(message) < 200
+
+
+@pytest.mark.parametrize("name", ["officesite_id", "office_siteid", "OfficeSiteId"])
+def test_the_most_similar_option_is_named(runner, name):
+    assert "Did you mean office_site_id?" in runner.failure_of("alice", **{name: "sesame"})
 
 
 def test_a_lookup_needs_a_store(runner):
@@ -271,8 +283,12 @@ def test_the_store_can_come_from_the_environment(runner, monkeypatch):
 
 def test_a_login_token_from_the_environment_is_ignored(runner, monkeypatch):
     monkeypatch.setenv("WUYING_LOGIN_TOKEN", runner.emulator.issue())
-    assert "NoLoginToken" in runner.failure_of("alice")
+    message = runner.failure_of("alice")
+    assert "NoLoginToken" in message
+    assert "WUYING_LOGIN_TOKEN is set, but" in message
     assert runner.requests() == 0
+    monkeypatch.delenv("WUYING_LOGIN_TOKEN")
+    assert "WUYING_LOGIN_TOKEN" not in runner.failure_of("alice")
 
 
 @pytest.mark.parametrize(
@@ -295,7 +311,7 @@ def test_a_malformed_option_is_refused_without_showing_it(runner, name, value):
     assert runner.requests() == 0
 
 
-NO_BOOLEANS = ["", "treu", "enabled", "2", 2, -1, 0.5, [], ["no"], {}]
+NO_BOOLEANS = [" ", "treu", "enabled", "2", 2, -1, 0.5, [], ["no"], {}]
 
 
 @pytest.mark.parametrize("value", NO_BOOLEANS)
@@ -308,7 +324,7 @@ def test_a_value_that_is_not_a_boolean_does_not_disable_verification(runner, val
     assert runner.requests() == 0
 
 
-@pytest.mark.parametrize("value", ["", "treu", "enabled", "2"])
+@pytest.mark.parametrize("value", ["treu", "enabled", "2"])
 def test_an_invalid_value_in_ansible_cfg_does_not_disable_verification(runner, configure, value):
     configure(validate_certs=value)
     message = runner.failure_of("alice", login_token=runner.emulator.issue())
@@ -326,8 +342,10 @@ def test_all_spellings_of_a_boolean_are_accepted(runner, configure, value):
     assert runner.look_up("alice") == [token]
 
 
-def test_a_missing_identity_option_is_an_error(runner):
-    assert "region_id" in runner.failure_of("alice", region_id=None)
+def test_missing_identity_options_are_all_named_at_once(runner):
+    message = runner.failure_of("alice", region_id=None, client_id="")
+    assert "Required options are missing: region_id, client_id." in message
+    assert "wuying_region_id, wuying_client_id" in message
 
 
 # Credentials

@@ -196,10 +196,10 @@ def test_an_endpoint_filter_matches_other_spellings(three):
     ("filters", "message"),
     [
         ({"login_token": "sesame"}, "Valid keys are"),
-        ({"user": "sesame"}, "Valid keys are"),
+        ({"user": "sesame"}, "unknown key"),
+        ({"officesite_id": "sesame"}, "Did you mean office_site_id?"),
         ({"end_user_id": []}, "end_user_id"),
-        ({"end_user_id": [7]}, "end_user_id"),
-        ({"end_user_id": None}, "end_user_id"),
+        ({"end_user_id": [7.5]}, "end_user_id"),
         ({"end_user_id": {"sesame": 1}}, "end_user_id"),
         ({"endpoint": "http://sesame.example.com"}, "endpoint"),
     ],
@@ -487,7 +487,7 @@ URL = "https://user:sesame@ecd.cn-hangzhou.aliyuncs.com"
         ({"filters": {"endpoint": [URL]}}, "InvalidOption"),
         ({"filters": {"end_user_id": "alice"}, "endpoint": URL}, None),
         ({"proxy": URL, "max_parallel": "many"}, None),
-        ({"sessions": [{"endpoint": URL, "login_token": "v1sesame"}, 7]}, None),
+        ({"sessions": [{"endpoint": URL, "login_token": "v1sesame"}, 7.5]}, None),
         ({"sessions": {"endpoint": URL}}, None),
     ],
 )
@@ -515,8 +515,10 @@ def test_a_malformed_session_is_refused_by_position_without_its_value(fleet, nam
 
 
 def test_a_session_without_a_required_value_is_refused(fleet):
-    result = fleet.run(sessions=[{"client_id": "c"}])
-    assert result["msg"].startswith("sessions[0]: end_user_id is required")
+    result = fleet.run(sessions=["alice", {"client_id": "c"}], office_site_id=None)
+    assert result["msg"].startswith("sessions[0]: Required options are missing: office_site_id.")
+    result = fleet.run(sessions=[{"office_site_id": "o"}], client_id="")
+    assert result["msg"].startswith("sessions[0]: Required options are missing: client_id, end_user_id.")
 
 
 @pytest.mark.parametrize(

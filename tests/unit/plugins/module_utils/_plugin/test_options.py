@@ -24,7 +24,10 @@ from ansible_collections.wuying.workspace.plugins.module_utils._plugin.argument_
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.fleet import (
     read_filters,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._plugin.options import read_request
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin.options import (
+    read_ca_path,
+    read_request,
+)
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.wiring import open_keeper
 from ansible_collections.wuying.workspace.plugins.module_utils._service import client
 from ansible_collections.wuying.workspace.plugins.module_utils._store.base import NoStore
@@ -136,6 +139,12 @@ def test_a_missing_id_is_refused(name, value):
     assert_refused(name, value, read)
 
 
+def test_all_missing_options_are_named_at_once():
+    error = assert_refused("client_id", None, read, office_site_id=None)
+    assert "Required options are missing: client_id, office_site_id." in error.message
+    assert "wuying_client_id, wuying_office_site_id" in error.message
+
+
 @pytest.mark.parametrize("name", ["directory_id", "session_id"])
 def test_an_empty_optional_id_is_not_set(name):
     assert read(**{name: ""}).session == read().session
@@ -244,8 +253,22 @@ def test_redis_credentials_that_are_not_unicode_are_refused(name, value):
 
 
 def test_redis_credentials_can_contain_any_character():
-    login = {"store_username": "王 🙂", "store_password": "se\nsame\0"}
+    login = {"store_username": "王 🙂", "store_password": "se same\t\0"}
     assert open_with(store="redis://127.0.0.1", **login).store
+
+
+@pytest.mark.parametrize("name", ["store_username", "store_password"])
+@pytest.mark.parametrize("value", ["sesame-sesame\n", "sesame-sesame\r\n", "\nsesame-sesame", "sesame\nsesame"])
+def test_a_line_break_in_redis_credentials_is_refused_and_named(name, value):
+    assert "line break" in assert_refused(name, value, open_with, store="redis://127.0.0.1").message
+
+
+@pytest.mark.parametrize("name", ["access_key_id", "access_key_secret", "security_token"])
+def test_a_line_break_in_an_access_key_is_refused_and_named(name):
+    key = {"access_key_id": "LTAI", "access_key_secret": "s", name: "sesame-sesame\n"}
+    with pytest.raises(OptionError, match=f"^{name} .*line break") as caught:
+        open_with(**key)
+    assert "sesame" not in caught.value.message
 
 
 def test_user_info_in_a_redis_url_is_refused_and_the_options_are_named():
@@ -309,9 +332,24 @@ def test_a_missing_ca_path_is_refused(tmp_path):
     assert_refused("ca_path", ["sesame.pem"], open_with)
 
 
-@pytest.mark.parametrize("value", [{"sesame": 1}, 5, [5], ["sesame", ""]])
+@pytest.mark.parametrize("kind", ["file", "directory"])
+def test_home_and_variables_in_the_path_of_a_ca_are_expanded(monkeypatch, tmp_path, kind):
+    path = tmp_path / "ca"
+    path.mkdir() if kind == "directory" else path.write_text("")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("WUYING_BASE", str(tmp_path))
+    for text in ("~/ca", "$WUYING_BASE/ca", "${WUYING_BASE}/ca", str(path)):
+        assert read_ca_path({"ca_path": text}.get, "ca_path") == str(path)
+
+
+@pytest.mark.parametrize("value", [{"sesame": 1}, 5, [5]])
 def test_a_store_key_that_is_not_a_list_of_strings_is_refused(value):
     assert_refused("store_key", value, open_with)
+
+
+@pytest.mark.parametrize("value", ["", [], [""], ["sesame", ""], ["", "sesame"]])
+def test_an_empty_store_key_is_refused(value):
+    assert "is empty" in assert_refused("store_key", value, open_with).message
 
 
 @pytest.mark.parametrize("value", [5, ["sesame"]])
@@ -485,10 +523,8 @@ def test_deleting_a_record_needs_no_credentials(tmp_path):
         assert keeper.delete(request.session.key) == Outcome(False)
 
 
-def test_an_empty_token_or_store_is_not_set(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+def test_an_empty_token_from_the_environment_is_not_set():
     assert read(login_token="").login_token is None
-    assert open_with(store="") is not None
 
 
 def test_another_secret_or_timeout_makes_another_scope():
