@@ -171,16 +171,15 @@ def _run_in_processes(
                         chunks.appendleft(pickle.dumps(rest))
                     else:
                         idle.append(pipe)
-            now = time.monotonic()
+            now, signalled = time.monotonic(), signal_pending()
             for pipe, chunk in running.items():
-                if signal_pending():
-                    workers[
-                        pipe
-                    ].terminate()  # SIGTERM, which the process holds: it finishes the items that it has begun
-                if signal_pending() or now >= deadline:
-                    _resume(workers[pipe])
+                process = workers[pipe]
+                if signalled:  # The process holds the signal, and finishes the items that it has begun.
+                    process.terminate()
+                if signalled or now >= deadline:
+                    _resume(process)
                 if now >= max(deadline, chunk.began) + _GRACE:
-                    workers[pipe].kill()
+                    process.kill()
     finally:
         for pipe in running:
             workers[pipe].terminate()
