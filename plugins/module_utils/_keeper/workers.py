@@ -171,12 +171,12 @@ def _run_in_processes(
                         chunks.appendleft(pickle.dumps(rest))
                     else:
                         idle.append(pipe)
-            now = time.monotonic()
+            now, signalled = time.monotonic(), signal_pending()
             for pipe, chunk in running.items():
                 process = workers[pipe]
-                if signal_pending():
-                    process.terminate()  # SIGTERM, which the process holds until it has finished the items that it has begun
-                if signal_pending() or now >= deadline:
+                if signalled:  # The process holds the signal, and finishes the items that it has begun.
+                    process.terminate()
+                if signalled or now >= deadline:
                     _resume(process)
                 if now >= max(deadline, chunk.began) + _GRACE:
                     process.kill()

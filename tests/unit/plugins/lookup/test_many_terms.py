@@ -25,6 +25,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._store.directory 
 )
 from ansible_collections.wuying.workspace.tests.unit.plugins.lookup.lookup_setup import (
     IDENTITY,
+    AnsibleError,
     trust_as_template,
 )
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.single_session import read_file
@@ -162,6 +163,14 @@ def test_a_store_key_can_come_from_a_templated_variable(runner, as_list):
     template = trust_as_template("{{ the_key }}")
     variables = {"wuying_store_key": [template] if as_list else template, "the_key": key}
     assert runner.look_up("alice", variables=variables) == [token]
+
+
+def test_an_unencrypted_record_is_refused_with_a_key(runner):
+    token = runner.start()
+    with pytest.raises(AnsibleError, match=r"rekey=true.*\(error_code: NotEncrypted\)") as caught:
+        runner.look_up("alice", store_key=new_key())
+    assert token not in str(caught.value)
+    assert runner.look_up("alice") == [token]
 
 
 def test_store_keys_can_come_from_the_environment(runner, monkeypatch):

@@ -373,7 +373,11 @@ def save_a_token(store: Path, key: str | None, spare: int | None) -> list[str]:
     constants = {"PATH": [str(ROOT), *sys.path], "STORE": str(store), "KEYS": [key] if key else None}
     script = "\n".join([*(f"{name} = {value!r}" for name, value in constants.items()), SAVE_A_TOKEN])
     process = subprocess.Popen(
-        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-W", "ignore", "-c", script],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
