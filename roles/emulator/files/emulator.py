@@ -111,9 +111,9 @@ LIMITS: dict[str, tuple[str, float, float]] = {  # field of a control request: i
     "seconds of skew": ("number", -315_360_000, 315_360_000),
     "interval": ("number", 0, 60),
     "status": ("integer", 200, 599),
-    "code": ("printable ASCII text with a length", 1, 4000),
-    "message": ("text with a length", 0, 10_000),
-    "location": ("printable ASCII text with a length", 1, 10_000),
+    "code": ("printable ASCII text with a length", 1, 8192),
+    "message": ("text with a length", 0, 65_536),
+    "location": ("printable ASCII text with a length", 1, 8192),
     "retry_after": ("integer", 0, 86_400_000),
     "bytes": ("integer", 0, 1 << 24),
 }

@@ -189,15 +189,12 @@ def test_a_privileged_port_is_an_error_of_one_line(script, tmp_path):
     assert message.startswith("Cannot listen on port 1: Permission denied. ")
 
 
-NOT_NUMBERS = ["", "x", "nan", "inf", "-inf", "1e300", "-1", "None", "True"]
-
-
 @pytest.mark.parametrize(
     ("option", "values", "allowed"),
     [
-        ("--port", [*NOT_NUMBERS, "65536", "99999", "1.5", "1e3", "9" * 5000], "an integer from 0 to 65535"),
-        ("--validity", [*NOT_NUMBERS, "0", "0.09"], "a number from 0.1 to 1000000000"),
-        ("--qps", [*NOT_NUMBERS, "-0.1", "1000001"], "a number from 0 to 1000000"),
+        ("--port", ["", "True", "-1", "65536", "1.5", "9" * 5000], "an integer from 0 to 65535"),
+        ("--validity", ["None", "nan", "inf", "1e300", "0"], "a number from 0.1 to 1000000000"),
+        ("--qps", ["x", "nan", "-inf", "-0.1", "1000001"], "a number from 0 to 1000000"),
     ],
 )
 def test_a_number_out_of_range_is_an_error_of_one_line(script, tmp_path, option, values, allowed):
