@@ -24,4 +24,10 @@ attributes:
     support: full
     membership:
       - wuying.workspace.wuying
+notes:
+  - A null value, an omitted value, and an empty string mean that an option is not set. The only exception is O(store_key), which must not be empty.
+  - With C(async), Ansible saves the result of a task to a file that other users can read, so use it only with C(return_token=false). On
+    ansible-core 2.22 and later, the modules of this collection refuse C(async), because the file would also contain the secrets of the task.
+  - With C(ANSIBLE_DEBUG), Ansible prints the options and the result of each task, including secrets. Do not use it with real sessions.
+  - The C(environment) keyword of a task sets environment variables for modules, but not for lookups.
 """

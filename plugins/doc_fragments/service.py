@@ -74,7 +74,7 @@ options:
     default: true
   ca_path:
     description:
-      - The path of a file or directory of CA certificates to verify the endpoint with. C(~) and environment variables are expanded.
+      - The path of a file or directory of CA certificates to verify the endpoint with. C(~) and environment variables in it are expanded.
       - If not set, the environment variables E(REQUESTS_CA_BUNDLE) and E(CURL_CA_BUNDLE) are used. If they are not set either, the
         certificates that the Python package C(requests) provides are used.
     type: str

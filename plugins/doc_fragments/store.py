@@ -51,8 +51,9 @@ options:
     type: str
   store_ca_path:
     description:
-      - The path of a file or directory of CA certificates. C(~) and environment variables are expanded. They are used to verify a Redis server that is reached over TLS. Verification
+      - The path of a file or directory of CA certificates. They are used to verify a Redis server that is reached over TLS. Verification
         cannot be disabled.
+      - C(~) and environment variables in the path are expanded.
       - If not set, the CA certificates of the operating system are used.
     type: str
   store_key:
