@@ -54,13 +54,14 @@ options:
       - If it is too large, an expired token is treated as current. If it is too small, tokens are refreshed more often than necessary.
       - The service's documentation says 15 minutes. A newer version of it says 8 hours (V(28800)).
       - The validity is stored with each token. A new value applies from the next refresh.
+      - If not set, the stored validity of the session is kept. A new session gets 900 seconds.
     type: int
-    default: 900
   refresh_before:
     description:
       - The number of seconds (0 to 31622400) before its expiry at which a login token becomes stale. The next task or lookup that needs a
         stale token refreshes it.
-      - The value is capped at half of the token's validity. Choose a value that is longer than the work that uses the token.
+      - The value is capped at half of the token's validity. If a value of more than 300 exceeds that half, a warning shows both numbers.
+      - Choose a value that is longer than the work that uses the token.
     type: int
     default: 300
 """

@@ -20,6 +20,8 @@ description:
     because the module recognizes tokens that the session has already used.
   - The module uses the store, the environment, and the Python package C(requests) of the host and the user that run the task. Usually, run it
     with C(delegate_to=localhost) and C(become=false).
+  - If a stale token cannot be refreshed, for any reason, the stored token is returned with a warning as long as it is valid. The
+    task fails if the service rejects that token, if the token has expired, with a new O(login_token), and with O(force=true).
   - The service does not specify whether a token remains valid after its refresh. Assume that it does not. A returned token is valid until
     RV(expires_at) at most, and becomes invalid earlier if the session is refreshed again. In a long play, get the token again where you use
     it, with this module or with the lookup P(wuying.workspace.wuying_login_token#lookup).
@@ -60,7 +62,7 @@ options:
     description:
       - V(present) ensures that the session has a current token.
       - V(absent) deletes the record of the session from the store, even if the record is damaged, or not encrypted although O(store_key) is
-        set. It sends no request, so the token remains valid until it expires.
+        set. It sends no request, so the token remains valid until it expires. If there is no record, nothing changes, and RV(msg) says so.
     type: str
     choices: [present, absent]
     default: present
@@ -136,7 +138,7 @@ EXAMPLES = r"""
   delegate_to: localhost
   become: false
 
-# The service in this example issues tokens that are valid for 8 hours.
+# The service in this example issues tokens that are valid for 8 hours. Later tasks for the session need not repeat the validity.
 - name: Ensure that the token is valid for at least half an hour
   wuying.workspace.wuying_login_token:
     region_id: cn-hangzhou
@@ -228,17 +230,31 @@ kept:
 error_code:
   description:
     - The error code of the service if it returned one, otherwise an error code of this collection.
-    - The user must log in again in the following three cases.
-    - "The service rejects the token for the first time. The code is that of the service."
-    - "V(SessionEnded): The service has rejected the token before."
+    - "V(NoLoginToken): No token is stored for the session."
+    - "V(SessionEnded): The token has expired, and the service has rejected it before."
     - "V(OutcomeUnknown): An earlier refresh was interrupted, its response is lost, and the service now rejects the token."
-    - The other codes of this collection are V(NoLoginToken) (no token is stored for the session), V(MissingCredentials), V(MissingLibrary),
+    - The other codes of this collection are V(MissingCredentials), V(MissingLibrary),
       V(InvalidOption), V(InvalidResponse), V(Throttling), V(ServiceUnavailable), V(DeadlineExceeded), V(Timeout),
       V(NameNotResolved), V(ConnectionFailed), V(ConnectionLost), V(TlsFailed), V(ProxyFailed), V(NotKept), V(NewerFormat), V(WrongStoreKey), V(NotEncrypted),
       V(StoreUnavailable), V(StoreUnsafe), and with Redis V(StoreAccessDenied), V(StoreReadOnly), V(StoreFull), V(LockLost), and V(NewerRecord).
   returned: failure
   type: str
   sample: Throttling.User
+login_needed:
+  description:
+    - Whether only a person can continue the session. The user must log in again, and the new token must be passed as O(login_token).
+    - This is the case if no token is stored, and if the service rejects the token. The service rejects a token if its error code names
+      the token, or if it refuses a token that has expired or that was passed. Error codes about permissions, payments, locks, conflicts,
+      or limits reject no token.
+  returned: failure
+  type: bool
+  sample: true
+msg:
+  description:
+    - What happened and what to do.
+  returned: failure, or if O(state=absent) finds no record
+  type: str
+  sample: "The service rejected the session's login token (InvalidLoginToken). The user must log in again. Pass the new token as login_token."
 http_status:
   description:
     - The HTTP status of the service's response.
@@ -257,7 +273,7 @@ import time
 
 from ansible.module_utils.basic import env_fallback
 
-from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision import Outcome
+from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision import Outcome, not_stored
 from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import OptionError
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.argument_spec import argument_spec
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.module import Module
@@ -279,11 +295,11 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    module.execute(lambda: finish(module, run(module)))
+    module.execute(lambda: finish(module, *run(module)))
 
 
-def run(module: Module) -> Outcome:
-    """Return the outcome of the task. Raises :class:`WuyingError`."""
+def run(module: Module) -> tuple[Outcome, str | None]:
+    """Return the outcome of the task, and a message about it. Raises :class:`WuyingError`."""
     params = module.params
     if params["store"] == "none" and (params["state"] == "absent" or not params["return_token"]):
         raise OptionError("store=none needs state=present and return_token=true, because nothing is stored.")
@@ -291,18 +307,22 @@ def run(module: Module) -> Outcome:
     with open_keeper(params.__getitem__, module.warn) as keeper:
         key = request.session.key
         if params["state"] == "absent":
-            return keeper.delete(key, check=module.check_mode)
+            outcome = keeper.delete(key, check=module.check_mode)
+            message = f"{not_stored(request.session, keeper.store.name)} Nothing was deleted. Check the options that identify the session."
+            return outcome, None if outcome.changed else message
         request = request._replace(force=params["force"])
         if module.check_mode:
-            return keeper.predict(request, keeper.store.read(key), module.warn)
-        return keeper.ensure(request, module.warn)
+            return keeper.predict(request, keeper.store.read(key), module.warn), None
+        return keeper.ensure(request, module.warn), None
 
 
-def finish(module: Module, outcome: Outcome) -> None:
+def finish(module: Module, outcome: Outcome, message: str | None) -> None:
     """Exit with the result of the task."""
     params = module.params
     return_token = params["return_token"] or outcome.not_saved is not None
     result = describe(outcome, time.time(), return_token=return_token)
+    if message is not None:
+        result["msg"] = message
     result["diff"] = compare(outcome, predicted=module.check_mode and params["state"] == "present")
     if outcome.not_saved is not None:
         # The request succeeded, so its ID is that of the new token.

@@ -19,7 +19,7 @@ description:
     selects. Run it this way on a schedule to keep the tokens of a fleet valid.
   - A session that fails does not stop the others. RV(sessions) contains the result of each session.
   - On a schedule, O(refresh_before) must be at least the interval of the schedule plus the duration of a run. The value is capped at half
-    of O(validity). With the default validity of 15 minutes, run the task every 4 minutes.
+    of the validity of a token. With a validity of 15 minutes, run the task every 4 minutes.
   - The module uses the store, the environment, and the Python packages of the host and the user that run the task. Usually, run it with
     C(delegate_to=localhost) and C(become=false).
 extends_documentation_fragment:
@@ -50,7 +50,7 @@ options:
       - The sessions to process. Each is a dictionary, or a string, which is an O(sessions[].end_user_id). Values that an entry does not set are
         taken from the options of the task.
       - If not set, the module processes all sessions in the store, or those that O(filters) selects. The options of the task that identify a
-        session then have no effect, so that C(module_defaults) can set them.
+        session then have no effect, so that C(module_defaults) can set them. Only O(endpoint) still names an endpoint that records may have.
     type: list
     elements: dict
     suboptions:
@@ -89,7 +89,15 @@ options:
         the session.
       - You cannot combine it with O(sessions). A record that cannot be read is always reported as failed, because its session is unknown.
       - If not set, all sessions in the store are processed.
+      - A session from the store whose endpoint is neither that of its region nor a loopback address fails with V(EndpointNotNamed), unless
+        O(endpoint) or the C(endpoint) of this option names that endpoint. Otherwise, someone who can write to the store could choose where
+        requests are sent.
     type: dict
+  force:
+    description:
+      - Whether to refresh the tokens of all selected sessions, even if they are current, or if the service has rejected them before.
+    type: bool
+    default: false
   max_parallel:
     description:
       - The maximum number of sessions (1 to 256) to refresh at the same time. Each uses its own connection.
@@ -132,6 +140,7 @@ options:
     description:
       - When the task fails. V(any) fails it if at least one session failed, V(all) if all sessions failed and there was at least one, and
         V(none) never.
+      - A session whose stored token was returned because it could not be refreshed has not failed. RV(counts.not_refreshed) counts it.
     type: str
     choices: [any, all, none]
     default: any
@@ -191,7 +200,7 @@ EXAMPLES = r"""
 - name: Report users who must log in again
   ansible.builtin.debug:
     msg: "{{ item.session.end_user_id }}: {{ item.msg }}"
-  loop: "{{ fleet.sessions | selectattr('failed') | selectattr('msg', 'search', 'must log in again') }}"
+  loop: "{{ fleet.sessions | selectattr('login_needed') }}"
   loop_control:
     label: "{{ item.session.end_user_id }}"
 """
@@ -199,12 +208,13 @@ EXAMPLES = r"""
 RETURN = r"""
 counts:
   description:
-    - The number of sessions by outcome. The total is the sum of RV(counts.refreshed), RV(counts.unchanged), and RV(counts.failed).
+    - The number of sessions by outcome. The total is the sum of RV(counts.refreshed), RV(counts.unchanged), RV(counts.not_refreshed), and
+      RV(counts.failed).
   returned: unless an option is invalid or the store cannot be used
   type: dict
   contains:
     total:
-      description: All sessions that were processed.
+      description: All sessions that were processed, and all records that cannot be read.
       type: int
       sample: 2000
     refreshed:
@@ -212,17 +222,25 @@ counts:
       type: int
       sample: 1200
     unchanged:
-      description: Sessions whose stored token was still valid and was not refreshed.
+      description: Sessions whose stored token was current.
       type: int
-      sample: 797
+      sample: 790
+    not_refreshed:
+      description: Sessions whose token could not be refreshed, but whose stored token is still valid. They show an outage before it costs a token.
+      type: int
+      sample: 7
     failed:
-      description: Sessions that failed, including those whose token was refreshed but could not be saved.
+      description: Sessions that failed, including those whose token was refreshed but could not be saved, and records that cannot be read.
       type: int
       sample: 3
-    warned:
-      description: Sessions with a warning, for example that a stale token could not be refreshed because the service is unavailable.
+    login_needed:
+      description: Failed sessions whose users must log in again.
       type: int
-      sample: 0
+      sample: 1
+    warned:
+      description: Sessions with a warning, including those of RV(counts.not_refreshed).
+      type: int
+      sample: 7
     rekeyed:
       description: Sessions whose record was re-encrypted with the first key in O(store_key).
       type: int
@@ -247,7 +265,11 @@ sessions:
       type: bool
       sample: true
     failed:
-      description: Whether the session failed.
+      description: Whether the session failed. V(false) if its stored token was returned because it could not be refreshed.
+      type: bool
+      sample: false
+    login_needed:
+      description: Whether the user must log in again, as in M(wuying.workspace.wuying_login_token).
       type: bool
       sample: false
     source:
@@ -284,13 +306,14 @@ sessions:
       elements: str
       sample: []
     msg:
-      description: Why the session failed and what to do.
+      description: Why the session failed, or why its token could not be refreshed, and what to do.
       type: str
       sample: "The service rejected the session's login token (InvalidLoginToken). The user must log in again. Pass the new token as login_token."
     error_code:
       description:
         - One of the error codes of M(wuying.workspace.wuying_login_token), or one of the following.
         - V(DamagedRecord) if the record cannot be read.
+        - V(EndpointNotNamed) if the task does not name the endpoint of a session from the store, see O(filters).
         - V(Interrupted) if the task was stopped, or one of its processes was killed, before the session was processed. A process that does
           not finish within 5 seconds after O(deadline) is killed.
         - V(Unforeseen) for an unexpected error. Run the task again. If the error persists, report it.
@@ -308,9 +331,15 @@ sessions:
       description: Whether the session can succeed later without changes.
       type: bool
       sample: false
+msg:
+  description:
+    - How many sessions failed for which reasons, with a few names for each of the most frequent error codes. At most 2 KiB long.
+  returned: failure
+  type: str
+  sample: "12 of 2,000 sessions failed. SessionEnded: 12 (alice, bob, carol and 9 more). The session has ended because [...]"
 error_code:
   description:
-    - The error code of the first session that failed, or of an error that concerns the whole task.
+    - The most frequent error code of the sessions that failed, or that of an error that concerns the whole task.
   returned: failure
   type: str
   sample: InvalidLoginToken
@@ -336,8 +365,10 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.argument_spec import argument_spec, session_spec
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.fleet import (
     FleetResult,
+    read_named_endpoints,
     read_requests,
     read_selection,
+    refuse_unnamed,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.module import Module
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.options import read_number
@@ -357,6 +388,7 @@ def main() -> None:
                 "options": session_spec(),
             },
             "filters": {"type": "dict"},
+            "force": {"type": "bool", "default": False},
             "max_parallel": {"type": "int", "default": MAX_PARALLEL},
             "max_qps": {"type": "float"},
             "return_token": {"type": "bool", "default": False, "no_log": False},
@@ -379,7 +411,7 @@ def run(module: Module) -> FleetResult:
     requests = None if params["sessions"] is None else read_requests(get_option, params["sessions"])
     if params["store"] == "none":
         check_distinct(requests or [])
-    select = read_selection(get_option)
+    select, named = read_selection(get_option), read_named_endpoints(get_option)
     results = "all" if params["return_token"] else params["results"]
     result = FleetResult(results, return_token=params["return_token"])
     with open_keeper(
@@ -388,14 +420,14 @@ def run(module: Module) -> FleetResult:
         store = keeper.store
         for report in keep_all(
             keeper,
-            read_stored(store, select) if requests is None else read_requested(store, requests),
+            refuse_unnamed(read_stored(store, select), named) if requests is None else read_requested(store, requests),
             max_parallel=max_parallel,
             one_process=max_qps is not None,  # A limit applies to all requests only within one process.
             rekey=params["rekey"],
             check=module.check_mode,
         ):
             result.add(report, time.time())
-    if requests is None and not result.counts["total"]:
+    if requests is None and not result.sessions:
         module.warn("No session in the store was selected. Check store, filters and the user who runs the task.")
     return result
 
@@ -419,10 +451,10 @@ def check_distinct(requests: list[TokenRequest]) -> None:
 
 def finish(module: Module, sessions: FleetResult) -> None:
     """Exit with the result of the task."""
-    if sessions.warning:
-        module.warn(sessions.warning)
+    for warning in sessions.warnings():
+        module.warn(warning)
     result = sessions.as_result()
-    failure = sessions.failure(module.params["fail_on"])
+    failure = sessions.failure(module.params["fail_on"], filtered=bool(module.params["filters"]))
     if failure is not None:
         module.fail_json(**failure, **result)
     module.exit_json(**result)

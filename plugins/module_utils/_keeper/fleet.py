@@ -39,8 +39,8 @@ class Report(t.NamedTuple):
     result: Outcome | WuyingError
     warnings: tuple[str, ...] = ()
     rekeyed: bool = False
-    store_warnings: tuple[str, ...] = ()
-    """The warnings about the store itself that the process knows which handled the session."""
+    task_warnings: t.Mapping[str, str] = {}
+    """The warnings about the whole task of the process that handled the session."""
 
 
 class _DueSession(t.NamedTuple):
@@ -119,7 +119,7 @@ def keep_all(
     reports = run_all(process, due, max_parallel, processes, deadline=keeper.deadline, not_done=not_done)
     with hold_signals(), contextlib.closing(reports):
         for report in reports:
-            keeper.store.add_warnings(*report.store_warnings)
+            keeper.add_task_warnings(report.task_warnings)
             yield report
 
 
@@ -150,8 +150,7 @@ def _process(keeper: Keeper, due: _DueSession) -> Report:
     rekeyed = due.needs_reencryption and _reencrypt(keeper, session.key, result, warnings.append)
     if isinstance(result, Outcome):
         result = result.without_lineage()
-    store_warnings = tuple(keeper.store.warnings)
-    return Report(due.order[1], session.key, session, result, tuple(warnings), rekeyed, store_warnings)
+    return Report(due.order[1], session.key, session, result, tuple(warnings), rekeyed, keeper.task_warnings())
 
 
 def _reencrypt(keeper: Keeper, key: str, result: Outcome | WuyingError, warn: Warn) -> bool:

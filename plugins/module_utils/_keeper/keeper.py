@@ -11,15 +11,19 @@ import time
 import typing as t
 
 from .._model.exceptions import LockTimeout, NotEncrypted, WuyingError
-from .._model.record import ENDED, EXPIRED, Record, Snapshot, StoredState
+from .._model.record import ENDED, EXPIRED, Record, Snapshot, StoredState, next_validity
 from .._model.session import fingerprint
 from .._store.base import LockedSession, Store
-from .decision import Outcome, TokenRequest, decide
+from .decision import DEFAULT_REFRESH_BEFORE, Outcome, TokenRequest, decide
 
 if t.TYPE_CHECKING:
     from .._service.client import ServiceClient
 
 Warn = t.Callable[[str], None]
+_TOO_LARGE = (
+    "refresh_before is {:,.12g} s, but tokens are valid for {:,.12g} s, and at most half of that counts. "
+    "Tokens are refreshed {:,.12g} s before they expire. Lower refresh_before, or set validity if tokens are valid for longer."
+)
 
 
 class Keeper:
@@ -33,17 +37,20 @@ class Keeper:
         scope: str,
         deadline: float,
         clock: t.Callable[[], float] = time.time,
+        warnings: dict[str, str] | None = None,
     ) -> None:
         """Take the store, and ``connect``, which returns the service when a refresh is needed.
 
         ``scope`` is everything that decides how a refresh ends, such as credentials. Only keepers with the same scope share a
         failure. Only a few digits of its hash are stored. ``deadline`` (of :func:`time.monotonic`) is when everything must be done.
+        ``warnings`` are about the whole task, by subject. The service may add some too.
         """
         self.store = store
         self._connect = connect
         self._scope = fingerprint(scope)[:12]
         self._deadline = deadline
         self._clock = clock
+        self._warnings = {} if warnings is None else warnings
 
     @property
     def deadline(self) -> float:
@@ -56,6 +63,15 @@ class Keeper:
             self._connect()
             return True
         return False
+
+    def task_warnings(self) -> dict[str, str]:
+        """Return the warnings about the whole task, one for each subject. Those of the store are subjects of their own."""
+        return {**dict(zip(self.store.warnings, self.store.warnings)), **self._warnings}
+
+    def add_task_warnings(self, warnings: t.Mapping[str, str]) -> None:
+        """Add warnings of another process, except about subjects that have one."""
+        for subject, warning in warnings.items():
+            self._warnings.setdefault(subject, warning)
 
     def ensure(self, request: TokenRequest, warn: Warn) -> Outcome:
         """Return a valid token of the session. Refresh it first if needed.
@@ -73,18 +89,19 @@ class Keeper:
 
     def refresh(self, request: TokenRequest, snapshot: Snapshot, warn: Warn) -> Outcome:
         """Refresh the token, unless another task has done so since the snapshot. Raises :class:`WuyingError`."""
-        if snapshot.note is None:
-            self._connect()  # Fail before anything is written, for example if credentials are missing.
         key = request.session.key
-        try:
-            if time.monotonic() >= self._deadline:
-                raise LockTimeout(
-                    "Timed out before this session could be processed. Try again later or increase deadline."
-                )
-            with self.store.lock(key, self._deadline) as locked:
-                return self._refresh_locked(request, snapshot, locked, warn)
-        except LockTimeout as error:
-            return self._return_stored_or_raise(request, self.store.read(key), error, warn)
+        with contextlib.ExitStack() as held:
+            try:
+                if snapshot.note is None:
+                    self._connect()  # Fail before anything is written, for example if credentials are missing.
+                if time.monotonic() >= self._deadline:
+                    raise LockTimeout(
+                        "Timed out before this session could be processed. Try again later or increase deadline."
+                    )
+                locked = held.enter_context(self.store.lock(key, self._deadline))
+            except WuyingError as error:
+                return self._return_stored_or_raise(request, self.store.read(key), error, warn)
+            return self._refresh_locked(request, snapshot, locked, warn)
 
     def predict(self, request: TokenRequest, stored: StoredState, warn: Warn) -> Outcome:
         """Return what :meth:`ensure` would return, as far as the store shows it. Write and send nothing."""
@@ -118,6 +135,12 @@ class Keeper:
             return True
 
     def _decide(self, request: TokenRequest, stored: StoredState) -> str | None:
+        if request.refresh_before > DEFAULT_REFRESH_BEFORE:
+            validity = next_validity(stored.record, request.validity)
+            if request.refresh_before > validity / 2:
+                self._warnings.setdefault(
+                    "refresh_before", _TOO_LARGE.format(request.refresh_before, validity, validity / 2)
+                )
         return decide(request, stored, self._clock(), self.store.name)
 
     def _refresh_locked(self, request: TokenRequest, snapshot: Snapshot, locked: LockedSession, warn: Warn) -> Outcome:
@@ -128,7 +151,8 @@ class Keeper:
         elif stored.record is not None and hash(stored.record) != snapshot.record:
             # A refresh ended after this request: its outcome is as new as that of a forced one.
             request = request._replace(force=False)
-        token = self._decide(request, stored)
+        now = self._clock()
+        token = decide(request, stored, now, self.store.name)
         if token is None:
             return Outcome(False, stored.record, stored.record)
         note = stored.note
@@ -136,12 +160,12 @@ class Keeper:
             failure = note.error()  # of another task that refreshed the same token since the snapshot
             if failure is not None:
                 return self._return_stored_or_raise(request, stored, failure, warn)
-        service = self._connect()
-        # Imported here, so that a task whose token is current loads nothing that only a refresh needs.
-        from .refresh import refresh
-
         try:
-            return refresh(request, token, stored, locked, service, scope=self._scope, deadline=self._deadline)
+            service = self._connect()
+            # Imported here, so that a task whose token is current loads nothing that only a refresh needs.
+            from .refresh import refresh
+
+            return refresh(request, token, stored, locked, service, scope=self._scope, deadline=self._deadline, now=now)
         except WuyingError as error:
             return self._return_stored_or_raise(request, stored, error, warn)
 
@@ -150,13 +174,14 @@ class Keeper:
     ) -> Outcome:
         record, now = stored.record, self._clock()
         fresh = request.force or request.is_login(record)
-        if not error.retryable or fresh or record is None or not _is_valid(record, now):
+        if error.login_needed or fresh or record is None or not _is_valid(record, now):
             raise error
         warn(
             "Could not refresh the login token. Returning the stored token, which is valid for at most another "
             f"{record.remaining(now)} s. {error.message}"
         )
-        return Outcome(False, record, record)
+        error.__context__ = None  # It would hold memory, as the traceback does.
+        return Outcome(False, record, record, not_refreshed=error.with_traceback(None))
 
 
 def _is_valid(record: Record, now: float) -> bool:

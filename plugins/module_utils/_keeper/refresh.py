@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import contextlib
 
-from .._model.exceptions import LoginRequired, ServiceError, StoreError, TokenRejected, WuyingError
-from .._model.note import Note, new_note
-from .._model.record import Record, StoredState, next_record
+from .._model.exceptions import ServiceError, StoreError
+from .._model.note import new_note
+from .._model.record import StoredState, next_record
 from .._runtime.signals import hold_signals
 from .._service.client import ServiceClient
 from .._store.base import LockedSession
-from .decision import ANSWER_LOST, LOG_IN, OUTCOME_UNKNOWN, Outcome, TokenRequest
+from .decision import Outcome, TokenRequest, judge
 
 
 def refresh(
@@ -26,8 +26,9 @@ def refresh(
     *,
     scope: str,
     deadline: float,
+    now: float,
 ) -> Outcome:
-    """Refresh a token and save the new one in the locked session. ``stored`` is its state.
+    """Refresh a token and save the new one in the locked session. ``stored`` is its state, and ``now`` the time of the decision.
 
     Raises :class:`WuyingError`, after a note of the failure was stored for the tasks that wait.
     """
@@ -39,7 +40,15 @@ def refresh(
             result = service.refresh(session, token, deadline)
         except ServiceError as error:
             unknown = error.outcome_unknown or stored.may_be_spent(token)
-            raise _note_failure(error, unknown, request.is_login(before), before, note, locked) from None
+            failure, ended = judge(error, request, before, now, unknown=unknown)
+            # If this cannot be written, the first note remains. The outcome is then unknown, which is safe.
+            with contextlib.suppress(StoreError):
+                # If the record already ended like this, only a note shows the tasks that wait that this is a new failure.
+                if ended and before is not None and before.ended != failure.code:
+                    locked.save(before.ended_with(failure.code))
+                else:
+                    locked.save_failure(note.failed(failure, unknown=unknown))
+            raise failure from None
         record = next_record(
             before, session, token, result.login_token, result.sent_at, request.validity, result.request_id
         )
@@ -50,36 +59,3 @@ def refresh(
             message += f"Fix the store, then pass the token as login_token. {error.message}"
             return Outcome(True, before, record, StoreError(message, code="NotKept"))
     return Outcome(True, before, record)
-
-
-def _note_failure(
-    error: ServiceError, unknown: bool, login: bool, record: Record | None, note: Note, locked: LockedSession
-) -> WuyingError:
-    rejected = isinstance(error, TokenRejected)
-    failure = _login_required(error, unknown=unknown, login=login) if rejected else error
-    # If this cannot be written, the first note remains. The outcome is then unknown, which is safe.
-    with contextlib.suppress(StoreError):
-        # If the record already ended like this, only a note shows the tasks that wait that this is a new failure.
-        if rejected and not login and record is not None and record.ended != failure.code:
-            locked.save(record.ended_with(failure.code))
-        else:
-            locked.save_failure(note.failed(failure, unknown=unknown and not rejected))
-    return failure
-
-
-def _login_required(error: ServiceError, *, unknown: bool, login: bool) -> LoginRequired:
-    reason = ANSWER_LOST
-    if not unknown:
-        which = "the login_token that was passed" if login else "the session's login token"
-        reason = f"The service rejected {which} ({error.code})."
-    if login:
-        reason += (
-            " The passed token may have expired or already been used. Check that it belongs to this session. "
-            "If it comes from WUYING_LOGIN_TOKEN, check that the variable belongs to this session, too."
-        )
-    return LoginRequired(
-        f"{reason} {LOG_IN}",
-        code=OUTCOME_UNKNOWN if unknown else error.code,
-        http_status=error.http_status,
-        request_id=error.request_id,
-    )

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Encode stored values as one JSON object per line, and times as ISO 8601."""
+"""Encode stored values as one JSON object per line, times as ISO 8601, and durations in words."""
 
 from __future__ import annotations
 
@@ -37,3 +37,16 @@ def load_object(data: bytes) -> dict[str, t.Any]:
 def format_timestamp(timestamp: float) -> str:
     """Format seconds since 1970 as ISO 8601 in UTC, such as ``2026-01-31T23:59:59Z``."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(timestamp))
+
+
+def in_words(seconds: float) -> str:
+    """Return a duration in its two largest units, such as ``1 hour 2 minutes``."""
+    rest = abs(seconds)
+    unit = 3600 if rest >= 86400 else 60 if rest >= 3600 else 1
+    rest = round(rest / unit) * unit
+    words = []
+    for size, name in ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second")):
+        count, rest = divmod(rest, size)
+        if count:
+            words.append(f"{count:,} {name}{'' if count == 1 else 's'}")
+    return " ".join(words) or "0 seconds"

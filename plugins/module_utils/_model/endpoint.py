@@ -82,6 +82,13 @@ def is_loopback(endpoint: str) -> bool:
     return _LOOPBACK.fullmatch(endpoint) is not None
 
 
+def is_default_or_loopback(endpoint: str, region_id: str) -> bool:
+    """Return True if an endpoint is that of its region, or a loopback address."""
+    return is_loopback(endpoint) or (
+        _REGION.fullmatch(region_id) is not None and endpoint == default_endpoint(region_id)
+    )
+
+
 def _match(option: str, text: str) -> re.Match[str] | None:
     if "@" in text:
         raise OptionError(f"{option} must not contain a user name or password.")

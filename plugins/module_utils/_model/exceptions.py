@@ -12,16 +12,20 @@ from __future__ import annotations
 
 import typing as t
 
+TOO_MANY_FILES = "Too many files are open. Lower max_parallel, or raise the limit of open files (ulimit -n)."
+
 
 class WuyingError(Exception):
     """An error that is reported to the user.
 
     ``code`` is the service's ``Code`` if it returned one, otherwise a code of this collection. ``retryable`` is True if
-    the same task may succeed later without any change.
+    the same task may succeed later without any change. ``login_needed`` is True if only a person can continue the session:
+    the user must log in again, or a new token must be passed.
     """
 
     code = "Error"
     retryable = False
+    login_needed = False
 
     def __init__(
         self,
@@ -29,6 +33,7 @@ class WuyingError(Exception):
         *,
         code: str | None = None,
         retryable: bool | None = None,
+        login_needed: bool | None = None,
         http_status: int | None = None,
         request_id: str | None = None,
     ) -> None:
@@ -36,6 +41,7 @@ class WuyingError(Exception):
         self.message = message
         self.code = self.code if code is None else code
         self.retryable = self.retryable if retryable is None else retryable
+        self.login_needed = self.login_needed if login_needed is None else login_needed
         self.http_status = http_status
         self.request_id = request_id
 
@@ -46,6 +52,7 @@ class WuyingError(Exception):
             "http_status": self.http_status,
             "request_id": self.request_id,
             "retryable": self.retryable,
+            "login_needed": self.login_needed,
         }
 
 
@@ -102,8 +109,12 @@ class Throttled(ServiceError):
     retryable = True
 
 
-class TokenRejected(ServiceError):
-    """The service does not accept this login token any more."""
+class Refused(ServiceError):
+    """The service refused the request. The reason may be the login token: its code does not say."""
+
+
+class TokenRejected(Refused):
+    """The service does not accept this login token any more: its code names the token."""
 
 
 class ClockSkew(ServiceError):
@@ -127,3 +138,4 @@ class LoginRequired(WuyingError):
     """The session cannot be continued without a new token: the user must log in again."""
 
     code = "SessionEnded"
+    login_needed = True

@@ -25,6 +25,9 @@ CLOCK_TOLERANCE = 60.0
 """A record that was obtained more than this many seconds in the future is stale."""
 _LATEST_TIME = 253402300799.0
 """The last second of the year 9999: ISO 8601 has four digits for the year."""
+DEFAULT_VALIDITY = 900
+LONGEST_VALIDITY = 366 * 86400
+"""The validity of a token is a whole number of seconds, from 1 to this one."""
 
 CURRENT, STALE, EXPIRED, ENDED = "current", "stale", "expired", "ended"
 
@@ -48,6 +51,11 @@ class Record(t.NamedTuple):
     def knows(self, token: str) -> bool:
         """Return True if ``token`` is the stored token or one that the session has used up."""
         return token == self.login_token or fingerprint(token) in (*self.lineage, *self.passed)
+
+    @property
+    def validity(self) -> float:
+        """For how many seconds the token was valid when it was obtained."""
+        return min(max(1, round(self.expires_at - self.obtained_at)), LONGEST_VALIDITY)
 
     def state(self, now: float, refresh_before: float) -> str:
         """Return ``current``, ``stale``, ``expired`` or ``ended``, as of ``now``.
@@ -114,10 +122,10 @@ def next_record(
     spent: str,
     login_token: str,
     obtained_at: float,
-    validity: float,
+    validity: float | None,
     request_id: str | None,
 ) -> Record:
-    """Return the record after a refresh that used up ``spent`` and returned ``login_token``, valid for ``validity`` seconds.
+    """Return the record after a refresh that used up ``spent`` and returned ``login_token``, see :func:`next_validity`.
 
     If ``previous`` does not know ``spent``, a user passed it. The record keeps its fingerprint in ``passed`` as well.
     """
@@ -129,7 +137,13 @@ def next_record(
     if previous is None or not previous.knows(spent):
         passed = _with_newest(passed, spent, PASSED_LENGTH)
     lineage = _with_newest(lineage, spent, LINEAGE_LENGTH)
-    return Record(session, login_token, obtained_at, obtained_at + validity, request_id, lineage, passed)
+    expires_at = obtained_at + next_validity(previous, validity)
+    return Record(session, login_token, obtained_at, expires_at, request_id, lineage, passed)
+
+
+def next_validity(previous: Record | None, validity: float | None) -> float:
+    """Return the validity of the next token: the requested one, that of the record, or the default."""
+    return validity or (DEFAULT_VALIDITY if previous is None else previous.validity)
 
 
 def load_record(data: bytes, key: str) -> Record:

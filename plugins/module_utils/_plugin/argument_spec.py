@@ -29,7 +29,7 @@ def argument_spec(*, one_session: bool = True) -> Spec:
         "directory_id": {"type": "str"},
         "session_id": {"type": "str"},
         "endpoint": {"type": "str"},
-        "validity": {"type": "int", "default": 900},
+        "validity": {"type": "int"},
         "refresh_before": {"type": "int", "default": 300},
         "store": {"type": "str"},
         "store_username": {"type": "str"},

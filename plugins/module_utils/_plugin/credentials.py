@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
 import typing as t
@@ -21,6 +22,7 @@ Keys = t.Tuple[str, str, t.Optional[str]]
 
 OPTIONS = ("access_key_id", "access_key_secret", "security_token")
 VARIABLES = tuple(f"ALIBABA_CLOUD_{name.upper()}" for name in OPTIONS)
+_KEY_ID = re.compile(r"(LTAI|STS\.)[A-Za-z0-9]{4,60}")
 _LOGGERS = (
     # With DEBUG=sdk in the environment, the first two print all URLs and headers.
     "alibabacloud-tea",
@@ -50,6 +52,17 @@ def from_options(get_option: t.Callable[[str], t.Any]) -> t.Callable[[float], Ke
         credentials = _checked(given, OPTIONS)
         return lambda deadline: credentials
     return lambda deadline: _from_environment()
+
+
+def describe(get_option: t.Callable[[str], t.Any], keys: Keys | None) -> str:
+    """Return what to check if the service rejects these keys. An ID that may be a misplaced secret is not shown."""
+    if keys is None:
+        return "Requests are anonymous. Choose another auth_method."
+    shown = keys[0] if _KEY_ID.fullmatch(keys[0]) else "it does not begin with LTAI or STS"
+    if get_option("auth_method") == "provider_chain":
+        return f"Check the source of the access key ID ({shown}) in the provider chain."
+    names = OPTIONS if any(get_option(name) for name in OPTIONS) else VARIABLES
+    return f"Check {names[0]} ({shown})" + (f", {names[1]} and {names[2]}." if keys[2] else f" and {names[1]}.")
 
 
 def _from_environment() -> Keys:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import typing as t
 
 from .._keeper.decision import TokenRequest
-from .._model.endpoint import parse_endpoint
-from .._model.exceptions import OptionError, WuyingError
+from .._model.endpoint import is_default_or_loopback, parse_endpoint
+from .._model.exceptions import OptionError, StoreError, WuyingError
 from .._model.session import Session
 from .argument_spec import IDENTITY, session_spec
 from .options import (
@@ -26,7 +26,8 @@ from .options import (
 from .result import describe, message_of
 
 if t.TYPE_CHECKING:
-    from .._keeper.fleet import Report
+    from .._keeper.fleet import Reading, Report
+    from .summary import Errors
 
 MOST_TOKENS = 1000
 """How many login tokens a task can pass. The time that ansible-core takes to hide them grows with the square of their number."""
@@ -43,7 +44,8 @@ def read_requests(get_option: GetOption, sessions: t.Sequence[t.Mapping[str, t.A
     requests = []
     for number, own in enumerate(sessions):
         try:
-            requests.append(read_request(overridden_by(get_option, own)))
+            request = read_request(overridden_by(get_option, own))
+            requests.append(request._replace(force=bool(get_option("force"))))
         except OptionError as error:
             raise OptionError(f"sessions[{number}]: {error.message}", code=error.code) from None
     return requests
@@ -74,12 +76,35 @@ def read_filters(filters: t.Any) -> t.Callable[[Session], bool]:
 def read_selection(get_option: GetOption) -> t.Callable[[Session], TokenRequest | None]:
     """Return a function from a stored session to its token request, None if it is filtered out. Raises :class:`OptionError`."""
     matches = read_filters(get_option("filters"))
-    validity, refresh_before = read_validity(get_option), read_refresh_before(get_option)
+    settings = (bool(get_option("force")), read_validity(get_option), read_refresh_before(get_option))
 
     def request_for(session: Session) -> TokenRequest | None:
-        return TokenRequest(session, validity=validity, refresh_before=refresh_before) if matches(session) else None
+        return TokenRequest(session, None, *settings) if matches(session) else None
 
     return request_for
+
+
+def read_named_endpoints(get_option: GetOption) -> set[str]:
+    """Return the endpoints that ``endpoint`` and ``filters`` name. Raises :class:`OptionError`."""
+    filtered = (get_option("filters") or {}).get("endpoint") or []
+    named = [get_option("endpoint"), *([filtered] if isinstance(filtered, str) else filtered)]
+    return {parse_endpoint(str(endpoint)) for endpoint in named if endpoint}
+
+
+def refuse_unnamed(readings: t.Iterable[Reading], named: t.Container[str]) -> t.Iterator[Reading]:
+    """Replace each state whose session has an endpoint of its own, which the task does not name, by an error.
+
+    Someone who can write to the store could otherwise choose where the task sends signed requests.
+    """
+    for key, request, stored in readings:
+        if request is None or request.session.endpoint in named or is_default_or_loopback(*request.session[:2]):
+            yield key, request, stored
+        else:
+            message = f"The record of this session names the endpoint {request.session.endpoint}, which is not that of its region. "
+            message += (
+                "Nothing was sent. If it is correct, set endpoint or filters to it. Otherwise, delete the record."
+            )
+            yield key, request, StoreError(message, code="EndpointNotNamed")
 
 
 class FleetResult:
@@ -90,43 +115,58 @@ class FleetResult:
         self._results = results
         self._return_token = return_token
         self._entries: list[tuple[int, dict[str, t.Any]]] = []
-        self._first_error: tuple[int, str, WuyingError] | None = None
+        self._errors: dict[str, Errors] = {}
         self._retryable = True
-        self.counts = dict.fromkeys(("total", "refreshed", "unchanged", "failed", "warned", "rekeyed"), 0)
+        self._otherwise_warned = 0
+        names = ("total", "refreshed", "unchanged", "not_refreshed", "failed", "login_needed", "warned", "rekeyed")
+        self.counts = dict.fromkeys(names, 0)
 
     def add(self, report: Report, now: float) -> None:
         """Count a session and, if it is to be returned, add its entry. ``now`` is in seconds since 1970 (UTC)."""
         outcome = None if isinstance(report.result, WuyingError) else report.result
-        error = report.result if isinstance(report.result, WuyingError) else report.result.not_saved
-        changed = outcome is not None and outcome.changed
+        failure = report.result if isinstance(report.result, WuyingError) else report.result.not_saved
+        not_refreshed = outcome and outcome.not_refreshed
+        name = report.session.end_user_id if report.session else report.key or "a part of the store"
+        end = "refreshed" if outcome is not None and outcome.changed else "unchanged"
+        if failure is not None:
+            end = "failed"
+            self._add_error("unreadable" if report.session is None else "failed", name, failure)
+            self._retryable = self._retryable and failure.retryable
+            self.counts["login_needed"] += failure.login_needed
+        elif not_refreshed is not None:
+            end = "not_refreshed"
+            self._add_error(end, name, not_refreshed)
         self.counts["total"] += 1
-        self.counts["failed" if error else "refreshed" if changed else "unchanged"] += 1
+        self.counts[end] += 1
         self.counts["warned"] += bool(report.warnings)
         self.counts["rekeyed"] += report.rekeyed
-        if error is not None:
-            self._retryable = self._retryable and error.retryable
-            if self._first_error is None or report.position < self._first_error[0]:
-                name = report.key if report.session is None else report.session.end_user_id
-                self._first_error = (report.position, name, error)
-        only_copy = outcome is not None and error is not None
-        noteworthy = self._results == "failed" and (error is not None or report.warnings)
+        self._otherwise_warned += len(report.warnings) > (not_refreshed is not None)
+        only_copy = outcome is not None and failure is not None
+        noteworthy = self._results == "failed" and (failure is not None or report.warnings)
         if only_copy or noteworthy or self._results == "all":
             entry: dict[str, t.Any] = {"changed": False}
             if outcome is not None:
                 entry = describe(outcome, now, return_token=self._return_token or only_copy)
             if only_copy:
                 entry["kept"] = False
-            self._entries.append((report.position, _complete(entry, report, error)))
+            entry["failed"] = failure is not None
+            self._entries.append((report.position, _complete(entry, report, failure or not_refreshed)))
 
     @property
-    def warning(self) -> str | None:
-        """A warning if sessions have warnings, else None."""
-        if not self.counts["warned"]:
-            return None
-        return (
-            f"{self.counts['warned']} of {self.counts['total']} sessions have warnings, for example because a stale token "
-            "could not be refreshed. See sessions in the result, with results=failed or results=all."
-        )
+    def sessions(self) -> int:
+        """The number of sessions whose records could be read."""
+        return self.counts["total"] - (self._errors["unreadable"].count if "unreadable" in self._errors else 0)
+
+    def warnings(self) -> t.Iterator[str]:
+        """Yield warnings about sessions that have warnings."""
+        if "not_refreshed" in self._errors:
+            errors = self._errors["not_refreshed"]
+            yield errors.describe("could not be refreshed. Their stored tokens are still valid", self.counts["total"])
+        if self._otherwise_warned:
+            yield (
+                f"Sessions with other warnings: {self._otherwise_warned:,} of {self.counts['total']:,}. "
+                "See sessions in the result, with results=failed or results=all."
+            )
 
     def as_result(self) -> dict[str, t.Any]:
         """Return the result of the task, with the sessions in the order in which they were requested."""
@@ -136,17 +176,28 @@ class FleetResult:
             "sessions": [entry for _position, entry in sorted(self._entries, key=lambda positioned: positioned[0])],
         }
 
-    def failure(self, fail_on: str) -> dict[str, t.Any] | None:
+    def failure(self, fail_on: str, *, filtered: bool) -> dict[str, t.Any] | None:
         """Return the error of the task, None if ``fail_on`` (``any``, ``all`` or ``none``) lets it succeed."""
         failed, total = self.counts["failed"], self.counts["total"]
-        if self._first_error is None or fail_on == "none" or (fail_on == "all" and failed < total):
+        if not failed or fail_on == "none" or (fail_on == "all" and failed < total):
             return None
-        _position, name, error = self._first_error
-        return {
-            "msg": f"{failed} of {total} sessions failed. First error, for {name}: {message_of(error)}",
-            "error_code": error.code,
-            "retryable": self._retryable,
-        }
+        parts, code = [], ""
+        if "failed" in self._errors:
+            errors = self._errors["failed"]
+            parts.append(errors.describe("failed", self.sessions))
+            code = errors.codes()[0]
+        elif filtered and not self.sessions:
+            parts.append("No session matches filters.")
+        if "unreadable" in self._errors:
+            errors = self._errors["unreadable"]
+            parts.append(errors.describe_records())
+            code = code or errors.codes()[0]
+        return {"msg": " ".join(parts), "error_code": code, "retryable": self._retryable}
+
+    def _add_error(self, kind: str, name: str, error: WuyingError) -> None:
+        from .summary import Errors  # here, because most tasks have no errors
+
+        self._errors.setdefault(kind, Errors()).add(name, error)
 
 
 def _complete(entry: dict[str, t.Any], report: Report, error: WuyingError | None) -> dict[str, t.Any]:
@@ -155,9 +206,10 @@ def _complete(entry: dict[str, t.Any], report: Report, error: WuyingError | None
         entry["key"] = report.key
     else:
         entry["session"] = report.session.identity()
+    entry["login_needed"] = False
     if error is not None:
         request_id = entry.get("request_id") or error.request_id
         entry.update({**error.as_result(), "request_id": request_id, "msg": message_of(error)})
     if report.rekeyed:
         entry["rekeyed"] = True
-    return {**entry, "failed": error is not None, "warnings": list(report.warnings)}
+    return {**entry, "warnings": list(report.warnings)}

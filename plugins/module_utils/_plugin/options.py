@@ -20,6 +20,7 @@ from ansible.module_utils.common.validation import check_type_bool
 from .._keeper.decision import TokenRequest
 from .._model.endpoint import default_endpoint, parse_endpoint
 from .._model.exceptions import OptionError
+from .._model.record import LONGEST_VALIDITY
 from .._model.session import Session, is_token
 
 GetOption = t.Callable[[str], t.Any]
@@ -111,9 +112,9 @@ def read_request(get_option: GetOption) -> TokenRequest:
     )
 
 
-def read_validity(get_option: GetOption) -> float:
-    """Return the validity of a new token in seconds. Raises :class:`OptionError`."""
-    return read_number(get_option, "validity", 1, _YEAR)
+def read_validity(get_option: GetOption) -> float | None:
+    """Return the validity of a new token in seconds, None if it stays as it is. Raises :class:`OptionError`."""
+    return None if get_option("validity") is None else read_number(get_option, "validity", 1, LONGEST_VALIDITY)
 
 
 def read_refresh_before(get_option: GetOption) -> float:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import os
 import threading
@@ -15,7 +16,7 @@ import typing as t
 
 from .._keeper.keeper import Keeper
 from .._model.endpoint import parse_proxy
-from .._model.exceptions import WuyingError
+from .._model.exceptions import ServiceError, WuyingError
 from .._store.base import Store
 from . import credentials
 from .argument_spec import service_spec
@@ -38,7 +39,7 @@ def open_keeper(
     """Yield a keeper over the store and the service that the options name. Its deadline counts from this call.
 
     The service client opens at most ``connections`` connections and sends at most ``max_qps`` requests per second. At the
-    end of the block, ``warn`` is called with each warning about the store. With ``accepts_unencrypted``, a store with keys also
+    end of the block, ``warn`` is called with each warning about the whole task. With ``accepts_unencrypted``, a store with keys also
     reads records that are not encrypted. Raises :class:`WuyingError`.
     """
     deadline = _deadline(get_option)
@@ -46,7 +47,8 @@ def open_keeper(
     # The scope is everything that can decide the result of a refresh. Tasks share a failure only if their scopes are equal.
     variables = [os.environ.get(name) for name in credentials.VARIABLES]
     scope = repr([[get_option(name) for name in service_spec()], variables])
-    settings = {"connections": connections, "max_qps": max_qps, **_read_settings(get_option)}
+    warnings: dict[str, str] = {}
+    settings = {"connections": connections, "max_qps": max_qps, "warnings": warnings, **_read_settings(get_option)}
     with contextlib.ExitStack() as opened:
         store = opened.enter_context(
             contextlib.closing(open_store(get_option, deadline, accepts_unencrypted=accepts_unencrypted))
@@ -54,16 +56,24 @@ def open_keeper(
 
         def connect() -> ServiceClient:
             keys = find_keys(deadline)
-            # Imported here, so that a task that sends no request loads no HTTP library.
-            from .._service.client import ServiceClient
-            from ..signer import Credentials
+            try:
+                # Imported here, so that a task that sends no request loads no HTTP library. Everything is loaded before a token is spent.
+                from .._keeper import refresh  # noqa: F401
+                from .._service.client import ServiceClient
+                from ..signer import Credentials
+            except OSError as error:
+                message = f"The HTTP client could not be loaded ({os.strerror(error.errno or errno.EIO)}). Run the task again. "
+                message += "If the error persists, raise the limit of open files (ulimit -n) and check the disk."
+                raise ServiceError(message, code="MissingLibrary", retryable=True) from None
+            advice = credentials.describe(get_option, keys)
+            client = ServiceClient(keys and Credentials(*keys), credentials_advice=advice, **settings)
+            return opened.enter_context(client)
 
-            return opened.enter_context(ServiceClient(keys and Credentials(*keys), **settings))
-
+        keeper = Keeper(store, _once(connect), scope=scope, deadline=deadline, warnings=warnings)
         try:
-            yield Keeper(store, _once(connect), scope=scope, deadline=deadline)
+            yield keeper
         finally:
-            for warning in store.warnings:
+            for warning in keeper.task_warnings().values():
                 warn(warning)
 
 

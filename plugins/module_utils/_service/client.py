@@ -10,11 +10,13 @@ Only ``_plugin/wiring.py`` imports this file, and only when a request is due, so
 from __future__ import annotations
 
 import os
+import sys
 import time
 import typing as t
 
 from ansible.module_utils.basic import missing_required_lib
 
+from .._model.encoding import in_words
 from .._model.endpoint import host_of
 from .._model.exceptions import ClockSkew, MissingLibraryError, ServiceError, Throttled
 from .._model.session import Session
@@ -47,21 +49,26 @@ class ServiceClient:
         retries: int = 3,
         max_qps: float | None = None,
         clock: t.Callable[[], float] = time.time,
+        credentials_advice: str = "Check the credentials.",
+        warnings: dict[str, str] | None = None,
         **connection_settings: t.Any,
     ) -> None:
         """Store the settings. Without credentials, requests are anonymous.
 
         ``timeout`` is in seconds and bounds one attempt in total. ``retries`` counts the attempts after the first. ``max_qps`` limits
-        the requests per second. The other settings are those of :class:`Transport`. Raises :class:`MissingLibraryError`.
+        the requests per second. ``credentials_advice`` is shown if the service rejects the credentials. A warning about the clock is added
+        to ``warnings``. The other settings are those of :class:`Transport`. Raises :class:`MissingLibraryError`.
         """
         if REQUESTS_IMPORT_ERROR is not None:
-            raise MissingLibraryError(missing_required_lib("requests"))
+            raise _missing_requests(REQUESTS_IMPORT_ERROR)
         self._credentials = credentials
         self._secrets = tuple(filter(None, credentials[1:])) if credentials else ()
         self._signature_version = signature_version
         self._timeout = timeout
         self._retries = retries
         self._clock = clock
+        self._credentials_advice = credentials_advice
+        self._warnings = {} if warnings is None else warnings
         self._clock_offsets: dict[str, float] = {}
         """Seconds that the clock of an endpoint is ahead of this host's clock. Only known after a :class:`ClockSkew`."""
         self._limiters = RateLimiters(max_qps)
@@ -94,6 +101,8 @@ class ServiceClient:
                 failure = error
             else:
                 limiter.speed_up()
+                if endpoint in self._clock_offsets:
+                    self._warnings.setdefault("clock", _clock_warning(self._clock_offsets[endpoint]))
                 return result
             if failure.outcome_unknown:
                 outcome_unknown = True
@@ -124,7 +133,9 @@ class ServiceClient:
         sent_at = self._clock()
         signed = self._sign(session, login_token, sent_at + self._clock_offsets.get(session.endpoint, 0.0))
         response = self._transport.post(session.endpoint, signed, seconds)
-        return read_response(response, session.endpoint, (login_token, *self._secrets), sent_at)
+        return read_response(
+            response, session.endpoint, (login_token, *self._secrets), sent_at, self._credentials_advice
+        )
 
     def _sign(self, session: Session, login_token: str, timestamp: float) -> SignedRequest:
         identity = {**session.identity(), "login_token": login_token}
@@ -136,3 +147,20 @@ class ServiceClient:
         if self._signature_version == "v1":
             return sign_v1(*call)
         return sign_v3(*call, host=host_of(session.endpoint))
+
+
+def _missing_requests(error: Exception) -> MissingLibraryError:
+    """Return the error for a package that could not be imported. Its message contains no text of the package."""
+    if isinstance(error, ImportError):
+        return MissingLibraryError(missing_required_lib("requests"))
+    return MissingLibraryError(
+        f"The Python package requests on this host is broken: {type(error).__name__} when {sys.executable} imported it. "
+        "Install it again, together with urllib3."
+    )
+
+
+def _clock_warning(offset: float) -> str:
+    return (
+        f"The clock of this host is {in_words(offset)} {'behind' if offset > 0 else 'ahead of'} the clock of the service. "
+        "Requests were sent with the time of the service. Correct the clock of this host, because the age of tokens depends on it."
+    )

@@ -13,10 +13,10 @@ import contextlib
 import http.client
 import io
 import ipaddress
+import os
 import socket
 import threading
 import time
-import traceback
 import typing as t
 
 from .._model.exceptions import ServiceError
@@ -28,8 +28,10 @@ try:
     from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
     from urllib3.exceptions import NewConnectionError
     from urllib3.util.connection import create_connection
-except ImportError:
-    REQUESTS_IMPORT_ERROR: str | None = traceback.format_exc()
+except OSError:  # This says nothing about the package: for example, too many files are open.
+    raise
+except Exception as error:  # A broken package can raise anything.
+    REQUESTS_IMPORT_ERROR: Exception | None = error
 else:
     REQUESTS_IMPORT_ERROR = None
 
@@ -66,10 +68,12 @@ class RequestDeadline:
         return remaining
 
     def resolve(self, host: str, port: int) -> list[str]:
-        """Return the addresses of a host, or an empty list if it has none."""
+        """Return the addresses of a host, or an empty list if it has none. Raises :class:`OSError` if too many files are open."""
         found: list[t.Any] = []
         with contextlib.suppress(socket.gaierror, UnicodeError):
             found = run_with_timeout(self.remaining(), lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        if not found:
+            os.close(os.open(os.devnull, os.O_RDONLY))  # A failed lookup does not say that too many files are open.
         self.resolved = bool(found)
         return [entry[4][0] for entry in found]
 
@@ -138,14 +142,17 @@ if REQUESTS_IMPORT_ERROR is None:
             addresses = request.resolve(self._dns_host, self.port or 0)
             if not isinstance(self, HTTPSConnection):
                 addresses = [each for each in addresses if ipaddress.ip_address(each).is_loopback]
+            failure: OSError | None = None
             for position, address in enumerate(addresses):
                 seconds = request.remaining() / (len(addresses) - position)
-                with contextlib.suppress(OSError):
+                try:
                     opened = create_connection((address, self.port or 0), seconds, socket_options=self.socket_options)
                     opened.settimeout(request.remaining())  # for the TLS handshake
                     return opened
+                except OSError as error:
+                    failure = error
             request.remaining()
-            raise NewConnectionError(self, "no address answered")
+            raise NewConnectionError(self, "no address answered") from failure
 
         def connect(self) -> None:
             self._connecting = True

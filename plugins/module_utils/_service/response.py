@@ -10,24 +10,110 @@ import json
 import re
 import typing as t
 
-from .._model.exceptions import ClockSkew, ServiceError, Throttled, TokenRejected
+from .._model.exceptions import ClockSkew, Refused, ServiceError, Throttled, TokenRejected
 from .._model.session import is_token
 from .retry import read_date, read_retry_after
 
 if t.TYPE_CHECKING:
     from .transport import Response
 
-_CODE = re.compile(r"[A-Z][A-Za-z]{1,63}(\.[A-Z][A-Za-z0-9]{0,31}){0,3}")
+_CODE = re.compile(r"[A-Z][A-Za-z0-9_]{1,63}(\.[A-Za-z][A-Za-z0-9_]{0,31}){0,3}")
 _REQUEST_ID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 _PIECE = 8
-_SEPARATORS = dict.fromkeys(map(ord, ".-"))
+_SEPARATORS = dict.fromkeys(map(ord, "._-"))
 
-_ENDPOINT = ("InvalidAction.NotFound", "InvalidApi.NotFound", "InvalidProduct.NotFound")
-_CREDENTIALS = ("InvalidAccessKeyId", "IncompleteSignature", "SignatureDoesNotMatch", "InvalidSecurityToken")
-_PERMISSION = ("Forbidden.RAM", "NoPermission")
-_UNAVAILABLE = ("ServiceUnavailable", "InternalError")
-_NOT_ABOUT_TOKENS = (405, 406, 407, 408, 411, 413, 414, 415, 426, 429, 431)
-"""Statuses that concern the form of a request or the load, never a login token."""
+
+class _Meaning(t.NamedTuple):
+    """The meaning of a response without a login token. ``code`` is shown if the response has no code that may be shown."""
+
+    message: str
+    kind: type[ServiceError] = ServiceError
+    code: str = "InvalidResponse"
+    retryable: bool | None = None
+    outcome_unknown: bool = False
+
+
+_OWNER = "the administrator of the Alibaba Cloud account"
+_LIMITED = _Meaning(
+    f"The endpoint {{endpoint}} is limiting requests ({{code}}). Try again later, send fewer requests, or ask {_OWNER} to raise the limit.",
+    Throttled,
+    Throttled.code,
+)
+_NONCE = _Meaning(
+    "The service has already received a request with this nonce ({code}). Try again later.", retryable=True
+)
+_UNAVAILABLE = _Meaning(
+    "The service is temporarily unavailable ({code}). Try again later.",
+    code="ServiceUnavailable",
+    retryable=True,
+    outcome_unknown=True,
+)
+_CLOCK = _Meaning("The clocks of this host and of the service differ ({code}). Set this host's clock.", ClockSkew)
+_ENDPOINT = _Meaning("The endpoint {endpoint} does not offer this API ({code}). Check region_id and endpoint.")
+_SECURITY_TOKEN = _Meaning("The service rejected the security token of the access key ({code}). {advice}")
+_ACCESS_KEY = _Meaning("The service does not know the access key, or it is disabled ({code}). {advice}")
+_SIGNATURE = _Meaning("The service rejected the signature that the access key created ({code}). {advice}")
+_CONFLICT = _Meaning(
+    "Another operation on the session or its user is in progress ({code}). Try again later.", retryable=True
+)
+_LOCKED = _Meaning(f"The account, the user or the office network is locked ({{code}}). Ask {_OWNER} to unlock it.")
+_UNPAID = _Meaning(
+    f"The Alibaba Cloud account cannot use the service ({{code}}). Ask {_OWNER} to activate the service, to verify the account, and to pay overdue bills."
+)
+_DENIED = _Meaning(
+    f"The service denied permission to refresh login tokens ({{code}}). Ask {_OWNER} to grant the RAM action ecd:RefreshLoginToken."
+)
+_REJECTED = _Meaning("The service rejected the login token ({code}).", TokenRejected)
+_REFUSED = _Meaning("The service rejected the request ({code}). Check the options that identify the session.", Refused)
+_NO_TOKEN = _Meaning(
+    "The response from {endpoint} did not contain a valid login token. Try again.",
+    retryable=True,
+    outcome_unknown=True,
+)
+_REDIRECT = _Meaning(
+    "The endpoint {endpoint} redirected the request. Redirects are not followed. Check region_id, endpoint and proxy."
+)
+_GATEWAY = _Meaning(
+    "The endpoint {endpoint} responded with HTTP status {status} and no known error code. Check region_id, endpoint and proxy."
+)
+_TABLE = [
+    (re.compile(pattern, re.IGNORECASE), meaning)
+    for pattern, meaning in (
+        (r" Throttling", _LIMITED),
+        (r" SignatureNonceUsed", _NONCE),
+        (r"^5| Internal| SystemError|Unavailable", _UNAVAILABLE),
+        (r" (Invalid|Illegal)TimeStamp", _CLOCK),
+        (r" Invalid(Action|Api|Product|Version)\b", _ENDPOINT),
+        (r"SecurityToken|StsToken", _SECURITY_TOKEN),
+        (r"AccessKey", _ACCESS_KEY),
+        (r"Signature", _SIGNATURE),
+        (r"Throttl|TooMany|Frequen|FlowControl|Limit|Quota|Exceed|Busy", _LIMITED),
+        (r"Conflict|Concurren|InProgress|InProcess|Processing", _CONFLICT),
+        (r"(?<!C)Lock|Frozen|Freeze|Suspend|Disabled", _LOCKED),
+        (
+            r"Overdue|Arrear|Debt|Payment|Unpaid|Balance(?!r)|RealName|Not_?(Open|Enable|Activ|Purchase|Subscri)",
+            _UNPAID,
+        ),
+        # The name of the token, but not as a part of the operation's name.
+        (r" (?!Missing).*(?<!Refresh)(?<!\bGet)Login_?Token", _REJECTED),
+        (r"Forbid|Permission|Authoriz|Authoris|Denied|Deny|NotAllow|Polic|WhiteList", _DENIED),
+        (r"^402 .", _UNPAID),
+        (r"^403 .", _DENIED),
+        (r"^409 .", _CONFLICT),
+        (r"^423 .", _LOCKED),
+        (r"^(408|429) ", _LIMITED),
+        (r"^2.. ((OK|Success)$|$)", _NO_TOKEN),
+        (r"^(405|406|407|411|413|414|415|426|431) ", _GATEWAY),  # about the form of the request
+        (r"^(2|4).. .", _REFUSED),
+        (r"^3", _REDIRECT),
+        (r"", _GATEWAY),
+    )
+]
+"""The meaning of ``STATUS CODE``: that of the first pattern that it contains.
+
+These are the codes that the service documents, and families of codes that Alibaba Cloud's services have in common. The code of a
+rejected login token is not documented.
+"""
 
 
 class RefreshResult(t.NamedTuple):
@@ -41,76 +127,44 @@ class RefreshResult(t.NamedTuple):
         return "RefreshResult(...)"
 
 
-def read_response(response: Response, endpoint: str, secrets: t.Sequence[str], sent_at: float) -> RefreshResult:
+def read_response(
+    response: Response, endpoint: str, secrets: t.Sequence[str], sent_at: float, credentials_advice: str = ""
+) -> RefreshResult:
     """Return the result of a refresh. Raises :class:`ServiceError` if the response contains no login token.
 
-    This follows the error table of the service's API reference. The code of a rejected login token is not published: a code that
-    is not in the table, with a status from 400 to 499, counts as one. Of the body only ``Code`` and ``RequestId`` are shown, if they have the
-    usual form and contain no part of ``secrets``: the token that was sent and the secrets of the credentials.
+    Of the body only ``Code`` and ``RequestId`` are shown, if they have the usual form and contain no part of ``secrets``: the token that
+    was sent and the secrets of the credentials. ``credentials_advice`` says what to check if the service rejects these.
     """
-    fields = _fields(response.body)
-    token = fields.get("logintoken")
+    status, fields = response.status, _fields(response.body)
+    token, code = fields.get("logintoken"), fields.get("code")
     hidden = [*secrets, token] if isinstance(token, str) else secrets
     request_id = _safe_value(fields.get("requestid"), _REQUEST_ID, hidden)
-    if response.status == 200 and is_token(token):
+    if 200 <= status < 300 and is_token(token):
         return RefreshResult(t.cast(str, token), request_id, sent_at)
-    code = _safe_value(fields.get("code"), _CODE, hidden)
-    error = _explain("" if code is None or 300 <= response.status < 400 else code, response, endpoint)
-    error.http_status, error.request_id = response.status, request_id
+    if not isinstance(code, str) or not _CODE.fullmatch(code) or 300 <= status < 400:
+        code = ""
+    meaning = next(meaning for pattern, meaning in _TABLE if pattern.search(f"{status} {code}"))
+    shown = _safe_value(code, _CODE, hidden) or meaning.code
+    error = meaning.kind(
+        meaning.message.format(code=shown, endpoint=endpoint, status=status, advice=credentials_advice),
+        code=shown,
+        retryable=meaning.retryable,
+        outcome_unknown=meaning.outcome_unknown,
+        http_status=status,
+        request_id=request_id,
+    )
+    if status >= 300 or code:  # Without an error, the header says nothing about another attempt.
+        error.retry_after = read_retry_after(response.headers)
+    if isinstance(error, ClockSkew):
+        error.server_time = read_date(response.headers.get("date", ""))
     raise error
-
-
-def _explain(code: str, response: Response, endpoint: str) -> ServiceError:
-    """Return the error for a response without a login token. An empty code counts as none."""
-    status = response.status
-    kind: type[ServiceError] = ServiceError
-    details: dict[str, t.Any] = {"retry_after": read_retry_after(response.headers)}
-    if code.startswith("Throttling"):
-        kind = Throttled
-        message = f"The service is throttling requests ({code}). Try again later, or send fewer requests."
-    elif code.startswith("SignatureNonceUsed"):
-        details["retryable"] = True
-        message = f"The service has already received a request with this nonce ({code}). Try again later."
-    elif code.startswith(_UNAVAILABLE) or status >= 500:
-        code = code or "ServiceUnavailable"
-        details.update(retryable=True, outcome_unknown=True)
-        message = f"The service is temporarily unavailable ({code}). Try again later."
-    elif code.startswith("InvalidTimeStamp."):
-        kind, details = ClockSkew, {"server_time": read_date(response.headers.get("date", ""))}
-        message = f"The clocks of this host and of the service differ ({code}). Set this host's clock."
-    elif code in _ENDPOINT:
-        message = f"The endpoint {endpoint} does not offer this API ({code}). Check region_id and endpoint."
-    elif code.startswith(_CREDENTIALS):
-        message = f"The service rejected the credentials ({code}). "
-        message += "Check the access key, security_token and auth_method."
-    elif code.startswith(_PERMISSION):
-        message = f"The service denied the credentials permission to refresh login tokens ({code}). "
-        message += "Grant them the RAM action ecd:RefreshLoginToken."
-    elif code.startswith("Missing") or (code.startswith("Invalid") and "LoginToken" not in code):
-        message = f"The service rejected the request ({code}). Check the options that identify the session."
-    elif "LoginToken" in code or (code and status >= 400 and status not in _NOT_ABOUT_TOKENS):
-        kind, message = TokenRejected, f"The service rejected the login token ({code})."
-    elif status in (408, 429):
-        kind, code = Throttled, Throttled.code
-        message = f"The endpoint {endpoint} is throttling requests (HTTP status {status}). Try again later."
-    else:
-        code = "InvalidResponse"
-        if status < 300:  # without retry_after, which belongs to an error
-            details = {"retryable": True, "outcome_unknown": True}
-            message = f"The response from {endpoint} did not contain a valid login token. Try again."
-        elif status < 400:
-            message = f"The endpoint {endpoint} redirected the request. Redirects are not followed. "
-            message += "Check region_id, endpoint and proxy."
-        else:
-            message = f"The endpoint {endpoint} responded with HTTP status {status} and no known error code. "
-            message += "Check region_id, endpoint and proxy."
-    return kind(message, code=code, **details)
 
 
 def _fields(body: bytes) -> dict[str, t.Any]:
     """Return the fields of a JSON object, with names in lower case. Anything else has no fields."""
     try:
-        value = json.loads(body.decode("utf-8"))
+        # Only the token matters, so other fields may have characters of any encoding.
+        value = json.loads(body.decode(json.detect_encoding(body), "replace"), strict=False)
     except (ValueError, RecursionError):
         value = None
     return {name.lower(): item for name, item in value.items()} if isinstance(value, dict) else {}

@@ -9,14 +9,16 @@ Only ``client.py`` imports this file. Redirects are not followed.
 
 from __future__ import annotations
 
+import errno
 import http.client
 import os
+import re
 import ssl
 import time
 import typing as t
 
 from .._model.endpoint import is_loopback
-from .._model.exceptions import ServiceError
+from .._model.exceptions import TOO_MANY_FILES, ServiceError
 from ..signer import SignedRequest
 from .connections import REQUESTS_IMPORT_ERROR, RequestDeadline
 
@@ -31,13 +33,26 @@ BODY_LIMIT = 1024 * 1024
 
 _HEADERS = {"accept": "application/json", "accept-encoding": "identity", "user-agent": "ansible-wuying.workspace"}
 _MESSAGES = {
-    "Timeout": "The endpoint {} did not respond in time. Try again later, or increase timeout or deadline.",
-    "NameNotResolved": "The host name of the endpoint {} or of its proxy could not be resolved. Check region_id, endpoint, proxy and DNS.",
-    "TlsFailed": "The TLS certificate of the endpoint {} could not be verified. Check endpoint, ca_path and the certificate.",
-    "ProxyFailed": "The endpoint {} could not be reached through the proxy. Check proxy and the proxy environment variables.",
-    "ConnectionFailed": "The endpoint {} could not be reached. Check endpoint, proxy and the network.",
-    "ConnectionLost": "The endpoint {} closed the connection before its response was complete. Try again.",
+    "Timeout": "The {where} did not respond in time. Try again later, or increase timeout or deadline.",
+    "NameNotResolved": "The host name of the {host} could not be resolved. Check region_id, endpoint, proxy and DNS.",
+    "TlsFailed": "A TLS connection to the {where} could not be established. Check endpoint and {trust}.",
+    "ProxyFailed": "The {host} {problem}, so the endpoint {endpoint} could not be reached. Check the proxy and the setting that names it.",
+    "ConnectionFailed": "The {where} could not be reached. Check endpoint, proxy and the network.",
+    "ConnectionLost": "The {where} closed the connection before its response was complete. Try again.",
 }
+_UNKNOWN_CA = (
+    "is self-signed, or its CA is not in {trust}. If you trust it, set ca_path to a file with the certificate of its CA"
+)
+_OUTDATED = "has expired or is not valid yet. Renew it, or correct the clock of this host"
+_WRONG_NAME = "is for another host. Check endpoint and proxy"
+_CERTIFICATE = {
+    **dict.fromkeys((18, 19, 20, 21), _UNKNOWN_CA),
+    **dict.fromkeys((9, 10), _OUTDATED),
+    **dict.fromkeys((62, 64), _WRONG_NAME),
+}
+"""Why a certificate was not accepted, by OpenSSL's number of the error."""
+_CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+_PROXY = re.compile(r"(?:https?://)?(?:[^/?#@]*@)?((?:[\w.-]+|\[[0-9a-fA-F:.]+\])(?::[0-9]+)?)/?")
 
 
 class Response(t.NamedTuple):
@@ -86,7 +101,7 @@ class Transport:
                 RuntimeError,
                 ValueError,
             ) as error:
-                failure = _explain(error, attempt, endpoint)
+                failure = self._explain(error, attempt, endpoint)
             raise failure  # outside of the except block, so that no traceback shows the library's error
 
     def _send(self, endpoint: str, request: SignedRequest, seconds: float) -> Response:
@@ -116,11 +131,57 @@ class Transport:
         ca_path = settings["verify"]
         if isinstance(ca_path, str) and not os.path.exists(ca_path):
             raise ServiceError(
-                "The CA certificates for verifying the endpoint do not exist. "
-                "Check ca_path, REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE.",
+                f"The CA certificates to verify the endpoint with do not exist. Check {self._trust()}.",
                 code="TlsFailed",
             )
         return {"proxies": {} if is_loopback(endpoint) else settings["proxies"], "verify": ca_path}
+
+    def _explain(self, error: Exception, attempt: RequestDeadline, endpoint: str) -> ServiceError:
+        """Return the error for a failed attempt. Its message contains no text of the libraries."""
+        causes, retryable, message = list(_causes(error)), True, None
+        if time.monotonic() >= attempt.end:  # checked first, because the libraries raise various errors then
+            code = "Timeout"
+        elif any(isinstance(cause, OSError) and cause.errno in (errno.EMFILE, errno.ENFILE) for cause in causes):
+            code, message = "ConnectionFailed", TOO_MANY_FILES
+        elif not attempt.resolved:
+            code = "NameNotResolved"
+        elif isinstance(error, requests.exceptions.SSLError) and not attempt.sent:
+            code = "TlsFailed"
+            # A handshake that was cut off may succeed later.
+            retryable = any(isinstance(cause, (ssl.SSLEOFError, ssl.SSLZeroReturnError)) for cause in causes)
+            problems = (_CERTIFICATE.get(getattr(cause, "verify_code", 0)) for cause in causes)
+            message = next(
+                (f"The TLS certificate of the {{where}} {problem}." for problem in problems if problem), None
+            )
+        elif isinstance(error, requests.exceptions.ProxyError):
+            code = "ProxyFailed"
+        else:
+            code = "ConnectionLost" if attempt.sent else "ConnectionFailed"
+        status = re.search(r"Tunnel connection failed: ([1-5][0-9]{2})\b", str(causes[-1]))
+        proxy = self._proxy_of(endpoint)
+        message = (message or _MESSAGES[code]).format(
+            endpoint=endpoint,
+            host=proxy or f"endpoint {endpoint}",
+            where=f"endpoint {endpoint}" + (proxy and f" (through the {proxy})"),
+            trust=self._trust(),
+            problem=f"refused the connection (HTTP status {status[1]})" if status else "did not accept the connection",
+        )
+        return ServiceError(message, code=code, retryable=retryable, outcome_unknown=attempt.sent)
+
+    def _proxy_of(self, endpoint: str) -> str:
+        """Return which proxy leads to an endpoint and which setting names it, without user info. Empty if there is none."""
+        proxy = requests.utils.select_proxy(endpoint, self._settings.get(endpoint, {}).get("proxies"))
+        if not proxy:
+            return ""
+        shown = _PROXY.fullmatch(proxy)
+        variables = ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
+        source = "the option proxy" if self._proxy else next(filter(os.environ.get, variables), "the system's settings")
+        return f"proxy {f'{shown[1]} ' if shown else ''}from {source}"
+
+    def _trust(self) -> str:
+        """Return which setting names the CA certificates."""
+        default = "the CA certificates of the Python package requests"
+        return "ca_path" if self._ca_path else next(filter(os.environ.get, _CA_VARIABLES), default)
 
 
 def _read_body(response: t.Any) -> bytes:
@@ -134,25 +195,9 @@ def _read_body(response: t.Any) -> bytes:
     return body
 
 
-def _explain(error: Exception, attempt: RequestDeadline, endpoint: str) -> ServiceError:
-    retryable = True
-    if time.monotonic() >= attempt.end:  # checked first, because the libraries raise various errors then
-        code = "Timeout"
-    elif not attempt.resolved:
-        code = "NameNotResolved"
-    elif isinstance(error, requests.exceptions.SSLError) and not attempt.sent:
-        code, retryable = "TlsFailed", _was_cut_off(error)
-    elif isinstance(error, requests.exceptions.ProxyError):
-        code = "ProxyFailed"
-    else:
-        code = "ConnectionLost" if attempt.sent else "ConnectionFailed"
-    return ServiceError(_MESSAGES[code].format(endpoint), code=code, retryable=retryable, outcome_unknown=attempt.sent)
-
-
-def _was_cut_off(error: BaseException | None) -> bool:
-    """Return True if the TLS handshake failed because the connection was closed."""
+def _causes(error: BaseException | None) -> t.Iterator[BaseException]:
+    """Yield an error and the errors that caused it, which the libraries chain or wrap."""
     while error is not None:
-        if isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
+        yield error
+        wrapped = (each for each in error.args if isinstance(each, BaseException))
+        error = error.__cause__ or error.__context__ or next(wrapped, None)

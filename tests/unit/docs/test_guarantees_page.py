@@ -86,12 +86,14 @@ def test_a_row_agrees_with_the_matrix(row: Row) -> None:
     for name in cases_of(row.tests):
         fault = FAULTS[name]
         assert f"`{fault.code}`" in row.sees or row.sees.startswith("Its code")
-        assert ("stored token" in row.sees, "fails" in row.sees) == (
-            fault.retryable,
-            not fault.retryable,
+        named = fault.refused == "names the token"
+        assert ("fails" in row.sees) == named
+        assert (", stored token" in row.sees, ", permanent" in row.sees) == (
+            not named,
+            not named and not fault.retryable,
         )
         assert ("outcome unknown" in row.sees) == fault.doubt
-        assert ("session ends" in row.sees) == fault.refused
+        assert ("session ends" in row.sees) == bool(fault.refused)
 
 
 def test_every_row_of_the_matrix_is_on_the_page() -> None:

@@ -94,12 +94,12 @@ class LookupRunner:
         self.emulator.clear()
         return current
 
-    def save_record(self, seconds: float) -> Record:
-        """Save a record of Alice whose token is valid for ``seconds``."""
+    def save_record(self, seconds: float, like: Record | None = None) -> Record:
+        """Save a record of Alice whose token is valid for ``seconds``, perhaps with the validity of another record."""
         session = Session(endpoint=self.emulator.url, end_user_id="alice", **IDENTITY)
         now = time.time()
-        record = next_record(None, session, "v1first", self.emulator.issue(), now, 900, None)
-        record = record._replace(obtained_at=now + seconds - 900, expires_at=now + seconds)
+        record = next_record(like, session, "v1first", self.emulator.issue(), now, None, None)
+        record = record._replace(obtained_at=now + seconds - record.validity, expires_at=now + seconds)
         with DirectoryStore(str(self.store)).lock(session.key, time.monotonic() + 10) as locked:
             locked.write_note(new_note(None, record.login_token, "a test"))
             locked.save(record)

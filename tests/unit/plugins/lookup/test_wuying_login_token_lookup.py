@@ -152,6 +152,38 @@ def test_a_stale_token_is_returned_with_a_warning_if_the_refresh_fails(runner, w
     assert record.login_token not in "".join(warnings)
 
 
+@pytest.mark.parametrize("code", ["Forbidden.SubUser", "SignatureDoesNotMatch", "SomethingElse"])
+def test_a_stale_token_is_returned_with_a_warning_after_a_permanent_failure(runner, warnings, code):
+    record = runner.save_record(100)
+    runner.emulator.fault("error", code=code)
+    assert runner.look_up("alice") == [record.login_token]
+    assert any(code in text for text in warnings)
+
+
+@pytest.mark.parametrize("passed", [False, True])
+def test_a_refresh_without_validity_keeps_that_of_the_session(runner, passed):
+    runner.start(validity=28800)
+    token = runner.emulator.issue() if passed else None
+    # The record is stale if half of its validity counts as less than the rest.
+    store = importlib.import_module(f"{PACKAGE}.wuying.workspace.plugins.module_utils._store.directory").DirectoryStore
+    key = next(store(str(runner.store)).keys())
+    record = store(str(runner.store)).read(key).record
+    runner.save_record(100, like=record)
+    assert runner.look_up("alice", login_token=token)
+    after = store(str(runner.store)).read(key).record
+    assert after.login_token != record.login_token
+    assert after.validity == 28800
+
+
+def test_a_large_refresh_before_and_a_wrong_clock_cause_one_warning_each(runner, warnings):
+    runner.emulator.fault("skew", seconds=-3720)
+    terms = [{"end_user_id": name, "login_token": runner.emulator.issue(name)} for name in ("alice", "bob", "carol")]
+    runner.look_up(*terms, refresh_before=3600)
+    assert sum("refresh_before is 3,600 s, but tokens are valid for 900 s" in text for text in warnings) == 1
+    assert sum("1 hour 2 minutes ahead of the clock of the service" in text for text in warnings) == 1
+    assert len(warnings) == 2
+
+
 def test_a_token_that_cannot_be_saved_is_returned_with_a_warning(runner, warnings, monkeypatch):
     utils = f"{PACKAGE}.wuying.workspace.plugins.module_utils"
     errors = importlib.import_module(f"{utils}._model.exceptions")

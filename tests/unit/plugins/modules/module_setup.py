@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from ansible.module_utils import basic
+from ansible.module_utils.common import warnings as core_warnings
 
 from ansible_collections.wuying.workspace.plugins.module_utils._store.directory import (
     DirectoryStore,
@@ -44,7 +45,8 @@ class ModuleRunner:
         """Run the module in this process and return its result."""
         self._monkeypatch.setattr(basic, "_ANSIBLE_ARGS", self._arguments(check, options))
         self._monkeypatch.setattr(basic, "_ANSIBLE_PROFILE", "legacy", raising=False)
-        self._monkeypatch.setattr(basic, "_global_warnings", {}, raising=False)
+        shown: t.Any = core_warnings
+        self._monkeypatch.setattr(shown, "_global_warnings", type(shown._global_warnings)())
         self._capfd.readouterr()
         with pytest.raises(SystemExit) as exited:
             self._module.main()

@@ -154,6 +154,33 @@ def test_the_validity_of_a_record_is_that_of_its_refresh(runner):
     assert result["changed"] is False
 
 
+@pytest.mark.parametrize("passed", [False, True])
+def test_a_refresh_without_validity_keeps_that_of_the_session(runner, passed):
+    runner.start(validity=28800)
+    result = runner.run(force=True, login_token=runner.emulator.issue() if passed else None)
+    assert result["changed"] is True
+    assert seconds(result["expires_at"]) - seconds(result["obtained_at"]) == 28800
+
+
+def test_a_large_refresh_before_causes_a_warning_with_both_numbers(runner):
+    runner.start()
+    warnings = warnings_of(runner.run(refresh_before=3600))
+    assert len(warnings) == 1
+    assert "3,600 s" in warnings[0]
+    assert "900 s" in warnings[0]
+    assert warnings_of(runner.run(refresh_before=450)) == []
+    assert warnings_of(runner.run(refresh_before=300, validity=100, force=True)) == []
+
+
+@pytest.mark.parametrize("seconds_ahead", [3720, -3720])
+def test_a_wrong_clock_causes_one_warning(runner, seconds_ahead):
+    runner.emulator.fault("skew", seconds=seconds_ahead)
+    (warning,) = warnings_of(runner.run(login_token=runner.emulator.issue()))
+    words = "behind" if seconds_ahead > 0 else "ahead of"
+    assert f"The clock of this host is 1 hour 2 minutes {words} the clock of the service." in warning
+    assert warnings_of(runner.run()) == []
+
+
 def test_force_refreshes_a_current_token(runner):
     first = runner.start()
     second = runner.run(force=True)
@@ -195,6 +222,17 @@ def test_absent_deletes_the_record_and_sends_nothing(runner):
 def test_absent_changes_nothing_without_a_record(runner):
     assert runner.run(state="absent")["changed"] is False
     assert not runner.store.exists()
+
+
+@pytest.mark.parametrize("check", [False, True])
+def test_absent_without_a_record_says_so(runner, check):
+    runner.start()
+    result = runner.run(state="absent", end_user_id="bob", check=check)
+    assert result["changed"] is False
+    assert result["msg"].startswith(f"No login token is stored for bob (client {IDENTITY['client_id']}, ")
+    assert "Nothing was deleted. Check the options that identify the session." in result["msg"]
+    assert "msg" not in runner.run(state="absent", check=check)
+    assert ("msg" in runner.run(state="absent")) == (not check)
 
 
 def test_absent_needs_no_credentials_and_returns_no_token(runner):
@@ -388,6 +426,57 @@ def test_the_user_must_log_in_again_if_the_service_refuses_the_token(runner):
     assert "log in again" in result["msg"]
 
 
+@pytest.mark.parametrize(
+    ("code", "status", "login_needed"),
+    [
+        ("InvalidLoginToken", 400, True),
+        ("SomethingElse", 400, True),
+        ("Forbidden.SubUser", 403, False),
+        ("Throttling", 429, False),
+    ],
+)
+def test_every_failure_shows_if_the_user_must_log_in(runner, code, status, login_needed):
+    assert runner.run()["login_needed"] is True
+    assert runner.run(region_id="sesame\n")["login_needed"] is False
+    runner.save_record(-5)
+    runner.emulator.fault("error", code=code, status=status)
+    failed = runner.run()
+    assert (failed["error_code"], failed["login_needed"]) == (code, login_needed)
+    assert runner.run(force=not login_needed).get("login_needed") is (True if login_needed else None)
+
+
+@pytest.mark.parametrize(
+    ("code", "key_id", "shown"),
+    [
+        ("InvalidAccessKeyId.NotFound", "LTAI5tWrongOne", "LTAI5tWrongOne"),
+        ("SignatureDoesNotMatch", "STS.NUWrongOne", "STS.NUWrongOne"),
+        ("InvalidAccessKeyId.Inactive", "Sesame30CharactersLikeASecret0", "it does not begin with LTAI or STS"),
+        ("InvalidSecurityToken.Expired", "v1-sesame/token", "it does not begin with LTAI or STS"),
+    ],
+)
+@pytest.mark.parametrize("origin", ["options", "environment"])
+def test_rejected_credentials_are_named_by_their_setting(runner, monkeypatch, code, key_id, shown, origin):
+    values = [key_id, "the-sesame-secret", "the-sesame-sts"]
+    names = ["access_key_id", "access_key_secret", "security_token"]
+    options: dict[str, t.Any] = dict(zip(names, values))
+    if origin == "environment":
+        options = dict.fromkeys(names)
+        names = [f"ALIBABA_CLOUD_{name.upper()}" for name in names]
+        for name, value in zip(names, values):
+            monkeypatch.setenv(name, value)
+    runner.emulator.fault("error", code=code, status=400)
+    result = runner.run(login_token=runner.emulator.issue(), **options)
+    assert result["error_code"] == code
+    assert result["msg"].endswith(f"Check {names[0]} ({shown}), {names[1]} and {names[2]}.")
+    assert "esame" not in result["msg"]
+
+
+def test_rejected_anonymous_requests_name_the_option(runner):
+    runner.emulator.fault("error", code="MissingAccessKeyId", status=400)
+    anonymous = {"auth_method": "anonymous", "access_key_id": None, "access_key_secret": None}
+    assert "Choose another auth_method." in runner.run(login_token=runner.emulator.issue(), **anonymous)["msg"]
+
+
 def test_a_refresh_without_credentials_sends_nothing(runner):
     result = runner.run(login_token=runner.emulator.issue(), access_key_id=None, access_key_secret=None)
     assert result["error_code"] == "MissingCredentials"
@@ -578,6 +667,31 @@ def in_ascii(monkeypatch: pytest.MonkeyPatch) -> None:
     """Set the locale of new processes to ASCII."""
     for name, value in {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}.items():
         monkeypatch.setenv(name, value)
+
+
+@pytest.mark.parametrize(
+    ("statement", "retryable", "message"),
+    [
+        ("raise AttributeError('sesame')", False, "The Python package requests on this host is broken: AttributeError"),
+        ("raise OSError(24, 'sesame')", True, "The HTTP client could not be loaded (Too many open files)."),
+        ("raise ImportError('sesame')", False, "Failed to import the required Python library (requests)"),
+    ],
+)
+def test_a_package_that_cannot_be_imported_costs_no_token(runner, tmp_path, monkeypatch, statement, retryable, message):
+    (tmp_path / "requests").mkdir()
+    (tmp_path / "requests" / "__init__.py").write_text(statement)
+    monkeypatch.syspath_prepend(tmp_path)
+    record = runner.save_record(100)
+    code, result, err = run_process(runner)
+    assert (code, err, result["login_token"]) == (0, "", record.login_token)
+    assert any(message in str(warning) for warning in result["warnings"])
+    code, result, err = run_process(runner, force=True)
+    assert (code, err) == (1, "")
+    assert (result["error_code"], result["retryable"]) == ("MissingLibrary", retryable)
+    assert result["msg"].startswith(message)
+    assert "sesame" not in json.dumps(result)
+    assert "Traceback" not in json.dumps(result)
+    assert runner.requests() == 0
 
 
 def test_a_stale_token_is_returned_with_a_warning_if_the_refresh_fails(runner):

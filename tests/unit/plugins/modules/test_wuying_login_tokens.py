@@ -16,6 +16,7 @@ import typing as t
 
 import pytest
 
+from ansible_collections.wuying.workspace.plugins.module_utils._keeper import workers
 from ansible_collections.wuying.workspace.plugins.module_utils._model.encoding import dump_line
 from ansible_collections.wuying.workspace.plugins.module_utils._model.session import fingerprint
 from ansible_collections.wuying.workspace.plugins.modules import wuying_login_tokens
@@ -26,6 +27,7 @@ from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.fleet 
 )
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.single_session import (
     file_of,
+    put,
     read_file,
     write_file,
 )
@@ -70,7 +72,7 @@ def logins(fleet: FleetRunner, *names: str) -> list[dict[str, t.Any]]:
 
 def counts(**some: int) -> dict[str, int]:
     """Return counts in which all others are zero."""
-    names = ("total", "refreshed", "unchanged", "failed", "warned", "rekeyed")
+    names = ("total", "refreshed", "unchanged", "not_refreshed", "failed", "login_needed", "warned", "rekeyed")
     return {**dict.fromkeys(names, 0), **some}
 
 
@@ -230,7 +232,7 @@ def test_results_selects_the_returned_sessions(fleet, results, shown):
     fleet.have(MIXED)
     result = fleet.run(sessions=users("stale", "nobody", "current"), results=results, fail_on="none")
     assert list(by_user(result)) == shown
-    assert result["counts"] == counts(total=3, refreshed=1, unchanged=1, failed=1)
+    assert result["counts"] == counts(total=3, refreshed=1, unchanged=1, failed=1, login_needed=1)
 
 
 def test_a_session_with_a_warning_is_returned_like_a_failed_one(fleet):
@@ -239,10 +241,25 @@ def test_a_session_with_a_warning_is_returned_like_a_failed_one(fleet):
     result = fleet.run(fail_on="none")
     shown = by_user(result)
     assert set(shown) == {"stale", "expired"}
-    assert shown["stale"]["failed"] is False
     assert "ServiceUnavailable" in shown["stale"]["warnings"][0]
-    assert result["counts"] == counts(total=3, unchanged=2, failed=1, warned=1)
-    assert any("1 of 3 sessions have warnings" in warning for warning in warnings_of(result))
+    assert result["counts"] == counts(total=3, unchanged=1, not_refreshed=1, failed=1, warned=1)
+    (warning,) = warnings_of(result)
+    summary = (
+        "1 of 3 sessions could not be refreshed. Their stored tokens are still valid. ServiceUnavailable: 1 (stale). "
+    )
+    assert summary in warning
+
+
+def test_a_session_whose_stored_token_was_returned_shows_why(fleet):
+    fleet.have({"stale": STALE, "current": CURRENT})
+    fleet.emulator.fault("error", code="Forbidden.SubUser", status=403)
+    shown = by_user(fleet.run(results="all"))
+    stale, current = shown["stale"], shown["current"]
+    assert (stale["failed"], stale["changed"], stale["source"]) == (False, False, "store")
+    assert (stale["error_code"], stale["http_status"], stale["retryable"]) == ("Forbidden.SubUser", 403, False)
+    assert stale["login_needed"] is False
+    assert "ecd:RefreshLoginToken" in stale["msg"]
+    assert (current["failed"], current["login_needed"], "error_code" in current) == (False, False, False)
 
 
 def test_an_entry_describes_the_result_of_its_session(fleet):
@@ -328,7 +345,7 @@ def test_results_and_invocations_contain_no_passed_secret(fleet, return_token):
         store_key=[key],
         **sts,
     )
-    assert result["counts"] == counts(total=3, refreshed=2, failed=1)
+    assert result["counts"] == counts(total=3, refreshed=2, failed=1, login_needed=1)
     secrets = [session["login_token"] for session in sessions]
     secrets += [sts["access_key_secret"], sts["security_token"], "sesame-password", key]
     assert not any(secret in fleet.printed for secret in secrets)
@@ -367,10 +384,12 @@ def test_fail_on_decides_when_the_task_fails(fleet, fail_on, names, fails):
     assert result["counts"]["total"] == len(names)
 
 
-def test_a_failing_task_counts_failures_and_names_the_first(fleet):
+def test_a_failing_task_counts_failures_by_code_and_names_sessions(fleet):
     fleet.have(MIXED)
     result = fleet.run(sessions=users("current", "nobody", "also-nobody"))
-    assert result["msg"].startswith("2 of 3 sessions failed. First error, for nobody: No login token is stored")
+    assert result["msg"].startswith(
+        "2 of 3 sessions failed. NoLoginToken: 2 (nobody, also-nobody). No login token is stored"
+    )
     assert result["error_code"] == "NoLoginToken"
     assert result["retryable"] is False
     assert result["changed"] is False
@@ -389,10 +408,10 @@ def test_a_failing_task_is_retryable_if_all_failures_are(fleet, names, retryable
     assert fleet.run(sessions=users(*names))["retryable"] is retryable
 
 
-def test_without_credentials_only_stale_sessions_fail(fleet):
+def test_without_credentials_only_expired_sessions_fail(fleet):
     fleet.have(MIXED)
     result = fleet.run(**NO_CREDENTIALS)
-    assert result["counts"] == counts(total=3, unchanged=1, failed=2)
+    assert result["counts"] == counts(total=3, unchanged=1, not_refreshed=1, failed=1, warned=1)
     assert {entry["error_code"] for entry in result["sessions"]} == {"MissingCredentials"}
     assert fleet.requests() == 0
     assert not any(read_file(path).note for path in fleet.path.glob("*.record"))
@@ -408,7 +427,35 @@ def test_an_unreadable_record_is_returned_by_key_and_does_not_stop_others(fleet)
     assert entry["error_code"] == "NewerFormat"
     assert entry["key"] == key
     assert "session" not in entry
-    assert key in result["msg"]
+    assert result["msg"].startswith("1 record cannot be read (NewerFormat). ")
+
+
+@pytest.mark.parametrize(
+    ("filters", "message"),
+    [
+        ({"end_user_id": "nobody"}, "No session matches filters. 1 record cannot be read (NewerFormat). "),
+        (None, "1 record cannot be read"),
+    ],
+)
+def test_no_session_that_matches_is_said_beside_a_record_that_cannot_be_read(fleet, filters, message):
+    fleet.have({"bob": STALE})
+    write_file(file_of(fleet.path, fleet.session("bob")), dump_line({"format": 99}))
+    result = fleet.run(filters=filters, fail_on="all")
+    assert result["counts"] == counts(total=1, failed=1)
+    assert result["msg"].startswith(message)
+    assert any("No session in the store was selected" in warning for warning in warnings_of(result))
+
+
+def test_only_sessions_whose_users_must_log_in_are_marked_so(fleet):
+    fleet.have({"ended": EXPIRED, "denied": EXPIRED, "stale": STALE, "damaged": STALE})
+    fleet.emulator.fault("error", code="InvalidLoginToken", status=400)
+    fleet.run(sessions=users("ended"), fail_on="none")
+    file_of(fleet.path, fleet.session("damaged")).write_bytes(b"damaged")
+    fleet.emulator.fault("error", code="Forbidden.SubUser", status=403, count=None)
+    result = fleet.run(results="all")
+    assert result["counts"] == counts(total=4, failed=3, not_refreshed=1, login_needed=1, warned=1)
+    marked = {name: entry["login_needed"] for name, entry in by_user(result).items()}
+    assert marked == {"ended": True, "denied": False, "stale": False, fleet.session("damaged").key: False}
 
 
 def test_a_store_that_cannot_be_used_fails_the_task(fleet):
@@ -485,7 +532,7 @@ URL = "https://user:sesame@ecd.cn-hangzhou.aliyuncs.com"
         ({"sessions": [{"end_user_id": "alice", "endpoint": URL}]}, "InvalidOption"),
         ({"sessions": [{"end_user_id": "alice", "endpoint": "sesame"}]}, "InvalidOption"),
         ({"filters": {"endpoint": [URL]}}, "InvalidOption"),
-        ({"filters": {"end_user_id": "alice"}, "endpoint": URL}, None),
+        ({"filters": {"end_user_id": "alice"}, "endpoint": URL}, "InvalidOption"),
         ({"proxy": URL, "max_parallel": "many"}, None),
         ({"sessions": [{"endpoint": URL, "login_token": "v1sesame"}, 7.5]}, None),
         ({"sessions": {"endpoint": URL}}, None),
@@ -496,6 +543,124 @@ def test_invocations_show_no_user_info_of_a_url(fleet, options, code):
     assert result.get("error_code") == code
     assert result["invocation"]["module_args"]["store"] == (PLACEHOLDER if code else str(fleet.path))
     assert "sesame" not in json.dumps(result["invocation"])
+
+
+# Endpoints of records
+
+
+ELSEWHERE = "https://ecd-vpc.example.com"
+
+
+@pytest.fixture(name="proxied")
+def fixture_proxied(fleet, monkeypatch):
+    """Return a fleet with a session at a foreign endpoint, where nothing is reachable, and one at loopback."""
+    fleet.have({"alice": STALE})
+    record = fleet.stored("alice")
+    planted = record.session._replace(endpoint=ELSEWHERE, end_user_id="planted")
+    put(fleet.store, record._replace(session=planted))
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    return fleet
+
+
+@pytest.mark.parametrize("check", [False, True])
+@pytest.mark.parametrize(
+    "options", [{}, {"filters": {"end_user_id": ["alice", "planted"]}}, {"force": True, "rekey": False}]
+)
+def test_a_stored_endpoint_that_the_task_does_not_name_is_refused(proxied, options, check):
+    result = proxied.run(**options, check=check, results="all", endpoint=None)
+    shown = by_user(result)
+    assert (shown["planted"]["error_code"], shown["planted"]["failed"]) == ("EndpointNotNamed", True)
+    assert (shown["planted"]["retryable"], shown["planted"]["login_needed"]) == (False, False)
+    assert ELSEWHERE in shown["planted"]["msg"]
+    assert shown["alice"]["changed"] is True
+    assert proxied.users() == ([] if check else ["alice"])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"endpoint": ELSEWHERE},
+        {"endpoint": "HTTPS://ECD-vpc.example.com:443/"},
+        {"filters": {"endpoint": ELSEWHERE}},
+        {"filters": {"endpoint": [ELSEWHERE, "https://other.example.com"]}},
+        {"sessions": [{"end_user_id": "planted", "endpoint": ELSEWHERE}]},
+        {"sessions": [{"end_user_id": "planted"}], "endpoint": ELSEWHERE},
+    ],
+)
+def test_an_endpoint_that_the_task_names_is_used(proxied, options):
+    entry = by_user(proxied.run(**{"endpoint": None, **options}, results="all"))["planted"]
+    assert (entry["error_code"], entry["failed"]) == ("ProxyFailed", False)
+
+
+def test_the_endpoint_of_a_region_need_not_be_named(fleet, monkeypatch):
+    fleet.have({"alice": STALE})
+    record = fleet.stored("alice")
+    for region, endpoint in (
+        ("cn-hangzhou", "cn-hangzhou"),
+        ("cn-hangzhou", "cn-beijing"),
+        ("cn-hangzhou.evil.com/", "cn-hangzhou"),
+    ):
+        session = record.session._replace(
+            endpoint=f"https://ecd.{endpoint}.aliyuncs.com", region_id=region, end_user_id=f"{region} {endpoint}"
+        )
+        put(fleet.store, record._replace(session=session))
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    shown = by_user(fleet.run(results="all", endpoint=None))
+    codes = {name: entry.get("error_code") for name, entry in shown.items()}
+    assert codes == {
+        "alice": None,
+        "cn-hangzhou cn-hangzhou": "ProxyFailed",
+        "cn-hangzhou cn-beijing": "EndpointNotNamed",
+        "cn-hangzhou.evil.com/ cn-hangzhou": "EndpointNotNamed",
+    }
+
+
+# Force, validity, and warnings about the whole task
+
+
+def test_force_refreshes_current_and_ended_sessions(fleet):
+    records = fleet.have(MIXED)
+    put(fleet.store, records["expired"].ended_with("SomethingElse"))
+    assert fleet.run(fail_on="none")["counts"] == counts(total=3, refreshed=1, unchanged=1, failed=1, login_needed=1)
+    assert fleet.run(force=True, check=True)["counts"] == counts(total=3, refreshed=3)
+    assert fleet.run(force=True, filters={"end_user_id": ["current", "expired"]})["counts"] == counts(
+        total=2, refreshed=2
+    )
+    assert fleet.run(force=True, sessions=users("stale"))["counts"] == counts(total=1, refreshed=1)
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_the_validity_of_each_record_stays(fleet, named):
+    sessions = [{**session, "end_user_id": name} for name, session in zip("ab", logins(fleet, "a", "b"))]
+    fleet.run(sessions=sessions[:1], validity=28800)
+    fleet.run(sessions=sessions[1:])
+    again = [{**session, "login_token": fleet.emulator.issue(session["end_user_id"])} for session in sessions]
+    result = fleet.run(force=True, results="all", **({"sessions": again} if named else {}))
+    remaining = {name: entry["remaining"] for name, entry in by_user(result).items()}
+    assert 28700 < remaining["a"] <= 28800
+    assert 800 < remaining["b"] <= 900
+
+
+def test_a_large_refresh_before_causes_one_warning(fleet):
+    fleet.have(MIXED)
+    fleet.have({f"user-{number}": CURRENT for number in range(20)})
+    for options in ({}, {"check": True}, {"sessions": users("stale", "current")}):
+        (warning,) = warnings_of(fleet.run(refresh_before=3600, **options))
+        assert "3,600 s" in warning
+        assert "900 s" in warning
+    assert warnings_of(fleet.run(refresh_before=450)) == []
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(3720, "1 hour 2 minutes behind"), (-90000, "1 day 1 hour ahead of")])
+def test_a_wrong_clock_causes_one_warning_for_all_sessions_and_processes(fleet, monkeypatch, seconds, words):
+    monkeypatch.setattr(workers, "_MIN_ITEMS", 5)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _process: {0, 1, 2}, raising=False)
+    fleet.emulator.fault("skew", seconds=seconds)
+    fleet.have({f"user-{number}": STALE for number in range(40)})
+    result = fleet.run()
+    assert result["counts"] == counts(total=40, refreshed=40)
+    (warning,) = warnings_of(result)
+    assert f"The clock of this host is {words} the clock of the service." in warning
 
 
 # Options
@@ -558,7 +723,7 @@ def test_more_than_1000_tokens_are_refused_within_seconds(fleet, tokens):
 def test_1000_tokens_are_accepted_and_sessions_without_one_not_counted(fleet):
     sessions = [{"end_user_id": f"user-{number}", "login_token": f"v1{number:064}"} for number in range(1000)]
     result = fleet.run(sessions=[*sessions, *users("nobody")], check=True, fail_on="none")
-    assert result["counts"] == counts(total=1001, refreshed=1000, failed=1)
+    assert result["counts"] == counts(total=1001, refreshed=1000, failed=1, login_needed=1)
 
 
 def test_without_a_store_every_run_refreshes_and_stores_nothing(fleet, tmp_path):
@@ -654,7 +819,7 @@ def test_valid_tokens_are_returned_with_a_warning_after_the_deadline(fleet):
     begin = time.monotonic()
     result = fleet.run(deadline=0.5, max_parallel=1, fail_on="none", timeout=30)
     assert time.monotonic() - begin < 5
-    assert result["counts"] == counts(total=3, unchanged=2, failed=1, warned=1)
+    assert result["counts"] == counts(total=3, unchanged=1, not_refreshed=1, failed=1, warned=1)
 
 
 # The module as a process

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import collections
 import json
 import multiprocessing
 import os
@@ -196,6 +197,54 @@ def test_nothing_is_created_in_an_empty_store(fleet: Fleet, store_path: Path) ->
     assert not store_path.exists()
 
 
+# Refusals
+
+
+CODES = """
+    Forbidden.SubUser Forbidden.AccountLocked Forbidden NoPermission.Ecd NotAuthorized UnauthorizedOperation AccessDenied
+    User.AccessDenied OperationDenied PolicyDenied Account.Arrearage InvalidAccountStatus.NotEnoughBalance OverduePayment
+    Account.InDebt ServiceNotOpen Product.NotEnabled OperationConflict Resource.Conflict ConcurrentModification
+    OperationInProgress UserLocked EndUser.Locked AccountFrozen OfficeSiteSuspended QuotaExceeded RequestLimitExceeded
+    TooManyRequests ServerBusy FlowControl.User Throttled.Later SomethingElse EntityNotExist.User IdempotentParameterMismatch
+    UnsupportedOperation IncorrectStatus DryRunOperation InvalidEndUserId.NotFound InvalidParameter.Format MissingUser
+    RealNameRequired
+""".split()  # noqa: SIM905
+
+
+@pytest.mark.parametrize("status", [400, 403, 409, 503])
+@pytest.mark.parametrize("force", [False, True])
+def test_no_unknown_code_ends_a_session_with_a_valid_token(fleet: Fleet, status: int, force: bool) -> None:
+    assert len(set(CODES)) == 40
+    records = fleet.have(dict.fromkeys(CODES, CURRENT if force else STALE))
+    fleet.emulator.control("POST", "faults", [{"fault": "error", "code": code, "status": status} for code in CODES])
+    reports = fleet.keep([TokenRequest(fleet.session(code), force=force) for code in CODES], max_parallel=1)
+    assert {end_of(report) for report in reports} <= ({"unchanged"} if not force else {*CODES})
+    assert fleet.requests() == 40
+    assert {code: fleet.stored(code) for code in CODES} == records
+    assert set(ends(fleet.keep([TokenRequest(fleet.session(code), force=True) for code in CODES])).values()) == {
+        "refreshed"
+    }
+
+
+def test_2000_sessions_recover_in_the_run_after_a_refusal_of_everything(fleet: Fleet) -> None:
+    """Half of the tokens are stale, and half have expired."""
+    refusals = [
+        ("Forbidden.SubUser", 403),
+        ("SomethingElse", 403),
+        ("Account.Arrearage", 400),
+        ("OperationConflict", 409),
+    ]
+    fleet.have({f"user-{number}": STALE if number % 2 else EXPIRED for number in range(2000)})
+    for code, status in refusals:
+        fleet.emulator.fault("error", code=code, status=status, count=500)
+    first = fleet.keep(max_parallel=16)
+    failed = [end_of(report) for report in first if end_of(report) != "unchanged"]
+    assert (len(first), len(failed)) == (2000, 1000)
+    assert set(failed) <= {code for code, _status in refusals}
+    assert not any(report.result.login_needed for report in first if isinstance(report.result, WuyingError))
+    assert collections.Counter(map(end_of, fleet.keep(max_parallel=16))) == {"refreshed": 2000}
+
+
 # Failures
 
 
@@ -287,8 +336,17 @@ def test_a_failed_connect_is_tried_once_and_fails_each_due_session(
 
     keeper = Keeper(fleet.store, wiring._once(connect), scope="", deadline=time.monotonic() + 20)
     reports = list(keep_all(keeper, read_stored(fleet.store, TokenRequest)))
-    missing = dict.fromkeys("abd", "MissingCredentials")
-    assert ends(reports) == {**missing, "c": "unchanged"}
+    assert ends(reports) == {**dict.fromkeys("acd", "unchanged"), "b": "MissingCredentials"}
+    reasons = {
+        report.session and report.session.end_user_id: outcome_of(report).not_refreshed
+        for report in reports
+        if end_of(report) == "unchanged"
+    }
+    assert {name: reason and reason.code for name, reason in reasons.items()} == {
+        "a": "MissingCredentials",
+        "c": None,
+        "d": "MissingCredentials",
+    }
     assert calls == [1]
     assert all(fleet.store.read(fleet.session(name).key).note is None for name in "abd")
 
@@ -753,11 +811,12 @@ def test_with_redis_many_processes_refresh_each_session_once(
     names = [f"user-{number}" for number in range(40)]
     before = open_fleet().have(dict.fromkeys(names, STALE))
     fleet = open_fleet()
-    assert ends(fleet.keep()) == dict.fromkeys(names, "refreshed")
+    with fleet.keeper() as keeper:
+        assert ends(keep_all(keeper, read_stored(fleet.store, TokenRequest))) == dict.fromkeys(names, "refreshed")
     assert fleet.requests() == len(names)
     assert all(fleet.stored(name) != before[name] for name in names)
     # A warning of several processes about the store is shown once.
-    (warning,) = fleet.store.warnings
+    (warning,) = keeper.task_warnings().values()
     assert "does not save data to disk" in warning
 
 

@@ -40,6 +40,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model import rec
 from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import (
     LockTimeout,
     OptionError,
+    Refused,
     ServiceError,
     StoreError,
     TokenRejected,
@@ -107,7 +108,11 @@ FAULTS: dict[str, tuple[bool, bool, str]] = {
     "answer lost": (True, True, "ConnectionLost"),
     "forbidden": (False, False, "Forbidden.RAM"),
     "lost, then forbidden": (False, True, "Forbidden.RAM"),
+    "unclear": (False, False, "SomethingElse"),
+    "lost, then unclear": (False, True, "SomethingElse"),
 }
+UNCLEAR = ("unclear", "lost, then unclear")
+"""The faults whose code does not say if the token is the reason."""
 SPENDING = ("answer lost", "answer lost, then again")
 REFUSED = "refused"
 NO_KEYS = "no keys"
@@ -116,7 +121,6 @@ LOCKED, FULL, MANY_FILES, NOT_WRITTEN = "locked", "full", "too many files", "not
 KILLED_BEFORE_NOTE, KILLED_AFTER_NOTE = "killed before the note", "killed after the note"
 KILLED_BEFORE_WRITING, KILLED_AFTER_WRITING = "killed before writing", "killed after writing"
 
-LOGIN_AGAIN = ("InvalidLoginToken", "OutcomeUnknown", "SessionEnded")
 FULL_CODE, BROKEN_CODE = "DiskFull", "DiskBroken"
 
 
@@ -161,7 +165,8 @@ class FakeService:
             self._redeem(session, token)
         if trouble in FAULTS:
             retryable, sent, code = FAULTS[trouble]
-            raise ServiceError("Something went wrong.", code=code, retryable=retryable, outcome_unknown=sent)
+            kind = Refused if trouble in UNCLEAR else ServiceError
+            raise kind("Something went wrong.", code=code, retryable=retryable, outcome_unknown=sent)
         if trouble == REFUSED or not self.takes(session, token):
             sent = trouble in SPENDING
             raise TokenRejected("It was refused.", code="InvalidLoginToken", outcome_unknown=sent)
@@ -251,12 +256,13 @@ class FragileSession(LockedSession):
 
 
 class Result(t.NamedTuple):
-    """The result of a request, the returned token, whether to try again, and whether the user is warned."""
+    """The result of a request, the returned token, whether to try again or to log in, and whether the user is warned."""
 
     end: str
     token: str | None = None
     retryable: bool = False
     warned: bool = False
+    login_needed: bool = False
 
 
 class Failure(t.NamedTuple):
@@ -266,6 +272,7 @@ class Failure(t.NamedTuple):
     scope: str
     code: str
     retryable: bool
+    login_needed: bool
 
 
 @dataclasses.dataclass
@@ -351,12 +358,13 @@ class Model:
         if self.passes_unknown_token(request):
             return t.cast(str, request.login_token)
         if session_state.token is None:
-            return Result("NoLoginToken")
+            return Result("NoLoginToken", login_needed=True)
         if request.force:
             return session_state.token
         state = session_state.state(self.now, request.refresh_before)
         if state == "ended":
-            return Result(session_state.ended if session_state.ended == "OutcomeUnknown" else "SessionEnded")
+            code = session_state.ended if session_state.ended == "OutcomeUnknown" else "SessionEnded"
+            return Result(code, login_needed=True)
         if state == "current" and not session_state.may_be_spent(session_state.token):
             return Result(UNCHANGED, session_state.token)
         return session_state.token
@@ -376,7 +384,7 @@ class Model:
         """Return the result of a request that needed a refresh when it read the ``snapshot`` of record and note."""
         session_state = self.states[request.session]
         if fault == NO_KEYS and snapshot[1] is None:
-            return Result("MissingCredentials")
+            return self.stored_token_or(request, Result("MissingCredentials"))
         if trouble == LOCKED:
             return self.stored_token_or(request, Result("DeadlineExceeded", retryable=True))
         warned = session_state.damaged
@@ -390,18 +398,19 @@ class Model:
             return todo._replace(warned=warned)
         failure = session_state.failure
         if failure and session_state.note != snapshot[1] and (failure.token, failure.scope) == (todo, scope):
-            end = self.stored_token_or(request, Result(failure.code, retryable=failure.retryable))
+            error = Result(failure.code, retryable=failure.retryable, login_needed=failure.login_needed)
+            end = self.stored_token_or(request, error)
         elif fault == NO_KEYS:
-            end = Result("MissingCredentials")
+            end = self.stored_token_or(request, Result("MissingCredentials"))
         else:
             end = self.refresh(request, todo, scope, fault, trouble)
         return end._replace(warned=warned or end.warned)
 
     def stored_token_or(self, request: TokenRequest, error: Result) -> Result:
-        """Return the stored token with a warning after a temporary failure, if it is valid and was requested."""
+        """Return the stored token with a warning after any failure but a rejection, if it is valid and was requested."""
         session_state = self.states[request.session]
         requested = not request.force and not self.passes_unknown_token(request)
-        if error.retryable and requested and session_state.is_valid(self.now):
+        if not error.login_needed and requested and session_state.is_valid(self.now):
             return Result(UNCHANGED, session_state.token, warned=True)
         return error
 
@@ -427,25 +436,26 @@ class Model:
             good = False
         if fault not in FAULTS and good:
             return self.keep(request, token, self.service.coming(int(fault in SPENDING)), trouble)
-        refused = fault not in FAULTS
+        expired = not login and session_state.expires_at <= self.now
+        rejected = fault not in FAULTS or (fault in UNCLEAR and (login or expired))
         unknown = sent or possibly_spent
-        if refused:
-            code = "OutcomeUnknown" if unknown else "InvalidLoginToken"
+        if rejected:
+            code = "OutcomeUnknown" if unknown else code or "InvalidLoginToken"
         if trouble == KILLED_BEFORE_WRITING:
             return Result(KILLED)
         if trouble != NOT_WRITTEN:
-            if refused and not login and session_state.ended != code:
+            if rejected and expired and session_state.ended != code:
                 session_state.ended = code
                 session_state.encrypted_with = self.first_key
                 session_state.version += 1
                 session_state.clear_note()
             else:
-                session_state.failure = Failure(token, scope, code, transient)
-                if (refused or not unknown) and len(session_state.possibly_spent) <= MOST_SPENT:
+                session_state.failure = Failure(token, scope, code, transient, rejected)
+                if not unknown and len(session_state.possibly_spent) <= MOST_SPENT:
                     session_state.possibly_spent.remove(token)
         if trouble == KILLED_AFTER_WRITING:
             return Result(KILLED)
-        return self.stored_token_or(request, Result(code, retryable=transient))
+        return self.stored_token_or(request, Result(code, retryable=transient, login_needed=rejected))
 
     def keep(self, request: TokenRequest, token: str, successor: str, trouble: str | None) -> Result:
         """The service issued a token: store it before it is returned."""
@@ -459,8 +469,10 @@ class Model:
         if session_state.token is not None and session_state.token != token:
             session_state.used = newest(session_state.used, session_state.token, USED)
         session_state.used = newest(session_state.used, token, USED)
+        before = session_state.token is not None
         session_state.token, session_state.ended = successor, None
-        session_state.obtained_at, session_state.expires_at = self.now, self.now + request.validity
+        kept = session_state.expires_at - session_state.obtained_at if before else 900
+        session_state.obtained_at, session_state.expires_at = self.now, self.now + (request.validity or kept)
         session_state.encrypted_with = self.first_key
         session_state.version += 1
         session_state.clear_note()
@@ -470,7 +482,8 @@ class Model:
         """Check mode: predict from the record, and return its token only if it is valid."""
         session_state = self.states[request.session]
         if session_state.damaged:
-            return Result("NoLoginToken" if request.login_token is None else REFRESHED, warned=True)
+            nothing = request.login_token is None
+            return Result("NoLoginToken" if nothing else REFRESHED, warned=True, login_needed=nothing)
         todo = self.decide(request)
         if isinstance(todo, Result):
             return todo
@@ -522,7 +535,7 @@ faults = st.one_of(st.none(), rarely(*FAULTS, *SPENDING, REFUSED, NO_KEYS))
 writing = (NOT_WRITTEN, KILLED_BEFORE_WRITING, KILLED_AFTER_WRITING)
 troubles = st.one_of(st.none(), rarely(LOCKED, FULL, MANY_FILES, KILLED_BEFORE_NOTE, KILLED_AFTER_NOTE, *writing))
 passed_tokens = st.one_of(st.none(), st.just("new"), st.integers(0, 30))
-validities = st.sampled_from([900, 100])
+validities = st.sampled_from([900, 100, None, None])
 moves = st.sampled_from([0, 0, 0, 0, 0, 1, 99, 100, 450, 599, 600, 601, 899, 900, 5000, -1, -60, -61, -500])
 Drawn = t.Dict[str, t.Any]
 requests = st.fixed_dictionaries(
@@ -585,7 +598,7 @@ class Machine(RuleBasedStateMachine):
         self.ensure(self.read(drawn), scope, fault, trouble)
 
     @rule(session=sessions, validity=validities)
-    def log_in(self, session: Session, validity: int) -> None:
+    def log_in(self, session: Session, validity: int | None) -> None:
         self.ensure(TokenRequest(session, self.service.log_in(session), validity=validity))
 
     @rule(session=sessions, after=moves, fault=faults)
@@ -653,14 +666,14 @@ class Machine(RuleBasedStateMachine):
     @rule(passed=st.sampled_from([True, True, False]), fault=rarely("busy", REFUSED), session=sessions)
     def request_without_store(self, session: Session, passed: bool, fault: str | None) -> None:
         request = TokenRequest(session, self.service.log_in(session) if passed else None)
-        expected = Result("NoLoginToken")
+        expected = Result("NoLoginToken", login_needed=True)
         if request.login_token is not None:
             self.model.sent.append((session, request.login_token))
             expected = Result(REFRESHED, self.service.coming())
             if fault is not None:
                 refused = fault == REFUSED
                 code = "InvalidLoginToken" if refused else FAULTS[fault][2]
-                expected = Result(code, retryable=not refused)
+                expected = Result(code, retryable=not refused, login_needed=refused)
         self.service.trouble = fault
         keeper = self.keeper("one key", NoStore())
         self.compare(expected, lambda: keeper.ensure(request, self.warnings.append), None, stored=False)
@@ -803,19 +816,20 @@ class Machine(RuleBasedStateMachine):
             expected = expected._replace(warned=got.warned)
         except WuyingError as error:
             text = f"{error.message} {error.as_result()}"
-            got = Result(error.code, None, error.retryable, bool(self.warnings))
+            got = Result(error.code, None, error.retryable, bool(self.warnings), error.login_needed)
         else:
             end = REFRESHED if outcome.changed else UNCHANGED
             end = end if outcome.not_saved is None else NOT_SAVED
             record = outcome.record
             token = None if record is None else record.login_token
             got = Result(end, token, False, bool(self.warnings))
+            assert outcome.not_refreshed is None or (got.warned and not outcome.changed)
             assert outcome.before == before
             if stored and record is not None and outcome.not_saved is None:
                 assert self.store.read(record.session.key).record == record
         self.service.trouble = self.store.trouble = None
         assert got == expected
-        if got.end in LOGIN_AGAIN:
+        if got.login_needed and got.end != "NoLoginToken":
             assert "log in again" in text
         text += f"{self.warnings} {outcome!r}"
         assert not [token for token in self.service.issued if token in text]

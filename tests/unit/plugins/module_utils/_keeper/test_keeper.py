@@ -72,7 +72,7 @@ def test_a_current_token_is_returned_without_a_request(single_session: SingleSes
     record = single_session.have("current")
     passed = {"nothing": None, "the record's token": record.login_token}.get(known, "v1first")
     outcome = single_session.request(passed)
-    assert outcome == (False, record, record, None)
+    assert outcome == Outcome(False, record, record)
     assert single_session.requests() == 0
 
 
@@ -99,19 +99,22 @@ def test_a_stale_token_is_returned_with_a_warning_at_a_temporary_failure(single_
     record = single_session.have("stale")
     single_session.emulator.fault("status", status=503, code="ServiceUnavailable")
     outcome = single_session.request()
-    assert outcome == (False, record, record, None)
+    assert outcome[:4] == (False, record, record, None)
+    assert outcome.not_refreshed is not None and outcome.not_refreshed.code == "ServiceUnavailable"
     assert "Could not refresh the login token" in single_session.warnings[0]
     assert "ServiceUnavailable" in single_session.warnings[0]
 
 
-def test_a_stale_token_that_is_refused_fails_and_ends_the_session(single_session: SingleSession) -> None:
+def test_a_stale_token_that_is_rejected_by_name_fails_and_does_not_end_the_session(
+    single_session: SingleSession,
+) -> None:
     record = single_session.have("stale")
     single_session.emulator.fault("error", code="InvalidLoginToken", status=400)
     with pytest.raises(LoginRequired, match="must log in again") as caught:
         single_session.request()
-    assert caught.value.code == "InvalidLoginToken"
-    assert caught.value.http_status == 400
-    assert single_session.stored().record == record.ended_with("InvalidLoginToken")
+    assert (caught.value.code, caught.value.http_status, caught.value.login_needed) == ("InvalidLoginToken", 400, True)
+    assert single_session.stored().record == record
+    assert single_session.request().changed
 
 
 @pytest.mark.parametrize(
@@ -120,17 +123,40 @@ def test_a_stale_token_that_is_refused_fails_and_ends_the_session(single_session
         ("SignatureDoesNotMatch", 400, "access key"),
         ("Forbidden.RAM", 403, "ecd:RefreshLoginToken"),
         ("InvalidAction.NotFound", 404, "endpoint"),
+        ("Account.Arrearage", 400, "overdue bills"),
+        ("SomethingElse", 400, "options that identify the session"),
     ],
 )
-def test_a_stale_token_fails_at_wrong_credentials_permission_or_endpoint(
+def test_a_stale_token_is_returned_with_a_warning_after_a_permanent_failure(
     single_session: SingleSession, code: str, status: int, advice: str
 ) -> None:
     record = single_session.have("stale")
     single_session.emulator.fault("error", code=code, status=status)
-    with pytest.raises(ServiceError, match=advice) as caught:
-        single_session.request()
-    assert (caught.value.code, caught.value.retryable) == (code, False)
+    outcome = single_session.request()
+    assert outcome[:3] == (False, record, record)
+    error = outcome.not_refreshed
+    assert error is not None
+    assert (error.code, error.retryable, error.login_needed) == (code, False, False)
+    assert advice in error.message
+    assert error.message in single_session.warnings[0]
     assert single_session.stored().record == record
+
+
+@pytest.mark.parametrize("state", ["stale", "expired"])
+def test_missing_credentials_fail_only_if_no_token_is_valid(single_session: SingleSession, state: str) -> None:
+    record = single_session.have(state)
+    keeper = single_session.keeper()
+    keeper._connect = _no_credentials
+    request = TokenRequest(single_session.session)
+    if state == "expired":
+        with pytest.raises(OptionError, match="no credentials"):
+            keeper.ensure(request, single_session.warnings.append)
+    else:
+        outcome = keeper.ensure(request, single_session.warnings.append)
+        assert (outcome.record, str(outcome.not_refreshed)) == (record, "There are no credentials.")
+    with pytest.raises(OptionError, match="no credentials"):
+        keeper.ensure(request._replace(force=True), single_session.warnings.append)
+    assert single_session.stored().note is None
 
 
 # An expired record
@@ -152,13 +178,36 @@ def test_an_expired_token_fails_retryably_at_a_temporary_failure(single_session:
     assert not single_session.warnings
 
 
-def test_an_expired_token_that_is_refused_needs_a_new_login(
-    single_session: SingleSession,
-) -> None:
-    single_session.have("expired")
-    single_session.emulator.fault("error", code="InvalidLoginToken", status=400)
-    with pytest.raises(LoginRequired, match="must log in again"):
+@pytest.mark.parametrize("code", ["InvalidLoginToken", "SomethingElse", "InvalidParameter", "EntityNotExist.User"])
+def test_an_expired_token_that_is_refused_ends_the_session(single_session: SingleSession, code: str) -> None:
+    record = single_session.have("expired")
+    single_session.emulator.fault("error", code=code, status=400)
+    with pytest.raises(LoginRequired, match="must log in again") as caught:
         single_session.request()
+    assert (caught.value.code, caught.value.login_needed) == (code, True)
+    assert single_session.stored().record == record.ended_with(code)
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [
+        ("Forbidden.SubUser", 403),
+        ("SomethingElse", 403),
+        ("OverduePayment", 400),
+        ("OperationConflict", 409),
+        ("UserLocked", 400),
+    ],
+)
+def test_an_expired_token_is_not_ended_by_a_failure_that_is_not_about_it(
+    single_session: SingleSession, code: str, status: int
+) -> None:
+    record = single_session.have("expired")
+    single_session.emulator.fault("error", code=code, status=status)
+    with pytest.raises(ServiceError) as caught:
+        single_session.request()
+    assert (caught.value.code, caught.value.login_needed) == (code, False)
+    assert single_session.stored().record == record
+    assert single_session.request().changed
 
 
 # An ended record
@@ -200,7 +249,34 @@ def test_an_unknown_token_that_fails_does_not_change_the_record(single_session: 
     assert single_session.request().record == record
 
 
+@pytest.mark.parametrize(
+    ("code", "status", "login_needed"),
+    [("InvalidLoginToken", 400, True), ("SomethingElse", 400, True), ("Forbidden.SubUser", 403, False)],
+)
+def test_a_passed_token_is_rejected_by_any_refusal_that_may_concern_it(
+    single_session: SingleSession, code: str, status: int, login_needed: bool
+) -> None:
+    record = single_session.have("current")
+    single_session.emulator.fault("error", code=code, status=status)
+    with pytest.raises(WuyingError) as caught:
+        single_session.request(single_session.emulator.issue())
+    assert (caught.value.code, caught.value.login_needed) == (code, login_needed)
+    assert ("must log in again" in caught.value.message) == login_needed
+    assert single_session.stored().record == record
+
+
 # Force
+
+
+@pytest.mark.parametrize("code", ["InvalidLoginToken", "SomethingElse", "Forbidden.SubUser"])
+def test_force_fails_at_any_refusal_and_the_current_token_stays(single_session: SingleSession, code: str) -> None:
+    record = single_session.have("current")
+    single_session.emulator.fault("error", code=code, status=400)
+    with pytest.raises(WuyingError) as caught:
+        single_session.request(force=True)
+    assert (caught.value.code, caught.value.login_needed) == (code, code == "InvalidLoginToken")
+    assert single_session.stored().record == record
+    assert single_session.request() == Outcome(False, record, record)
 
 
 @pytest.mark.parametrize("state", ["current", "stale", "expired", "ended"])
@@ -283,7 +359,7 @@ def test_check_mode_predicts_and_returns_only_a_valid_token(
 
 def test_check_mode_predicts_the_refresh_of_an_unknown_token(single_session: SingleSession) -> None:
     single_session.have("current")
-    assert single_session.predict(single_session.emulator.issue()) == (True, single_session.stored().record, None, None)
+    assert single_session.predict(single_session.emulator.issue()) == Outcome(True, single_session.stored().record)
 
 
 def test_check_mode_fails_if_the_task_would_fail(single_session: SingleSession) -> None:
@@ -322,6 +398,41 @@ def test_a_token_expires_a_validity_after_the_time_before_the_request(single_ses
     assert time.time() > before + 0.3
 
 
+@pytest.mark.parametrize("state", ["current", "stale", "expired", "ended"])
+@pytest.mark.parametrize("passed", [False, True])
+def test_a_refresh_without_validity_keeps_that_of_the_record(
+    single_session: SingleSession, state: str, passed: bool
+) -> None:
+    single_session.request(single_session.emulator.issue(), validity=28800)
+    record = single_session.stored().record
+    assert record is not None
+    age = {"current": 0, "stale": 28750, "expired": 30000}.get(state, 0)
+    record = record._replace(obtained_at=record.obtained_at - age, expires_at=record.expires_at - age)
+    put(single_session.store, record.ended_with("InvalidLoginToken") if state == "ended" else record)
+    token = single_session.emulator.issue() if passed else None
+    for _time in range(3):
+        changed = single_session.request(token, force=not passed).record
+        assert changed is not None and changed != record
+        assert (changed.validity, changed.expires_at - changed.obtained_at) == (28800, 28800)
+    assert single_session.request(force=True, validity=60).changed
+    last = single_session.request(force=True).record
+    assert last is not None and last.validity == 60
+
+
+@pytest.mark.parametrize(
+    ("obtained_at", "expires_at", "validity"),
+    [(5.0, 5.0000001, 1), (0.0, 253402300799.0, 366 * 86400), (1e9, 1e9 + 900.4, 900), (1e9, 1e9 + 1.6, 2)],
+)
+def test_an_edited_validity_never_leads_to_a_record_that_cannot_be_read(
+    single_session: SingleSession, obtained_at: float, expires_at: float, validity: int
+) -> None:
+    record = single_session.have("expired")
+    put(single_session.store, record._replace(obtained_at=obtained_at, expires_at=expires_at))
+    outcome = single_session.request(force=True)
+    assert outcome.record is not None and outcome.record.validity == validity
+    assert single_session.stored().record == outcome.record
+
+
 def test_another_validity_does_not_change_a_record(single_session: SingleSession) -> None:
     record = single_session.have("current")
     assert single_session.request(validity=28800).record == record
@@ -332,6 +443,33 @@ def test_refresh_before_counts_as_at_most_half_of_the_validity(single_session: S
     assert not single_session.request(refresh_before=100000).changed
     single_session.have("stale")
     assert single_session.request(refresh_before=100000).changed
+
+
+@pytest.mark.parametrize(
+    ("refresh_before", "validity", "shown"),
+    [
+        (3600, None, ["3,600 s", "900 s", "450 s"]),
+        (451, None, ["451 s", "450 s"]),
+        (450, None, []),
+        (300, 400, []),
+        (301, 400, ["301 s", "400 s", "200 s"]),
+        (14401, 28800, ["14,401 s", "28,800 s", "14,400 s"]),
+        (14400, 28800, []),
+    ],
+)
+def test_a_refresh_before_of_more_than_half_of_the_validity_causes_one_warning(
+    single_session: SingleSession, refresh_before: float, validity: float | None, shown: list[str]
+) -> None:
+    single_session.have("current")
+    keeper = single_session.keeper()
+    for force in (False, True):
+        request = TokenRequest(single_session.session, force=force, validity=validity, refresh_before=refresh_before)
+        keeper.ensure(request, single_session.warnings.append)
+        keeper.predict(request, single_session.stored(), single_session.warnings.append)
+    warnings = list(keeper.task_warnings().values())
+    assert len(warnings) == bool(shown)
+    assert all(number in warnings[0] for number in shown)
+    assert single_session.warnings == []
 
 
 def test_a_record_from_the_future_is_stale(single_session: SingleSession) -> None:
@@ -410,6 +548,42 @@ def test_a_task_that_waited_to_force_an_ended_session_shares_the_refusal(single_
     with pytest.raises(LoginRequired) as ended:
         single_session.request()
     assert ended.value.code == "SessionEnded"
+    assert single_session.requests() == 1
+
+
+@pytest.mark.parametrize(
+    ("state", "passed", "code", "waiting"),
+    [
+        ("stale", False, "InvalidLoginToken", "InvalidLoginToken"),
+        ("stale", False, "SomethingElse", "returned"),
+        ("stale", False, "Forbidden.SubUser", "returned"),
+        ("expired", False, "InvalidLoginToken", "SessionEnded"),
+        ("expired", False, "SomethingElse", "SessionEnded"),
+        ("expired", False, "Forbidden.SubUser", "Forbidden.SubUser"),
+        ("current", True, "InvalidLoginToken", "InvalidLoginToken"),
+        ("current", True, "SomethingElse", "SomethingElse"),
+        ("current", True, "Forbidden.SubUser", "Forbidden.SubUser"),
+    ],
+)
+def test_a_task_that_waited_comes_to_the_same_conclusion_about_a_refusal(
+    single_session: SingleSession, state: str, passed: bool, code: str, waiting: str
+) -> None:
+    single_session.have(state)
+    snapshot = single_session.stored().snapshot()
+    single_session.emulator.fault("error", code=code, status=400, count=None)
+    request = TokenRequest(single_session.session, single_session.emulator.issue() if passed else None)
+    results: list[tuple[str, bool]] = []
+    for ask in (
+        lambda: single_session.request(request.login_token),
+        lambda: single_session.keeper().refresh(request, snapshot, single_session.warnings.append),
+    ):
+        try:
+            error = ask().not_refreshed
+            results.append(("returned", error is not None and error.login_needed))
+        except WuyingError as error:
+            results.append((error.code, error.login_needed))
+    (first, needed), second = results
+    assert (first, second) == ("returned" if waiting == "returned" else code, (waiting, needed))
     assert single_session.requests() == 1
 
 
@@ -528,12 +702,21 @@ def test_a_note_without_writer_and_a_refusal_are_an_unknown_outcome(
 ) -> None:
     record = single_session.have("current")
     leave_note(single_session.store, single_session.session, record.login_token)
-    single_session.emulator.fault("error", code="InvalidLoginToken", status=400)
-    for _time in range(2):
+    single_session.emulator.fault("error", code="InvalidLoginToken", status=400, count=None)
+    for number in range(3):
         with pytest.raises(LoginRequired, match="log in again") as caught:
             single_session.request()
         assert caught.value.code == "OutcomeUnknown"
-    assert single_session.requests() == 1
+        # The token has not expired, so each task tries it again, and none returns it.
+        assert (single_session.requests(), single_session.stored().record) == (number + 1, record)
+    expired = record._replace(obtained_at=record.obtained_at - 900, expires_at=record.expires_at - 900)
+    put(single_session.store, expired)
+    leave_note(single_session.store, single_session.session, record.login_token)
+    for _time in range(2):
+        with pytest.raises(LoginRequired) as caught:
+            single_session.request()
+        assert caught.value.code == "OutcomeUnknown"
+    assert (single_session.requests(), single_session.stored().record) == (4, expired.ended_with("OutcomeUnknown"))
 
 
 def test_a_note_about_a_passed_token_does_not_affect_the_record(single_session: SingleSession) -> None:

@@ -42,6 +42,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._runtime.signals 
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._service import client
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.fleet import (
+    EXPIRED,
     STALE,
     Fleet,
     end_of,
@@ -654,7 +655,7 @@ def test_credentials_are_found_once_for_all_processes(fleet: Fleet, names: list[
 
 @pytest.mark.usefixtures("processes")
 def test_each_session_reports_missing_credentials_and_nothing_is_forked(fleet: Fleet, names: list[str]) -> None:
-    fleet.have(dict.fromkeys(names, STALE))
+    fleet.have(dict.fromkeys(names, EXPIRED))
     calls: list[int] = []
 
     def connect() -> t.NoReturn:

@@ -95,7 +95,7 @@ def test_times_and_token_are_not_changed():
 
 def test_the_defaults_are_as_documented():
     request = read()
-    assert (request.login_token, request.validity, request.refresh_before) == (None, 900, 300)
+    assert (request.login_token, request.validity, request.refresh_before) == (None, None, 300)
 
 
 def assert_refused(name: str, value: t.Any, use: t.Callable[..., t.Any], **others: t.Any) -> OptionError:
@@ -184,7 +184,7 @@ def test_a_malformed_login_token_is_refused(value):
     assert_refused("login_token", value, read)
 
 
-@pytest.mark.parametrize("value", [-1, 0.5, NAN, INFINITY, -INFINITY, True, False, None, "900", 1e12])
+@pytest.mark.parametrize("value", [-1, 0.5, NAN, INFINITY, -INFINITY, True, False, "900", 1e12])
 def test_an_invalid_validity_is_refused(value):
     assert_refused("validity", value, read)
 
@@ -481,7 +481,8 @@ def test_settings_reach_the_service(connected, tmp_path):
     given = {"access_key_id": "LTAI5t", "access_key_secret": "sesame", **settings}
     with open_keeper(options(**given), print) as keeper:
         keeper._connect()
-    others = {"connections": 1, "max_qps": None}
+    advice = "Check access_key_id (it does not begin with LTAI or STS) and access_key_secret."
+    others: dict[str, t.Any] = {"connections": 1, "max_qps": None, "warnings": {}, "credentials_advice": advice}
     assert connected[0] == (Credentials("LTAI5t", "sesame", None), {**settings, **others})
     assert isinstance(connected[0][0], Credentials)
 

@@ -558,6 +558,41 @@ except MissingLibraryError as error:
     assert printed.rstrip().endswith("False False MissingLibrary")
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "raise AttributeError('sesame')",
+        "raise RuntimeError('sesame')",
+        "raise ValueError('sesame')",
+        "sesame = ",
+        "1 / 0",
+        "import sys; sys.modules.clear.sesame",
+        "class X(object, metaclass=7): pass",
+    ],
+)
+@pytest.mark.parametrize("package", ["requests", "urllib3"])
+def test_a_broken_package_is_named_without_a_traceback(tmp_path, statement, package):
+    (tmp_path / package).mkdir()
+    (tmp_path / package / "__init__.py").write_text(statement)
+    printed = run_python(
+        f"""
+import sys
+sys.path.insert(0, {str(tmp_path)!r})
+from {PACKAGE}._model.exceptions import MissingLibraryError
+from {PACKAGE}._service.client import ServiceClient
+try:
+    ServiceClient(None)
+except MissingLibraryError as error:
+    print(error.message, error.outcome_unknown, error.retryable, error.code)
+"""
+    )
+    assert "Python package requests" in printed
+    assert "is broken: " in printed
+    assert sys.executable in printed
+    assert "sesame" not in printed
+    assert printed.rstrip().endswith("False False MissingLibrary")
+
+
 def test_returning_stored_tokens_loads_no_http_library():
     loaded = run_python(
         f"import sys, {PACKAGE}._plugin.wiring, {PACKAGE}._plugin.result; print(*sorted(sys.modules))"

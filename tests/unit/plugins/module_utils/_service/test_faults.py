@@ -42,6 +42,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._store.directory 
 )
 from ansible_collections.wuying.workspace.plugins.module_utils.signer import Credentials
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils._service.test_response import (
+    NAMED,
     TABLE,
 )
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.faulty_server import (
@@ -336,14 +337,17 @@ def redirect(status: int, *, away: bool) -> Build:
 
 
 class Fault(t.NamedTuple):
-    """A fault and its expected result. ``doubt``: the outcome of the request is unknown. ``refused``: the token is rejected."""
+    """A fault and its expected result.
+
+    ``doubt``: the outcome of the request is unknown. ``refused``: whether the service's code names the token, or may concern it.
+    """
 
     build: Build
     code: str
     message: str
     retryable: bool = True
     doubt: bool = True
-    refused: bool = False
+    refused: str | None = None
 
 
 def lost(answer: Script, **how: t.Any) -> Fault:
@@ -368,32 +372,32 @@ def unreachable(build: Build, code: str, message: str, *, retryable: bool = True
 
 def unproxied(status: str) -> Fault:
     """Return the fault of a proxy that refuses the tunnel."""
-    return unreachable(proxy(response(status)), "ProxyFailed", "through the proxy")
+    return unreachable(proxy(response(status)), "ProxyFailed", f"refused the connection (HTTP status {status[:3]})")
 
 
-def untrusted(build: Build) -> Fault:
+def untrusted(build: Build, message: str) -> Fault:
     """Return the fault of an invalid certificate."""
-    return unreachable(build, "TlsFailed", "could not be verified", retryable=False)
+    return unreachable(build, "TlsFailed", message, retryable=False)
 
 
 FAULTS: dict[str, Fault] = {
     "connection-refused": unreachable(not_listening, "ConnectionFailed", "could not be reached"),
     "name-unknown": unreachable(name_service(unknown_name), "NameNotResolved", "could not be resolved"),
     "look-up-hangs": unreachable(name_service(hanging_look_up), "Timeout", "did not respond in time"),
-    "certificate-expired": untrusted(certificate(days=-1)),
-    "certificate-self-signed": untrusted(certificate(vouched=False)),
-    "certificate-wrong-name": untrusted(certificate(ELSEWHERE)),
-    "authority-missing": unreachable(authority(None), "TlsFailed", "Check ca_path", retryable=False),
-    "authority-garbage": untrusted(authority(b"garbage")),
-    "handshake-in-the-clear": untrusted(handshake(ok(GOOD))),
+    "certificate-expired": untrusted(certificate(days=-1), "has expired"),
+    "certificate-self-signed": untrusted(certificate(vouched=False), "is self-signed, or its CA is not in ca_path"),
+    "certificate-wrong-name": untrusted(certificate(ELSEWHERE), "is for another host"),
+    "authority-missing": untrusted(authority(None), "Check ca_path"),
+    "authority-garbage": untrusted(authority(b"garbage"), "Check endpoint and ca_path"),
+    "handshake-in-the-clear": untrusted(handshake(ok(GOOD)), "A TLS connection to the endpoint"),
     "handshake-reset": unreachable(handshake(resetting), "ConnectionFailed", "could not be reached"),
     "handshake-stalls": unreachable(handshake(silent), "Timeout", "did not respond in time"),
-    "proxy-absent": unreachable(proxy(None), "ProxyFailed", "through the proxy"),
+    "proxy-absent": unreachable(proxy(None), "ProxyFailed", "from the option proxy did not accept the connection"),
     "proxy-forbids": unproxied("403 Forbidden"),
     "proxy-wants-a-login": unproxied("407 Proxy Authentication Required"),
     "proxy-fails": unproxied("502 Bad Gateway"),
     "proxy-stalls": unreachable(proxy(silent), "Timeout", "did not respond in time"),
-    "proxy-impersonates": untrusted(impostor),
+    "proxy-impersonates": untrusted(impostor, "is self-signed, or its CA is not in ca_path"),
     "reset-before-reading": lost(resetting_unread, reads=False),
     "reset-after-reading": lost(resetting),
     "closed-without-answer": lost(b""),
@@ -456,7 +460,7 @@ FAULTS: dict[str, Fault] = {
     "status-429": Fault(
         service_that(response("429 Slow", body=HTML)),
         "Throttling",
-        "throttling requests",
+        "is limiting requests",
         doubt=False,
     ),
     "status-403": Fault(
@@ -493,7 +497,7 @@ FAULTS: dict[str, Fault] = {
         f"{code}-{status}": Fault(
             service_that(response(f"{status} Said", body=body(Code=code, Message=f"{TOKEN} {NEXT}"))),
             code,
-            "must log in again" if refused else message,
+            "must log in again" if refused == NAMED else message,
             retryable,
             doubt,
             refused,
@@ -618,21 +622,24 @@ def fixture_set_up(tmp_path, store_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_a_stale_token_is_returned_after_a_retryable_failure(set_up, name: str) -> None:
+def test_a_stale_token_is_returned_after_any_failure_but_its_rejection(set_up, name: str) -> None:
     fault, (situation, _setup) = FAULTS[name], set_up(name)
     record = situation.store_record("stale")
-    if fault.retryable:
-        assert situation.run_task() == (False, record, record, None)
-        (warning,) = situation.warnings
+    if fault.refused == NAMED:
+        error = situation.failure_of_task()
+        assert (error.code, error.retryable, error.login_needed) == (fault.code, False, True)
+        assert fault.message in error.message
+    else:
+        outcome = situation.run_task()
+        assert outcome[:4] == (False, record, record, None)
+        reason, (warning,) = outcome.not_refreshed, situation.warnings
+        assert reason is not None
+        assert (reason.code, reason.retryable, reason.login_needed) == (fault.code, fault.retryable, False)
         assert fault.message in warning
         assert_clear(warning, sentences=5)
         assert_hidden(warning)
-    else:
-        error = situation.failure_of_task()
-        assert (error.code, error.retryable) == (fault.code, False)
-        assert fault.message in error.message
     assert situation.seconds_taken < situation.settings["timeout"] + MARGIN
-    assert situation.stored_record() == (record.ended_with(fault.code) if fault.refused else record)
+    assert situation.stored_record() == record
 
 
 @pytest.mark.parametrize("name", FAULTS)
@@ -641,7 +648,8 @@ def test_a_rejection_after_a_failure_names_an_unknown_outcome(set_up, name: str)
     record = situation.store_record("expired")
     error = situation.failure_of_task()
     assert (error.code, error.retryable) == (fault.code, fault.retryable)
-    assert fault.message in error.message
+    assert error.login_needed == bool(fault.refused)
+    assert ("must log in again" if fault.refused else fault.message) in error.message
     assert situation.seconds_taken < situation.settings["timeout"] + MARGIN
     assert situation.stored_record() == (record.ended_with(fault.code) if fault.refused else record)
     setup.repair(healthy.reject)
@@ -661,13 +669,10 @@ def test_the_next_task_recovers_from_a_failure(set_up, name: str) -> None:
     situation.failure_of_task(force=True)
     setup.repair(healthy.accept)
     situation.settings["timeout"] = MARGIN
-    if fault.refused:
-        assert situation.failure_of_task().code == "SessionEnded"
-    else:
-        outcome = situation.run_task()
-        assert outcome.changed == fault.doubt
-        assert outcome.record == situation.stored_record()
-        assert (outcome.record == record) != fault.doubt
+    outcome = situation.run_task()
+    assert outcome.changed == fault.doubt
+    assert outcome.record == situation.stored_record()
+    assert (outcome.record == record) != fault.doubt
     assert healthy.requests == fault.doubt
 
 
@@ -724,11 +729,11 @@ def test_a_fault_of_the_emulator(start_emulator, store_path, name: str, paramete
     situation.settings["timeout"] = TIMEOUT if code == "Timeout" else MARGIN
     record = situation.store_record("stale", emulator.issue())
     emulator.fault(name, **json.loads(parameters))
-    if retryable:
-        assert situation.run_task() == (False, record, record, None)
-        assert_clear(situation.warnings[0], sentences=5)
-    else:
-        assert situation.failure_of_task().code == code
+    outcome = situation.run_task()
+    assert outcome[:4] == (False, record, record, None)
+    assert outcome.not_refreshed is not None
+    assert (outcome.not_refreshed.code, outcome.not_refreshed.retryable) == (code, retryable)
+    assert_clear(situation.warnings[0], sentences=5)
     assert situation.seconds_taken < situation.settings["timeout"] + MARGIN
     assert situation.stored_record() == record
     situation.settings["timeout"] = MARGIN
@@ -779,7 +784,7 @@ def test_a_clock_difference_with_an_invalid_date_fails(store_path, date: str) ->
         wire = start(refusal)
         situation = Situation(DirectoryStore(str(store_path)), wire.url, KEY)
         situation.settings = {"timeout": MARGIN}
-        record = situation.store_record("stale")
+        record = situation.store_record("expired")
         error = situation.failure_of_task(retries=3)
     assert (error.code, error.retryable) == ("InvalidTimeStamp.Expired", False)
     assert "Set this host's clock" in error.message

@@ -13,6 +13,7 @@ import pytest
 
 from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import (
     ClockSkew,
+    Refused,
     ServiceError,
     Throttled,
     TokenRejected,
@@ -35,41 +36,53 @@ PERMISSION = "ecd:RefreshLoginToken"
 REQUEST = "options that identify the session"
 ENDPOINT_OPTIONS = "region_id and endpoint"
 LATER = "Try again later"
-# (code, HTTP status): (part of the message, retryable, outcome unknown, token rejected)
+NAMED, POSSIBLE = "names the token", "may concern the token"
+# (code, HTTP status): (part of the message, retryable, outcome unknown, whether the refusal concerns the token)
 TABLE = {
-    ("MissingParameter", 400): (REQUEST, False, False, False),
-    ("MissingEndUserId", 400): (REQUEST, False, False, False),
-    ("InvalidParameter", 400): (REQUEST, False, False, False),
-    ("InvalidRegionId.NotFound", 404): (REQUEST, False, False, False),
-    ("InvalidAccessKeyId.NotFound", 404): (CREDENTIALS, False, False, False),
-    ("InvalidAccessKeyId.NotFound", 400): (CREDENTIALS, False, False, False),
-    ("InvalidAccessKeyId.Inactive", 400): (CREDENTIALS, False, False, False),
-    ("IncompleteSignature", 400): (CREDENTIALS, False, False, False),
-    ("SignatureDoesNotMatch", 400): (CREDENTIALS, False, False, False),
-    ("SignatureDoesNotMatch", 403): (CREDENTIALS, False, False, False),
-    ("InvalidSecurityToken.Expired", 400): (CREDENTIALS, False, False, False),
-    ("InvalidSecurityToken.Malformed", 403): (CREDENTIALS, False, False, False),
-    ("InvalidSecurityToken.MismatchWithAccessKey", 400): (CREDENTIALS, False, False, False),
-    ("SignatureNonceUsed", 400): (LATER, True, False, False),
-    ("InvalidTimeStamp.Expired", 400): ("clock", False, False, False),
-    ("Forbidden.RAM", 403): (PERMISSION, False, False, False),
-    ("NoPermission", 403): (PERMISSION, False, False, False),
-    ("Throttling", 400): (LATER, True, False, False),
-    ("Throttling", 429): (LATER, True, False, False),
-    ("Throttling.User", 429): (LATER, True, False, False),
-    ("Throttling.Api", 400): (LATER, True, False, False),
-    ("ServiceUnavailable", 503): (LATER, True, True, False),
-    ("ServiceUnavailable", 500): (LATER, True, True, False),
-    ("InternalError", 500): (LATER, True, True, False),
-    ("InternalError", 200): (LATER, True, True, False),
-    ("SomethingElse", 500): (LATER, True, True, False),
-    ("InvalidAction.NotFound", 404): (ENDPOINT_OPTIONS, False, False, False),
-    ("InvalidApi.NotFound", 404): (ENDPOINT_OPTIONS, False, False, False),
-    ("InvalidProduct.NotFound", 404): (ENDPOINT_OPTIONS, False, False, False),
-    ("InvalidLoginToken", 400): ("rejected the login token", False, False, True),
-    ("InvalidLoginToken.Expired", 403): ("rejected the login token", False, False, True),
-    ("LoginTokenExpired", 400): ("rejected the login token", False, False, True),
-    ("SomethingElse", 400): ("rejected the login token", False, False, True),
+    ("MissingParameter", 400): (REQUEST, False, False, POSSIBLE),
+    ("MissingEndUserId", 400): (REQUEST, False, False, POSSIBLE),
+    ("InvalidParameter", 400): (REQUEST, False, False, POSSIBLE),
+    ("InvalidRegionId.NotFound", 404): (REQUEST, False, False, POSSIBLE),
+    ("InvalidAccessKeyId.NotFound", 404): (CREDENTIALS, False, False, None),
+    ("InvalidAccessKeyId.NotFound", 400): (CREDENTIALS, False, False, None),
+    ("InvalidAccessKeyId.Inactive", 400): (CREDENTIALS, False, False, None),
+    ("IncompleteSignature", 400): (CREDENTIALS, False, False, None),
+    ("SignatureDoesNotMatch", 400): (CREDENTIALS, False, False, None),
+    ("SignatureDoesNotMatch", 403): (CREDENTIALS, False, False, None),
+    ("InvalidSecurityToken.Expired", 400): (CREDENTIALS, False, False, None),
+    ("InvalidSecurityToken.Malformed", 403): (CREDENTIALS, False, False, None),
+    ("InvalidSecurityToken.MismatchWithAccessKey", 400): (CREDENTIALS, False, False, None),
+    ("SignatureNonceUsed", 400): (LATER, True, False, None),
+    ("InvalidTimeStamp.Expired", 400): ("clock", False, False, None),
+    ("Forbidden.RAM", 403): (PERMISSION, False, False, None),
+    ("NoPermission", 403): (PERMISSION, False, False, None),
+    ("Throttling", 400): (LATER, True, False, None),
+    ("Throttling", 429): (LATER, True, False, None),
+    ("Throttling.User", 429): (LATER, True, False, None),
+    ("Throttling.Api", 400): (LATER, True, False, None),
+    ("ServiceUnavailable", 503): (LATER, True, True, None),
+    ("ServiceUnavailable", 500): (LATER, True, True, None),
+    ("InternalError", 500): (LATER, True, True, None),
+    ("InternalError", 200): (LATER, True, True, None),
+    ("SomethingElse", 500): (LATER, True, True, None),
+    ("InvalidAction.NotFound", 404): (ENDPOINT_OPTIONS, False, False, None),
+    ("InvalidApi.NotFound", 404): (ENDPOINT_OPTIONS, False, False, None),
+    ("InvalidProduct.NotFound", 404): (ENDPOINT_OPTIONS, False, False, None),
+    ("InvalidLoginToken", 400): ("rejected the login token", False, False, NAMED),
+    ("InvalidLoginToken.Expired", 403): ("rejected the login token", False, False, NAMED),
+    ("LoginTokenExpired", 400): ("rejected the login token", False, False, NAMED),
+    ("SomethingElse", 400): (REQUEST, False, False, POSSIBLE),
+    ("SomethingElse", 200): (REQUEST, False, False, POSSIBLE),
+    ("Forbidden.SubUser", 403): (PERMISSION, False, False, None),
+    ("SomethingElse", 403): (PERMISSION, False, False, None),
+    ("InvalidAccountStatus.NotEnoughBalance", 400): ("overdue bills", False, False, None),
+    ("SomethingElse", 402): ("overdue bills", False, False, None),
+    ("OperationConflict", 400): ("in progress", True, False, None),
+    ("SomethingElse", 409): ("in progress", True, False, None),
+    ("EndUser.Locked", 400): ("to unlock it", False, False, None),
+    ("SomethingElse", 423): ("to unlock it", False, False, None),
+    ("QuotaExceeded.Desktop", 400): (LATER, True, False, None),
+    ("SomethingElse", 429): (LATER, True, False, None),
 }
 
 
@@ -90,6 +103,13 @@ def failure_of(response: Response, token_sent: str = SPENT) -> ServiceError:
     return caught.value
 
 
+def concern_of(error: ServiceError) -> str | None:
+    """Return whether an error concerns the login token."""
+    if isinstance(error, TokenRejected):
+        return NAMED
+    return POSSIBLE if isinstance(error, Refused) else None
+
+
 def test_the_token_in_a_response_is_returned():
     result = read(make_response(LoginToken=NEXT, RequestId=REQUEST_ID))
     assert (result.login_token, result.request_id, result.sent_at) == (NEXT, REQUEST_ID, 1234.5)
@@ -108,17 +128,13 @@ def test_the_text_form_of_a_result_hides_the_token():
 
 @pytest.mark.parametrize(("code", "status"), TABLE)
 def test_each_code_is_handled_as_in_the_table(code, status):
-    message, retryable, outcome_unknown, rejected = TABLE[code, status]
+    message, retryable, outcome_unknown, concern = TABLE[code, status]
     error = failure_of(make_response(status, Code=code, RequestId=REQUEST_ID, Message=SPENT))
     assert message in error.message
     assert code in error.message
-    assert (error.retryable, error.outcome_unknown, isinstance(error, TokenRejected)) == (
-        retryable,
-        outcome_unknown,
-        rejected,
-    )
+    assert (error.retryable, error.outcome_unknown, concern_of(error)) == (retryable, outcome_unknown, concern)
     assert (error.code, error.http_status, error.request_id) == (code, status, REQUEST_ID)
-    assert isinstance(error, Throttled) == code.startswith("Throttling")
+    assert isinstance(error, Throttled) == ("is limiting requests" in error.message)
     assert isinstance(error, ClockSkew) == code.startswith("InvalidTimeStamp")
 
 
@@ -152,18 +168,118 @@ def test_a_malformed_code_is_not_shown(code):
     assert not code or code not in error.message
 
 
-@pytest.mark.parametrize("status", [200, 302, 405, 408, 413, 429, 431])
-def test_an_unknown_code_rejects_no_token_if_the_status_is_unrelated(
-    status,
-):
-    error = failure_of(make_response(status, Code="SomethingElse"))
-    assert not isinstance(error, TokenRejected)
-    assert error.outcome_unknown == (status == 200)
-    assert error.retryable == (status in (200, 408, 429))
+# Codes that the service does not document
 
 
-def test_a_missing_token_parameter_is_not_a_rejection():
-    assert not isinstance(failure_of(make_response(400, Code="MissingLoginToken")), TokenRejected)
+FAMILIES = {
+    PERMISSION: """
+        Forbidden Forbidden.SubUser Forbidden.RefreshLoginToken NoPermission.RefreshLoginToken NotAuthorized UnauthorizedOperation
+        Unauthorized.Role User.AccessDenied OperationDenied.NetworkPolicy PermissionDenied ForbiddenIpAddress NotAllowed.Region
+        UserNotInTheWhiteList ExplicitDeny
+    """,
+    "overdue bills": """
+        Account.Arrearage OverduePayment InvalidAccountStatus.NotEnoughBalance Forbidden.AccountOverdue InDebt PaymentRequired
+        ServiceNotOpen Product.NotEnabled NotActivated.Ecd USER_UNPAID RealNameAuthenticationError
+    """,
+    "in progress": "OperationConflict Resource.Conflict ConcurrentModification OperationInProgress SessionProcessing",
+    "to unlock it": "UserLocked EndUser.Locked AccountFrozen OfficeSiteSuspended EndUserDisabled Forbidden.AccountLocked",
+    LATER: """
+        QuotaExceeded Quota.LoginToken RequestLimitExceeded LimitExceeded.Session TooManyRequests FrequentRequests ServerBusy
+        FlowControl.User ThrottlingException Request.Throttled
+    """,
+}
+CODES = {code: message for message, codes in FAMILIES.items() for code in codes.split()}
+
+
+@pytest.mark.parametrize("status", [200, 400, 401, 403, 404, 409, 412, 422, 429])
+def test_a_code_about_permission_payment_conflict_lock_or_rate_is_not_about_the_token(status):
+    assert len(CODES) >= 40
+    for code, message in CODES.items():
+        error = failure_of(make_response(status, Code=code))
+        assert (concern_of(error), error.code, error.outcome_unknown) == (None, code, False)
+        assert message in error.message
+        assert code in error.message
+
+
+@pytest.mark.parametrize("status", [500, 501, 502, 503, 504, 507, 599])
+def test_no_code_of_a_server_error_is_about_the_token(status):
+    for code in (*CODES, "SomethingElse", "InvalidLoginToken", "InvalidParameter"):
+        error = failure_of(make_response(status, Code=code))
+        assert concern_of(error) is None
+        assert error.retryable
+        assert error.outcome_unknown != code.startswith("Throttling")
+
+
+@pytest.mark.parametrize(
+    ("statuses", "concern"),
+    [
+        ((200, 201, 400, 401, 404, 410, 412, 422), POSSIBLE),
+        ((402, 403, 409, 423), None),
+        ((405, 406, 407, 408, 411, 413, 414, 415, 426, 429, 431), None),
+        ((300, 302, 307), None),
+    ],
+)
+def test_the_status_decides_if_an_unknown_code_may_concern_the_token(statuses, concern):
+    for status in statuses:
+        error = failure_of(make_response(status, Code="SomethingElse"))
+        assert (concern_of(error), error.outcome_unknown) == (concern, False)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "InvalidLoginToken",
+        "LoginTokenExpired",
+        "LoginToken.NotFound",
+        "InvalidParameter.LoginToken",
+        "INVALID_LOGIN_TOKEN",
+        "Forbidden.LoginToken",
+        "InvalidLogintoken.Expired",
+        "Unauthorized.LoginToken",
+    ],
+)
+@pytest.mark.parametrize("status", [200, 400, 401, 403, 404, 409, 410])
+def test_a_code_that_names_the_login_token_rejects_it(code, status):
+    assert concern_of(failure_of(make_response(status, Code=code))) == NAMED
+
+
+@pytest.mark.parametrize("code", ["MissingLoginToken", "RefreshLoginTokenFailed", "InvalidApi.GetLoginToken"])
+def test_a_missing_token_or_the_name_of_the_operation_is_not_a_rejection(code):
+    assert concern_of(failure_of(make_response(400, Code=code))) != NAMED
+
+
+@pytest.mark.parametrize("code", ["OK", "Success"])
+def test_a_code_of_success_without_a_token_is_an_invalid_response(code):
+    error = failure_of(make_response(200, Code=code))
+    assert (concern_of(error), error.retryable, error.outcome_unknown) == (None, True, True)
+
+
+def test_a_code_that_is_part_of_a_secret_is_used_but_not_shown():
+    error = failure_of(make_response(400, Code="InvalidLoginToken"), "v1-InvalidLoginToken")
+    assert (concern_of(error), error.code) == (NAMED, "InvalidResponse")
+    assert "InvalidLoginToken" not in error.message
+
+
+# Advice about credentials
+
+
+@pytest.mark.parametrize(
+    ("code", "problem"),
+    [
+        ("InvalidAccessKeyId.NotFound", "does not know the access key"),
+        ("InvalidAccessKeyId.Inactive", "it is disabled"),
+        ("MissingAccessKeyId", "does not know the access key"),
+        ("SignatureDoesNotMatch", "signature"),
+        ("IncompleteSignature", "signature"),
+        ("InvalidSecurityToken.Expired", "security token"),
+        ("InvalidSecurityToken.MismatchWithAccessKey", "security token"),
+    ],
+)
+def test_rejected_credentials_name_the_problem_and_where_they_come_from(code, problem):
+    with pytest.raises(ServiceError) as caught:
+        read_response(make_response(403, Code=code), ENDPOINT, [SPENT], 0.0, "Check the advice.")
+    assert problem in caught.value.message
+    assert caught.value.message.endswith(f"({code}). Check the advice.")
 
 
 def test_a_request_id_that_is_the_token_is_not_shown():
@@ -245,14 +361,34 @@ def test_a_body_that_is_not_a_json_object_contains_no_token(body):
     assert (error.code, error.retryable, error.outcome_unknown) == ("InvalidResponse", True, True)
 
 
-def test_a_token_is_accepted_with_status_200_only():
-    error = failure_of(make_response(500, LoginToken=NEXT))
-    assert (error.code, error.retryable, error.outcome_unknown) == (
-        "ServiceUnavailable",
-        True,
-        True,
-    )
+@pytest.mark.parametrize("status", [200, 201, 202, 203, 206, 226, 299])
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"LoginToken": "%s", "Code": "Throttling", "Message": "sorry"}',
+        '{"LoginToken": "%s", "Code": 200, "RequestId": ["odd"], "Success": false, "Data": {"LoginToken": null}}',
+        '\r\n\t {"LoginToken": "%s", "Message": "a\nb\t\x00"} \n',
+        '{"LOGINTOKEN": "%s", "Number": NaN}',
+        '{"LoginToken": "%s", "Message": "成功 \xe9"}',
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32-be", "gb18030", "latin-1"])
+def test_any_2xx_response_with_a_token_is_a_success(status, body, encoding):
+    data = (body % NEXT).encode(encoding, "ignore")
+    result = read_response(Response(status, {"content-type": "text/html"}, data), ENDPOINT, [SPENT], 7.0)
+    assert (result.login_token, result.request_id, result.sent_at) == (NEXT, None, 7.0)
+
+
+@pytest.mark.parametrize("status", [300, 302, 400, 403, 404, 429, 500, 503])
+def test_a_token_with_any_other_status_is_not_accepted(status):
+    error = failure_of(make_response(status, LoginToken=NEXT))
     assert NEXT not in error.message
+    assert concern_of(error) is None
+
+
+@pytest.mark.parametrize("token", [f"{NEXT} ", f"\ufeff{NEXT}", f"{NEXT}\n", f"{NEXT}é"])
+def test_nothing_but_the_token_is_read_liberally(token):
+    assert failure_of(make_response(201, LoginToken=token)).code == "InvalidResponse"
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504, 599])

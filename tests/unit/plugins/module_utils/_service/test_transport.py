@@ -11,6 +11,8 @@ import contextlib
 import gzip
 import http.client
 import logging
+import multiprocessing
+import os
 import socket
 import ssl
 import threading
@@ -63,6 +65,7 @@ KEY = Credentials("LTAI5tExample", "the/secret+of=the key", "the+security/token=
 TOKEN = "v1+the/login=token&18101ac6a9e69c66b04a16303168046"
 NONCE = "8f14e45fceea167a5a36dedd4bea2543"
 GOOD = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Some: Thing\r\n\r\n{}"
+FORK = multiprocessing.get_context("fork")
 TIME_LIMIT = 15
 """How many seconds a step may take that normally takes less than one."""
 
@@ -309,6 +312,45 @@ def test_a_connection_that_is_not_accepted_times_out():
     assert (error.retryable, error.outcome_unknown) == (True, False)
 
 
+def limit_open_files(spare: int) -> None:
+    """Allow this process to open only so many more files."""
+    import resource
+
+    opened = [os.open(os.devnull, os.O_RDONLY) for _file in range(spare + 8)]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (opened[-1] + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    for file in opened[:spare]:
+        os.close(file)
+
+
+@pytest.mark.parametrize("spare", range(4))
+@pytest.mark.parametrize("kind", ["plain", "tls", "name"])
+def test_too_many_open_files_are_said_and_sent_nothing(start_wire, certified, spare, kind):
+    ca_path, context = certified
+    wire = start_wire(GOOD, None if kind == "plain" else context)
+    endpoint = wire.url if kind != "name" else f"https://localhost:{wire.port}"
+    results: t.Any = FORK.SimpleQueue()
+
+    def run() -> None:
+        limit_open_files(spare)
+        try:
+            open_transport(ca_path=ca_path).post(endpoint, sign(endpoint), TIME_LIMIT)
+            results.put(("sent", True, True, ""))
+        except ServiceError as error:
+            results.put((error.code, error.retryable, error.outcome_unknown, error.message))
+
+    process = FORK.Process(target=run)
+    process.start()
+    result = results.get()
+    process.join(TIME_LIMIT)
+    if result[0] == "ConnectionFailed":
+        assert result[1:3] == (True, False)
+        assert result[3].startswith("Too many files are open.")
+        assert wire.heads == []
+    else:
+        assert spare > 0, result
+        assert result[0] == ("TlsFailed" if kind == "name" else "sent")
+
+
 # Failures after sending
 
 
@@ -471,6 +513,33 @@ def test_a_certificate_for_another_name_fails_before_anything_is_sent(start_wire
     error = failure_of(wire.url, ca_path=ca_path)
     assert (error.code, error.retryable, error.outcome_unknown) == ("TlsFailed", False, False)
     assert wire.heads == []
+
+
+@pytest.mark.parametrize(
+    ("setting", "source"),
+    [
+        ("ca_path", "ca_path"),
+        ("REQUESTS_CA_BUNDLE", "REQUESTS_CA_BUNDLE"),
+        ("CURL_CA_BUNDLE", "CURL_CA_BUNDLE"),
+        (None, "the CA certificates of the Python package requests"),
+    ],
+)
+def test_an_unknown_ca_is_said_with_the_setting_that_names_the_known_ones(
+    start_wire, certified, misnamed, monkeypatch, setting, source
+):
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.delenv(name, raising=False)
+    options = {"ca_path": misnamed[0]} if setting == "ca_path" else {}
+    if setting not in (None, "ca_path"):
+        monkeypatch.setenv(setting, misnamed[0])
+    error = failure_of(start_wire(GOOD, certified[1]).url, **options)
+    assert f"is self-signed, or its CA is not in {source}. If you trust it, set ca_path " in error.message
+
+
+def test_an_expired_certificate_is_said(start_wire, tmp_path):
+    ca_path, context = make_certificate(tmp_path, "127.0.0.1", -3)
+    error = failure_of(start_wire(GOOD, context).url, ca_path=ca_path)
+    assert "has expired or is not valid yet. Renew it, or correct the clock of this host." in error.message
 
 
 def test_any_certificate_is_accepted_without_validation(start_wire, misnamed, monkeypatch):
@@ -642,6 +711,46 @@ def test_a_proxy_from_the_environment_is_used(start_wire, monkeypatch, name):
     monkeypatch.setenv(name, wire.url)
     assert failure_of(ELSEWHERE).code == "ProxyFailed"
     assert len(wire.heads) == 1
+
+
+@pytest.mark.parametrize("name", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "the option proxy"])
+@pytest.mark.parametrize("state", ["absent", "refuses", "silent"])
+def test_a_failure_names_the_proxy_and_its_setting(start_wire, monkeypatch, name, state):
+    port = closed_port() if state == "absent" else start_wire(silent if state == "silent" else response("403 No")).port
+    options = {}
+    if name == "the option proxy":
+        options["proxy"] = f"http://127.0.0.1:{port}"
+        monkeypatch.setenv("HTTPS_PROXY", "http://other.example.com:3128")
+    else:
+        monkeypatch.setenv(name, f"http://127.0.0.1:{port}/")
+    error = failure_of(ELSEWHERE, 0.3 if state == "silent" else TIME_LIMIT, **options)
+    assert error.code == ("Timeout" if state == "silent" else "ProxyFailed")
+    assert f"proxy 127.0.0.1:{port} from {name}" in error.message
+    assert ("(HTTP status 403)" in error.message) == (state == "refuses")
+
+
+@pytest.mark.parametrize(
+    ("user_info", "shown"),
+    [
+        ("user:sesame@", True),
+        ("sesame@", True),
+        ("us%65r:s%2Fesame%40@", True),
+        ("user:ses/ame@", False),
+        ("user:ses?ame@", False),
+        ("user:ses#ame@", False),
+        ("user:ses@ame@", False),
+    ],
+)
+def test_the_user_info_of_a_proxy_is_never_shown(monkeypatch, user_info, shown):
+    port = closed_port()
+    monkeypatch.setenv("HTTPS_PROXY", f"http://{user_info}127.0.0.1:{port}")
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_kwargs: [])
+    with pytest.raises(ServiceError) as caught:
+        post(ELSEWHERE)
+    message = caught.value.message.replace("The host name", "")
+    assert not any(part in message for part in ("user", "us%", "ses", "ame", "@"))
+    assert (f" 127.0.0.1:{port} " in message) == shown
+    assert "HTTPS_PROXY" in message
 
 
 @pytest.mark.parametrize("scheme", ["socks4", "socks5", "SOCKS5H", "https", "HTTPS"])

@@ -395,7 +395,7 @@ def test_a_file_replaced_by_a_link_is_not_followed(
 
     monkeypatch.setattr(os, "open", swap)
     with pytest.raises(StoreError, match=f"{file} is a symbolic link, but must be a plain file") as caught:
-        single_session.request()
+        single_session.request(force=True)
     assert_hides(record, caught.value.message)
     assert target.read_bytes() == b"precious"
     assert single_session.requests() == 0
