@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin import options
 from ansible_collections.wuying.workspace.tests.unit.conftest import IDENTITY
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.faulty_server import (
     make_certificate,
@@ -22,7 +23,8 @@ from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.faulty
     wires,
 )
 
-ROOT = Path(__file__).parents[8]
+ROOT = Path(str(options.__file__)).parents[6]
+"""The folder of ansible_collections."""
 PROGRAM = """
 import json, sys
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin import options, wiring

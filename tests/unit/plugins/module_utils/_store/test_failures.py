@@ -38,14 +38,13 @@ def failing(code: int) -> t.Callable[..., t.NoReturn]:
 def test_a_file_system_without_locks_is_named_and_nothing_is_sent(
     single_session: SingleSession, store_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
-    record = single_session.have("stale")
+    record = single_session.have("expired")
     monkeypatch.setattr(fcntl, "flock", failing(code))
-    for force in (False, True):
-        with pytest.raises(StoreError, match="does not support locks") as caught:
-            single_session.request(force=force)
-        assert caught.value.message.startswith(f"The store {store_path} cannot be used")
-        assert "local disk, or a Redis store" in caught.value.message
-        assert (caught.value.code, caught.value.retryable) == ("StoreUnavailable", False)
+    with pytest.raises(StoreError, match="does not support locks") as caught:
+        single_session.request()
+    assert caught.value.message.startswith(f"The store {store_path} cannot be used")
+    assert "local disk, or a Redis store" in caught.value.message
+    assert (caught.value.code, caught.value.retryable) == ("StoreUnavailable", False)
     assert single_session.requests() == 0
     assert single_session.stored().record == record
 
