@@ -42,7 +42,7 @@ options:
     description:
       - A dictionary that selects the sessions to list. Its keys can be O(region_id), O(client_id), O(office_site_id), O(end_user_id),
         O(directory_id), O(session_id), and O(endpoint). Each value is a string or a list of strings, one of which must match the session.
-      - Damaged records are always listed, because their sessions are unknown.
+      - Records that cannot be read are always listed, because their sessions are unknown.
       - If not set, all sessions are listed.
     type: dict
 seealso:
@@ -67,6 +67,13 @@ EXAMPLES = r"""
   loop_control:
     label: "{{ item.session.end_user_id }}"
 
+- name: Show records that cannot be read
+  ansible.builtin.debug:
+    msg: "{{ item.msg }}"
+  loop: "{{ store.sessions | selectattr('error_code', 'defined') }}"
+  loop_control:
+    label: "{{ item.key | default(item.state) }}"
+
 - name: List the sessions of alice and bob
   wuying.workspace.wuying_login_token_info:
     filters:
@@ -78,13 +85,13 @@ EXAMPLES = r"""
 RETURN = r"""
 sessions:
   description:
-    - The sessions, sorted by the expiry of their tokens, with damaged records last.
+    - The sessions, sorted by the expiry of their tokens, with records that cannot be read last.
   returned: success
   type: list
   elements: dict
   contains:
     session:
-      description: The identity of the session. Not returned if the record is damaged.
+      description: The identity of the session. Only returned if the record can be read.
       type: dict
       sample:
         client_id: f4a0dc8e-1702-4728-9a60-95b27a350000
@@ -93,7 +100,7 @@ sessions:
         office_site_id: cn-hangzhou+dir-2381912345
         region_id: cn-hangzhou
     key:
-      description: The key of the record in the store.
+      description: The key of the record in the store. Not returned for records that are V(unreachable).
       type: str
       sample: 0c6c1e5b0f7e0d3f2f1b8f6f0f6e7a4d6f9d2c1b0a9f8e7d6c5b4a3f2e1d0c9b
     state:
@@ -102,7 +109,12 @@ sessions:
         - V(stale) if it is valid, but not for more than O(refresh_before) seconds.
         - V(expired) if it has expired.
         - V(ended) if the service has rejected the token. The user must log in again.
-        - V(damaged) if the record cannot be read.
+        - V(damaged) if the record cannot be read, because its content is not valid.
+        - V(locked) if no key in O(store_key) can decrypt the record.
+        - V(unencrypted) if O(store_key) is set, but the record is not encrypted.
+        - V(newer) if a newer version of this collection wrote the record.
+        - V(unreadable) if the record cannot be read for another reason, which RV(sessions[].error_code) and RV(sessions[].msg) explain.
+        - V(unreachable) for all records of a node of a Redis Cluster that cannot be listed. It is a single entry for each node.
       type: str
       sample: current
     obtained_at:
@@ -123,19 +135,33 @@ sessions:
           token may no longer be valid.
       type: bool
       sample: false
-    damage:
-      description: The reason why the record cannot be read. Only returned if it is damaged.
+    error_code:
+      description: The kind of error. Only returned if the record cannot be read.
       type: str
-      sample: it is not JSON
+      sample: WrongStoreKey
+    msg:
+      description: What is wrong and what to do. Only returned if the record cannot be read.
+      type: str
+      sample: The record of this session is encrypted. Set store_key to the key that it was encrypted with.
 counts:
   description:
     - The number of sessions in each state.
   returned: success
   type: dict
-  sample: {current: 1998, damaged: 0, ended: 1, expired: 0, stale: 1}
+  sample:
+    current: 1998
+    damaged: 0
+    ended: 1
+    expired: 0
+    locked: 0
+    newer: 0
+    stale: 1
+    unencrypted: 0
+    unreachable: 0
+    unreadable: 0
 error_code:
   description:
-    - The kind of error, for example V(StoreUnavailable), or V(WrongStoreKey) if no key in O(store_key) can decrypt a record.
+    - The kind of error, for example V(StoreUnavailable). A record that cannot be read is no error of the module.
   returned: failure
   type: str
   sample: StoreUnavailable
@@ -158,6 +184,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model.record imp
     ENDED,
     EXPIRED,
     STALE,
+    Record,
     StoredState,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.argument_spec import argument_spec
@@ -166,7 +193,15 @@ from ansible_collections.wuying.workspace.plugins.module_utils._plugin.module im
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.options import read_refresh_before
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.wiring import open_store_only
 
-DAMAGED = "damaged"
+UNREACHABLE, UNREADABLE = "unreachable", "unreadable"
+UNREADABLE_BECAUSE = {
+    "DamagedRecord": "damaged",
+    "WrongStoreKey": "locked",
+    "NotEncrypted": "unencrypted",
+    "NewerFormat": "newer",
+}
+"""The states of records that cannot be read, by error code. With any other code, a record is unreadable."""
+STATES = (CURRENT, STALE, EXPIRED, ENDED, *UNREADABLE_BECAUSE.values(), UNREADABLE, UNREACHABLE)
 
 
 def main() -> None:
@@ -186,33 +221,35 @@ def run(module: Module) -> list[dict[str, t.Any]]:
         )
     matches = read_filters(get_option("filters"))
     refresh_before, now = read_refresh_before(get_option), time.time()
-    selected: list[tuple[float, str, StoredState]] = []
+    listed: list[tuple[float, str, dict[str, t.Any]]] = []
     with open_store_only(get_option) as store:
-        keys = list(store.keys())
-        for key, stored in zip(keys, store.read_many(keys)):
+        for key, stored in store.read_all():
             if isinstance(stored, StoreError):
-                raise stored
-            if stored.damage:
-                selected.append((math.inf, key, stored))
+                listed.append((math.inf, key, describe_error(key, stored)))
             elif stored.record is not None and matches(stored.record.session):
-                selected.append((stored.record.expires_at, key, stored))
-    selected.sort(key=lambda each: each[:2])
-    return [describe(key, stored, now, refresh_before) for _expiry, key, stored in selected]
+                listed.append(
+                    (stored.record.expires_at, key, describe(key, stored, stored.record, now, refresh_before))
+                )
+    listed.sort(key=lambda each: each[:2])
+    return [entry for _expiry, _key, entry in listed]
 
 
 def finish(module: Module, sessions: list[dict[str, t.Any]]) -> None:
     """Exit with the sessions and the number of sessions in each state."""
-    counts = dict.fromkeys((CURRENT, STALE, EXPIRED, ENDED, DAMAGED), 0)
+    counts = dict.fromkeys(STATES, 0)
     for session in sessions:
         counts[session["state"]] += 1
     module.exit_json(changed=False, sessions=sessions, counts=counts)
 
 
-def describe(key: str, stored: StoredState, now: float, refresh_before: float) -> dict[str, t.Any]:
+def describe_error(key: str, error: StoreError) -> dict[str, t.Any]:
+    """Return the entry of a record that cannot be read or, if ``key`` is empty, of records that cannot be listed."""
+    state = UNREADABLE_BECAUSE.get(error.code, UNREADABLE) if key else UNREACHABLE
+    return {**({"key": key} if key else {}), "state": state, "error_code": error.code, "msg": error.message}
+
+
+def describe(key: str, stored: StoredState, record: Record, now: float, refresh_before: float) -> dict[str, t.Any]:
     """Return the entry of a session, without its token."""
-    record = stored.record
-    if record is None:
-        return {"key": key, "state": DAMAGED, "damage": stored.damage}
     return {
         "key": key,
         "session": record.session.identity(),

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import itertools
 import math
 import time
 import typing as t
@@ -27,7 +26,8 @@ MAX_PARALLEL = 8
 
 T = t.TypeVar("T")
 Reading = t.Tuple[str, t.Optional[TokenRequest], t.Union[StoredState, StoreError]]
-"""A session's key, the request for its token, and the state in the store. Without a request there is an error."""
+"""A session's key, the request for its token, and the state in the store. Without a request there is an error, and without a key,
+it is that of a part of the store that cannot be listed."""
 
 
 class Report(t.NamedTuple):
@@ -60,17 +60,13 @@ def read_requested(store: Store, requests: t.Sequence[TokenRequest]) -> t.Iterat
 
 
 def read_stored(store: Store, request_for: t.Callable[[Session], TokenRequest | None]) -> t.Iterator[Reading]:
-    """Read all stored sessions for which ``request_for`` returns a request. A record that cannot be read is always included."""
-    reading, naming = itertools.tee(store.keys())
-    for key, stored in zip(naming, store.read_many(reading)):
+    """Read all stored sessions for which ``request_for`` returns a request. Records that cannot be read are always included.
+
+    If a part of the store cannot be listed, its error is included with an empty key.
+    """
+    for key, stored in store.read_all():
         if isinstance(stored, StoreError):
             yield key, None, stored
-        elif stored.damage:
-            message = (
-                f"The record {key} is damaged ({stored.damage}), so its user is unknown. Delete it, or pass a new "
-            )
-            message += "login_token of that user."
-            yield key, None, StoreError(message, code="DamagedRecord")
         elif stored.record is not None:
             request = request_for(stored.record.session)
             if request is not None:

@@ -202,10 +202,10 @@ class FleetResult:
 
 def _complete(entry: dict[str, t.Any], report: Report, error: WuyingError | None) -> dict[str, t.Any]:
     """Return an entry with its session, error, and warnings."""
-    if report.session is None:
-        entry["key"] = report.key
-    else:
+    if report.session is not None:
         entry["session"] = report.session.identity()
+    elif report.key:
+        entry["key"] = report.key
     entry["login_needed"] = False
     if error is not None:
         request_id = entry.get("request_id") or error.request_id

@@ -50,8 +50,14 @@ class Address(t.NamedTuple):
         """Return the name of the server in messages."""
         if self.path is not None:
             return self.path
-        hosts = ", ".join(f"[{name}]:{port}" if ":" in name else f"{name}:{port}" for name, port in self.hosts)
+        hosts = ", ".join(map(name_of, self.hosts))
         return hosts if self.service is None else f"{self.service} of {hosts}"
+
+
+def name_of(host: Host) -> str:
+    """Return the name of a host in messages."""
+    name, port = host
+    return f"[{name}]:{port}" if ":" in name else f"{name}:{port}"
 
 
 def parse_address(text: str) -> Address:

@@ -2,57 +2,166 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Read many sessions from Redis at once."""
+"""List the sessions in Redis, and read many of them at once.
+
+If one of several servers fails, only its own sessions do.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import re
+import time
 import typing as t
 
-from .connection import Connection, is_redirection, is_refusal
+from .._model.exceptions import StoreError
+from .connection import Connection
 from .failures import check_fields
+from .scripts import PREFIX, hash_name
+from .sockets import ReplyTooLarge, large_replies
+from .topology import slot_of
+
+Fields = t.List[t.Optional[bytes]]
+
+_HASH_NAME = re.compile(rb"wuying\.workspace:\{([0-9a-f]{64})\}")
+_SCAN_COUNT = 10_000
+"""How many keys a server examines for each reply to SCAN."""
+_MOST_KEYS = 2_000_000
+_TOO_MANY_KEYS = (
+    "The sessions of the Redis server {} could not be listed in time, because it has many keys or responds slowly. "
+    "Increase deadline, or use a database or server of its own for the store."
+)
+_TOO_LATE = "Timed out before this session could be read. Try again later or increase deadline."
 
 
-def read_hashes(connection: Connection, names: t.Sequence[str], *fields: str) -> list[t.Any]:
-    """Return the fields of each hash, or the error with which the server refuses to read it. Raises :class:`StoreError`."""
-    found: dict[str, t.Any] = {}
-    connection.run(functools.partial(_read_missing, connection, names, fields, found))
-    return [found[name] for name in names]
+class _Keys:
+    """The keys of very many sessions, in little memory and each of them once."""
+
+    def __init__(self) -> None:
+        self._parts = [bytearray() for _part in range(256)]
+        self._count = 0
+
+    def add(self, names: t.Iterable[bytes]) -> None:
+        for match in filter(None, map(_HASH_NAME.fullmatch, names)):
+            key = bytes.fromhex(match[1].decode("ascii"))
+            self._parts[key[0]] += key
+            self._count += 1
+        if self._count > _MOST_KEYS:
+            raise StoreError(f"The store contains more than {_MOST_KEYS:,} sessions. Use several databases or servers.")
+
+    def __iter__(self) -> t.Iterator[str]:
+        for part in self._parts:
+            yield from {part[start : start + 32].hex() for start in range(0, len(part), 32)}
 
 
-def _read_missing(
-    connection: Connection, names: t.Sequence[str], fields: t.Sequence[str], found: dict[str, t.Any], client: t.Any
-) -> None:
-    """Add the hashes to ``found`` that an earlier call did not read. Stop at the first server that fails.
+def list_keys(connection: Connection) -> t.Iterator[str | StoreError]:
+    """Return the keys of all sessions, and the errors of servers whose sessions cannot be listed, but raise that of the only one."""
+    servers, retries = connection.servers(), _retries(connection)
+    # All keys are read before the first is returned, so that none is returned twice and a lost connection can be retried.
+    found, failures = _Keys(), []
+    for server, slot in servers.items():
+        try:
+            if not connection.run(functools.partial(_scan, found, connection.deadline), slot, retries):
+                raise StoreError(_TOO_MANY_KEYS.format(server), code="DeadlineExceeded", retryable=True)
+        except StoreError as error:
+            failures.append(error)
+    if len(failures) == len(servers):
+        raise failures[0]
+    yield from found
+    yield from failures
 
-    The library's own pipeline for clusters would wait for that server again for each of its keys.
+
+def _scan(found: _Keys, deadline: float, client: t.Any) -> bool:
+    """Add the keys on a server. Return False if the deadline comes first."""
+    cursor = None
+    while cursor != 0:
+        if time.monotonic() >= deadline:
+            return False
+        with large_replies():
+            cursor, names = client.scan(cursor or 0, match=f"{PREFIX}*", count=_SCAN_COUNT)
+        found.add(names)
+    return True
+
+
+def read_hashes(
+    connection: Connection, keys: t.Sequence[str], fields: t.Sequence[str], lost: dict[str, StoreError]
+) -> list[Fields | StoreError]:
+    """Return the fields of each session's hash, or the error of that session.
+
+    ``lost`` contains the errors of servers that failed. They are not asked again, and others are added. The error of the only
+    server is raised.
     """
-    missing = [name for name in dict.fromkeys(names) if name not in found]
-    # Read the first one by itself, because only then a cluster's client learns which node replaced one that failed.
-    for name in missing[:1]:
-        found[name] = _read_one(client, name, fields)
-    batches: dict[str, tuple[t.Any, list[str]]] = {}
-    for name in missing[1:]:
-        node, server = connection.node(client, name)
-        batches.setdefault(node, (server, []))[1].append(name)
-    for server, batch in batches.values():
-        pipeline = server.pipeline(transaction=False)
-        for name in batch:
-            pipeline.hmget(name, *fields)
-        for name, reply in zip(batch, pipeline.execute(raise_on_error=False)):
-            if is_redirection(reply):
-                found[name] = _read_one(client, name, fields)
-            elif isinstance(reply, Exception) and not is_refusal(reply):
-                raise reply  # It concerns the connection.
-            else:
-                found[name] = reply if is_refusal(reply) else check_fields(reply, len(fields))
+    retries = _retries(connection)
+    groups: dict[str, list[str]] = {}
+    for key in dict.fromkeys(keys):
+        groups.setdefault(connection.server(slot_of(key)), []).append(key)
+    found: dict[str, Fields | StoreError] = {}
+    for server, group in groups.items():
+        if server not in lost and time.monotonic() < connection.deadline:
+            try:
+                read = functools.partial(_read_at_once, connection, group, fields, found)
+                connection.run(read, slot_of(group[0]), retries)
+            except StoreError as error:
+                if retries is None:
+                    raise
+                lost[server] = error.with_traceback(None)
+        for key in group:
+            if key not in found:
+                found[key] = _read_alone(connection, key, fields, lost, retries)
+    return [found[key] for key in keys]
 
 
-def _read_one(client: t.Any, name: str, fields: t.Sequence[str]) -> t.Any:
-    """Return the fields of a hash, or the error with which the server refuses to read it."""
+def _read_alone(
+    connection: Connection, key: str, fields: t.Sequence[str], lost: dict[str, StoreError], retries: int | None
+) -> Fields | StoreError:
+    """Return the fields of a session that could not be read with others, or its error."""
+    slot = slot_of(key)
+    if connection.server(slot) in lost:
+        return lost[connection.server(slot)]
+    if time.monotonic() >= connection.deadline:
+        return StoreError(_TOO_LATE, code="DeadlineExceeded", retryable=True)
     try:
-        return check_fields(client.hmget(name, *fields), len(fields))
-    except Exception as error:
-        if not is_refusal(error):
-            raise
-        return error
+        return connection.run(functools.partial(read_one, key, fields), slot, retries)
+    except StoreError as error:
+        if error.retryable:
+            lost[connection.server(slot)] = error
+        return error.with_traceback(None)
+
+
+def _read_at_once(
+    connection: Connection,
+    keys: t.Sequence[str],
+    fields: t.Sequence[str],
+    found: dict[str, Fields | StoreError],
+    client: t.Any,
+) -> None:
+    """Read sessions in one round trip. Leave out those whose slots the server does not serve, or all if the replies are too large."""
+    missing = [key for key in keys if key not in found]
+    pipeline = client.pipeline(transaction=False)
+    for key in missing:
+        pipeline.hmget(hash_name(key), *fields)
+    with contextlib.suppress(ReplyTooLarge), large_replies():
+        for key, reply in zip(missing, pipeline.execute(raise_on_error=False)):
+            if connection.concerns_slot(reply):
+                continue
+            if not isinstance(reply, Exception):
+                found[key] = check_fields(reply, len(fields))
+                continue
+            failure = connection.explain(reply, slot_of(key))
+            if failure.retryable:
+                raise failure
+            found[key] = failure
+
+
+def read_one(key: str, fields: t.Sequence[str], client: t.Any) -> Fields:
+    """Return the fields of a session's hash."""
+    try:
+        return check_fields(client.hmget(hash_name(key), *fields), len(fields))
+    except ReplyTooLarge:
+        return [b""] * len(fields)  # Whatever this is, it is a damaged record with a note that covers every token.
+
+
+def _retries(connection: Connection) -> int | None:
+    """Return how often to retry: by default, but one of several servers must not use up the time of the others."""
+    return None if len(connection.servers()) == 1 else 1

@@ -18,28 +18,30 @@ LEASE = 30.0
 
 
 class Leases:
-    """Renews leases in one thread, which runs from the first lease until :meth:`close`. Safe to share between threads."""
+    """Renews leases in one thread for each server, until :meth:`close`. Safe to share between threads."""
 
     def __init__(self, renew: t.Callable[[str, str], None]) -> None:
         """``renew`` renews the lease of a key and its owner. It may raise :class:`StoreError`."""
         self._renew = renew
         self._lock = threading.Lock()
-        self._held: dict[str, str] = {}
+        self._held: dict[str, tuple[str, str]] = {}
+        """The server and the key of each owner."""
         self._pid = os.getpid()
-        self._thread: threading.Thread | None = None
+        self._threads: dict[str, threading.Thread] = {}
         self._stop = threading.Event()
 
     @contextlib.contextmanager
-    def renewing(self, key: str, owner: str) -> t.Iterator[None]:
-        """Renew a lease within the block."""
+    def renewing(self, key: str, owner: str, server: str) -> t.Iterator[None]:
+        """Renew a lease within the block. It does not wait for leases of other servers."""
         with self._lock:
             if self._pid != os.getpid():
                 # In a forked process: the parent renews its own leases, and threads are not inherited.
-                self._pid, self._thread = os.getpid(), None
+                self._pid = os.getpid()
                 self._held.clear()
-            self._held[owner] = key
-            if self._thread is None:
-                self._start()
+                self._threads.clear()
+            self._held[owner] = server, key
+            if server not in self._threads:
+                self._start(server)
         try:
             yield
         finally:
@@ -47,25 +49,25 @@ class Leases:
                 self._held.pop(owner, None)
 
     def close(self) -> None:
-        """Stop the thread and wait for its end."""
+        """Stop the threads and wait for their end."""
         with self._lock:
-            thread, self._thread = self._thread, None
+            threads, self._threads = self._threads, {}
             self._stop.set()
-        if thread is not None:
+            self._stop = threading.Event()
+        for thread in threads.values():
             thread.join()
 
-    def _start(self) -> None:
-        self._stop = threading.Event()
-        thread = threading.Thread(target=self._run, args=(self._stop,), daemon=True)
+    def _start(self, server: str) -> None:
+        thread = threading.Thread(target=self._run, args=(server, self._stop), daemon=True)
         # Without a thread the lease expires. A writer that is late because of this gets an error.
         with contextlib.suppress(RuntimeError):
             thread.start()
-            self._thread = thread
+            self._threads[server] = thread
 
-    def _run(self, stop: threading.Event) -> None:
+    def _run(self, server: str, stop: threading.Event) -> None:
         while not stop.wait(LEASE / 3):
             with self._lock:
-                held = list(self._held.items())
+                held = [(owner, key) for owner, (its_server, key) in self._held.items() if its_server == server]
             for owner, key in held:
                 if stop.is_set():
                     return

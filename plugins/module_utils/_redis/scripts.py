@@ -24,6 +24,8 @@ local owner = redis.call('GET', KEYS[2])
 if owner and owner ~= ARGV[1] then return {0} end
 redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
 local stored = redis.call('HMGET', KEYS[1], 'record', 'note', 'fingerprint')
+-- Cut off what is no record, so that the reply is not too large, and the task can set it aside.
+for n = 1, 3 do stored[n] = stored[n] and string.sub(stored[n], 1, 65536) end
 return {1, stored[1], stored[2], stored[3], redis.call('GET', KEYS[3])}
 """
 

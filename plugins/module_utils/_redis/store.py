@@ -7,9 +7,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import os
-import re
 import time
 import typing as t
 
@@ -21,10 +21,11 @@ from .._runtime.timeouts import Backoff
 from .._store.base import LOCKED, LockedSession, Store
 from . import lease as leases
 from . import scripts
-from .batch import read_hashes
+from .batch import list_keys, read_hashes, read_one
 from .connection import Connection
-from .failures import OutOfMemory, ServerFailure, UnexpectedReply, check_fields, explain
+from .failures import OutOfMemory, ServerFailure
 from .replication import Replication
+from .topology import slot_of
 
 if t.TYPE_CHECKING:
     from .._model.note import Note
@@ -36,11 +37,9 @@ _RECORD_LIFETIME = 30 * _DAY
 """How long, in milliseconds, Redis keeps a record after its token has expired, a note, and a damaged record."""
 _TOMBSTONE_LIFETIME = _DAY
 """How long, in milliseconds, Redis remembers that a session was removed: longer than any refresh takes."""
-_HASH_NAME = re.compile(rb"wuying\.workspace:\{([0-9a-f]{64})\}")
 _FIELDS = ("record", "note")
-_CHUNK = 500
-_SCAN_COUNT = 1000
-"""How many keys a server examines for each reply to SCAN."""
+_CHUNK = 200
+"""How many sessions are read at once: 6 MiB if all records have their greatest size, which is below the limit of a reply."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.04, 0.15
 
 
@@ -61,36 +60,32 @@ class RedisStore(Store):
         self._leases = leases.Leases(self._renew_lease)
 
     def read(self, key: str) -> StoredState:
-        name = scripts.hash_name(key)
-        record, note = self._connection.run(lambda client: check_fields(client.hmget(name, *_FIELDS), 2))
-        return self.load_state(key, record, note)
+        found = self._connection.run(functools.partial(read_one, key, _FIELDS), slot_of(key))
+        return self.load_state(key, *found)
 
     def read_many(self, keys: t.Iterable[str]) -> t.Iterator[StoredState | StoreError]:
         remaining = iter(keys)
+        lost: dict[str, StoreError] = {}
         for chunk in iter(lambda: list(itertools.islice(remaining, _CHUNK)), []):
-            names = [scripts.hash_name(key) for key in chunk]
-            for key, found in zip(chunk, read_hashes(self._connection, names, *_FIELDS)):
+            for key, found in zip(chunk, read_hashes(self._connection, chunk, _FIELDS, lost)):
                 try:
-                    if isinstance(found, Exception):
-                        raise explain(found, self._connection.address)
-                    yield self.load_state(key, *found)
+                    yield found if isinstance(found, StoreError) else self.load_state(key, *found)
                 except StoreError as error:
                     yield error
 
     def location(self, key: str) -> str:
         return scripts.hash_name(key)
 
-    def keys(self) -> t.Iterator[str]:
-        # Read all names before the first is returned, so that none is returned twice and a lost connection can be retried.
-        yield from self._connection.run(_read_keys)
+    def keys(self) -> t.Iterator[str | StoreError]:
+        return list_keys(self._connection)
 
     @contextlib.contextmanager
     def lock(self, key: str, deadline: float) -> t.Iterator[LockedSession]:
         locked = _LockedHash(self, self._connection, self._replication, key, deadline)
         locked.acquire()
-        with self._leases.renewing(key, locked.owner):
+        with self._leases.renewing(key, locked.owner, self._connection.server(slot_of(key))):
             try:
-                self._replication.check(scripts.hash_name(key))
+                self._replication.check(slot_of(key))
                 yield locked
             finally:
                 locked.release()
@@ -100,7 +95,8 @@ class RedisStore(Store):
         self._connection.close()
 
     def _renew_lease(self, key: str, owner: str) -> None:
-        self._connection.run(scripts.command(key, scripts.SET_LEASE, owner, int(leases.LEASE * 1000)), retries=0)
+        command = scripts.command(key, scripts.SET_LEASE, owner, int(leases.LEASE * 1000))
+        self._connection.run(command, slot_of(key), retries=0)
 
 
 class _LockedHash(LockedSession):
@@ -163,7 +159,7 @@ class _LockedHash(LockedSession):
         data = self._store.dump(record)
         self._write_until_deadline(scripts.SAVE, self._tombstone, *fingerprints, data, lifetime, self._note_id)
         self._fingerprint = new_fingerprint
-        self._replication.wait_for_replica(scripts.hash_name(self._key), lifetime)
+        self._replication.wait_for_replica(scripts.hash_name(self._key), slot_of(self._key), lifetime)
 
     def save_failure(self, note: Note) -> None:
         self._write(scripts.SAVE_FAILURE, self._store.dump(note), note.id, even_if_full=True)
@@ -201,12 +197,4 @@ class _LockedHash(LockedSession):
         return reply
 
     def _run(self, script: str, *arguments: t.Any, **options: t.Any) -> t.Any:
-        return self._connection.run(scripts.command(self._key, script, *arguments, **options))
-
-
-def _read_keys(client: t.Any) -> set[str]:
-    try:
-        names = client.scan_iter(match=f"{scripts.PREFIX}*", count=_SCAN_COUNT)
-        return {match[1].decode("ascii") for match in map(_HASH_NAME.fullmatch, names) if match}
-    except (TypeError, ValueError):  # The replies could not be parsed.
-        raise UnexpectedReply from None
+        return self._connection.run(scripts.command(self._key, script, *arguments, **options), slot_of(self._key))

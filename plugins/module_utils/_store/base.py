@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import itertools
 import typing as t
 
 from .._model.exceptions import DamagedRecord, NotEncrypted, StoreError
@@ -80,8 +81,8 @@ class Store(abc.ABC):
         return f"{key} in {self.name}"
 
     @abc.abstractmethod
-    def keys(self) -> t.Iterator[str]:
-        """Return the keys of all sessions that have a record, in any order."""
+    def keys(self) -> t.Iterator[str | StoreError]:
+        """Return the keys of all sessions that have a record, in any order, and an error for each part that cannot be listed."""
 
     @abc.abstractmethod
     def lock(self, key: str, deadline: float) -> t.ContextManager[LockedSession]:
@@ -94,6 +95,29 @@ class Store(abc.ABC):
                 yield self.read(key)
             except StoreError as error:
                 yield error
+
+    def read_all(self) -> t.Iterator[tuple[str, StoredState | StoreError]]:
+        """Read all sessions: the key of each, and its state or error. A damaged record is an error, too.
+
+        The error of a part that cannot be listed has an empty key, and comes last.
+        """
+        failures: list[StoreError] = []
+
+        def listed() -> t.Iterator[str]:
+            for key in self.keys():
+                if isinstance(key, StoreError):
+                    failures.append(key)
+                else:
+                    yield key
+
+        keys, names = itertools.tee(listed())
+        for key, stored in zip(names, self.read_many(keys)):
+            if isinstance(stored, StoredState) and stored.damage:
+                message = f"A record is damaged, so its user is unknown. Delete it, or pass a new login_token of that user. {stored.damage}."
+                yield key, StoreError(message, code="DamagedRecord")
+            else:
+                yield key, stored
+        yield from (("", failure) for failure in failures)
 
     def add_warnings(self, *warnings: str) -> None:
         """Add warnings about the store, unless they were added before."""

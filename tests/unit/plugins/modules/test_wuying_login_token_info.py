@@ -7,12 +7,15 @@
 from __future__ import annotations
 
 import calendar
-import json
+import errno
 import time
 
 import pytest
 
 from ansible_collections.wuying.workspace.plugins.module_utils._model.encoding import dump_line
+from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import StoreError
+from ansible_collections.wuying.workspace.plugins.module_utils._store import directory
+from ansible_collections.wuying.workspace.plugins.module_utils._store.files import open_private
 from ansible_collections.wuying.workspace.plugins.modules import wuying_login_token_info
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.fleet import (
     CURRENT,
@@ -30,7 +33,9 @@ from ansible_collections.wuying.workspace.tests.unit.plugins.modules.module_setu
     by_user,
 )
 
-NO_SESSIONS = dict.fromkeys(("current", "stale", "expired", "ended", "damaged"), 0)
+STATES = ("current", "stale", "expired", "ended")
+UNREADABLE = ("damaged", "locked", "unencrypted", "newer", "unreadable", "unreachable")
+NO_SESSIONS = dict.fromkeys((*STATES, *UNREADABLE), 0)
 
 
 @pytest.fixture(name="fleet")
@@ -68,7 +73,7 @@ def test_each_session_is_listed_with_its_state(full):
         **{name: name for name in ("current", "stale", "expired", "ended")},
         damaged: "damaged",
     }
-    assert result["counts"] == dict.fromkeys(NO_SESSIONS, 1)
+    assert result["counts"] == {**NO_SESSIONS, **dict.fromkeys((*STATES, "damaged"), 1)}
 
 
 def test_sessions_are_sorted_by_expiry_with_damaged_records_last(full):
@@ -93,7 +98,9 @@ def test_a_damaged_record_is_described_and_not_changed(full):
     before = {path.name: path.read_bytes() for path in full.path.iterdir()}
     entry = full.run()["sessions"][-1]
     key = full.session("damaged").key
-    assert entry == {"key": key, "state": "damaged", "damage": f"{full.path}/{key}.record: its content is corrupt"}
+    assert sorted(entry) == ["error_code", "key", "msg", "state"]
+    assert (entry["key"], entry["state"], entry["error_code"]) == (key, "damaged", "DamagedRecord")
+    assert "its content is corrupt" in entry["msg"] and key in entry["msg"]
     assert {path.name: path.read_bytes() for path in full.path.iterdir()} == before
 
 
@@ -116,7 +123,7 @@ def test_refresh_before_decides_which_tokens_are_stale(full):
 def test_the_module_returns_no_token_changes_nothing_and_sends_nothing(full, check):
     result = full.run(check=check)
     assert result["changed"] is False
-    assert "login_token" not in json.dumps(result["sessions"])
+    assert not any("login_token" in entry for entry in result["sessions"])
     for name in ("current", "stale", "expired", "ended"):
         record = full.stored(name)
         assert record.login_token not in full.printed
@@ -174,9 +181,64 @@ def test_a_store_that_cannot_be_used_is_an_error(fleet):
     assert (result["error_code"], result["retryable"]) == ("StoreUnsafe", False)
 
 
-def test_a_record_of_a_newer_format_is_an_error(full):
-    write_file(file_of(full.path, full.session("stale")), dump_line({"format": 99}))
-    assert full.run()["error_code"] == "NewerFormat"
+@pytest.fixture(name="mixed")
+def fixture_mixed(fleet, monkeypatch):
+    """Return a fleet with 1,000 sessions, and one record of each kind that cannot be read."""
+    fernet = pytest.importorskip("cryptography.fernet")
+    names = [f"user-{number:03}" for number in range(1000)]
+    fleet.have(
+        {**dict.fromkeys(names, CURRENT), "damaged": STALE, "newer": STALE, "unreadable": STALE, "unsafe": STALE}
+    )
+    fleet.encrypt_with(fernet.Fernet.generate_key().decode("ascii"))
+    fleet.have({"locked": STALE})
+    file_of(fleet.path, fleet.session("damaged")).write_bytes(b"{")
+    write_file(file_of(fleet.path, fleet.session("newer")), dump_line({"format": 99}))
+    file_of(fleet.path, fleet.session("unsafe")).chmod(0o644)
+    unreadable = file_of(fleet.path, fleet.session("unreadable")).name
+
+    def open_or_fail(name, folder, flags):
+        if name == unreadable:
+            raise OSError(errno.EIO, "sesame")
+        return open_private(name, folder, flags)
+
+    monkeypatch.setattr(f"{directory.__name__}.open_private", open_or_fail)
+    return fleet
+
+
+@pytest.mark.parametrize("filters", [None, {"end_user_id": "user-000"}])
+def test_records_that_cannot_be_read_do_not_hide_the_others(mixed, filters):
+    result = mixed.run(filters=filters)
+    count = 1 if filters else 1000
+    assert result["counts"] == {**NO_SESSIONS, "current": count, "damaged": 1, "locked": 1, "newer": 1, "unreadable": 2}
+    listed, others = result["sessions"][:count], result["sessions"][count:]
+    assert {entry["state"] for entry in listed} == {"current"}
+    assert {entry["key"]: (entry["state"], entry["error_code"]) for entry in others} == {
+        mixed.session("damaged").key: ("damaged", "DamagedRecord"),
+        mixed.session("locked").key: ("locked", "WrongStoreKey"),
+        mixed.session("newer").key: ("newer", "NewerFormat"),
+        mixed.session("unreadable").key: ("unreadable", "StoreUnavailable"),
+        mixed.session("unsafe").key: ("unreadable", "StoreUnsafe"),
+    }
+    assert all(sorted(entry) == ["error_code", "key", "msg", "state"] and entry["msg"] for entry in others)
+    assert "sesame" not in mixed.printed
+
+
+@pytest.mark.parametrize(
+    ("code", "state"),
+    [
+        ("DamagedRecord", "damaged"),
+        ("WrongStoreKey", "locked"),
+        ("NotEncrypted", "unencrypted"),
+        ("NewerFormat", "newer"),
+        ("StoreUnavailable", "unreadable"),
+        ("DeadlineExceeded", "unreadable"),
+        ("AnotherCode", "unreadable"),
+    ],
+)
+def test_each_error_of_a_record_is_a_state(code, state):
+    entry = wuying_login_token_info.describe_error("k", StoreError("A message.", code=code))
+    assert entry == {"key": "k", "state": state, "error_code": code, "msg": "A message."}
+    assert state in wuying_login_token_info.STATES
 
 
 def test_encrypted_records_are_listed_only_with_the_right_store_key(fleet):
@@ -187,4 +249,5 @@ def test_encrypted_records_are_listed_only_with_the_right_store_key(fleet):
     assert list(by_user(fleet.run(store_key=[other, key]))) == ["alice"]
     assert key not in fleet.printed
     for keys in (other, None):
-        assert fleet.run(store_key=keys)["error_code"] == "WrongStoreKey"
+        (entry,) = fleet.run(store_key=keys)["sessions"]
+        assert (entry["state"], entry["error_code"]) == ("locked", "WrongStoreKey")

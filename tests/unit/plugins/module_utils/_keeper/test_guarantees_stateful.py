@@ -190,7 +190,7 @@ class FragileStore(Store):
     def read(self, key: str) -> StoredState:
         return self.store.read(key)
 
-    def keys(self) -> t.Iterator[str]:
+    def keys(self) -> t.Iterator[str | StoreError]:
         return self.store.keys()
 
     @contextlib.contextmanager

@@ -9,8 +9,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import socket
-import socketserver
-import threading
 import time
 import typing as t
 
@@ -24,10 +22,15 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model.record imp
     next_record,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._redis import scripts
-from ansible_collections.wuying.workspace.plugins.module_utils._redis.address import parse_address
 from ansible_collections.wuying.workspace.plugins.module_utils._redis.failures import explain
 from ansible_collections.wuying.workspace.plugins.module_utils._redis.store import RedisStore
 from ansible_collections.wuying.workspace.plugins.module_utils._store.base import LockedSession
+from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.fake_redis import (
+    DONE,
+    NOTHING,
+    FakeRedis,
+    open_store,
+)
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.faulty_server import wires
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.single_session import (
     SingleSession,
@@ -42,8 +45,6 @@ redis = pytest.importorskip("redis", reason="the Python package redis is not ins
 SESSION = session_at("https://ecd.cn-hangzhou.aliyuncs.com")
 RECORD = next_record(None, SESSION, "v1first", "v1second", time.time(), 900, None)
 NOTE = new_note(None, "v1first", "a test")
-NOTHING = b"$-1\r\n"
-DONE = b"$4\r\ndone\r\n"
 UNEXPECTED = {
     "a number": b":5\r\n",
     "no items": b"*0\r\n",
@@ -60,58 +61,12 @@ UNEXPECTED = {
 """Replies that no command of the store gets."""
 
 
-class FakeRedis(socketserver.ThreadingTCPServer):
-    """A server with the protocol of Redis, which sends the reply that a test sets for a command or script."""
-
-    daemon_threads = True
-    allow_reuse_address = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Conversation)
-        self.replies: dict[bytes, bytes] = {
-            b"HMGET": b"*2\r\n" + NOTHING * 2,
-            b"SCAN": b"*2\r\n$1\r\n0\r\n*0\r\n",
-            scripts.ACQUIRE.encode(): b"*5\r\n:1\r\n" + NOTHING * 4,
-            scripts.DELETE.encode(): b":0\r\n",
-        }
-        self.received: list[bytes] = []
-        self.address = f"redis://127.0.0.1:{self.server_address[1]}"
-        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
-
-
-class _Conversation(socketserver.StreamRequestHandler):
-    server: FakeRedis
-
-    def handle(self) -> None:
-        for line in iter(self.rfile.readline, b""):
-            command = [self._read_item() for _item in range(int(line[1:]))]
-            name = command[1] if command[0] == b"EVAL" else command[0]
-            self.server.received.append(name)
-            default = DONE if command[0] == b"EVAL" else b"+OK\r\n"
-            self.wfile.write(self.server.replies.get(name, default))
-
-    def _read_item(self) -> bytes:
-        length = int(self.rfile.readline()[1:])
-        return self.rfile.read(length + 2)[:-2]
-
-
 @pytest.fixture(name="server")
 def fixture_server() -> t.Iterator[FakeRedis]:
     """Return a server that replies as Redis does until a test sets other replies."""
     with FakeRedis() as server:
         yield server
         server.shutdown()
-
-
-def open_store(address: str) -> RedisStore:
-    """Return a store with a deadline of two seconds."""
-    return RedisStore(
-        parse_address(address),
-        username=None,
-        password=None,
-        ca_path=None,
-        deadline=time.monotonic() + 2,
-    )
 
 
 @pytest.fixture(name="store")
@@ -268,7 +223,7 @@ def test_a_web_server_is_not_taken_for_redis() -> None:
 
 @pytest.mark.parametrize("name", ["TimeoutError", "SSLError", "AuthenticationError", "OutOfMemoryError"])
 def test_a_class_name_in_the_text_of_a_server_is_not_a_cause(name: str) -> None:
-    error = explain(redis.ResponseError(f"ERR {name}"), parse_address("redis://localhost"))
+    error = explain(redis.ResponseError(f"ERR {name}"), "localhost:6379")
     assert (error.code, error.retryable) == ("StoreUnavailable", False)
     assert "refuses a command" in error.message
 

@@ -35,7 +35,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model.session im
 from ansible_collections.wuying.workspace.plugins.module_utils._redis import (
     connection as connection_module,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._redis import lease
+from ansible_collections.wuying.workspace.plugins.module_utils._redis import lease, replication
 from ansible_collections.wuying.workspace.plugins.module_utils._redis.address import parse_address
 from ansible_collections.wuying.workspace.plugins.module_utils._redis.store import RedisStore
 from ansible_collections.wuying.workspace.plugins.module_utils._store.encryption import Encryption
@@ -249,10 +249,10 @@ def test_a_cluster_address_of_a_single_server_is_an_error(server: RedisServer, o
     assert_fails(store, "StoreUnavailable", "is not a cluster. Use redis://")
 
 
-def test_a_cluster_that_is_down_fails_the_whole_read(servers: RedisServers, open_store: Open) -> None:
+def test_in_a_cluster_that_is_down_every_session_fails(servers: RedisServers, open_store: Open) -> None:
     nodes = servers.cluster()
     store = open_store(f"redis+cluster://127.0.0.1:{nodes[0].port}", seconds=1)
-    keys = [SESSION._replace(end_user_id=f"user {number}").key for number in range(6)]
+    keys = session_keys(6)
     assert list(store.read_many(keys)) == [StoredState()] * len(keys)
     for node in nodes:
         node.client().cluster("DELSLOTS", 0)
@@ -260,9 +260,9 @@ def test_a_cluster_that_is_down_fails_the_whole_read(servers: RedisServers, open
     while any(node.client().cluster("info")["cluster_state"] == "ok" for node in nodes):
         assert time.monotonic() < end
         time.sleep(0.02)
-    with pytest.raises(StoreError, match="has nodes or replicas that are not available") as caught:
-        list(store.read_many(keys))
-    assert (caught.value.code, caught.value.retryable) == ("StoreUnavailable", True)
+    for error in store.read_many(keys):
+        assert isinstance(error, StoreError)
+        assert (error.code, error.retryable) == ("StoreUnavailable", True)
 
 
 def session_keys(count: int) -> list[str]:
@@ -282,29 +282,25 @@ def test_a_hanging_cluster_node_is_an_error_in_time(servers: RedisServers, open_
     keys = session_keys(60)
     hanging = node_of(nodes, keys[1])
 
+    def first_error(items: t.Iterable[object]) -> None:
+        raise next(item for item in items if isinstance(item, StoreError))
+
     def lock(store: RedisStore) -> None:
         with store.lock(keys[1], soon(2)):
             pass
 
     actions: list[t.Callable[[RedisStore], object]] = [
-        lambda store: list(store.read_many(keys)),
-        lambda store: list(store.keys()),
+        lambda store: first_error(store.read_many(keys)),
+        lambda store: first_error(store.keys()),
         lambda store: store.read(keys[1]),
         lock,
     ]
     ended = []
 
     def end(store: RedisStore, action: t.Callable[[RedisStore], object]) -> None:
-        with pytest.raises(
-            StoreError, match="did not reply in time|nodes or replicas that are not available"
-        ) as caught:
+        with pytest.raises(StoreError, match=f"The Redis server 127.0.0.1:{hanging.port} did not reply") as caught:
             action(store)
-        ended.append(
-            (
-                time.monotonic() - store._connection._deadline - store._connection.timeout,
-                caught.value,
-            )
-        )
+        ended.append((time.monotonic() - store._connection.deadline, caught.value))
 
     stores = [open_store(nodes[0].address.replace(":", "+cluster:", 1), 2) for _each in actions]
     for store in stores:
@@ -319,22 +315,24 @@ def test_a_hanging_cluster_node_is_an_error_in_time(servers: RedisServers, open_
     finally:
         hanging.resume()
     assert len(ended) == len(actions)
-    assert max(late for late, _error in ended) < 1
+    assert max(late for late, _error in ended) < 2
     assert {(error.code, error.retryable) for _late, error in ended} == {("StoreUnavailable", True)}
 
 
-def test_an_unassigned_cluster_slot_fails_the_whole_read(servers: RedisServers, open_store: Open) -> None:
+def test_only_the_sessions_of_an_unassigned_cluster_slot_fail(servers: RedisServers, open_store: Open) -> None:
     nodes = servers.cluster()
     keys = session_keys(6)
-    store = open_store(nodes[0].address.replace(":", "+cluster:", 1), seconds=1)
+    store = open_store(nodes[0].address.replace(":", "+cluster:", 1), seconds=3)
     assert list(store.read_many(keys)) == [StoredState()] * len(keys)
     slot = nodes[0].client().cluster("keyslot", f"wuying.workspace:{{{keys[1]}}}")
     for node in nodes:
         node.client().config_set("cluster-require-full-coverage", "no")
         node.client().cluster("delslots", slot)
-    with pytest.raises(StoreError, match="has nodes or replicas that are not available") as caught:
-        list(store.read_many(keys))
-    assert (caught.value.code, caught.value.retryable) == ("StoreUnavailable", True)
+    for opened in (store, open_store(nodes[0].address.replace(":", "+cluster:", 1), seconds=3)):
+        first, error, *rest = opened.read_many(keys)
+        assert [first, *rest] == [StoredState()] * 5
+        assert isinstance(error, StoreError) and "has nodes or replicas that are not available" in error.message
+        assert (error.code, error.retryable) == ("StoreUnavailable", True)
 
 
 def test_many_sessions_are_read_while_their_slots_migrate(servers: RedisServers, open_store: Open) -> None:
@@ -405,6 +403,21 @@ def test_store_through_a_sentinel(servers: RedisServers, open_store: Open) -> No
     assert_fails(open_store(f"{sentinels}/other", seconds=1), "StoreUnavailable", "unknown to its Sentinels")
 
 
+def test_a_store_follows_its_sentinels_to_another_primary(servers: RedisServers, open_store: Open) -> None:
+    primaries = [servers(), servers()]
+    sentinel = servers("--sentinel")
+    store = open_store(f"redis+sentinel://127.0.0.1:{sentinel.port}/mine")
+    with require_redis().Redis(port=sentinel.port) as client:
+        client.execute_command("SENTINEL", "MONITOR", "mine", "127.0.0.1", primaries[0].port, 1)
+        put(store, record_of())
+        assert primaries[0].client().exists(NAME) and not primaries[1].client().exists(NAME)
+        client.execute_command("SENTINEL", "REMOVE", "mine")
+        client.execute_command("SENTINEL", "MONITOR", "mine", "127.0.0.1", primaries[1].port, 1)
+    primaries[0].client().replicaof("127.0.0.1", 1)
+    put(store, record_of(token="v1third"))
+    assert b"v1third" in primaries[1].client().hget(NAME, "record")
+
+
 def test_store_over_a_socket(server: RedisServer, open_store: Open) -> None:
     a_saved_record_is_read_back(open_store(f"unix://{server.socket}"), SESSION)
 
@@ -426,22 +439,10 @@ def test_store_over_tls_with_a_private_ca(
     a_saved_record_is_read_back(open_store(address, ca_path=str(mine.ca)), SESSION)
     a_saved_record_is_read_back(open_store(address, ca_path=str(mine.folder)), SESSION._replace(end_user_id="bob"))
     for ca_path in (str(other.ca), None):
-        assert_fails(
-            open_store(address, ca_path=ca_path),
-            "TlsFailed",
-            "Check store, store_ca_path and the server's certificate",
-            retryable=False,
-        )
+        assert_fails(open_store(address, ca_path=ca_path), "TlsFailed", "could not be verified", retryable=False)
     wrong_host = servers(*elsewhere.options(), tls=True)
     store = open_store(f"rediss://127.0.0.1:{wrong_host.port}", ca_path=str(elsewhere.ca))
     assert_fails(store, "TlsFailed", "could not be verified")
-
-
-def test_tls_to_a_server_without_tls_is_an_error(server: RedisServer, open_store: Open) -> None:
-    store = open_store(server.address.replace("redis:", "rediss:"), seconds=1)
-    with pytest.raises(StoreError) as caught:
-        store.read(SESSION.key)
-    assert caught.value.code in ("TlsFailed", "StoreUnavailable")
 
 
 def test_store_in_another_database(server: RedisServer, open_store: Open) -> None:
@@ -682,10 +683,66 @@ def test_no_lease_is_renewed_after_the_store_is_closed(
         assert leases._stop.wait(10)
 
     leases = lease.Leases(renew)
-    with leases.renewing("first", "me"), leases.renewing("second", "me too"):
+    with leases.renewing("first", "me", "a"), leases.renewing("second", "me too", "a"):
         assert renewing.wait(10)
         leases.close()
     assert len(renewed) == 1
+
+
+def test_leases_of_one_server_do_not_wait_for_those_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease, "LEASE", 0.03)
+    hanging, resume, renewed = threading.Event(), threading.Event(), threading.Semaphore(0)
+
+    def renew(key: str, _owner: str) -> None:
+        if key == "stopped":
+            hanging.set()
+            assert resume.wait(20)
+        else:
+            renewed.release()
+
+    leases = lease.Leases(renew)
+    with leases.renewing("stopped", "me", "a"), leases.renewing("stopped", "me too", "a"):
+        assert hanging.wait(10)
+        with leases.renewing("healthy", "i", "b"):
+            for _time in range(3):
+                assert renewed.acquire(timeout=10)
+    resume.set()
+    leases.close()
+
+
+def test_a_stopped_node_costs_no_lock_of_another_node(
+    servers: RedisServers, open_store: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "LEASE", 3.0)
+    nodes = servers.cluster()
+    keys = session_keys(60)
+    for node in nodes:
+        node.client().config_set("cluster-require-full-coverage", "no")
+    stopped = node_of(nodes, keys[0])
+    store = open_store(nodes[0].address.replace(":", "+cluster:", 1), seconds=60)
+    with contextlib.ExitStack() as held:
+        there = [key for key in keys if node_of(nodes, key) is stopped][:8]
+        (here, *_rest) = (key for key in keys if node_of(nodes, key) is not stopped)
+        for key in (*there, here):
+            held.enter_context(store.lock(key, soon()))
+        stopped.pause()
+        try:
+            end = soon(8)
+            while time.monotonic() < end:
+                assert node_of_lock(nodes, here, stopped)
+                time.sleep(0.1)
+        finally:
+            stopped.resume()
+
+
+def node_of_lock(nodes: list[RedisServer], key: str, stopped: RedisServer) -> RedisServer | None:
+    """Return the node that has the lock of a session, other than the stopped one."""
+    name = f"wuying.workspace:{{{key}}}:lock"
+    for node in nodes:
+        with contextlib.suppress(require_redis().ResponseError):  # MOVED
+            if node is not stopped and node.client().exists(name):
+                return node
+    return None
 
 
 def test_close_ends_threads_and_connections(server: RedisServer, store: RedisStore) -> None:
@@ -714,16 +771,6 @@ def assert_fails(store: RedisStore, code: str, reason: str, *, retryable: bool |
         assert caught.value.__cause__ is None and caught.value.__context__ is None
         if retryable is not None:
             assert caught.value.retryable == retryable
-
-
-@pytest.mark.parametrize("password", [None, "", "wrong secret"])
-def test_a_wrong_password_is_an_error(servers: RedisServers, open_store: Open, password: str | None) -> None:
-    store = open_store(servers("--requirepass", "secret").address, password=password)
-    assert_fails(store, "StoreAccessDenied", "Check store_username and store_password", retryable=False)
-
-
-def test_a_password_for_a_server_without_one_is_an_error(server: RedisServer, open_store: Open) -> None:
-    assert_fails(open_store(server.address, password="secret"), "StoreAccessDenied", "store_password")
 
 
 GUIDE = Path(__file__).parents[5] / "docs/docsite/rst/guide_redis.rst"
@@ -816,6 +863,34 @@ def test_save_waits_for_a_replica_and_warns_once_if_it_does_not_confirm(
     assert store.read(SESSION.key).record is not None
 
 
+def test_after_a_replica_hung_saves_wait_again_only_after_a_pause(
+    servers: RedisServers, open_store: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    primary = servers("--repl-diskless-sync-delay", "0")
+    replica = servers("--replicaof", "127.0.0.1", str(primary.port))
+    client = primary.client()
+    wait_until(lambda: client.set("written", 1) and client.wait(1, 1000))
+    store = open_store(primary.address)
+    put(store, record_of())
+
+    def waits() -> int:
+        return int(client.info("commandstats")["cmdstat_wait"]["calls"])
+
+    replica.pause()
+    before = waits()
+    for number in range(200):
+        put(store, record_of(SESSION._replace(end_user_id=f"user {number}")))
+    assert waits() == before + 1
+    monkeypatch.setattr(replication, "_PAUSE", 0.0)
+    store = open_store(primary.address)
+    for number in range(3):
+        put(store, record_of(token=f"v1{number}"))
+    replica.resume()
+    assert waits() == before + 4
+    (warning,) = store.warnings
+    assert "No replica of the Redis server" in warning
+
+
 def test_a_full_server_refuses_a_note_but_saves_a_new_token(server: RedisServer, store: RedisStore) -> None:
     put(store, record_of())
     client = server.client()
@@ -844,14 +919,6 @@ def test_a_server_that_cannot_save_fails_before_a_token_is_spent(servers: RedisS
         put(store, record_of(token="v1third"))
     assert (caught.value.code, caught.value.retryable) == ("StoreUnavailable", False)
     assert t.cast(Record, store.read(SESSION.key).record).login_token == "v1second"
-
-
-def test_a_server_without_a_required_command_is_an_error(servers: RedisServers, open_store: Open) -> None:
-    store = open_store(servers("--rename-command", "EVAL", "").address)
-    assert store.read(SESSION.key) == StoredState()
-    with pytest.raises(StoreError, match="refuses a command that the store needs") as caught:
-        put(store, record_of())
-    assert (caught.value.code, caught.value.retryable) == ("StoreUnavailable", False)
 
 
 def test_settings_that_may_lose_tokens_cause_one_warning(servers: RedisServers, open_store: Open) -> None:
@@ -907,13 +974,6 @@ def test_a_hanging_server_is_an_error_in_time(server: RedisServer, open_store: O
     assert caught.value.retryable
 
 
-def test_a_missing_library_is_an_error_that_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection_module, "REDIS_IMPORT_ERROR", "No module named redis")
-    with pytest.raises(StoreError, match="redis") as caught:
-        RedisStore(parse_address("redis://h"), username=None, password=None, ca_path=None, deadline=soon())
-    assert caught.value.code == "MissingLibrary"
-
-
 def test_an_unknown_host_name_is_an_error_in_time(
     server: RedisServer, open_store: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -937,9 +997,9 @@ def test_every_command_can_be_repeated_after_a_lost_reply(
 ) -> None:
     run = connection_module.Connection._try
 
-    def run_twice(connection: t.Any, work: t.Any) -> t.Any:
-        run(connection, work)
-        return run(connection, work)
+    def run_twice(*arguments: t.Any) -> t.Any:
+        run(*arguments)
+        return run(*arguments)
 
     monkeypatch.setattr(connection_module.Connection, "_try", run_twice)
     for number, behaviour in enumerate(BASICS):
@@ -962,10 +1022,6 @@ def test_a_forked_process_does_not_renew_the_leases_of_its_parent(
         monkeypatch.setattr(os, "getpid", lambda: -1)
         with store.lock(SESSION._replace(end_user_id="bob").key, soon()):
             assert len(store._leases._held) == 1
-
-
-def test_a_user_name_without_a_password_is_an_error(server: RedisServer, open_store: Open) -> None:
-    assert_fails(open_store(server.address, username="ansible"), "StoreAccessDenied", "store_password")
 
 
 def test_missing_replicas_are_an_error_before_a_token_is_spent(server: RedisServer, open_store: Open) -> None:
