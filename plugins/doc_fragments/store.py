@@ -39,8 +39,8 @@ options:
   store_username:
     description:
       - The user name for a Redis store.
-      - If not set, the environment variable E(WUYING_TOKEN_STORE_USERNAME) is used, if O(store) comes from the environment too. Otherwise, the
-        default user of Redis is used.
+      - If not set, the environment variable E(WUYING_TOKEN_STORE_USERNAME) is used, if O(store) comes from the environment too. If neither is
+        set, the default user of Redis is used.
     type: str
   store_password:
     description:
@@ -67,9 +67,9 @@ options:
         it. To start to encrypt an existing store, run M(wuying.workspace.wuying_login_tokens) with C(rekey=true) once.
       - A record that no key can decrypt is not changed, and the task fails with C(error_code=WrongStoreKey).
       - An empty string, an empty list, or an empty element is an error, because records would not be encrypted.
-      - If not set, the environment variable E(WUYING_TOKEN_STORE_KEY) is used, which can contain several keys separated by commas. It is used only
-        for a store that also comes from the environment, which includes the default directory. For any other store, it is an error. If neither is
-        set, records are not encrypted.
+      - If not set, the environment variable E(WUYING_TOKEN_STORE_KEY) is used, if O(store) comes from the environment too or is not set. It can
+        contain several keys separated by commas. If O(store) comes from elsewhere, the variable is an error.
+      - If neither is set, records are not encrypted.
     type: list
     elements: str
 requirements:

@@ -241,9 +241,9 @@ class LookupModule(LookupBase):
         hidden = {name for name, variable in VARIABLES.items() if name not in direct and os.environ.get(variable)}
         if any(name in own for name in credentials.OPTIONS):
             hidden.update(name for name in credentials.OPTIONS if name not in own)
-        found = {name: self.get_option(name) for name in options if name not in hidden}
-        values = {name: option.get("default") for name, option in options.items()}
-        values.update(given(found, options))
+        values = {name: None if name in hidden else self.get_option(name) for name in options}
+        # An empty value in the configuration file is not given.
+        values.update((name, options[name].get("default")) for name, value in values.items() if value == "")
         values.update(add_environment(values))
         return values.get, set(rendered)
 

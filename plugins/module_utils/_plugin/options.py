@@ -32,7 +32,7 @@ _YEAR = 366 * DAY
 _LONGEST_ID = 256
 _REQUIRED = ("region_id", "client_id", "office_site_id", "end_user_id")
 _OMITTED = re.compile(r"__omit_place_holder__[0-9a-f]*|<<Omit>>")
-"""Matches the text of C(omit), before ansible-core 2.19 and since."""
+"""Matches the text of ``omit``, before ansible-core 2.19 and since."""
 
 
 def given(values: t.Mapping[str, t.Any], spec: t.Mapping[str, t.Any]) -> dict[str, t.Any]:

@@ -36,6 +36,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._store.directory 
 __all__ = [
     "IDENTITY",
     "NAME",
+    "OMIT",
     "ROOT",
     "AnsibleError",
     "LookupRunner",
@@ -54,6 +55,8 @@ IDENTITY = {
 
 # Before ansible-core 2.19, templates need no trust.
 trust_as_template: t.Any = getattr(template, "trust_as_template", str)
+OMIT = "__omit_place_holder__d553cdb8330ea73d531082cb370ee4e5575ca9ce"
+"""The value of the variable ``omit`` before ansible-core 2.19."""
 
 
 class LookupRunner:
@@ -74,7 +77,7 @@ class LookupRunner:
         """Look up tokens. Options that are None are not passed."""
         given = {**self.options, **options}
         given = {name: value for name, value in given.items() if value is not None}
-        variables = variables or {}
+        variables = {**({"omit": OMIT} if trust_as_template is str else {}), **(variables or {})}
         templar = template.Templar(loader=DataLoader(), variables=variables)
         lookup = loader.lookup_loader.get(NAME, loader=DataLoader(), templar=templar)
         tokens = lookup.run(list(terms), variables=variables, **given)

@@ -17,6 +17,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._plugin.argument_
 # Skips the tests on a Python without a controller.
 from ansible_collections.wuying.workspace.tests.unit.plugins.lookup.lookup_setup import (
     NAME,
+    OMIT,
     loader,
     trust_as_template,
 )
@@ -24,7 +25,6 @@ from ansible_collections.wuying.workspace.tests.unit.plugins.lookup.lookup_setup
 OPTIONS = sorted([*argument_spec(), "login_token"])
 SECRETS = ("store_password", "store_key")
 OMITTED = trust_as_template("{{ nosuch | default(omit) }}")
-PLACEHOLDER = "__omit_place_holder__d553cdb8330ea73d531082cb370ee4e5575ca9ce"
 
 
 @pytest.fixture(name="listener")
@@ -154,10 +154,10 @@ def test_an_empty_value_of_any_option_is_not_given(runner, option):
     token = runner.start()
     related = ("access_key_id", "access_key_secret") if option in ("access_key_id", "access_key_secret") else (option,)
     plain = {**runner.options, "end_user_id": "alice"}
-    for empty in ("", None, PLACEHOLDER, trust_as_template("{{ none }}"), OMITTED):
+    for empty in ("", None, OMIT, trust_as_template("{{ none }}"), OMITTED):
         # An empty keyword leaves the variable in force, and an empty variable the rest.
         variables = {f"wuying_{name}": plain[name] for name in related if name in plain}
-        if empty in ("", None, PLACEHOLDER):
+        if empty in ("", None, OMIT):
             keywords = dict.fromkeys(related, empty)
             assert runner.look_up("alice", variables=variables, **keywords) == [token]
         assert runner.look_up("alice", variables={f"wuying_{name}": empty for name in related}) == [token]
@@ -206,7 +206,7 @@ def test_a_null_or_omitted_store_key_is_not_given(runner):
 def test_empty_values_of_a_term_are_not_given(runner):
     token = runner.start()
     names = ("region_id", "client_id", "office_site_id", "directory_id", "session_id", "endpoint", "login_token")
-    for empty in ("", None, PLACEHOLDER):
+    for empty in ("", None, OMIT):
         assert runner.look_up({"end_user_id": "alice", **dict.fromkeys(names, empty)}) == [token]
     assert runner.look_up({"end_user_id": ""}, end_user_id="alice") == [token]
     assert runner.requests() == 0
@@ -221,7 +221,7 @@ def test_integers_are_text(runner):
     assert runner.look_up({"end_user_id": "alice", "client_id": 7, "directory_id": 8}) == current
 
 
-@pytest.mark.parametrize("value", [f"x{PLACEHOLDER}", "x<<Omit>>"])
+@pytest.mark.parametrize("value", [f"x{OMIT}", "x<<Omit>>"])
 def test_omit_as_a_part_of_a_value_is_an_error(runner, value):
     for given in ({"client_id": value}, {"client_id": None, "variables": {"wuying_client_id": value}}):
         assert "client_id contains the value of omit" in runner.failure_of("alice", **given)
