@@ -194,10 +194,12 @@ def units(session: nox.Session) -> None:
         session.error(f"These unit tests failed: {', '.join(failed)}.")
 
 
-def run_pytest(session: nox.Session, *arguments: str | Path, **variables: str) -> None:
-    """Run pytest on this checkout, each test in a process of its own as ansible-test does."""
+def run_pytest(session: nox.Session, *arguments: str | Path, others: tuple[str, ...] = (), **variables: str) -> None:
+    """Run pytest on this checkout, each test in a process of its own as ansible-test does. Replace packages by ``others``."""
     packages = ("pytest", "pytest-mock", "pytest-xdist", "-r", "tests/unit/requirements.txt")
     tool = install_core(session, *packages)
+    if others:
+        session.install(*others)
     tree, paths = link_collection(session)
     paths["PYTHONPATH"] += f":{tool / '_util/target/pytest/plugins'}"
     junit = Path(session.env_dir).parent / "junit" / f"{time.time_ns()}.xml"
@@ -214,6 +216,14 @@ def pytest(session: nox.Session) -> None:
     """Run the unit tests given as arguments, such as FILE::TEST or -k EXPRESSION, with the newest Python."""
     named = any(argument.startswith("tests/") for argument in session.posargs)
     run_pytest(session, "--quiet", *session.posargs, *(() if named else ("tests/unit",)))
+
+
+@core_session(name="redis-versions")
+def redis_versions(session: nox.Session) -> None:
+    """Run the unit tests of the Redis store with each supported version of its library."""
+    for version in (5, 6, 7, 8):
+        chosen = session.posargs or ("tests/unit/plugins/module_utils/_redis",)
+        run_pytest(session, "--quiet", "-nauto", *chosen, others=(f"redis=={version}.*",))
 
 
 @core_session

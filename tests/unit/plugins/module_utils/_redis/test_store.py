@@ -783,7 +783,7 @@ def test_a_user_with_the_rights_of_the_guide_can_do_everything(
     servers: RedisServers, open_store: Open, kind: str
 ) -> None:
     nodes = servers.cluster() if kind == "cluster" else [servers()]
-    rights = RIGHTS.split() + (["+cluster|slots", "+command"] if kind == "cluster" else [])
+    rights = RIGHTS.split() + (["+cluster|slots", "+asking"] if kind == "cluster" else [])
     for node in nodes:
         node.client().execute_command("ACL", "SETUSER", "ansible", "on", ">secret", *rights)
         node.client().execute_command("ACL", "SETUSER", "default", "off")
