@@ -30,6 +30,7 @@ ansible-lint: ## Lint playbooks, roles and examples with the production profile
 execution-environment: ## Check the execution environment in the documentation with ansible-builder
 
 format: ## Format the code and sort its imports
+redis-versions: ## Run the unit tests of the Redis store with each version of its library
 fuzz: ## Run the tests that generate their input, for a night
 demo: ## Run playbooks/demo.yml against the emulator
 docs: ## Build the documentation site into build/docs/html

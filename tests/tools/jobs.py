@@ -103,7 +103,7 @@ def plan(target: str, core: str, arguments: Sequence[str]) -> list[Job]:
         return newest
     if target == "ci":
         sanity = ("--test=compile", "--test=import", "--test=validate-modules")
-        targets = ("module_wuying_login_token", "lookup_wuying_login_token")
+        targets = ("module_wuying_login_token", "lookup_wuying_login_token", "not_given", "trust")
         return [
             *newest[:3],
             Job("units", CORES[0], ("controller", "oldest")),
@@ -124,6 +124,7 @@ def plan(target: str, core: str, arguments: Sequence[str]) -> list[Job]:
             *(Job("integration", core, () if core in ends else skipped) for core in CORES),
             *(Job("units", core, share) for core, share in shares.items()),
             *(Job("sanity", core) for core in CORES),
+            Job("redis-versions"),
             *map(Job, CHECKS),
         ]
     return [Job("pytest" if target == "units" and arguments else target, core, arguments)]
