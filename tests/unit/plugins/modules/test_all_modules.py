@@ -138,7 +138,8 @@ def test_a_store_and_its_key_can_come_from_the_environment(runner, monkeypatch):
     key = fernet.Fernet.generate_key().decode("ascii")
     runner.encrypt_with(key)
     runner.have({"alice": CURRENT})
-    assert runner.run()["failed"]
+    runner.run()
+    assert "WrongStoreKey" in runner.printed
     monkeypatch.setenv("WUYING_TOKEN_STORE_KEY", key)
     assert "WUYING_TOKEN_STORE_KEY" in runner.run()["msg"]
     monkeypatch.setenv("WUYING_TOKEN_STORE", str(runner.path))
