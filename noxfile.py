@@ -17,6 +17,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import typing as t
 from pathlib import Path
 
 import antsibull_nox
@@ -218,7 +219,7 @@ def pytest(session: nox.Session) -> None:
     run_pytest(session, "--quiet", *session.posargs, *(() if named else ("tests/unit",)))
 
 
-@core_session(name="redis-versions")
+@nox.session(name="redis-versions", python=PYTHONS.get(PYTHON), reuse_venv=True, default=False)
 def redis_versions(session: nox.Session) -> None:
     """Run the unit tests of the Redis store with each supported version of its library."""
     for version in (5, 6, 7, 8):
@@ -230,7 +231,7 @@ def redis_versions(session: nox.Session) -> None:
 def fuzz(session: nox.Session) -> None:
     """Run the tests that generate their input for as long as a night allows, with new input each time."""
     files = sorted(path for name in PROPERTY_TESTS for path in Path("tests/unit").rglob(name))
-    variables = {"FUZZ": "nightly", "HYPOTHESIS_STORAGE_DIRECTORY": str(BUILD / "hypothesis")}
+    variables: dict[str, t.Any] = {"FUZZ": "nightly", "HYPOTHESIS_STORAGE_DIRECTORY": str(BUILD / "hypothesis")}
     # -rP shows the output of passed tests, such as how many processes they killed in time.
     options = ("-qrP", "-nauto", "--hypothesis-show-statistics")
     run_pytest(session, *options, *(session.posargs or files), **variables)

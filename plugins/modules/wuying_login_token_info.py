@@ -193,7 +193,8 @@ from ansible_collections.wuying.workspace.plugins.module_utils._plugin.module im
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.options import read_refresh_before
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.wiring import open_store_only
 
-UNREACHABLE, UNREADABLE = "unreachable", "unreadable"
+UNREACHABLE = "unreachable"
+UNREADABLE = "unreadable"
 UNREADABLE_BECAUSE = {
     "DamagedRecord": "damaged",
     "WrongStoreKey": "locked",
