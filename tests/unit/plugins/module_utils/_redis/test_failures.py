@@ -462,7 +462,9 @@ def import_with(folder: Path) -> StoreError:
         "    print(error.code, error.message, sep='|', end='')\n"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), *sys.path])}
-    run = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=60)
+    run = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, check=False, text=True, timeout=60
+    )
     assert not run.returncode, run.stderr
     code, _separator, message = run.stdout.partition("|")
     return StoreError(message, code=code)
