@@ -69,7 +69,7 @@ def time_limit(end: float, timeout: float) -> t.Iterator[None]:
 def large_replies() -> t.Iterator[None]:
     """Within the block, also read replies about many sessions or slots. Only one thread at a time should do so."""
     limit = current_limit()
-    _this_thread.limit = limit._replace(size=8 * 1024 * 1024, lines=100_000)
+    _this_thread.limit = limit._replace(size=8 * 1024 * 1024, lines=50_000)
     try:
         yield
     finally:

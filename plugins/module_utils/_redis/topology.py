@@ -115,7 +115,7 @@ class Topology:
     def _read_slots(self, host: Host) -> Owners:
         owners: Owners = [None] * SLOTS
         for first, last, (name, port, *_id), *_replicas in self._ask(host, "CLUSTER", "SLOTS"):
-            if not 0 <= first <= last < SLOTS:
+            if not 0 <= first <= last < SLOTS or owners[first] or owners[last]:
                 raise UnexpectedReply
             if name != b"?":  # a host name that the node does not know
                 owners[first : last + 1] = [_read_host(name or host[0].encode("ascii"), port)] * (last + 1 - first)

@@ -46,7 +46,9 @@ from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.single
 )
 
 SESSION = session_at("https://ecd.cn-hangzhou.aliyuncs.com")
-DEADLINE, GRACE = 2.0, 2.0
+DEADLINE = 2.0
+GRACE = 5.0
+"""How many seconds a task may need after the deadline, on a machine that is busy. Otherwise it needs less than two."""
 MOST_MEMORY = 200
 """In MiB, for the whole process."""
 
@@ -233,6 +235,7 @@ SLOTS = {
     "a host with a line break": b"*1\r\n*3\r\n:0\r\n:5\r\n*2\r\n$4\r\na\r\nb\r\n:7000\r\n",
     "a host that is a number": b"*1\r\n*3\r\n:0\r\n:5\r\n*2\r\n:5\r\n:7000\r\n",
     "a node without a port": b"*1\r\n*3\r\n:0\r\n:5\r\n*1\r\n" + HOST,
+    "slots of two nodes": b"*2\r\n" + b"".join(b"*3\r\n:0\r\n:5\r\n*2\r\n%s:%d\r\n" % (HOST, port) for port in (1, 2)),
     "no list": b"+OK\r\n",
     "a number": b":5\r\n",
     "all slots very often": b"*5000\r\n" + (b"*3\r\n:0\r\n:16383\r\n*2\r\n" + HOST + b":7000\r\n") * 5000,
@@ -245,7 +248,7 @@ def test_slots_of_a_hostile_cluster_are_an_error_in_time(fake: FakeRedis, slots:
     begun = time.monotonic()
     with contextlib.closing(open_store(f"redis+cluster://127.0.0.1:{fake.port}", DEADLINE)) as store:
         with pytest.raises(StoreError) as caught:
-            list(store.read_many([SESSION.key]))
+            store.read(SESSION.key)
     assert time.monotonic() - begun < DEADLINE + GRACE
     assert caught.value.code == "StoreUnavailable"
 
@@ -280,7 +283,7 @@ def test_a_redirection_without_end_is_an_error_in_time(fake: FakeRedis, reply: s
         for act in (store.read, lambda key: list(store.keys()), lambda key: read_or_raise(store, key)):
             with pytest.raises(StoreError) as caught:
                 act(SESSION.key)
-            assert caught.value.code == "StoreUnavailable"
+            assert caught.value.code in ("StoreUnavailable", "DeadlineExceeded")
     assert time.monotonic() - begun < DEADLINE + GRACE
 
 
