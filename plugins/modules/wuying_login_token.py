@@ -303,14 +303,13 @@ def run(module: Module) -> tuple[Outcome, str | None]:
     params = module.params
     if params["store"] == "none" and (params["state"] == "absent" or not params["return_token"]):
         raise OptionError("store=none needs state=present and return_token=true, because nothing is stored.")
-    request = read_request(params.__getitem__)
-    with open_keeper(params.__getitem__, module.warn) as keeper:
+    request = read_request(params.get)
+    with open_keeper(params.get, module.warn) as keeper:
         key = request.session.key
         if params["state"] == "absent":
             outcome = keeper.delete(key, check=module.check_mode)
             message = f"{not_stored(request.session, keeper.store.name)} Nothing was deleted. Check the options that identify the session."
             return outcome, None if outcome.changed else message
-        request = request._replace(force=params["force"])
         if module.check_mode:
             return keeper.predict(request, keeper.store.read(key), module.warn), None
         return keeper.ensure(request, module.warn), None

@@ -414,9 +414,7 @@ def run(module: Module) -> FleetResult:
     select, named = read_selection(get_option), read_named_endpoints(get_option)
     results = "all" if params["return_token"] else params["results"]
     result = FleetResult(results, return_token=params["return_token"])
-    with open_keeper(
-        get_option, module.warn, connections=max_parallel, max_qps=max_qps, accepts_unencrypted=params["rekey"]
-    ) as keeper:
+    with open_keeper(get_option, module.warn, connections=max_parallel, max_qps=max_qps) as keeper:
         store = keeper.store
         for report in keep_all(
             keeper,

@@ -48,14 +48,9 @@ class Keeper:
         self.store = store
         self._connect = connect
         self._scope = fingerprint(scope)[:12]
-        self._deadline = deadline
+        self.deadline = deadline
         self._clock = clock
         self._warnings = {} if warnings is None else warnings
-
-    @property
-    def deadline(self) -> float:
-        """When everything must be done, of :func:`time.monotonic`."""
-        return self._deadline
 
     def connect(self) -> bool:
         """Find the credentials now, before processes are forked. Return False if that fails."""
@@ -94,11 +89,11 @@ class Keeper:
             try:
                 if snapshot.note is None:
                     self._connect()  # Fail before anything is written, for example if credentials are missing.
-                if time.monotonic() >= self._deadline:
+                if time.monotonic() >= self.deadline:
                     raise LockTimeout(
                         "Timed out before this session could be processed. Try again later or increase deadline."
                     )
-                locked = held.enter_context(self.store.lock(key, self._deadline))
+                locked = held.enter_context(self.store.lock(key, self.deadline))
             except WuyingError as error:
                 return self._return_stored_or_raise(request, self.store.read(key), error, warn)
             return self._refresh_locked(request, snapshot, locked, warn)
@@ -121,13 +116,13 @@ class Keeper:
             stored = StoredState(damage=error.message)
         exists = stored.record is not None or stored.damage is not None
         if not check and (exists or stored.note):
-            with self.store.lock(key, self._deadline) as locked:
+            with self.store.lock(key, self.deadline) as locked:
                 exists = locked.delete()
         return Outcome(exists, stored.record)
 
     def reencrypt(self, key: str) -> bool:
         """Encrypt a record with the first key. Return False if it already was."""
-        with self.store.lock(key, self._deadline) as locked:
+        with self.store.lock(key, self.deadline) as locked:
             stored = locked.read()
             if stored.record is None or not stored.needs_reencryption:
                 return False
@@ -165,7 +160,7 @@ class Keeper:
             # Imported here, so that a task whose token is current loads nothing that only a refresh needs.
             from .refresh import refresh
 
-            return refresh(request, token, stored, locked, service, scope=self._scope, deadline=self._deadline, now=now)
+            return refresh(request, token, stored, locked, service, scope=self._scope, deadline=self.deadline, now=now)
         except WuyingError as error:
             return self._return_stored_or_raise(request, stored, error, warn)
 

@@ -44,8 +44,7 @@ def read_requests(get_option: GetOption, sessions: t.Sequence[t.Mapping[str, t.A
     requests = []
     for number, own in enumerate(sessions):
         try:
-            request = read_request(overridden_by(get_option, own))
-            requests.append(request._replace(force=bool(get_option("force"))))
+            requests.append(read_request(overridden_by(get_option, own)))
         except OptionError as error:
             raise OptionError(f"sessions[{number}]: {error.message}", code=error.code) from None
     return requests
@@ -53,19 +52,7 @@ def read_requests(get_option: GetOption, sessions: t.Sequence[t.Mapping[str, t.A
 
 def read_filters(filters: t.Any) -> t.Callable[[Session], bool]:
     """Return a function that returns True if a session matches ``filters``. Raises :class:`OptionError`."""
-    filters = filters or {}
-    if not isinstance(filters, dict):
-        raise OptionError("filters must be a dictionary.")
-    for name in filters:
-        if name not in IDENTITY:
-            hint = did_you_mean(name, IDENTITY, f"Valid keys are {', '.join(IDENTITY)}.")
-            raise OptionError(f"filters contains an unknown key. {hint}")
-    wanted: dict[str, set[str]] = {}
-    for name, value in given(filters, session_spec()).items():
-        values = [as_text(each) for each in (value if isinstance(value, list) else [value]) if each != ""]
-        if not values or not all(isinstance(each, str) for each in values):
-            raise OptionError(f"The value of {name} in filters must be a string or a non-empty list of strings.")
-        wanted[name] = {parse_endpoint(each) for each in values} if name == "endpoint" else set(values)
+    wanted = _read_wanted(filters)
 
     def matches(session: Session) -> bool:
         return all(getattr(session, name) in values for name, values in wanted.items())
@@ -86,9 +73,9 @@ def read_selection(get_option: GetOption) -> t.Callable[[Session], TokenRequest 
 
 def read_named_endpoints(get_option: GetOption) -> set[str]:
     """Return the endpoints that ``endpoint`` and ``filters`` name. Raises :class:`OptionError`."""
-    filtered = (get_option("filters") or {}).get("endpoint") or []
-    named = [get_option("endpoint"), *([filtered] if isinstance(filtered, str) else filtered)]
-    return {parse_endpoint(str(endpoint)) for endpoint in named if endpoint}
+    named = _read_wanted(get_option("filters")).get("endpoint", set())
+    endpoint = get_option("endpoint")
+    return named | {parse_endpoint(str(endpoint))} if endpoint else named
 
 
 def refuse_unnamed(readings: t.Iterable[Reading], named: t.Container[str]) -> t.Iterator[Reading]:
@@ -198,6 +185,24 @@ class FleetResult:
         from .summary import Errors  # here, because most tasks have no errors
 
         self._errors.setdefault(kind, Errors()).add(name, error)
+
+
+def _read_wanted(filters: t.Any) -> dict[str, set[str]]:
+    """Return the values that ``filters`` allows for parts of an identity. Raises :class:`OptionError`."""
+    filters = filters or {}
+    if not isinstance(filters, dict):
+        raise OptionError("filters must be a dictionary.")
+    for name in filters:
+        if name not in IDENTITY:
+            hint = did_you_mean(name, IDENTITY, f"Valid keys are {', '.join(IDENTITY)}.")
+            raise OptionError(f"filters contains an unknown key. {hint}")
+    wanted: dict[str, set[str]] = {}
+    for name, value in given(filters, session_spec()).items():
+        values = [as_text(each) for each in (value if isinstance(value, list) else [value]) if each != ""]
+        if not values or not all(isinstance(each, str) for each in values):
+            raise OptionError(f"The value of {name} in filters must be a string or a non-empty list of strings.")
+        wanted[name] = {parse_endpoint(each) for each in values} if name == "endpoint" else set(values)
+    return wanted
 
 
 def _complete(entry: dict[str, t.Any], report: Report, error: WuyingError | None) -> dict[str, t.Any]:

@@ -107,6 +107,7 @@ def read_request(get_option: GetOption) -> TokenRequest:
     return TokenRequest(
         session,
         str(token) if token else None,
+        force=bool(get_option("force")),
         validity=read_validity(get_option),
         refresh_before=read_refresh_before(get_option),
     )

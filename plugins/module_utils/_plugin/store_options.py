@@ -54,13 +54,13 @@ def add_environment(options: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     return own
 
 
-def open_store(get_option: GetOption, deadline: float, *, accepts_unencrypted: bool = False) -> Store:
+def open_store(get_option: GetOption, deadline: float) -> Store:
     """Return the store. A Redis store gives up at ``deadline`` (of :func:`time.monotonic`). Raises :class:`WuyingError`.
 
-    With ``accepts_unencrypted``, a store with keys also reads records that are not encrypted.
+    With the option ``rekey``, a store with keys also reads records that are not encrypted.
     """
     place = _read_place(get_option("store"))
-    encryption = _open_encryption(get_option("store_key"), accepts_unencrypted=accepts_unencrypted)
+    encryption = _open_encryption(get_option("store_key"), accepts_unencrypted=bool(get_option("rekey")))
     if place is None:
         return NoStore()
     if isinstance(place, str):

@@ -34,13 +34,11 @@ def open_keeper(
     *,
     connections: int = 1,
     max_qps: float | None = None,
-    accepts_unencrypted: bool = False,
 ) -> t.Iterator[Keeper]:
     """Yield a keeper over the store and the service that the options name. Its deadline counts from this call.
 
     The service client opens at most ``connections`` connections and sends at most ``max_qps`` requests per second. At the
-    end of the block, ``warn`` is called with each warning about the whole task. With ``accepts_unencrypted``, a store with keys also
-    reads records that are not encrypted. Raises :class:`WuyingError`.
+    end of the block, ``warn`` is called with each warning about the whole task. Raises :class:`WuyingError`.
     """
     deadline = _deadline(get_option)
     find_keys = credentials.from_options(get_option)
@@ -50,9 +48,7 @@ def open_keeper(
     warnings: dict[str, str] = {}
     settings = {"connections": connections, "max_qps": max_qps, "warnings": warnings, **_read_settings(get_option)}
     with contextlib.ExitStack() as opened:
-        store = opened.enter_context(
-            contextlib.closing(open_store(get_option, deadline, accepts_unencrypted=accepts_unencrypted))
-        )
+        store = opened.enter_context(contextlib.closing(open_store(get_option, deadline)))
 
         def connect() -> ServiceClient:
             keys = find_keys(deadline)

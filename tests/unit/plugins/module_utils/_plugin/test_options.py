@@ -50,7 +50,7 @@ def options(**changes: t.Any) -> t.Callable[[str], t.Any]:
     """Return the options of a task that sets the required options and ``changes``."""
     defaults = {name: spec.get("default") for name, spec in argument_spec().items()}
     values = {"login_token": None, **defaults, **REQUIRED, **changes}
-    return values.__getitem__
+    return values.get
 
 
 def read(**changes: t.Any) -> TokenRequest:
@@ -453,7 +453,7 @@ def test_a_path_named_none_is_a_directory(tmp_path):
 def test_the_deadline_counts_from_the_opening_of_the_keeper():
     before = time.monotonic()
     keeper = open_with(deadline=5.0)
-    assert before + 5 <= keeper._deadline <= time.monotonic() + 5
+    assert before + 5 <= keeper.deadline <= time.monotonic() + 5
 
 
 @pytest.fixture(name="connected")
