@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import typing as t
 
-TOO_MANY_FILES = "Too many files are open. Lower max_parallel, or raise the limit of open files (ulimit -n)."
+RAISE_FILE_LIMIT = "Lower max_parallel, or raise the limit of open files (ulimit -n)."
+"""What to do if too many files are open."""
 
 
 class WuyingError(Exception):

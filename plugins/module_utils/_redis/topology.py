@@ -114,8 +114,10 @@ class Topology:
 
     def _read_slots(self, host: Host) -> Owners:
         owners: Owners = [None] * SLOTS
+        left = SLOTS
         for first, last, (name, port, *_id), *_replicas in self._ask(host, "CLUSTER", "SLOTS"):
-            if not 0 <= first <= last < SLOTS or owners[first] or owners[last]:
+            left -= last + 1 - first
+            if not 0 <= first <= last < SLOTS or left < 0 or any(owners[first : last + 1]):
                 raise UnexpectedReply
             if name != b"?":  # a host name that the node does not know
                 owners[first : last + 1] = [_read_host(name or host[0].encode("ascii"), port)] * (last + 1 - first)

@@ -18,7 +18,7 @@ import time
 import typing as t
 
 from .._model.endpoint import is_loopback
-from .._model.exceptions import TOO_MANY_FILES, ServiceError
+from .._model.exceptions import RAISE_FILE_LIMIT, ServiceError
 from ..signer import SignedRequest
 from .connections import REQUESTS_IMPORT_ERROR, RequestDeadline
 
@@ -142,7 +142,7 @@ class Transport:
         if time.monotonic() >= attempt.end:  # checked first, because the libraries raise various errors then
             code = "Timeout"
         elif any(isinstance(cause, OSError) and cause.errno in (errno.EMFILE, errno.ENFILE) for cause in causes):
-            code, message = "ConnectionFailed", TOO_MANY_FILES
+            code, message = "ConnectionFailed", f"Too many files are open. {RAISE_FILE_LIMIT}"
         elif not attempt.resolved:
             code = "NameNotResolved"
         elif isinstance(error, requests.exceptions.SSLError) and not attempt.sent:

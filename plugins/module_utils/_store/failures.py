@@ -11,7 +11,7 @@ import os
 import stat
 import typing as t
 
-from .._model.exceptions import StoreError, WuyingError
+from .._model.exceptions import RAISE_FILE_LIMIT, StoreError, WuyingError
 
 Error = t.TypeVar("Error", bound=WuyingError)
 
@@ -24,14 +24,13 @@ _TYPES = {
     stat.S_IFSOCK: "a socket",
 }
 _SPACE = "Free space, or choose another store."
-_FILES = "Lower max_parallel, or raise the limit of open files (ulimit -n)."
 _LOCKS = "Its file system does not support locks. Use a directory on a local disk, or a Redis store."
 _SERVER = "Check that its file system is mounted and that its file server responds, then run the task again."
 _ADVICE = {
     errno.ENOSPC: _SPACE,
     errno.EDQUOT: _SPACE,
-    errno.EMFILE: _FILES,
-    errno.ENFILE: _FILES,
+    errno.EMFILE: RAISE_FILE_LIMIT,
+    errno.ENFILE: RAISE_FILE_LIMIT,
     errno.EFBIG: "Raise the file size limit of this user (ulimit -f), or choose another store.",
     errno.ENOLCK: _LOCKS,
     errno.ENOSYS: _LOCKS,
@@ -73,7 +72,9 @@ def explain_import(error: BaseException, library: str, kind: type[Error]) -> Err
     from ansible.module_utils.basic import missing_required_lib
 
     if any(os.strerror(code) in str(error) for code in (errno.EMFILE, errno.ENFILE)):
-        message = f"The Python library {library} could not be loaded because too many files are open. {_FILES}"
+        message = (
+            f"The Python library {library} could not be loaded because too many files are open. {RAISE_FILE_LIMIT}"
+        )
         return kind(message, code="MissingLibrary", retryable=True)
     message = missing_required_lib(library)
     if not isinstance(error, ImportError):
