@@ -27,16 +27,6 @@ SECRETS = ("store_password", "store_key")
 OMITTED = trust_as_template("{{ nosuch | default(omit) }}")
 
 
-@pytest.fixture(name="listener")
-def fixture_listener():
-    """Return a socket that listens on loopback, where nothing must arrive."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.setblocking(False)
-        yield listener
-        with pytest.raises(BlockingIOError):
-            listener.accept()
-
-
 def store_at(listener: socket.socket) -> str:
     """Return the URL of a Redis store at a listener."""
     return f"redis://127.0.0.1:{listener.getsockname()[1]}"

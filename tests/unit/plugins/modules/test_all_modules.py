@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import types
 import typing as t
 
@@ -40,16 +39,6 @@ def fixture_runner(request, emulator, tmp_path, monkeypatch, capfd):
     record = runner.have({"alice": CURRENT})["alice"]
     put(runner.store, record._replace(request_id="1CBAFFAB-B697-4049-A9B1-67E1FC5F0000"))
     return runner
-
-
-@pytest.fixture(name="listener")
-def fixture_listener():
-    """Return a socket that listens on loopback, where nothing must arrive."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.setblocking(False)
-        yield listener
-        with pytest.raises(BlockingIOError):
-            listener.accept()
 
 
 def session_of(result: dict[str, t.Any]) -> dict[str, t.Any]:

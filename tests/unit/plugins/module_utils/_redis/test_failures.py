@@ -45,24 +45,6 @@ SESSION = session_at("https://ecd.cn-hangzhou.aliyuncs.com")
 DENIED, TLS, DOWN = "StoreAccessDenied", "TlsFailed", "StoreUnavailable"
 
 
-@pytest.fixture
-def servers(tmp_path: Path) -> t.Iterator[RedisServers]:
-    """Return a function that starts servers."""
-    require_redis()
-    started = RedisServers(tmp_path)
-    yield started
-    started.stop()
-
-
-@pytest.fixture(name="fake")
-def fixture_fake() -> t.Iterator[FakeRedis]:
-    """Return a server whose replies a test can set."""
-    require_redis()
-    with FakeRedis() as server:
-        yield server
-        server.shutdown()
-
-
 def lock(store: RedisStore) -> None:
     """Lock the session and release it."""
     with store.lock(SESSION.key, time.monotonic() + 1):

@@ -206,24 +206,6 @@ def test_an_attack_ends_by_the_deadline_and_needs_little_memory(tmp_path: Path, 
     assert memory < MOST_MEMORY
 
 
-@pytest.fixture
-def servers(tmp_path: Path) -> t.Iterator[RedisServers]:
-    """Return a function that starts servers."""
-    require_redis()
-    started = RedisServers(tmp_path)
-    yield started
-    started.stop()
-
-
-@pytest.fixture(name="fake")
-def fixture_fake() -> t.Iterator[FakeRedis]:
-    """Return a server whose replies a test can set."""
-    require_redis()
-    with FakeRedis() as server:
-        yield server
-        server.shutdown()
-
-
 HOST = b"$9\r\n127.0.0.1\r\n"
 SLOTS = {
     "no slots": b"*0\r\n",

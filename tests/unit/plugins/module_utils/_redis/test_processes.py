@@ -18,7 +18,6 @@ import threading
 import time
 import typing as t
 import warnings
-from pathlib import Path
 
 import pytest
 
@@ -44,7 +43,6 @@ from ansible_collections.wuying.workspace.plugins.module_utils._redis.store impo
 from ansible_collections.wuying.workspace.plugins.module_utils._service.client import ServiceClient
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.redis_server import (
     RedisServers,
-    require_redis,
 )
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.single_session import (
     SingleSession,
@@ -59,15 +57,6 @@ FORK = multiprocessing.get_context("fork")
 SESSIONS, THREADS = 500, 16
 CLOCKS = (0, 10, 20, 30)
 """By how many seconds the clock of each process is off."""
-
-
-@pytest.fixture
-def servers(tmp_path: Path) -> t.Iterator[RedisServers]:
-    """Return a function that starts servers."""
-    require_redis()
-    started = RedisServers(tmp_path)
-    yield started
-    started.stop()
 
 
 def open_at(address: str, seconds: float = 90) -> RedisStore:

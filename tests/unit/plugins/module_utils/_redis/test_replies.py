@@ -62,11 +62,9 @@ UNEXPECTED = {
 
 
 @pytest.fixture(name="server")
-def fixture_server() -> t.Iterator[FakeRedis]:
+def fixture_server(fake: FakeRedis) -> FakeRedis:
     """Return a server that replies as Redis does until a test sets other replies."""
-    with FakeRedis() as server:
-        yield server
-        server.shutdown()
+    return fake
 
 
 @pytest.fixture(name="store")

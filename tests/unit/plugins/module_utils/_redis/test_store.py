@@ -73,15 +73,6 @@ def note_of(token: str = "v1first") -> Note:
 
 
 @pytest.fixture
-def servers(tmp_path: Path) -> t.Iterator[RedisServers]:
-    """Return a function that starts servers."""
-    require_redis()
-    started = RedisServers(tmp_path)
-    yield started
-    started.stop()
-
-
-@pytest.fixture
 def server(servers: RedisServers) -> RedisServer:
     """Return a new server."""
     return servers()
@@ -841,14 +832,20 @@ def test_a_read_only_replica_can_be_read_but_not_written(servers: RedisServers, 
     assert caught.value.code == "StoreReadOnly"
 
 
-def test_save_waits_for_a_replica_and_warns_once_if_it_does_not_confirm(
-    servers: RedisServers, open_store: Open
-) -> None:
+def start_with_replica(servers: RedisServers) -> tuple[RedisServer, RedisServer]:
+    """Return a primary and its replica, after the first write was replicated."""
     primary = servers("--repl-diskless-sync-delay", "0")
     replica = servers("--replicaof", "127.0.0.1", str(primary.port))
     client = primary.client()
     # The primary learns only once a second that the link to its replica is up.
     wait_until(lambda: client.set("written", 1) and client.wait(1, 1000))
+    return primary, replica
+
+
+def test_save_waits_for_a_replica_and_warns_once_if_it_does_not_confirm(
+    servers: RedisServers, open_store: Open
+) -> None:
+    primary, replica = start_with_replica(servers)
     store = open_store(primary.address)
     for number in range(20):
         put(store, record_of(token=f"v1{number}"))
@@ -866,15 +863,12 @@ def test_save_waits_for_a_replica_and_warns_once_if_it_does_not_confirm(
 def test_after_a_replica_hung_saves_wait_again_only_after_a_pause(
     servers: RedisServers, open_store: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    primary = servers("--repl-diskless-sync-delay", "0")
-    replica = servers("--replicaof", "127.0.0.1", str(primary.port))
-    client = primary.client()
-    wait_until(lambda: client.set("written", 1) and client.wait(1, 1000))
+    primary, replica = start_with_replica(servers)
     store = open_store(primary.address)
     put(store, record_of())
 
     def waits() -> int:
-        return int(client.info("commandstats")["cmdstat_wait"]["calls"])
+        return int(primary.client().info("commandstats")["cmdstat_wait"]["calls"])
 
     replica.pause()
     before = waits()

@@ -392,13 +392,16 @@ def save_a_token(store: Path, key: str | None, spare: int | None) -> list[str]:
     return output.splitlines()
 
 
+@pytest.fixture(name="key", params=["unencrypted", "encrypted"])
+def fixture_key(request: pytest.FixtureRequest) -> str | None:
+    """Return the key of the store, or None."""
+    if request.param == "unencrypted":
+        return None
+    return str(pytest.importorskip("cryptography.fernet").Fernet.generate_key().decode())
+
+
 @unmeasured
-@pytest.mark.parametrize("encrypted", [False, True])
-def test_with_too_many_open_files_imports_fail_before_the_note_or_not_at_all(store_path: Path, encrypted: bool) -> None:
-    key = None
-    if encrypted:
-        fernet = pytest.importorskip("cryptography.fernet")
-        key = fernet.Fernet.generate_key().decode()
+def test_with_too_many_open_files_imports_fail_before_the_note_or_not_at_all(store_path: Path, key: str | None) -> None:
     steps = []
     for spare in range(10):
         *messages, last = save_a_token(store_path, key, spare)
@@ -413,12 +416,7 @@ def test_with_too_many_open_files_imports_fail_before_the_note_or_not_at_all(sto
 
 
 @unmeasured
-@pytest.mark.parametrize("encrypted", [False, True])
-def test_between_the_note_and_the_new_token_nothing_is_imported_or_opened(store_path: Path, encrypted: bool) -> None:
-    key = None
-    if encrypted:
-        fernet = pytest.importorskip("cryptography.fernet")
-        key = fernet.Fernet.generate_key().decode()
+def test_between_the_note_and_the_new_token_nothing_is_imported_or_opened(store_path: Path, key: str | None) -> None:
     assert save_a_token(store_path, key, None) == ["saved"]
 
 
