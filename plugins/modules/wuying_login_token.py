@@ -275,7 +275,7 @@ from ansible.module_utils.basic import env_fallback
 
 from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision import Outcome, not_stored
 from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import OptionError
-from ansible_collections.wuying.workspace.plugins.module_utils._plugin.argument_spec import argument_spec
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin.argument_spec import argument_spec, login_spec
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.module import Module
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.options import read_request
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.result import compare, describe
@@ -287,6 +287,7 @@ def main() -> None:
     module = Module(
         argument_spec={
             **argument_spec(),
+            **login_spec(),
             # Only this module reads the variable, so that its token is never used for another user.
             "login_token": {"type": "str", "no_log": True, "fallback": (env_fallback, ["WUYING_LOGIN_TOKEN"])},
             "state": {"type": "str", "default": "present", "choices": ["present", "absent"]},
@@ -304,6 +305,9 @@ def run(module: Module) -> tuple[Outcome, str | None]:
     if params["store"] == "none" and (params["state"] == "absent" or not params["return_token"]):
         raise OptionError("store=none needs state=present and return_token=true, because nothing is stored.")
     request = read_request(params.get)
+    login = request.password_login
+    if login is not None:  # Only this module forces a login.
+        request = request._replace(password_login=login._replace(force=params["force"]))
     with open_keeper(params.get, module.warn) as keeper:
         key = request.session.key
         if params["state"] == "absent":

@@ -362,7 +362,11 @@ from ansible_collections.wuying.workspace.plugins.module_utils._keeper.fleet imp
     read_stored,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import OptionError
-from ansible_collections.wuying.workspace.plugins.module_utils._plugin.argument_spec import argument_spec, session_spec
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin.argument_spec import (
+    argument_spec,
+    login_spec,
+    session_spec,
+)
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.fleet import (
     FleetResult,
     read_named_endpoints,
@@ -379,15 +383,17 @@ def main() -> None:
     """Run the module."""
     spec = argument_spec(one_session=False)
     spec["deadline"]["default"] = 900.0
+    own = login_spec()
     module = Module(
         argument_spec={
             **spec,
             "sessions": {
                 "type": "list",
                 "elements": "dict",
-                "options": session_spec(),
+                "options": {**session_spec(), **own, "stay_logged_in": {"type": "bool"}},
             },
             "filters": {"type": "dict"},
+            "stay_logged_in": own["stay_logged_in"],
             "force": {"type": "bool", "default": False},
             "max_parallel": {"type": "int", "default": MAX_PARALLEL},
             "max_qps": {"type": "float"},

@@ -2,27 +2,58 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Decide by the state of a record whether to refresh, and which token. Judge if a failure rejects it."""
+"""Decide by the state of a record whether to refresh or to log in. Judge what follows from a failure."""
 
 from __future__ import annotations
 
 import typing as t
 
-from .._model.exceptions import LoginRequired, Refused, ServiceError, TokenRejected, WuyingError
+from .._model.encoding import format_timestamp
+from .._model.endpoint import is_default_or_loopback
+from .._model.exceptions import (
+    ClockSkew,
+    LoginRefused,
+    LoginRequired,
+    LoginsStopped,
+    OptionError,
+    Refused,
+    ServiceError,
+    Throttled,
+    TokenRejected,
+    WuyingError,
+)
 from .._model.record import CURRENT, ENDED, Record, StoredState
 from .._model.session import Session
 
 OUTCOME_UNKNOWN = "OutcomeUnknown"
 NO_RECORD = "NoLoginToken"
 DEFAULT_REFRESH_BEFORE = 300
-ANSWER_LOST = "An earlier refresh of the login token was interrupted, its response is lost, and the service now rejects the token."
-LOG_IN = "The user must log in again. Pass the new token as login_token."
+RETURN, REFRESH, KEEP_ALIVE, PASSWORD = "return", "refresh", "keep-alive login", "password login"
+"""The kinds of steps. After one of the logins, the session has a new token."""
+ANSWER_LOST = (
+    "The response to an earlier attempt to refresh the login token was lost, and the service now rejects the token."
+)
+LOG_IN = "The user must log in again. Pass the new token as login_token, or pass password."
+
+
+class PasswordLogin(t.NamedTuple):
+    """How to log in with a password. With ``force``, log in even if it is not necessary or must wait."""
+
+    password: str
+    totp_secret: str | None = None
+    authentication_code: str | None = None
+    stay_logged_in: bool = False
+    force: bool = False
+
+    def __repr__(self) -> str:
+        return "PasswordLogin(...)"
 
 
 class TokenRequest(t.NamedTuple):
     """A request for a session's token. ``validity`` and ``refresh_before`` are in seconds.
 
-    Without ``validity``, a new token has the validity that is stored with the session.
+    Without ``validity``, a new token has the validity that is stored with the session. ``session_id`` belongs to ``login_token``.
+    ``rejected`` is a passed token that the service has rejected.
     """
 
     session: Session
@@ -30,8 +61,22 @@ class TokenRequest(t.NamedTuple):
     force: bool = False
     validity: float | None = None
     refresh_before: float = DEFAULT_REFRESH_BEFORE
+    session_id: str | None = None
+    uuid: str | None = None
+    password_login: PasswordLogin | None = None
+    rejected: str | None = None
 
-    def is_login(self, record: Record | None) -> bool:
+    def without_force(self) -> TokenRequest:
+        """Return the request if a current token is enough for it."""
+        login = self.password_login
+        return self._replace(force=False, password_login=login and login._replace(force=False))
+
+    def must_send(self, record: Record | None) -> bool:
+        """Return True if the stored token is not enough, even if no new one can be obtained."""
+        forced_login = self.password_login is not None and self.password_login.force
+        return self.force or forced_login or self.passes_new_token(record)
+
+    def passes_new_token(self, record: Record | None) -> bool:
         """Return True if a token was passed that is not the one of ``record`` and not in its lineage."""
         return self.login_token is not None and (record is None or not record.knows(self.login_token))
 
@@ -40,7 +85,7 @@ class Outcome(t.NamedTuple):
     """The record before and after a request.
 
     If a new token could not be saved, ``not_saved`` is the reason. If the stored token is returned because it could not be
-    refreshed, ``not_refreshed`` is the reason.
+    refreshed, ``not_refreshed`` is the reason. ``logged_in`` is True if the new token comes from a login.
     """
 
     changed: bool
@@ -48,6 +93,7 @@ class Outcome(t.NamedTuple):
     record: Record | None = None
     not_saved: WuyingError | None = None
     not_refreshed: WuyingError | None = None
+    logged_in: bool = False
 
     def without_lineage(self) -> Outcome:
         """Return the outcome without the lineage of its records, which makes up most of its size."""
@@ -55,69 +101,137 @@ class Outcome(t.NamedTuple):
         return self._replace(before=before, record=record)
 
 
-def decide(request: TokenRequest, stored: StoredState, now: float, store_name: str) -> str | None:
-    """Return the token to refresh, or None to return the stored one. The state is that in the store called ``store_name``.
+class Step(t.NamedTuple):
+    """What to do next. ``token`` is the login token to refresh, or the keep-alive token to log in with."""
 
-    ===========  =====================  ==================================================
-    record       login_token            decision
-    ===========  =====================  ==================================================
+    kind: str
+    token: str | None = None
+
+    def __repr__(self) -> str:
+        return f"Step({self.kind})"
+
+
+class Verdict(t.NamedTuple):
+    """What follows from a failure. It is reported, unless the task ``goes_on`` with another step.
+
+    ``ended`` is the code with which the service rejected the stored token if the session has ended with that.
+    """
+
+    failure: WuyingError
+    goes_on: bool = False
+    ended: str | None = None
+
+
+Failed = t.Mapping[str, WuyingError]
+"""The failures of the steps that were taken before, by kind, see :class:`Verdict`."""
+
+
+def decide(
+    request: TokenRequest, stored: StoredState, now: float, store_name: str, failed: Failed | None = None
+) -> Step:
+    """Return the next step. The state is that in the store called ``store_name``.
+
+    ===========  =====================  ====================================================
+    record       login_token            step
+    ===========  =====================  ====================================================
+    any or none  any                    log in with the password, if that is forced
     any or none  passed, unknown        refresh the token that was passed
-    none         not passed             raise LoginRequired
+    none         not passed             log in
     current      not passed or known    return the stored token; refresh it if a note says
                                         that it may be spent, or with ``force``
     stale        not passed or known    refresh the stored token
     expired      not passed or known    refresh the stored token
-    ended        not passed or known    raise LoginRequired; refresh with ``force``
-    ===========  =====================  ==================================================
+    ended        not passed or known    log in; refresh with ``force``
+    ===========  =====================  ====================================================
 
-    Raises :class:`LoginRequired` if there is no token to refresh.
+    Log in with the keep-alive token, else with the password. A keep-alive token that needs renewal replaces the refresh of a stored
+    token by a login. After a refresh in ``failed``, log in. Raises :class:`LoginRequired` if no step is possible.
     """
     record, session = stored.record, request.session
-    if request.is_login(record):
-        return request.login_token
+    failed = failed or {}
+    login = _login(request, record, now, failed)
+    if request.password_login is not None and request.password_login.force:
+        return Step(PASSWORD)
+    if request.passes_new_token(record):
+        return Step(REFRESH, request.login_token)
     if record is None:
-        message = (
-            f"{not_stored(session, store_name)} Pass login_token to start the session. "
-            "If it was already started, check the options that identify the session, the store and the OS user."
-        )
-        if store_name == "none":
-            message = "store=none stores no token. Pass login_token, or set store to a directory or a Redis URL."
-        raise LoginRequired(message, code=NO_RECORD)
+        if login is None:
+            raise _no_record(session, store_name)
+        if not is_default_or_loopback(session.endpoint, session.region_id):
+            raise OptionError(
+                f"No login token is stored for {session.end_user_id}, and {session.endpoint} is not the endpoint of its region. To send "
+                "the password there, use wuying_login_token with force=true."
+            )
+        return login
     state = record.state(now, request.refresh_before)
-    if state == ENDED and not request.force:
-        if record.ended == OUTCOME_UNKNOWN:
-            raise LoginRequired(f"The session has ended. {ANSWER_LOST} {LOG_IN}", code=OUTCOME_UNKNOWN)
-        raise LoginRequired(f"The session has ended because the service rejected its login token. {LOG_IN}")
+    if (state == ENDED and not request.force) or REFRESH in failed:
+        if login is None:
+            raise _ended(record, now)
+        return login
     if state == CURRENT and not request.force and not stored.may_be_spent(record.login_token):
-        return None
-    return record.login_token
+        return Step(RETURN)
+    if _is_renewal(login, record, now):
+        return t.cast(Step, login)
+    return Step(REFRESH, record.login_token)
 
 
 def judge(
-    error: ServiceError, request: TokenRequest, record: Record | None, now: float, *, unknown: bool
-) -> tuple[WuyingError, bool]:
-    """Return the failure to report after a refresh failed with ``error``, and True if the session has ended.
+    error: WuyingError,
+    step: Step,
+    request: TokenRequest,
+    stored: StoredState,
+    now: float,
+    failed: Failed,
+    *,
+    unknown: bool,
+) -> Verdict:
+    """Return what follows from the failure of a step. ``stored``, ``now`` and ``failed`` are those of the decision.
 
-    ``record`` and ``now`` are those of the decision. With ``unknown``, the service may have used up the token before. A token is
-    rejected if the code names it. An expired or passed token is also rejected by a refusal that may concern it.
-    Only a rejected token that is stored and has expired ends its session.
+    With ``unknown``, the service may have used up the login token before. A login token is rejected if the code names it. An
+    expired or passed token is also rejected by a refusal that may concern it. If a login is possible, it also follows any other
+    refusal of an expired token. Only a rejected token that is stored and has expired ends its session.
     """
-    passed = request.is_login(record)
+    record = stored.record
+    if step.kind != REFRESH:
+        return _judge_login(error, step, request, record, now, failed)
+    passed = request.passes_new_token(record)
     expired = not passed and record is not None and now >= record.expires_at
+    can_log_in = _login(request, record, now, failed) is not None
     named = isinstance(error, TokenRejected)
     if not named and not (isinstance(error, Refused) and (passed or expired)):
-        return error, False
+        return Verdict(error, goes_on=expired and can_log_in and _is_refusal(error))
     which = "the login_token that was passed" if passed else "the session's login token"
     reason, code = f"The service {'rejected' if named else 'refused to refresh'} {which} ({error.code}).", error.code
     if unknown:
         reason, code = ANSWER_LOST, OUTCOME_UNKNOWN
     if passed:
-        reason += (
-            " The passed token may have expired or already been used. Check that it belongs to this session. "
-            "If it comes from WUYING_LOGIN_TOKEN, check that the variable belongs to this session, too."
-        )
-    failure = LoginRequired(f"{reason} {LOG_IN}", code=code, http_status=error.http_status, request_id=error.request_id)
-    return failure, expired
+        reason += " Check that it belongs to this session. If it does, it may have expired or been used before."
+    details: dict[str, t.Any] = {"http_status": error.http_status, "request_id": error.request_id}
+    failure = LoginRequired(f"{reason} {LOG_IN}", code=code, **details, **_wait_of_keep_alive(record, now))
+    return Verdict(failure, can_log_in, code if expired else None)
+
+
+def _judge_login(
+    error: WuyingError, step: Step, request: TokenRequest, record: Record | None, now: float, failed: Failed
+) -> Verdict:
+    refresh_failed = failed.get(REFRESH)
+    has_ended = record is not None and now >= record.expires_at and isinstance(refresh_failed, LoginRequired)
+    ended = refresh_failed.code if has_ended and refresh_failed is not None else None
+    if step.kind == PASSWORD or record is None:
+        return Verdict(error, ended=ended)
+    refused = isinstance(error, LoginRefused)
+    if refresh_failed is None and (record.ended is None or request.force):  # This was a renewal.
+        return Verdict(error, goes_on=refused or isinstance(error, LoginsStopped) or _is_unknown(error))
+    if not refused:
+        return Verdict(error, ended=ended)
+    message = f"The session has ended. {error.message} {LOG_IN}"
+    details: dict[str, t.Any] = {
+        "http_status": error.http_status,
+        "request_id": error.request_id,
+        "stage": error.stage,
+    }
+    failure = LoginRequired(message, code=error.code, **details, **_wait_of_keep_alive(record, now))
+    return Verdict(failure, request.password_login is not None, ended)
 
 
 def not_stored(session: Session, store_name: str) -> str:
@@ -126,3 +240,57 @@ def not_stored(session: Session, store_name: str) -> str:
         f"No login token is stored for {session.end_user_id} (client {session.client_id}, endpoint {session.endpoint}) "
         f"in {store_name}."
     )
+
+
+def _login(request: TokenRequest, record: Record | None, now: float, failed: Failed) -> Step | None:
+    """Return the login that is possible, None if there is none."""
+    keep_alive = record and record.keep_alive
+    if keep_alive and KEEP_ALIVE not in failed and keep_alive.blocked_until(now) is None:
+        return Step(KEEP_ALIVE, keep_alive.token)
+    return Step(PASSWORD) if request.password_login is not None and PASSWORD not in failed else None
+
+
+def _is_renewal(login: Step | None, record: Record, now: float) -> bool:
+    """Return True if a login should replace the refresh of a record, so that its keep-alive token does not expire."""
+    keep_alive = record.keep_alive
+    return login is not None and login.kind == KEEP_ALIVE and keep_alive is not None and keep_alive.needs_renewal(now)
+
+
+def _no_record(session: Session, store_name: str) -> LoginRequired:
+    message = (
+        f"{not_stored(session, store_name)} Pass login_token or password to start the session. "
+        "If it was already started, check the options that identify the session, the store and the OS user."
+    )
+    if store_name == "none":
+        message = "store=none stores no token. Pass login_token, or set store to a directory or a Redis URL."
+    return LoginRequired(message, code=NO_RECORD)
+
+
+def _ended(record: Record, now: float) -> LoginRequired:
+    reason, code = "because the service rejected its login token.", LoginRequired.code
+    if record.ended == OUTCOME_UNKNOWN:
+        reason, code = f"because a response was lost. {ANSWER_LOST}", OUTCOME_UNKNOWN
+    wait = _wait_of_keep_alive(record, now)
+    if wait:
+        reason += (
+            f" The service refused the stored keep-alive token, which is sent again after {wait['blocked_until']}."
+        )
+    return LoginRequired(f"The session has ended {reason} {LOG_IN}", code=code, **wait)
+
+
+def _wait_of_keep_alive(record: Record | None, now: float) -> dict[str, t.Any]:
+    """Return until when the keep-alive token of a record must wait, as details of an error. Nothing if it need not."""
+    keep_alive = record and record.keep_alive
+    blocked_until = keep_alive and keep_alive.blocked_until(now)
+    return {"blocked_until": format_timestamp(blocked_until)} if blocked_until else {}
+
+
+def _is_refusal(error: WuyingError) -> bool:
+    """Return True if the service refused a refresh for another reason than its clock or limits."""
+    status = error.http_status or 0
+    unclear = isinstance(error, (ClockSkew, Throttled)) or _is_unknown(error)
+    return status // 100 in (2, 4) and not unclear
+
+
+def _is_unknown(error: WuyingError) -> bool:
+    return isinstance(error, ServiceError) and error.outcome_unknown

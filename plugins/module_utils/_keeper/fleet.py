@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Refresh many sessions, several at a time, earliest expiry first."""
+"""Keep many sessions valid, several at a time, earliest expiry first."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Report(t.NamedTuple):
 
 
 class _DueSession(t.NamedTuple):
-    """A session that needs a refresh, or a re-encryption of its record. It is small, because there may be very many."""
+    """A session that needs a new token, or a re-encryption of its record. It is small, because there may be very many."""
 
     order: tuple[float, int]
     request: TokenRequest
@@ -102,7 +102,9 @@ def keep_all(
         if result is None or (needs_reencryption and not check):
             expiry = math.inf
             if result is None:  # The age of a new token that was passed is unknown, so it comes first.
-                expiry = 0.0 if request.is_login(stored.record) or not stored.record else stored.record.expires_at
+                expiry = (
+                    0.0 if request.passes_new_token(stored.record) or not stored.record else stored.record.expires_at
+                )
             due.append(_DueSession((expiry, position), request, stored.snapshot(), result, needs_reencryption))
         else:
             yield Report(position, key, request.session, result, tuple(warnings), needs_reencryption)
@@ -110,6 +112,10 @@ def keep_all(
     processes = 1 if one_process else count_processes(sum(session.result is None for session in due), max_parallel)
     if processes > 1 and not keeper.connect():
         processes = 1
+    if due:
+        from .login_limit import LoginLimit  # here, because most tasks find all tokens current
+
+        keeper.login_limit = LoginLimit()
     process = functools.partial(_process, keeper)
     not_done = functools.partial(_interrupted, keeper.deadline)
     reports = run_all(process, due, max_parallel, processes, deadline=keeper.deadline, not_done=not_done)
@@ -142,7 +148,7 @@ def _process(keeper: Keeper, due: _DueSession) -> Report:
     warnings: list[str] = []
     session, result = due.request.session, due.result
     if result is None:
-        result = _catch(_refresh, keeper, due.request, due.snapshot, warnings.append)
+        result = _catch(_obtain, keeper, due.request, due.snapshot, warnings.append)
     rekeyed = due.needs_reencryption and _reencrypt(keeper, session.key, result, warnings.append)
     if isinstance(result, Outcome):
         result = result.without_lineage()
@@ -160,9 +166,9 @@ def _reencrypt(keeper: Keeper, key: str, result: Outcome | WuyingError, warn: Wa
     return written
 
 
-def _refresh(keeper: Keeper, request: TokenRequest, snapshot: Snapshot, warn: Warn) -> Outcome:
+def _obtain(keeper: Keeper, request: TokenRequest, snapshot: Snapshot, warn: Warn) -> Outcome:
     try:
-        return keeper.refresh(request, snapshot, warn)
+        return keeper.obtain(request, snapshot, warn)
     except LoginRequired as error:
         if error.code == NO_RECORD and request.login_token is None and snapshot.record is not None:
             return Outcome(False)  # Another task has deleted the record since it was read.

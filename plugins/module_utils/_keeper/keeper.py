@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Read, decide, lock, refresh; if that fails, return a stored token that is still valid."""
+"""Read, decide, lock, refresh or log in; if that fails, return a stored token that is still valid."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ from .._model.exceptions import LockTimeout, NotEncrypted, WuyingError
 from .._model.record import ENDED, EXPIRED, Record, Snapshot, StoredState, next_validity
 from .._model.session import fingerprint
 from .._store.base import LockedSession, Store
-from .decision import DEFAULT_REFRESH_BEFORE, Outcome, TokenRequest, decide
+from .decision import DEFAULT_REFRESH_BEFORE, PASSWORD, RETURN, Outcome, Step, TokenRequest, decide
 
 if t.TYPE_CHECKING:
     from .._service.client import ServiceClient
+    from .login_limit import LoginLimit
+    from .obtain import Means
 
 Warn = t.Callable[[str], None]
 _TOO_LARGE = (
@@ -33,6 +35,7 @@ class Keeper:
         self,
         store: Store,
         connect: t.Callable[[], ServiceClient],
+        connect_unsigned: t.Callable[[], ServiceClient] | None = None,
         *,
         scope: str,
         deadline: float,
@@ -41,16 +44,19 @@ class Keeper:
     ) -> None:
         """Take the store, and ``connect``, which returns the service when a refresh is needed.
 
-        ``scope`` is everything that decides how a refresh ends, such as credentials. Only keepers with the same scope share a
-        failure. Only a few digits of its hash are stored. ``deadline`` (of :func:`time.monotonic`) is when everything must be done.
+        ``connect_unsigned`` returns the service when a login is needed, without looking for credentials. ``scope`` is everything that decides how a
+        request ends, such as credentials. Only keepers with the same scope share a failure. Only a few digits of its hash are stored. ``deadline`` (of :func:`time.monotonic`) is when everything must be done.
         ``warnings`` are about the whole task, by subject. The service may add some too.
         """
         self.store = store
         self._connect = connect
+        self._connect_unsigned = connect_unsigned or connect
         self._scope = fingerprint(scope)[:12]
         self.deadline = deadline
         self._clock = clock
         self._warnings = {} if warnings is None else warnings
+        self.login_limit: LoginLimit | None = None
+        """Stops the logins of a task for many sessions."""
 
     def connect(self) -> bool:
         """Find the credentials now, before processes are forked. Return False if that fails."""
@@ -69,25 +75,25 @@ class Keeper:
             self._warnings.setdefault(subject, warning)
 
     def ensure(self, request: TokenRequest, warn: Warn) -> Outcome:
-        """Return a valid token of the session. Refresh it first if needed.
+        """Return a valid token of the session. Refresh it or log in first if needed.
 
-        Raises :class:`WuyingError`. If a token was refreshed but not saved, ``not_saved`` of the outcome is the reason.
+        Raises :class:`WuyingError`. If a new token was not saved, ``not_saved`` of the outcome is the reason.
         """
         stored = self.store.read(request.session.key)
-        return self.return_stored(request, stored) or self.refresh(request, stored.snapshot(), warn)
+        return self.return_stored(request, stored) or self.obtain(request, stored.snapshot(), warn)
 
     def return_stored(self, request: TokenRequest, stored: StoredState) -> Outcome | None:
-        """Return the stored token, or None if a refresh is needed. Raises :class:`WuyingError`."""
-        if stored.damage or self._decide(request, stored) is not None:
+        """Return the stored token, or None if a new one is needed. Raises :class:`WuyingError`."""
+        if stored.damage or self._decide(request, stored).kind != RETURN:
             return None
         return Outcome(False, stored.record, stored.record)
 
-    def refresh(self, request: TokenRequest, snapshot: Snapshot, warn: Warn) -> Outcome:
-        """Refresh the token, unless another task has done so since the snapshot. Raises :class:`WuyingError`."""
+    def obtain(self, request: TokenRequest, snapshot: Snapshot, warn: Warn) -> Outcome:
+        """Refresh the token or log in, unless another task has done so since the snapshot. Raises :class:`WuyingError`."""
         key = request.session.key
         with contextlib.ExitStack() as held:
             try:
-                if snapshot.note is None:
+                if snapshot.note is None and not snapshot.has_keep_alive and request.password_login is None:
                     self._connect()  # Fail before anything is written, for example if credentials are missing.
                 if time.monotonic() >= self.deadline:
                     raise LockTimeout(
@@ -96,16 +102,20 @@ class Keeper:
                 locked = held.enter_context(self.store.lock(key, self.deadline))
             except WuyingError as error:
                 return self._return_stored_or_raise(request, self.store.read(key), error, warn)
-            return self._refresh_locked(request, snapshot, locked, warn)
+            return self._obtain_locked(request, snapshot, locked, warn)
 
     def predict(self, request: TokenRequest, stored: StoredState, warn: Warn) -> Outcome:
         """Return what :meth:`ensure` would return, as far as the store shows it. Write and send nothing."""
         if stored.damage:
             warn(f"The record of the session is damaged ({stored.damage}) and would be set aside.")
-        record = stored.record
-        if self._decide(request, stored) is None:
+        record, step = stored.record, self._decide(request, stored)
+        if step.kind == RETURN:
             return Outcome(False, record, record)
-        valid = record is not None and not request.is_login(record) and _is_valid(record, self._clock())
+        if step.kind == PASSWORD and request.password_login is not None:
+            from .login import predict_wait  # here, because most tasks log in to no account
+
+            predict_wait(request, request.password_login, self.store, self._clock())
+        valid = record is not None and not request.passes_new_token(record) and _is_valid(record, self._clock())
         return Outcome(True, record, record if valid else None)
 
     def delete(self, key: str, *, check: bool = False) -> Outcome:
@@ -126,10 +136,10 @@ class Keeper:
             stored = locked.read()
             if stored.record is None or not stored.needs_reencryption:
                 return False
-            locked.reencrypt(stored.record)
+            locked.rewrite(stored.record)
             return True
 
-    def _decide(self, request: TokenRequest, stored: StoredState) -> str | None:
+    def _decide(self, request: TokenRequest, stored: StoredState) -> Step:
         if request.refresh_before > DEFAULT_REFRESH_BEFORE:
             validity = next_validity(stored.record, request.validity)
             if request.refresh_before > validity / 2:
@@ -138,38 +148,50 @@ class Keeper:
                 )
         return decide(request, stored, self._clock(), self.store.name)
 
-    def _refresh_locked(self, request: TokenRequest, snapshot: Snapshot, locked: LockedSession, warn: Warn) -> Outcome:
+    def _obtain_locked(self, request: TokenRequest, snapshot: Snapshot, locked: LockedSession, warn: Warn) -> Outcome:
         stored = locked.read()
         if stored.damage:
             aside = f"It was set aside as {locked.set_aside()}. Delete it after you have examined it, because it may contain a token."
             warn(f"The record of the session is damaged ({stored.damage}). {aside}")
         elif stored.record is not None and hash(stored.record) != snapshot.record:
-            # A refresh ended after this request: its outcome is as new as that of a forced one.
-            request = request._replace(force=False)
+            # A refresh or login ended after this request: its outcome is as new as that of a forced one.
+            request = request.without_force()
         now = self._clock()
-        token = decide(request, stored, now, self.store.name)
-        if token is None:
+        step = decide(request, stored, now, self.store.name)
+        if step.kind == RETURN:
             return Outcome(False, stored.record, stored.record)
-        note = stored.note
-        if note and note != snapshot.note and note.scope == self._scope and note.fingerprint == fingerprint(token):
-            failure = note.error()  # of another task that refreshed the same token since the snapshot
-            if failure is not None:
-                return self._return_stored_or_raise(request, stored, failure, warn)
         try:
-            service = self._connect()
-            # Imported here, so that a task whose token is current loads nothing that only a refresh needs.
-            from .refresh import refresh
+            # Imported here, so that a task whose token is current loads nothing that only a request needs.
+            from .obtain import obtain, shares
 
-            return refresh(request, token, stored, locked, service, scope=self._scope, deadline=self.deadline, now=now)
+            means = self._means()
+            if stored.note and stored.note != snapshot.note:
+                failure = shares(stored.note, step, request, stored.record, means)
+                if failure is not None:
+                    raise failure  # of another task that sent the same request since the snapshot
+            return obtain(request, stored, locked, means, now, warn)
         except WuyingError as error:
             return self._return_stored_or_raise(request, stored, error, warn)
+
+    def _means(self) -> Means:
+        from .obtain import Means
+
+        return Means(
+            self.store,
+            self._connect,
+            self._connect_unsigned,
+            self._scope,
+            self.deadline,
+            self._clock,
+            self.login_limit,
+        )
 
     def _return_stored_or_raise(
         self, request: TokenRequest, stored: StoredState, error: WuyingError, warn: Warn
     ) -> Outcome:
         record, now = stored.record, self._clock()
-        fresh = request.force or request.is_login(record)
-        if error.login_needed or fresh or record is None or not _is_valid(record, now):
+        fresh = request.must_send(record)
+        if error.login_needed or error.token_rejected or fresh or record is None or not _is_valid(record, now):
             raise error
         warn(
             "Could not refresh the login token. Returning the stored token, which is valid for at most another "

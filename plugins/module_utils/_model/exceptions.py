@@ -21,7 +21,8 @@ class WuyingError(Exception):
 
     ``code`` is the service's ``Code`` if it returned one, otherwise a code of this collection. ``retryable`` is True if
     the same task may succeed later without any change. ``login_needed`` is True if only a person can continue the session:
-    the user must log in again, or a new token must be passed.
+    the user must log in again, or a new token must be passed. ``stage`` is the stage of a login that failed, and ``blocked_until`` is
+    when the next login may be sent (ISO 8601, UTC). ``token_rejected`` is True if the service no longer accepts the stored token.
     """
 
     code = "Error"
@@ -37,6 +38,9 @@ class WuyingError(Exception):
         login_needed: bool | None = None,
         http_status: int | None = None,
         request_id: str | None = None,
+        stage: str | None = None,
+        blocked_until: str | None = None,
+        token_rejected: bool = False,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -45,15 +49,20 @@ class WuyingError(Exception):
         self.login_needed = self.login_needed if login_needed is None else login_needed
         self.http_status = http_status
         self.request_id = request_id
+        self.stage = stage
+        self.blocked_until = blocked_until
+        self.token_rejected = token_rejected
 
     def as_result(self) -> dict[str, t.Any]:
         """Return the values that a failing task returns in addition to its message."""
+        about_login = {"stage": self.stage, "blocked_until": self.blocked_until}
         return {
             "error_code": self.code,
             "http_status": self.http_status,
             "request_id": self.request_id,
             "retryable": self.retryable,
             "login_needed": self.login_needed,
+            **{name: value for name, value in about_login.items() if value is not None},
         }
 
 
@@ -116,6 +125,32 @@ class Refused(ServiceError):
 
 class TokenRejected(Refused):
     """The service does not accept this login token any more: its code names the token."""
+
+
+class LoginRefused(ServiceError):
+    """The service refused a login. Trying again with the same secret could lock the account."""
+
+    code = "LoginRefused"
+
+
+class LoginNeedsPerson(ServiceError):
+    """A login reached a stage that only a person can pass, or that needs a code that was not passed."""
+
+    code = "LoginNeedsPerson"
+    login_needed = True
+
+
+class LoginBlocked(WuyingError):
+    """A login must wait, because the service refused an earlier one or its outcome is unknown. Nothing was sent."""
+
+    code = "LoginBlocked"
+
+
+class LoginsStopped(WuyingError):
+    """The service refused many logins of this task and accepted none, so no more are sent."""
+
+    code = "LoginsStopped"
+    retryable = True
 
 
 class ClockSkew(ServiceError):

@@ -20,9 +20,9 @@ POSSIBLY_SPENT_LENGTH = 16
 
 
 class Note(t.NamedTuple):
-    """The note of a refresh. It is removed when the new token is stored.
+    """The note of a refresh or login. It is removed when the new token is stored.
 
-    ``fingerprint`` is that of the token that is sent, and ``scope`` that of the settings it is sent with. ``possibly_spent`` has
+    ``fingerprint`` is that of the login token that may be spent, and ``scope`` that of the settings it is sent with. ``possibly_spent`` has
     the fingerprints of tokens that the service may have used up although no response arrived; None means every token.
     ``failure`` describes how the refresh failed.
     """
@@ -42,7 +42,7 @@ class Note(t.NamedTuple):
         possibly_spent = self.possibly_spent
         if possibly_spent is not None and not unknown:
             possibly_spent = tuple(each for each in possibly_spent if each != self.fingerprint)
-        failure = {"message": error.message, **error.as_result()}
+        failure = {"message": error.message, "token_rejected": error.token_rejected, **error.as_result()}
         return self._replace(possibly_spent=possibly_spent, failure=failure)
 
     def error(self) -> WuyingError | None:
@@ -57,11 +57,13 @@ class Note(t.NamedTuple):
         return dump_line({"note": FORMAT, **self._asdict()})
 
 
-def new_note(previous: Note | None, token: str, scope: str) -> Note:
-    """Return the note of a refresh of ``token`` that is about to start. It keeps the previous note's possibly spent tokens."""
-    sent = fingerprint(token)
+def new_note(previous: Note | None, sent: str, scope: str) -> Note:
+    """Return the note of a request that is about to start. It keeps the previous note's possibly spent tokens.
+
+    ``sent`` is the fingerprint of the login token that the request may spend, empty if there is none.
+    """
     possibly_spent: tuple[str, ...] | None = () if previous is None else previous.possibly_spent
-    if possibly_spent is not None and sent not in possibly_spent:
+    if sent and possibly_spent is not None and sent not in possibly_spent:
         possibly_spent = (*possibly_spent, sent)
         if len(possibly_spent) > POSSIBLY_SPENT_LENGTH:
             possibly_spent = None

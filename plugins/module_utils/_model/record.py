@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Define the record of a session: token, lineage, and whether it is current, stale or expired."""
+"""Define the record of a session: tokens, lineage, and whether it is current, stale or expired."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from .exceptions import DamagedRecord, StoreError
 from .session import Session, fingerprint, is_token, load_session
 
 if t.TYPE_CHECKING:
+    from .account import AccountEntry
     from .note import Note
 
 LINEAGE_LENGTH = 64
@@ -29,7 +30,46 @@ DEFAULT_VALIDITY = 900
 LONGEST_VALIDITY = 366 * 86400
 """The validity of a token is a whole number of seconds, from 1 to this one."""
 
+LONGEST_KEEP_ALIVE_TOKEN = 2048
+LONGEST_SESSION_ID = 256
+"""How many characters of what a login issues are stored at most."""
+RENEWAL_AGE = 3 * 86400.0
+"""A keep-alive token that the service accepted more than this many seconds ago is renewed."""
+FIRST_WAIT, LONGER_WAIT = 3600.0, 86400.0
+"""How many seconds a refused secret waits after its first refusal, and after further ones."""
+
 CURRENT, STALE, EXPIRED, ENDED = "current", "stale", "expired", "ended"
+
+
+class KeepAlive(t.NamedTuple):
+    """A keep-alive token, which logs a session in without a password. Times are in seconds since 1970 (UTC).
+
+    ``accepted_at`` is when the service last issued or accepted it, and ``refusals`` counts how often it refused it since then.
+    """
+
+    token: str
+    obtained_at: float
+    accepted_at: float
+    refusals: int = 0
+    refused_at: float = 0.0
+
+    def __repr__(self) -> str:
+        return "KeepAlive(...)"
+
+    def blocked_until(self, now: float) -> float | None:
+        """Return until when the token must not be sent because it was refused, or None. A refusal in the future does not count."""
+        if not self.refusals or self.refused_at > now + CLOCK_TOLERANCE:
+            return None
+        end = self.refused_at + (FIRST_WAIT if self.refusals == 1 else LONGER_WAIT)
+        return end if now < end else None
+
+    def needs_renewal(self, now: float) -> bool:
+        """Return True if the token should be used to get a new one before it expires."""
+        return abs(now - self.accepted_at) > RENEWAL_AGE
+
+    def refused(self, now: float) -> KeepAlive:
+        """Return the token after the service refused it."""
+        return self._replace(refusals=self.refusals + 1, refused_at=now)
 
 
 class Record(t.NamedTuple):
@@ -44,6 +84,11 @@ class Record(t.NamedTuple):
     passed: tuple[str, ...] = ()
     ended: str | None = None
     """The error code with which the service rejected the token, or None if it did not."""
+    session_id: str | None = None
+    """The service's ID of the login that the token comes from. Every refresh sends it."""
+    uuid: str | None = None
+    """The identifier of the device, which logins send."""
+    keep_alive: KeepAlive | None = None
 
     def __repr__(self) -> str:
         return "Record(...)"
@@ -83,13 +128,27 @@ class Record(t.NamedTuple):
         """Return the record after the service rejected its token with ``code``."""
         return self._replace(ended=code)
 
+    def with_passed(self, token: str) -> Record:
+        """Return the record after the service rejected a token that a user passed."""
+        return self._replace(
+            lineage=_with_newest(self.lineage, token, LINEAGE_LENGTH),
+            passed=_with_newest(self.passed, token, PASSED_LENGTH),
+        )
+
+    def after_login(self, session_id: str | None, keep_alive_token: str | None) -> Record:
+        """Return the record of a token that a login issued, with what the service issued with it."""
+        keep_alive = self.keep_alive
+        if keep_alive_token:
+            keep_alive = KeepAlive(keep_alive_token, self.obtained_at, self.obtained_at)
+        return self._replace(session_id=session_id, keep_alive=keep_alive)
+
     def dump(self) -> bytes:
         """Encode the record as one line of JSON, for :func:`load_record`."""
         return dump_line({"format": FORMAT, **self._asdict(), "session": self.session.identity()})
 
 
 class StoredState(t.NamedTuple):
-    """The stored record and note of a session.
+    """The stored record and note of a session, or the entry of an account.
 
     ``damage`` is the reason why an existing record cannot be read. ``needs_reencryption`` is True if the record, or an
     older copy of it, is not encrypted with the first key in ``store_key``.
@@ -99,6 +158,7 @@ class StoredState(t.NamedTuple):
     note: Note | None = None
     damage: str | None = None
     needs_reencryption: bool = False
+    entry: AccountEntry | None = None
 
     def may_be_spent(self, token: str) -> bool:
         """Return True if the service may have used up ``token`` although its successor is not stored."""
@@ -106,7 +166,9 @@ class StoredState(t.NamedTuple):
 
     def snapshot(self) -> Snapshot:
         """Return a value that shows later whether the state has changed."""
-        return Snapshot(None if self.record is None else hash(self.record), self.note)
+        if self.record is None:
+            return Snapshot(None, self.note)
+        return Snapshot(hash(self.record), self.note, self.record.keep_alive is not None)
 
 
 class Snapshot(t.NamedTuple):
@@ -114,31 +176,39 @@ class Snapshot(t.NamedTuple):
 
     record: int | None
     note: Note | None
+    has_keep_alive: bool = False
 
 
 def next_record(
     previous: Record | None,
     session: Session,
-    spent: str,
+    spent: str | None,
     login_token: str,
     obtained_at: float,
     validity: float | None,
     request_id: str | None,
 ) -> Record:
-    """Return the record after a refresh that used up ``spent`` and returned ``login_token``, see :func:`next_validity`.
+    """Return the record after a request that used up ``spent``, if any, and returned ``login_token``, see :func:`next_validity`.
 
-    If ``previous`` does not know ``spent``, a user passed it. The record keeps its fingerprint in ``passed`` as well.
+    If ``previous`` does not know ``spent``, a user passed it: its fingerprint is in ``passed`` as well, and the service's ID of
+    the previous login no longer applies.
     """
-    lineage: tuple[str, ...] = ()
-    passed: tuple[str, ...] = ()
-    if previous is not None:
-        lineage = _with_newest(previous.lineage, previous.login_token, LINEAGE_LENGTH)
-        passed = previous.passed
-    if previous is None or not previous.knows(spent):
-        passed = _with_newest(passed, spent, PASSED_LENGTH)
-    lineage = _with_newest(lineage, spent, LINEAGE_LENGTH)
     expires_at = obtained_at + next_validity(previous, validity)
-    return Record(session, login_token, obtained_at, expires_at, request_id, lineage, passed)
+    record = Record(session, login_token, obtained_at, expires_at, request_id)
+    passed = spent is not None and (previous is None or not previous.knows(spent))
+    if previous is not None:
+        record = record._replace(
+            lineage=_with_newest(previous.lineage, previous.login_token, LINEAGE_LENGTH),
+            passed=previous.passed,
+            session_id=None if passed else previous.session_id,
+            uuid=previous.uuid,
+            keep_alive=previous.keep_alive,
+        )
+    if spent is None:
+        return record
+    if passed:
+        return record.with_passed(spent)
+    return record._replace(lineage=_with_newest(record.lineage, spent, LINEAGE_LENGTH))
 
 
 def next_validity(previous: Record | None, validity: float | None) -> float:
@@ -168,6 +238,8 @@ def load_record(data: bytes, key: str) -> Record:
         raise DamagedRecord("its endpoint is not allowed")
     try:
         fields.update(lineage=tuple(fields["lineage"]), passed=tuple(fields["passed"]))
+        if fields.get("keep_alive") is not None:
+            fields["keep_alive"] = KeepAlive(*fields["keep_alive"])
         record = Record(session=session, **fields)
     except (KeyError, TypeError):
         raise DamagedRecord("a field is missing or unknown") from None
@@ -183,10 +255,21 @@ def _with_newest(fingerprints: tuple[str, ...], token: str, length: int) -> tupl
 
 
 def _is_valid(record: Record) -> bool:
+    texts = (record.request_id, record.ended, record.session_id, record.uuid)
     return (
         is_token(record.login_token)
         and all(isinstance(time, (int, float)) for time in (record.obtained_at, record.expires_at))
         and 0 <= record.obtained_at < record.expires_at <= _LATEST_TIME
-        and all(text is None or isinstance(text, str) for text in (record.request_id, record.ended))
+        and all(text is None or isinstance(text, str) for text in texts)
         and all(isinstance(each, str) for each in (*record.lineage, *record.passed))
+        and (record.keep_alive is None or _is_valid_keep_alive(record.keep_alive))
+    )
+
+
+def _is_valid_keep_alive(keep_alive: KeepAlive) -> bool:
+    token, *numbers = keep_alive
+    return (
+        isinstance(token, str)
+        and 0 < len(token) <= LONGEST_KEEP_ALIVE_TOKEN
+        and all(isinstance(number, (int, float)) and 0 <= number <= _LATEST_TIME for number in numbers)
     )

@@ -13,6 +13,8 @@ import typing as t
 
 from .encoding import canonical_json
 
+ACCOUNT_PREFIX = "account-"
+"""The start of the keys of accounts in a store. Those of sessions have no prefix."""
 TOKEN_LENGTH = 8192
 """The number of characters that a login token may have."""
 
@@ -42,7 +44,6 @@ class Session(t.NamedTuple):
     end_user_id: str
     client_id: str
     directory_id: str | None = None
-    session_id: str | None = None
 
     def identity(self) -> dict[str, str]:
         """Return the identity of the session, without the optional parts that are not set."""

@@ -13,9 +13,11 @@ import typing as t
 
 Spec = t.Dict[str, t.Dict[str, t.Any]]
 
-IDENTITY = ("region_id", "client_id", "office_site_id", "end_user_id", "directory_id", "session_id", "endpoint")
+IDENTITY = ("region_id", "client_id", "office_site_id", "end_user_id", "directory_id", "endpoint")
 """The options that identify a session."""
-SECRETS = ("login_token", "access_key_secret", "security_token", "store_password", "store_key")
+LOGIN_SECRETS = ("password", "totp_secret", "authentication_code")
+"""The options that contain the secrets of a login."""
+SECRETS = ("login_token", *LOGIN_SECRETS, "access_key_secret", "security_token", "store_password", "store_key")
 """The options that contain secrets."""
 
 
@@ -27,7 +29,6 @@ def argument_spec(*, one_session: bool = True) -> Spec:
         "office_site_id": {"type": "str", "required": one_session},
         "end_user_id": {"type": "str", "required": one_session},
         "directory_id": {"type": "str"},
-        "session_id": {"type": "str"},
         "endpoint": {"type": "str"},
         "validity": {"type": "int"},
         "refresh_before": {"type": "int", "default": 300},
@@ -41,8 +42,22 @@ def argument_spec(*, one_session: bool = True) -> Spec:
 
 
 def session_spec() -> Spec:
-    """Return the argument spec of one of many sessions."""
-    return {**{name: {"type": "str"} for name in IDENTITY}, "login_token": {"type": "str", "no_log": True}}
+    """Return the argument spec of one of many sessions of a lookup, which logs in with stored keep-alive tokens only."""
+    return {
+        **{name: {"type": "str"} for name in IDENTITY},
+        "session_id": {"type": "str"},
+        "login_token": {"type": "str", "no_log": True},
+    }
+
+
+def login_spec() -> Spec:
+    """Return the argument spec of the options that belong to one session and may start it."""
+    return {
+        "session_id": {"type": "str"},
+        **{name: {"type": "str", "no_log": True} for name in ("login_token", *LOGIN_SECRETS)},
+        "stay_logged_in": {"type": "bool", "default": False},
+        "uuid": {"type": "str"},
+    }
 
 
 def service_spec() -> Spec:

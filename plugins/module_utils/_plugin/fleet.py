@@ -12,7 +12,7 @@ from .._keeper.decision import TokenRequest
 from .._model.endpoint import is_default_or_loopback, parse_endpoint
 from .._model.exceptions import OptionError, StoreError, WuyingError
 from .._model.session import Session
-from .argument_spec import IDENTITY, session_spec
+from .argument_spec import IDENTITY, LOGIN_SECRETS, session_spec
 from .options import (
     GetOption,
     as_text,
@@ -29,17 +29,17 @@ if t.TYPE_CHECKING:
     from .._keeper.fleet import Reading, Report
     from .summary import Errors
 
-MOST_TOKENS = 1000
-"""How many login tokens a task can pass. The time that ansible-core takes to hide them grows with the square of their number."""
+MOST_SECRETS = 1000
+"""How many secrets of sessions a task can pass. The time that ansible-core takes to hide them grows with the square of their number."""
 
 
 def read_requests(get_option: GetOption, sessions: t.Sequence[t.Mapping[str, t.Any]]) -> list[TokenRequest]:
     """Return a token request for each session, with the other options as defaults. Raises :class:`OptionError`."""
-    tokens = sum(bool(session.get("login_token")) for session in sessions)
-    if tokens > MOST_TOKENS:
+    secrets = sum(bool(session.get(name)) for session in sessions for name in ("login_token", *LOGIN_SECRETS))
+    if secrets > MOST_SECRETS:
         raise OptionError(
-            f"Pass at most {MOST_TOKENS} login tokens in one task. Later tasks read the tokens from the store. sessions contains {tokens}, "
-            "but the time that Ansible takes to hide them grows with the square of their number."
+            f"sessions contains {secrets:,} login tokens, passwords and other secrets, but a task accepts at most {MOST_SECRETS:,}, because "
+            "Ansible takes too long to hide more. Split the list into several tasks."
         )
     requests = []
     for number, own in enumerate(sessions):
@@ -105,7 +105,17 @@ class FleetResult:
         self._errors: dict[str, Errors] = {}
         self._retryable = True
         self._otherwise_warned = 0
-        names = ("total", "refreshed", "unchanged", "not_refreshed", "failed", "login_needed", "warned", "rekeyed")
+        names = (
+            "total",
+            "refreshed",
+            "logged_in",
+            "unchanged",
+            "not_refreshed",
+            "failed",
+            "login_needed",
+            "warned",
+            "rekeyed",
+        )
         self.counts = dict.fromkeys(names, 0)
 
     def add(self, report: Report, now: float) -> None:
@@ -114,7 +124,9 @@ class FleetResult:
         failure = report.result if isinstance(report.result, WuyingError) else report.result.not_saved
         not_refreshed = outcome and outcome.not_refreshed
         name = report.session.end_user_id if report.session else report.key or "a part of the store"
-        end = "refreshed" if outcome is not None and outcome.changed else "unchanged"
+        end = "unchanged"
+        if outcome is not None and outcome.changed:
+            end = "logged_in" if outcome.logged_in else "refreshed"
         if failure is not None:
             end = "failed"
             self._add_error("unreadable" if report.session is None else "failed", name, failure)
@@ -158,7 +170,7 @@ class FleetResult:
     def as_result(self) -> dict[str, t.Any]:
         """Return the result of the task, with the sessions in the order in which they were requested."""
         return {
-            "changed": bool(self.counts["refreshed"] or self.counts["rekeyed"]),
+            "changed": any(self.counts[name] for name in ("refreshed", "logged_in", "rekeyed")),
             "counts": self.counts,
             "sessions": [entry for _position, entry in sorted(self._entries, key=lambda positioned: positioned[0])],
         }

@@ -31,11 +31,12 @@ def describe(outcome: Outcome, now: float, *, return_token: bool) -> dict[str, t
     if record is not None:
         result.update(
             request_id=record.request_id,
+            session_id=record.session_id,
             obtained_at=format_timestamp(record.obtained_at),
             expires_at=format_timestamp(record.expires_at),
             remaining=record.remaining(now),
             session=record.session.identity(),
-            source="store" if record == outcome.before else "refresh",
+            source=_source(outcome),
         )
         if return_token:
             result["login_token"] = mask(record.login_token)
@@ -46,7 +47,7 @@ def compare(outcome: Outcome, *, predicted: bool) -> dict[str, t.Any]:
     """Return the diff of a task, with the expiry and a short fingerprint of each token."""
     after = _summary(outcome.record)
     if predicted and outcome.changed:
-        after = {"expires_at": "after the refresh", "fingerprint": "after the refresh"}
+        after = {"expires_at": "after the request", "fingerprint": "after the request"}
     return {"before": _summary(outcome.before), "after": after}
 
 
@@ -69,6 +70,13 @@ def mask_secrets(options: t.Mapping[str, t.Any]) -> None:
         for text in value if isinstance(value, list) else [value]:
             if isinstance(text, str):
                 mask(text)
+
+
+def _source(outcome: Outcome) -> str:
+    """Return where the token of a result comes from."""
+    if not outcome.changed or outcome.record == outcome.before:
+        return "store"
+    return "login" if outcome.logged_in else "refresh"
 
 
 def _summary(record: Record | None) -> dict[str, str]:

@@ -50,22 +50,28 @@ def open_keeper(
     with contextlib.ExitStack() as opened:
         store = opened.enter_context(contextlib.closing(open_store(get_option, deadline)))
 
-        def connect() -> ServiceClient:
-            keys = find_keys(deadline)
+        def open_client() -> ServiceClient:
             try:
                 # Imported here, so that a task that sends no request loads no HTTP library. Everything is loaded before a token is spent.
-                from .._keeper import refresh  # noqa: F401
+                from .._keeper import obtain  # noqa: F401
                 from .._service.client import ServiceClient
-                from ..signer import Credentials
             except OSError as error:
                 message = f"The HTTP client could not be loaded ({os.strerror(error.errno or errno.EIO)}). Run the task again. "
                 message += "If the error persists, raise the limit of open files (ulimit -n) and check the disk."
                 raise ServiceError(message, code="MissingLibrary", retryable=True) from None
-            advice = credentials.describe(get_option, keys)
-            client = ServiceClient(keys and Credentials(*keys), credentials_advice=advice, **settings)
-            return opened.enter_context(client)
+            return opened.enter_context(ServiceClient(None, **settings))
 
-        keeper = Keeper(store, _once(connect), scope=scope, deadline=deadline, warnings=warnings)
+        def connect() -> ServiceClient:
+            keys = find_keys(deadline)
+            client = connect_unsigned()
+            from ..signer import Credentials
+
+            client.credentials = keys and Credentials(*keys)
+            client.credentials_advice = credentials.describe(get_option, keys)
+            return client
+
+        connect_unsigned = _once(open_client)
+        keeper = Keeper(store, _once(connect), connect_unsigned, scope=scope, deadline=deadline, warnings=warnings)
         try:
             yield keeper
         finally:

@@ -24,7 +24,6 @@ from .topology import slot_of
 
 Fields = t.List[t.Optional[bytes]]
 
-_HASH_NAME = re.compile(rb"wuying\.workspace:\{([0-9a-f]{64})\}")
 _SCAN_COUNT = 10_000
 """How many keys a server examines for each reply to SCAN."""
 _MOST_KEYS = 2_000_000
@@ -36,14 +35,16 @@ _TOO_LATE = "Timed out before this session could be read. Try again later or inc
 
 
 class _Keys:
-    """The keys of very many sessions, in little memory and each of them once."""
+    """The keys of very many sessions or accounts with the same prefix, in little memory and each of them once."""
 
-    def __init__(self) -> None:
+    def __init__(self, prefix: str) -> None:
+        self._prefix = prefix
+        self._name = re.compile(re.escape(f"{PREFIX}{{{prefix}").encode("ascii") + rb"([0-9a-f]{64})\}")
         self._parts = [bytearray() for _part in range(256)]
         self._count = 0
 
     def add(self, names: t.Iterable[bytes]) -> None:
-        for match in filter(None, map(_HASH_NAME.fullmatch, names)):
+        for match in filter(None, map(self._name.fullmatch, names)):
             key = bytes.fromhex(match[1].decode("ascii"))
             self._parts[key[0]] += key
             self._count += 1
@@ -52,14 +53,14 @@ class _Keys:
 
     def __iter__(self) -> t.Iterator[str]:
         for part in self._parts:
-            yield from {part[start : start + 32].hex() for start in range(0, len(part), 32)}
+            yield from {self._prefix + part[start : start + 32].hex() for start in range(0, len(part), 32)}
 
 
-def list_keys(connection: Connection) -> t.Iterator[str | StoreError]:
-    """Return the keys of all sessions, and the errors of servers whose sessions cannot be listed, but raise that of the only one."""
+def list_keys(connection: Connection, prefix: str) -> t.Iterator[str | StoreError]:
+    """Return the keys of all sessions or accounts with this prefix, and the errors of servers whose sessions cannot be listed, but raise that of the only one."""
     servers, retries = connection.servers(), _retries(connection)
     # All keys are read before the first is returned, so that none is returned twice and a lost connection can be retried.
-    found, failures = _Keys(), []
+    found, failures = _Keys(prefix), []
     for server, slot in servers.items():
         try:
             if not connection.run(functools.partial(_scan, found, connection.deadline), slot, retries):

@@ -65,11 +65,12 @@ if redis.call('HGET', KEYS[1], 'note_id') == ARGV[2] then redis.call('HSET', KEY
 return 'done'
 """
 
-REENCRYPT = """
--- owner, fingerprint as read, record
+REWRITE = """
+-- owner, fingerprint as read, record, lifetime
 if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 'lost' end
-if redis.call('HGET', KEYS[1], 'fingerprint') ~= ARGV[2] then return 'newer' end
+if (redis.call('HGET', KEYS[1], 'fingerprint') or '') ~= ARGV[2] then return 'newer' end
 redis.call('HSET', KEYS[1], 'record', ARGV[3])
+redis.call('PEXPIRE', KEYS[1], ARGV[4])
 return 'done'
 """
 
@@ -105,7 +106,7 @@ _REPLIES: dict[str, tuple[object, ...]] = {
     ACQUIRE: ([0],),
     WRITE_NOTE: (b"done", b"lost", b"newer"),
     SAVE: (b"done", b"deleted", b"newer"),
-    REENCRYPT: (b"done", b"lost", b"newer"),
+    REWRITE: (b"done", b"lost", b"newer"),
     SET_ASIDE: (b"done", b"lost"),
     DELETE: (0, 1, b"lost"),
 }

@@ -28,6 +28,7 @@ from .replication import Replication
 from .topology import slot_of
 
 if t.TYPE_CHECKING:
+    from .._model.account import AccountEntry
     from .._model.note import Note
     from .._store.encryption import Encryption
     from .address import Address
@@ -44,9 +45,9 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.04, 0.15
 
 
 class RedisStore(Store):
-    """Stores each session in a hash that is named after the session's key.
+    """Stores each session and account in a hash that is named after its key.
 
-    Its fields are ``record``, ``fingerprint`` (of the record's token), ``note`` and ``note_id``. The key ``:lock`` names the owner
+    Its fields are ``record`` (or the entry of an account), ``fingerprint`` (of the record's token), ``note`` and ``note_id``. The key ``:lock`` names the owner
     of the lock until the lease expires. The key ``:gone`` is a tombstone, so that no late writer restores a removed session.
     """
 
@@ -76,8 +77,8 @@ class RedisStore(Store):
     def location(self, key: str) -> str:
         return scripts.hash_name(key)
 
-    def keys(self) -> t.Iterator[str | StoreError]:
-        return list_keys(self._connection)
+    def keys(self, prefix: str = "") -> t.Iterator[str | StoreError]:
+        return list_keys(self._connection, prefix)
 
     @contextlib.contextmanager
     def lock(self, key: str, deadline: float) -> t.Iterator[LockedSession]:
@@ -153,8 +154,7 @@ class _LockedHash(LockedSession):
         )
 
     def save(self, record: Record) -> None:
-        new_fingerprint = fingerprint(record.login_token)
-        lifetime = int(max(record.expires_at - time.time(), 0) * 1000) + _RECORD_LIFETIME
+        new_fingerprint, lifetime = fingerprint(record.login_token), _lifetime(record)
         fingerprints = self._fingerprint, new_fingerprint
         data = self._store.dump(record)
         self._write_until_deadline(scripts.SAVE, self._tombstone, *fingerprints, data, lifetime, self._note_id)
@@ -164,8 +164,12 @@ class _LockedHash(LockedSession):
     def save_failure(self, note: Note) -> None:
         self._write(scripts.SAVE_FAILURE, self._store.dump(note), note.id, even_if_full=True)
 
-    def reencrypt(self, record: Record) -> None:
-        self._write(scripts.REENCRYPT, self.owner, self._fingerprint, self._store.dump(record))
+    def rewrite(self, record: Record) -> None:
+        self._write(scripts.REWRITE, self.owner, self._fingerprint, self._store.dump(record), _lifetime(record))
+
+    def write_entry(self, entry: AccountEntry) -> None:
+        self._write(scripts.REWRITE, self.owner, "", self._store.dump(entry), _RECORD_LIFETIME)
+        self._replication.wait_for_replica(scripts.hash_name(self._key), slot_of(self._key), _RECORD_LIFETIME)
 
     def delete(self) -> bool:
         tombstone = os.urandom(16).hex()
@@ -198,3 +202,8 @@ class _LockedHash(LockedSession):
 
     def _run(self, script: str, *arguments: t.Any, **options: t.Any) -> t.Any:
         return self._connection.run(scripts.command(self._key, script, *arguments, **options), slot_of(self._key))
+
+
+def _lifetime(record: Record) -> int:
+    """Return how long Redis keeps a record, in milliseconds."""
+    return int(max(record.expires_at - time.time(), 0) * 1000) + _RECORD_LIFETIME

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Interpret responses of the service and their error codes."""
+"""Interpret responses to a refresh, and error codes."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from .retry import read_date, read_retry_after
 if t.TYPE_CHECKING:
     from .transport import Response
 
-_CODE = re.compile(r"[A-Z][A-Za-z0-9_]{1,63}(\.[A-Za-z][A-Za-z0-9_]{0,31}){0,3}")
-_REQUEST_ID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
+CODE = re.compile(r"[A-Z][A-Za-z0-9_]{1,63}(\.[A-Za-z][A-Za-z0-9_]{0,31}){0,3}")
+REQUEST_ID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 _PIECE = 8
 _SEPARATORS = dict.fromkeys(map(ord, "._-"))
 
@@ -135,16 +135,16 @@ def read_response(
     Of the body only ``Code`` and ``RequestId`` are shown, if they have the usual form and contain no part of ``secrets``: the token that
     was sent and the secrets of the credentials. ``credentials_advice`` says what to check if the service rejects these.
     """
-    status, fields = response.status, _fields(response.body)
+    status, fields = response.status, read_fields(response.body)
     token, code = fields.get("logintoken"), fields.get("code")
     hidden = [*secrets, token] if isinstance(token, str) else secrets
-    request_id = _safe_value(fields.get("requestid"), _REQUEST_ID, hidden)
+    request_id = safe_value(fields.get("requestid"), REQUEST_ID, hidden)
     if 200 <= status < 300 and is_token(token):
         return RefreshResult(t.cast(str, token), request_id, sent_at)
-    if not isinstance(code, str) or not _CODE.fullmatch(code) or 300 <= status < 400:
+    if not isinstance(code, str) or not CODE.fullmatch(code) or 300 <= status < 400:
         code = ""
     meaning = next(meaning for pattern, meaning in _TABLE if pattern.search(f"{status} {code}"))
-    shown = _safe_value(code, _CODE, hidden) or meaning.code
+    shown = safe_value(code, CODE, hidden) or meaning.code
     error = meaning.kind(
         meaning.message.format(code=shown, endpoint=endpoint, status=status, advice=credentials_advice),
         code=shown,
@@ -160,7 +160,7 @@ def read_response(
     raise error
 
 
-def _fields(body: bytes) -> dict[str, t.Any]:
+def read_fields(body: bytes) -> dict[str, t.Any]:
     """Return the fields of a JSON object, with names in lower case. Anything else has no fields."""
     try:
         # Only the token matters, so other fields may have characters of any encoding.
@@ -170,7 +170,7 @@ def _fields(body: bytes) -> dict[str, t.Any]:
     return {name.lower(): item for name, item in value.items()} if isinstance(value, dict) else {}
 
 
-def _safe_value(value: t.Any, shape: re.Pattern[str], secrets: t.Iterable[str]) -> str | None:
+def safe_value(value: t.Any, shape: re.Pattern[str], secrets: t.Iterable[str]) -> str | None:
     """Return a value if it may be shown: it has the right form and shares nothing with a secret. Else return None."""
     if not isinstance(value, str) or not shape.fullmatch(value):
         return None

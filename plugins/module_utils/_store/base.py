@@ -13,8 +13,10 @@ import typing as t
 
 from .._model.exceptions import DamagedRecord, NotEncrypted, StoreError
 from .._model.record import Record, StoredState, load_record
+from .._model.session import ACCOUNT_PREFIX
 
 if t.TYPE_CHECKING:
+    from .._model.account import AccountEntry
     from .._model.note import Note
     from .encryption import Encryption
 
@@ -27,7 +29,7 @@ LOCKED = (
 
 
 class LockedSession(abc.ABC):
-    """A session in a store, under its exclusive lock. All methods raise :class:`StoreError`."""
+    """A session or an account in a store, under its exclusive lock. All methods raise :class:`StoreError`."""
 
     @abc.abstractmethod
     def read(self) -> StoredState:
@@ -35,11 +37,11 @@ class LockedSession(abc.ABC):
 
     @abc.abstractmethod
     def set_aside(self) -> str:
-        """Move a damaged record to another name, and return that name."""
+        """Move a damaged record or entry to another name, and return that name."""
 
     @abc.abstractmethod
     def write_note(self, note: Note) -> None:
-        """Store the note of a refresh durably, and reserve the space of the new record."""
+        """Store the note of a request durably, and reserve the space of the new record."""
 
     @abc.abstractmethod
     def save(self, record: Record) -> None:
@@ -47,11 +49,15 @@ class LockedSession(abc.ABC):
 
     @abc.abstractmethod
     def save_failure(self, note: Note) -> None:
-        """Store the note of a failed refresh. The record stays as it is."""
+        """Store the note of a failed request. The record stays as it is."""
 
     @abc.abstractmethod
-    def reencrypt(self, record: Record) -> None:
-        """Write the record that was read with the first key. The note stays as it is."""
+    def rewrite(self, record: Record) -> None:
+        """Write a record that has the same token as the one that was read. The note stays as it is."""
+
+    @abc.abstractmethod
+    def write_entry(self, entry: AccountEntry) -> None:
+        """Replace the entry of an account durably and atomically, unless the lock was lost."""
 
     @abc.abstractmethod
     def delete(self) -> bool:
@@ -59,7 +65,7 @@ class LockedSession(abc.ABC):
 
 
 class Store(abc.ABC):
-    """Stores the records of sessions by their keys, with one lock for each session.
+    """Stores the records of sessions and the entries of accounts by their keys, with one lock for each of them.
 
     Safe to share between threads. All methods raise :class:`StoreError`.
     """
@@ -74,19 +80,22 @@ class Store(abc.ABC):
 
     @abc.abstractmethod
     def read(self, key: str) -> StoredState:
-        """Return the stored state of a session, without waiting, writing or creating anything."""
+        """Return the stored state of a session or account, without waiting, writing or creating anything."""
 
     def location(self, key: str) -> str:
         """Return the name of a session's record in messages."""
         return f"{key} in {self.name}"
 
     @abc.abstractmethod
-    def keys(self) -> t.Iterator[str | StoreError]:
-        """Return the keys of all sessions that have a record, in any order, and an error for each part that cannot be listed."""
+    def keys(self, prefix: str = "") -> t.Iterator[str | StoreError]:
+        """Return the keys of all sessions that have a record, in any order, and an error for each part that cannot be listed.
+
+        With the prefix of accounts, return their keys instead.
+        """
 
     @abc.abstractmethod
     def lock(self, key: str, deadline: float) -> t.ContextManager[LockedSession]:
-        """Take the session's exclusive lock. Raises :class:`LockTimeout` at ``deadline`` (of :func:`time.monotonic`)."""
+        """Take the exclusive lock of a session or account. Raises :class:`LockTimeout` at ``deadline`` (of :func:`time.monotonic`)."""
 
     def read_many(self, keys: t.Iterable[str]) -> t.Iterator[StoredState | StoreError]:
         """Read many sessions, in order. The error of one session is returned in its place."""
@@ -119,6 +128,13 @@ class Store(abc.ABC):
                 yield key, stored
         yield from (("", failure) for failure in failures)
 
+    def read_accounts(self) -> t.Iterator[AccountEntry]:
+        """Read the entries of all accounts, except those that cannot be read."""
+        keys = (key for key in self.keys(ACCOUNT_PREFIX) if isinstance(key, str))
+        for stored in self.read_many(keys):
+            if isinstance(stored, StoredState) and stored.entry is not None:
+                yield stored.entry
+
     def add_warnings(self, *warnings: str) -> None:
         """Add warnings about the store, unless they were added before."""
         self.warnings += [warning for warning in warnings if warning not in self.warnings]
@@ -127,13 +143,15 @@ class Store(abc.ABC):
     def close(self) -> None:
         """Close all files and connections."""
 
-    def dump(self, value: Record | Note) -> bytes:
-        """Encode a record or a note as it is stored."""
+    def dump(self, value: Record | Note | AccountEntry) -> bytes:
+        """Encode a value as it is stored."""
         data = value.dump()
         return self._encryption.encrypt(data) if self._encryption else data
 
     def load_state(self, key: str, record: bytes | None, note: bytes | None) -> StoredState:
-        """Decode a stored record and note, each None if there is none."""
+        """Decode a stored record and note, each None if there is none. Of an account, ``record`` is the entry."""
+        if key.startswith(ACCOUNT_PREFIX):
+            return self._load_account(key, record)
         loaded_note = None
         if note is not None:
             from .._model.note import UNREADABLE, load_note  # here, because most sessions have no note
@@ -151,6 +169,22 @@ class Store(abc.ABC):
         except StoreError as error:
             raise type(error)(f"{error.message} The record is {self.location(key)}.", code=error.code) from None
         return StoredState(loaded, loaded_note, needs_reencryption=self.needs_reencryption(record))
+
+    def _load_account(self, key: str, entry: bytes | None) -> StoredState:
+        """Decode the entry of an account. One that this store cannot decrypt is damaged, because another key may have been dropped."""
+        if entry is None:
+            return StoredState()
+        from .._model.account import load_entry  # here, because most tasks log in to no account
+
+        try:
+            return StoredState(entry=load_entry(self._decrypt(entry), key))
+        except DamagedRecord as error:
+            reason = str(error)
+        except StoreError as error:
+            if error.code == "NewerFormat":
+                raise
+            reason = "it is not encrypted with a key in store_key"
+        return StoredState(damage=f"{self.location(key)}: {reason}")
 
     def needs_reencryption(self, data: bytes) -> bool:
         """Return True if the store has keys and the first one did not encrypt this stored record."""
@@ -182,7 +216,7 @@ class NoStore(Store, LockedSession):
     def read(self, key: str = "") -> StoredState:
         return StoredState()
 
-    def keys(self) -> t.Iterator[str]:
+    def keys(self, prefix: str = "") -> t.Iterator[str]:
         return iter(())
 
     @contextlib.contextmanager
@@ -201,7 +235,10 @@ class NoStore(Store, LockedSession):
     def save_failure(self, note: Note) -> None:
         """Store nothing."""
 
-    def reencrypt(self, record: Record) -> None:
+    def rewrite(self, record: Record) -> None:
+        """Store nothing."""
+
+    def write_entry(self, entry: AccountEntry) -> None:
         """Store nothing."""
 
     def delete(self) -> bool:

@@ -20,14 +20,16 @@ from .files import check_folder, lock_file, make_folder, open_folder, open_priva
 from .two_slot_file import SlotValue, TwoSlotFile
 
 if t.TYPE_CHECKING:
+    from .._model.account import AccountEntry
     from .._model.note import Note
+    from .._model.record import KeepAlive
     from .encryption import Encryption
 
-_RECORD = re.compile(r"([0-9a-f]{64})\.record")
+_RECORD = re.compile(r"(account-)?[0-9a-f]{64}\.record")
 
 
 class DirectoryStore(Store):
-    """Stores each session in files of a private directory that are named after the session's key.
+    """Stores each session and account in files of a private directory that are named after its key.
 
     ``KEY.record`` is a two-slot file with the record and the note. ``KEY.lock`` is locked with flock(2) and never removed.
     """
@@ -47,14 +49,14 @@ class DirectoryStore(Store):
     def location(self, key: str) -> str:
         return os.path.join(self.name, f"{key}.record")
 
-    def keys(self) -> t.Iterator[str]:
+    def keys(self, prefix: str = "") -> t.Iterator[str]:
         folder = self._open_folder(create=False)
         with self.errors():
             names = [] if folder is None else os.listdir(folder)
         for name in names:
             match = _RECORD.fullmatch(name)
-            if match:
-                yield match[1]
+            if match and (match[1] or "") == prefix:
+                yield name.partition(".")[0]
 
     @contextlib.contextmanager
     def lock(self, key: str, deadline: float) -> t.Iterator[LockedSession]:
@@ -96,7 +98,7 @@ class DirectoryStore(Store):
 
 
 class _SessionFile(LockedSession):
-    """A session's file in an open directory. It is opened when first needed, and created by the first note."""
+    """The file of a session or account in an open directory. It is opened when first needed, and created by the first note or entry."""
 
     def __init__(self, store: DirectoryStore, folder: int, key: str, flags: int) -> None:
         self._store = store
@@ -107,6 +109,7 @@ class _SessionFile(LockedSession):
         self._file: int | None = None
         self._slots: TwoSlotFile | None = None
         self._needs_reencryption = False
+        self._keep_alive: KeepAlive | None = None
 
     def close(self) -> None:
         if self._file is not None:
@@ -132,6 +135,7 @@ class _SessionFile(LockedSession):
                 if older is None or (older.record and self._store.needs_reencryption(older.record)):
                     stored = stored._replace(needs_reencryption=True)
             self._needs_reencryption = stored.needs_reencryption
+            self._keep_alive = stored.record and stored.record.keep_alive
             return stored
 
     def set_aside(self) -> str:
@@ -143,30 +147,27 @@ class _SessionFile(LockedSession):
         return os.path.join(self._store.name, aside)
 
     def write_note(self, note: Note) -> None:
-        with self._store.errors():
-            slots = self._open(os.O_CREAT)
-            is_new = slots.value == SlotValue()
-            try:
-                slots.reserve()
-                self._write(note=self._store.dump(note))
-            except OSError:
-                if is_new:
-                    self._remove()
-                raise
+        self._reserve_and_write(note=self._store.dump(note))
+
+    def write_entry(self, entry: AccountEntry) -> None:
+        self._reserve_and_write(record=self._store.dump(entry))
 
     def save(self, record: Record) -> None:
         with self._store.errors():
             if self._file is not None and not os.fstat(self._file).st_nlink:
                 self.close()  # The file was removed: write a new one.
-            # Both slots are written if one of them is not encrypted with the first key.
-            for _slot in range(2 if self._needs_reencryption else 1):
+            # Both slots are written if the other one is not encrypted with the first key, or has an older keep-alive token.
+            replaces = self._keep_alive is not None and (
+                record.keep_alive is None or record.keep_alive.token != self._keep_alive.token
+            )
+            for _slot in range(2 if self._needs_reencryption or replaces else 1):
                 self._write(record=self._store.dump(record), note=b"")
 
     def save_failure(self, note: Note) -> None:
         with self._store.errors():
             self._write(note=self._store.dump(note))
 
-    def reencrypt(self, record: Record) -> None:
+    def rewrite(self, record: Record) -> None:
         with self._store.errors():
             for _slot in range(2):
                 self._write(record=self._store.dump(record))
@@ -187,6 +188,19 @@ class _SessionFile(LockedSession):
         if self._slots is None:
             self._slots = TwoSlotFile(self._file)
         return self._slots
+
+    def _reserve_and_write(self, **lines: bytes) -> None:
+        """Write lines, and reserve the space of the next value. A new file is removed if that fails."""
+        with self._store.errors():
+            slots = self._open(os.O_CREAT)
+            is_new = slots.value == SlotValue()
+            try:
+                slots.reserve()
+                self._write(**lines)
+            except OSError:
+                if is_new:
+                    self._remove()
+                raise
 
     def _write(self, **lines: bytes) -> None:
         """Write the ``record``, the ``note`` or both. A line that is not passed stays as it is."""

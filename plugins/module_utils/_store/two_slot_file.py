@@ -21,9 +21,9 @@ import zlib
 
 SLOT_SIZE = 65536
 """The size of a slot, and the offset of the second one. Unused space in it is not allocated."""
-GROWTH = 12288
-"""How many bytes longer a value may become in the writes that space is reserved for: one more token, and a note."""
-HEADROOM = 16384
+GROWTH = 16384
+"""How many bytes longer a value may become in the writes that space is reserved for: two more tokens, and a note."""
+HEADROOM = 20480
 """How many bytes are allocated beyond a value, so that most reservations have nothing to do."""
 _FIRST_READ = 8192
 """How many bytes of a slot are read first. A record and its note are rarely longer."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import typing as t
 
+from ansible_collections.wuying.workspace.plugins.module_utils._model.account import AccountEntry
 from ansible_collections.wuying.workspace.plugins.module_utils._model.note import Note
 from ansible_collections.wuying.workspace.plugins.module_utils._model.record import (
     Record,
@@ -35,8 +36,8 @@ class MemoryStore(Store):
     def read(self, key: str) -> StoredState:
         return self.load_state(key, self.files.get(key), self.files.get(f"note {key}"))
 
-    def keys(self) -> t.Iterator[str]:
-        return (name for name in self.files if " " not in name)
+    def keys(self, prefix: str = "") -> t.Iterator[str]:
+        return (name for name in self.files if " " not in name and name[:-64] == prefix)
 
     @contextlib.contextmanager
     def lock(self, key: str, deadline: float) -> t.Iterator[LockedSession]:
@@ -63,14 +64,17 @@ class MemorySession(LockedSession):
         self.store.files[f"note {self.key}"] = self.store.dump(note)
 
     def save(self, record: Record) -> None:
-        self.reencrypt(record)
+        self.rewrite(record)
         del self.store.files[f"note {self.key}"]
 
     def save_failure(self, note: Note) -> None:
         self.write_note(note)
 
-    def reencrypt(self, record: Record) -> None:
+    def rewrite(self, record: Record) -> None:
         self.store.files[self.key] = self.store.dump(record)
+
+    def write_entry(self, entry: AccountEntry) -> None:
+        self.store.files[self.key] = self.store.dump(entry)
 
     def delete(self) -> bool:
         self.store.files.pop(f"note {self.key}", None)

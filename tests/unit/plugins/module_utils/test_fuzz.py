@@ -426,7 +426,7 @@ def test_a_keeper_copes_with_any_stored_bytes(data, note, keys, token, force, no
             show(keeper.ensure(request, warnings.append))
         # A caller that saw another state before it waited for the lock shares its failure.
         with only_wuying_errors():
-            show(keeper.refresh(request, snapshot._replace(note=None).snapshot(), warnings.append))
+            show(keeper.obtain(request, snapshot._replace(note=None).snapshot(), warnings.append))
         show(keeper.delete(SESSION.key))
     assert not [form for form in FORMS if form in "".join(warnings)]
 

@@ -156,7 +156,7 @@ def test_no_more_than_max_parallel_sessions_are_refreshed_at_a_time(
 ) -> None:
     fleet.have(dict.fromkeys("abcdefgh", STALE))
     running: list[int] = [0]
-    most, guard, refresh = [0], threading.Lock(), Keeper.refresh
+    most, guard, refresh = [0], threading.Lock(), Keeper.obtain
 
     def counted(*arguments: t.Any) -> t.Any:
         with guard:
@@ -530,7 +530,7 @@ def test_no_thread_remains_if_the_caller_wants_no_more_reports(fleet: Fleet) -> 
 def test_an_unexpected_error_fails_one_session_only(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     fleet.have(dict.fromkeys("abcd", STALE))
 
-    refresh = Keeper.refresh
+    refresh = Keeper.obtain
 
     def fail(keeper: Keeper, request: TokenRequest, *arguments: t.Any) -> Outcome:
         if request.session.end_user_id == "b":
@@ -573,7 +573,7 @@ def test_a_failure_keeps_no_traceback(fleet: Fleet) -> None:
 
 def test_a_session_that_another_task_deletes_is_no_failure(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     fleet.have({"a": STALE})
-    refresh = Keeper.refresh
+    refresh = Keeper.obtain
 
     def delete_first(keeper: Keeper, request: TokenRequest, *arguments: t.Any) -> Outcome:
         keeper.delete(request.session.key)
@@ -658,7 +658,7 @@ def test_an_unexpected_error_during_re_encryption_is_a_warning(
     def fail(_slot: object, _record: object) -> t.NoReturn:
         raise MemoryError
 
-    monkeypatch.setattr(f"{DirectoryStore.__module__}._SessionFile.reencrypt", fail)
+    monkeypatch.setattr(f"{DirectoryStore.__module__}._SessionFile.rewrite", fail)
     reports = fleet.keep(rekey=True)
     assert ends(reports) == {"alice": "unchanged", "bob": "unchanged"}
     assert all("unexpected" in report.warnings[0] for report in reports)

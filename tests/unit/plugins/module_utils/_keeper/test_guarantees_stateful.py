@@ -37,6 +37,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision 
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._keeper.keeper import Keeper
 from ansible_collections.wuying.workspace.plugins.module_utils._model import record as _record
+from ansible_collections.wuying.workspace.plugins.module_utils._model.account import AccountEntry
 from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import (
     LockTimeout,
     OptionError,
@@ -157,7 +158,7 @@ class FakeService:
         """Return True if a token is valid."""
         return self.alive.get(token) == session
 
-    def refresh(self, session: Session, token: str, deadline: float) -> RefreshResult:
+    def refresh(self, session: Session, token: str, deadline: float, *, session_id: str | None = None) -> RefreshResult:
         """Refresh a token, or fail."""
         self.log.append((session, token))
         trouble = self.trouble
@@ -190,8 +191,8 @@ class FragileStore(Store):
     def read(self, key: str) -> StoredState:
         return self.store.read(key)
 
-    def keys(self) -> t.Iterator[str | StoreError]:
-        return self.store.keys()
+    def keys(self, prefix: str = "") -> t.Iterator[str | StoreError]:
+        return self.store.keys(prefix)
 
     @contextlib.contextmanager
     def lock(self, key: str, deadline: float) -> t.Iterator[LockedSession]:
@@ -232,9 +233,14 @@ class FragileSession(LockedSession):
         with self._write(KILLED_BEFORE_WRITING, KILLED_AFTER_WRITING):
             self.locked.save_failure(note)
 
-    def reencrypt(self, record: Record) -> None:
+    def rewrite(self, record: Record) -> None:
         with self._write(KILLED_BEFORE_WRITING, KILLED_AFTER_WRITING):
-            self.locked.reencrypt(record)
+            self.locked.rewrite(record)
+
+    def write_entry(self, entry: AccountEntry) -> None:
+        if self.store.trouble in (FULL, MANY_FILES):
+            raise StoreError("There is no space.", code=FULL_CODE, retryable=self.store.trouble == MANY_FILES)
+        self.locked.write_entry(entry)
 
     def delete(self) -> bool:
         return self.locked.delete()
@@ -764,7 +770,7 @@ class Machine(RuleBasedStateMachine):
         expected = self.model.after_waiting(request, model_snapshot, scope, fault, trouble)
         self.service.trouble, self.store.trouble = fault, trouble
         keeper = self.keeper(scope)
-        self.compare(expected, lambda: keeper.refresh(request, snapshot, self.warnings.append), before)
+        self.compare(expected, lambda: keeper.obtain(request, snapshot, self.warnings.append), before)
 
     def advance(self, seconds: int) -> None:
         """Move the clock."""

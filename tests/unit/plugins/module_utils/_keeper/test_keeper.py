@@ -541,7 +541,7 @@ def test_a_task_that_waited_to_force_an_ended_session_shares_the_refusal(single_
     with pytest.raises(WuyingError, match="must log in again"):
         single_session.request(force=True)
     with pytest.raises(WuyingError, match="must log in again") as caught:
-        single_session.keeper().refresh(request, snapshot, single_session.warnings.append)
+        single_session.keeper().obtain(request, snapshot, single_session.warnings.append)
     assert caught.value.code == "InvalidLoginToken"
     assert single_session.requests() == 1
     assert single_session.stored().record == record
@@ -575,7 +575,7 @@ def test_a_task_that_waited_comes_to_the_same_conclusion_about_a_refusal(
     results: list[tuple[str, bool]] = []
     for ask in (
         lambda: single_session.request(request.login_token),
-        lambda: single_session.keeper().refresh(request, snapshot, single_session.warnings.append),
+        lambda: single_session.keeper().obtain(request, snapshot, single_session.warnings.append),
     ):
         try:
             error = ask().not_refreshed
@@ -603,7 +603,7 @@ def test_a_task_of_another_scope_does_not_share_a_failure(single_session: Single
         single_session.request()
     keeper = single_session.keeper(scope="other credentials")
     with single_session.store.lock(single_session.session.key, time.monotonic() + 10) as locked:
-        assert keeper._refresh_locked(TokenRequest(single_session.session), snapshot.snapshot(), locked, print).changed
+        assert keeper._obtain_locked(TokenRequest(single_session.session), snapshot.snapshot(), locked, print).changed
 
 
 def test_a_valid_token_is_returned_if_the_lock_takes_too_long(single_session: SingleSession) -> None:

@@ -139,10 +139,12 @@ class RecordingService(ServiceClient):
 
     spans: list[Span]
 
-    def refresh(self, session: Session, login_token: str, deadline: float) -> RefreshResult:
+    def refresh(
+        self, session: Session, login_token: str, deadline: float, *, session_id: str | None = None
+    ) -> RefreshResult:
         began = time.monotonic()
         try:
-            return super().refresh(session, login_token, deadline)
+            return super().refresh(session, login_token, deadline, session_id=session_id)
         finally:
             self.spans.append(Span(session.end_user_id, began, time.monotonic()))
 

@@ -341,7 +341,7 @@ def test_sessions_among_many_other_keys_are_listed(servers: RedisServers) -> Non
 def test_keys_are_listed_once_and_only_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batch, "_MOST_KEYS", 1000)
     names = [b"wuying.workspace:{%064x}" % number for number in range(500)]
-    keys = batch._Keys()
+    keys = batch._Keys("")
     keys.add(names)
     keys.add([*names[::-1], b"wuying.workspace:{x}", b"other"])
     assert sorted(keys) == [f"{number:064x}" for number in range(500)]

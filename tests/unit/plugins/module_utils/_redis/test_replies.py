@@ -152,7 +152,7 @@ WRITES: dict[str, tuple[str, t.Callable[[LockedSession], object]]] = {
     "write_note": (scripts.WRITE_NOTE, lambda locked: locked.write_note(NOTE)),
     "save": (scripts.SAVE, lambda locked: locked.save(RECORD)),
     "save_failure": (scripts.SAVE_FAILURE, lambda locked: locked.save_failure(NOTE)),
-    "reencrypt": (scripts.REENCRYPT, lambda locked: locked.reencrypt(RECORD)),
+    "reencrypt": (scripts.REWRITE, lambda locked: locked.rewrite(RECORD)),
     "set aside": (scripts.SET_ASIDE, lambda locked: locked.set_aside()),
     "delete": (scripts.DELETE, lambda locked: locked.delete()),
 }

@@ -522,7 +522,7 @@ def test_no_token_is_readable_in_encrypted_records(server: RedisServer, open_sto
     rekeyed = open_store(server.address, encryption=Encryption([second, first]))
     assert rekeyed.read(SESSION.key).needs_reencryption
     with rekeyed.lock(SESSION.key, soon()) as locked:
-        locked.reencrypt(record)
+        locked.rewrite(record)
     assert rekeyed.read(SESSION.key).may_be_spent(record.login_token)
     assert not rekeyed.read(SESSION.key).needs_reencryption
     assert client.ttl(NAME) > 30 * DAY
@@ -1004,7 +1004,7 @@ def test_every_command_can_be_repeated_after_a_lost_reply(
         locked.set_aside()
         locked.write_note(note_of())
         locked.save(record_of(token="v1new"))
-        locked.reencrypt(record_of(token="v1new"))
+        locked.rewrite(record_of(token="v1new"))
     assert len(server.client().keys(f"{NAME}:damaged-*")) == 1
     assert not server.client().exists(f"{NAME}:lock")
 

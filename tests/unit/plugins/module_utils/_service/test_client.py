@@ -381,9 +381,9 @@ def test_a_clock_correction_applies_to_one_endpoint_only(emulator, start_emulato
     other = start_emulator()
     end = time.monotonic() + TIME_LIMIT
     with ServiceClient(None) as service:
-        service._credentials = key_of(emulator)
+        service.credentials = key_of(emulator)
         service.refresh(session_at(emulator.url), emulator.issue(), end)
-        service._credentials = key_of(other)
+        service.credentials = key_of(other)
         service.refresh(session_at(other.url), other.issue(), end)
     assert (count(emulator), count(other)) == (2, 1)
 

@@ -200,7 +200,7 @@ def test_no_file_of_the_store_reveals_a_token(
             locked.save_failure(note.failed(StoreError("It failed."), unknown=True))
     if instant == "reencrypted":
         with store_with(new, old).lock(SESSION.key, time.monotonic() + 10) as locked:
-            locked.reencrypt(t.cast(Record, locked.read().record))
+            locked.rewrite(t.cast(Record, locked.read().record))
     if instant == "damaged":
         file.write_bytes(file.read_bytes()[:-20])
         with store.lock(SESSION.key, time.monotonic() + 10) as locked:
@@ -410,7 +410,7 @@ def test_reencryption_keeps_the_note(
     leave_note(store_with(old), SESSION, TOKEN)
     store = store_with(new, old)
     with store.lock(SESSION.key, time.monotonic() + 10) as locked:
-        locked.reencrypt(record)
+        locked.rewrite(record)
     stored = store_with(new).read(SESSION.key)
     assert stored.record == record
     assert stored.may_be_spent(TOKEN)
@@ -430,7 +430,7 @@ def test_a_failed_reencryption_leaves_the_record_unchanged(
         resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
         try:
             with pytest.raises(StoreError) as caught:
-                locked.reencrypt(record)
+                locked.rewrite(record)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert caught.value.code == "StoreUnavailable"
@@ -479,7 +479,7 @@ def test_an_interrupted_reencryption_is_detected_and_completed(
         with contextlib.suppress(StoreError), rekeying.lock(SESSION.key, time.monotonic() + 10) as locked:
             assert locked.read().record == record
             if act == "rekey":
-                locked.reencrypt(record)
+                locked.rewrite(record)
             else:
                 locked.write_note(new_note(None, TOKEN, "a test"))
                 locked.save(current)
@@ -519,7 +519,7 @@ def test_a_record_encrypted_with_the_first_key_needs_no_reencryption(
     leave_note(store, SESSION, TOKEN)
     assert not store.read(SESSION.key).needs_reencryption
     with store.lock(SESSION.key, time.monotonic() + 10) as locked:
-        locked.reencrypt(record)
+        locked.rewrite(record)
     assert not store.read(SESSION.key).needs_reencryption
 
 

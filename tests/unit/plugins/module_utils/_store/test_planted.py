@@ -178,7 +178,7 @@ def test_an_older_unencrypted_copy_is_no_error(tmp_path: Path) -> None:
     assert store.read(SESSION.key) == StoredState(record, needs_reencryption=True)
     with store.lock(SESSION.key, time.monotonic() + 10) as locked:
         assert locked.read().needs_reencryption
-        locked.reencrypt(record)
+        locked.rewrite(record)
     assert store.read(SESSION.key) == StoredState(record)
     assert TOKEN.encode() not in file.read_bytes()
 
@@ -257,7 +257,7 @@ def test_the_failure_in_a_planted_note_is_not_shown(emulator: Emulator, tmp_path
     keeper = single_session.keeper()
     planted = new_note(None, record.login_token, keeper._scope).failed(FAILURE, unknown=False)
     write_file(file, read_file(file).record, planted.dump())
-    outcome = keeper.refresh(TokenRequest(single_session.session), snapshot, single_session.warnings.append)
+    outcome = keeper.obtain(TokenRequest(single_session.session), snapshot, single_session.warnings.append)
     assert outcome.changed
     assert single_session.warnings == []
 

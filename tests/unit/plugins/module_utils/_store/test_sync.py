@@ -139,7 +139,7 @@ def test_a_token_that_cannot_be_synced_is_not_returned(
     keeper = single_session.keeper()
     for act in (
         lambda: keeper.ensure(TokenRequest(SESSION), single_session.warnings.append),
-        lambda: keeper.refresh(TokenRequest(SESSION), StoredState().snapshot(), single_session.warnings.append),
+        lambda: keeper.obtain(TokenRequest(SESSION), StoredState().snapshot(), single_session.warnings.append),
         single_session.predict,
     ):
         with pytest.raises(StoreError, match=os.strerror(code)) as caught:
