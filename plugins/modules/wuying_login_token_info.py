@@ -177,6 +177,7 @@ import math
 import time
 import typing as t
 
+from ansible_collections.wuying.workspace.plugins.module_utils._model.account import REFUSED, UNKNOWN, AccountEntry
 from ansible_collections.wuying.workspace.plugins.module_utils._model.encoding import format_timestamp
 from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import OptionError, StoreError
 from ansible_collections.wuying.workspace.plugins.module_utils._model.record import (
@@ -184,6 +185,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model.record imp
     ENDED,
     EXPIRED,
     STALE,
+    KeepAlive,
     Record,
     StoredState,
 )
@@ -210,11 +212,11 @@ def main() -> None:
     module = Module(
         argument_spec={**argument_spec(one_session=False), "filters": {"type": "dict"}}, supports_check_mode=True
     )
-    module.execute(lambda: finish(module, run(module)))
+    module.execute(lambda: finish(module, *run(module)))
 
 
-def run(module: Module) -> list[dict[str, t.Any]]:
-    """Return the sessions that the filters select, earliest expiry first. Raises :class:`WuyingError`."""
+def run(module: Module) -> tuple[list[dict[str, t.Any]], list[dict[str, t.Any]]]:
+    """Return the sessions that the filters select, earliest expiry first, and the accounts that wait. Raises :class:`WuyingError`."""
     get_option = module.params.get
     if get_option("store") == "none":
         raise OptionError(
@@ -231,16 +233,19 @@ def run(module: Module) -> list[dict[str, t.Any]]:
                 listed.append(
                     (stored.record.expires_at, key, describe(key, stored, stored.record, now, refresh_before))
                 )
+        waiting = [
+            describe_account(entry, now) for entry in store.read_accounts() if entry.as_of(now).blocked_until(now)
+        ]
     listed.sort(key=lambda each: each[:2])
-    return [entry for _expiry, _key, entry in listed]
+    return [entry for _expiry, _key, entry in listed], sorted(waiting, key=lambda each: each["blocked_until"])
 
 
-def finish(module: Module, sessions: list[dict[str, t.Any]]) -> None:
-    """Exit with the sessions and the number of sessions in each state."""
+def finish(module: Module, sessions: list[dict[str, t.Any]], accounts: list[dict[str, t.Any]]) -> None:
+    """Exit with the sessions, the number of sessions in each state, and the accounts."""
     counts = dict.fromkeys(STATES, 0)
     for session in sessions:
         counts[session["state"]] += 1
-    module.exit_json(changed=False, sessions=sessions, counts=counts)
+    module.exit_json(changed=False, sessions=sessions, counts=counts, accounts=accounts)
 
 
 def describe_error(key: str, error: StoreError) -> dict[str, t.Any]:
@@ -259,6 +264,30 @@ def describe(key: str, stored: StoredState, record: Record, now: float, refresh_
         "expires_at": format_timestamp(record.expires_at),
         "remaining": record.remaining(now),
         "outcome_unknown": stored.may_be_spent(record.login_token),
+        **describe_keep_alive(record.keep_alive, now),
+    }
+
+
+def describe_keep_alive(keep_alive: KeepAlive | None, now: float) -> dict[str, t.Any]:
+    """Return whether a session can log in by itself, and the age of its keep-alive token, without the token."""
+    if keep_alive is None:
+        return {"stays_logged_in": False}
+    blocked_until = keep_alive.blocked_until(now)
+    return {
+        "stays_logged_in": True,
+        "keep_alive_age": max(0, int(now - keep_alive.obtained_at)),
+        "keep_alive_refusals": keep_alive.refusals,
+        "keep_alive_blocked_until": None if blocked_until is None else format_timestamp(blocked_until),
+    }
+
+
+def describe_account(entry: AccountEntry, now: float) -> dict[str, t.Any]:
+    """Return an account whose logins must wait, without anything about its secrets."""
+    return {
+        **entry.account._asdict(),
+        "blocked_until": format_timestamp(t.cast(float, entry.as_of(now).blocked_until(now))),
+        "refusals": sum(each.outcome == REFUSED for each in entry.attempts),
+        "unknown_outcomes": sum(each.outcome == UNKNOWN for each in entry.attempts),
     }
 
 
