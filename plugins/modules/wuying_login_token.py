@@ -328,6 +328,12 @@ session:
     endpoint: https://ecd.cn-hangzhou.aliyuncs.com
     office_site_id: cn-hangzhou+dir-2381912345
     region_id: cn-hangzhou
+stays_logged_in:
+  description:
+    - Whether the session can repair itself, because a keep-alive token is stored, see O(stay_logged_in).
+  returned: if there is a token
+  type: bool
+  sample: true
 request_id:
   description:
     - The service's ID of the request that obtained the token, or of the request that failed.

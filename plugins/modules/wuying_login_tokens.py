@@ -334,6 +334,10 @@ sessions:
       description: The service's ID of the login that the token comes from. Null if it is not known.
       type: str
       sample: cd45e873-650d-4d70-acb9-f996187a0000
+    stays_logged_in:
+      description: Whether the session can repair itself, because a keep-alive token is stored.
+      type: bool
+      sample: true
     obtained_at:
       description: The time just before the request that obtained the token was sent, in UTC.
       type: str
