@@ -706,7 +706,9 @@ class Emulator:
     def advance_clock(self, payload: Any) -> dict[str, Any]:
         """Move the clock forward by a number of seconds, so that everything expires earlier."""
         check_fields(payload, "A clock", ("advance",))
-        advanced = self.advanced + payload.get("advance", 0)
+        if not payload:
+            raise ValueError("A clock needs the field advance.")
+        advanced = self.advanced + payload["advance"]
         if advanced > LIMITS["advance"][2]:
             raise ValueError(f"The clock can be moved forward by at most {LIMITS['advance'][2]} seconds in total.")
         self.advanced = advanced
