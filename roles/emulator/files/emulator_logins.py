@@ -34,7 +34,7 @@ OTHER = "other"  # any other stage
 PARAMETERS = (
     *("RegionId", "ClientId", "OfficeSiteId", "DirectoryId", "CurrentStage", "EndUserId", "Password", "SessionId"),
     *("AuthenticationCode", "KeepAlive", "KeepAliveToken", "TokenCode", "OldPassword", "NewPassword", "Uuid"),
-    *("ClientType", "ClientOS", "ClientVersion", "ClientName"),
+    *("ClientType", "ClientOS", "ClientVersion", "ClientName", "AvailableFeatures"),
 )
 TEXTS = (
     "LoginToken",
