@@ -4,9 +4,9 @@
 
 """Emulate the GetLoginToken operation of WUYING Workspace: users, stages, keep-alive tokens and locks.
 
-What the service does not document is invented: the error codes of refused logins, when users are locked, the
-format and the lifetime of keep-alive tokens, and the details of stages that need a person. The profiles are
-three guesses at what follows from a documentation that has gaps.
+The service does not document the error codes of refused logins, when users are locked, the format and the
+lifetime of keep-alive tokens, and the details of stages that need a person. All of these are invented here. The
+profiles are three guesses at the behavior of the service.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class User(NamedTuple):
 
 
 class Account:
-    """A user, and what the emulator remembers of the user's logins."""
+    """A user and the state of the user's logins."""
 
     def __init__(self, user: User) -> None:
         self.user = user
