@@ -80,6 +80,7 @@ class Emulator:
 
 def _load_emulator() -> t.Any:
     """Import the emulator once, because tests fork hundreds of emulators and an import takes longer."""
+    sys.path.append(str(SCRIPT.parent))  # of the files that it imports
     spec = importlib.util.spec_from_file_location("wuying_emulator", SCRIPT)
     assert spec is not None and spec.loader is not None
     module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)

@@ -2,12 +2,13 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Emulate the RefreshLoginToken operation of WUYING Workspace on a loopback address.
+"""Emulate the operations RefreshLoginToken and GetLoginToken of WUYING Workspace on a loopback address.
 
 The emulator validates each request, including its signature, and responds as the service does. Its
-control API issues tokens and simulates faults. The control URL in the ready file contains a key, and
-lists the controls. The emulator stores only fingerprints of sessions and login tokens. It needs Python
-3.8 or later, and the package cryptography for --tls.
+control API issues tokens, sets users and simulates faults. The control URL in the ready file contains a
+key, and lists the controls. The emulator stores only fingerprints of sessions and tokens, but the
+passwords and TOTP secrets of its users as they are. It needs Python 3.8 or later, the files
+emulator_base.py and emulator_logins.py next to it, and the package cryptography for --tls.
 """
 
 from __future__ import annotations
@@ -42,6 +43,21 @@ from types import MappingProxyType
 from typing import Any, Callable, Mapping, NamedTuple, NoReturn
 from urllib.parse import parse_qsl, quote
 
+from emulator_base import (
+    CHOICES,
+    LIMITS,
+    LOCKED_ANSWERS,
+    PROFILES,
+    THROTTLED,
+    Refused,
+    as_list,
+    check_field,
+    check_fields,
+    fingerprint,
+    make_room,
+)
+from emulator_logins import LoginRefused, Logins, Session, locked_fields
+
 IDENTITY = {  # field of the control API: parameter of the service
     "region_id": "RegionId",
     "client_id": "ClientId",
@@ -64,21 +80,6 @@ MAX_REMEMBERED = 300_000  # tokens, and nonces
 CONTROL_URL = "Use control_url in the ready file, or the fact emulator_control_url of the role."
 AUTHORIZATION = re.compile("ACS3-HMAC-SHA256 Credential=([^,]+),SignedHeaders=([^,]+),Signature=([^,]+)")
 SIGNED_V3 = {"host", "x-acs-date", "x-acs-signature-nonce", "x-acs-content-sha256"}
-THROTTLED = "Throttling.User"
-ERRORS = {  # error code: (HTTP status, message); the status of other codes is 400
-    "IncompleteSignature": (400, "The request signature does not conform to the standard."),
-    "InvalidAccessKeyId.NotFound": (404, "Specified access key is not found."),
-    "InvalidAction.NotFound": (404, "Specified api is not found."),
-    # Invented: the service does not document the code for a rejected token.
-    "InvalidLoginToken": (400, "Specified LoginToken is invalid or has expired."),
-    "InvalidSecurityToken.Malformed": (400, "Specified SecurityToken is malformed."),
-    "InvalidSecurityToken.MismatchWithAccessKey": (400, "SecurityToken and AccessKeyId differ."),
-    "InvalidTimeStamp.Expired": (400, "Specified time stamp or date value is expired."),
-    "InvalidTimeStamp.Format": (400, "Specified time stamp or date value is malformed."),
-    "InvalidVersion": (400, "Specified parameter Version is not valid."),
-    "SignatureNonceUsed": (400, "Specified signature nonce was used already."),
-    THROTTLED: (429, "Request was denied due to user flow control."),
-}
 FAULTS: dict[str, dict[str, Any]] = {  # fault: its parameters and their defaults
     "refuse": {},
     "reset": {"carried_out": False},
@@ -93,31 +94,12 @@ FAULTS: dict[str, dict[str, Any]] = {  # fault: its parameters and their default
     "wrong_type": {"carried_out": False},
     "code": {"carried_out": False, "status": 200, "code": "InternalError"},
     "error": {"carried_out": False, "status": 400, "code": "InvalidParameter", "message": ""},
+    "locked": {"carried_out": False, "operation": "GetLoginToken", "last_lock_duration": 0},
     "skew": {"seconds": 0},
 }
-TYPES: dict[str, set[type]] = {
-    "boolean": {bool},
-    "integer": {int},
-    "number": {int, float},
-    "text with a length": {str},
-    "printable ASCII text with a length": {str},
-}
-LIMITS: dict[str, tuple[str, float, float]] = {  # field of a control request: its type and range
-    **dict.fromkeys(IDENTITY, ("text with a length", 0, 256)),
-    "fault": ("text with a length", 1, 16),
-    "count": ("integer", 1, 1_000_000),
-    "carried_out": ("boolean", False, True),
-    "seconds": ("number", 0, 3600),
-    "seconds of skew": ("number", -315_360_000, 315_360_000),
-    "interval": ("number", 0, 60),
-    "status": ("integer", 200, 599),
-    "code": ("printable ASCII text with a length", 1, 8192),
-    "message": ("text with a length", 0, 65_536),
-    "location": ("printable ASCII text with a length", 1, 8192),
-    "retry_after": ("integer", 0, 86_400_000),
-    "bytes": ("integer", 0, 1 << 24),
-}
-NULLABLE = {"count", "code", "retry_after"}
+SELECTORS: dict[str, Any] = {"operation": None, "stage": None, "end_user_id": None}
+REFUSALS = ("error", "code", "locked")
+LOGIN_OPTIONS = ("profile", "keep_alive_lifetime", "lock_after", "lock_duration", "locked_answer")
 NO_FAULT: dict[str, Any] = {"fault": None, "carried_out": True}
 NO_RESPONSE, SLOW = ("refuse", "reset", "stall"), ("stall", "drip")
 
@@ -125,10 +107,11 @@ percent_encode = lru_cache(maxsize=1024)(partial(quote, safe="~"))
 
 
 class Token(NamedTuple):
-    """The fingerprint of a token's session, and when the token expires (monotonic clock)."""
+    """The fingerprint of a token's session, when the token expires, and the SessionId if a login issued it."""
 
     session: str
     expires_at: float
+    session_id: str | None = None
 
 
 class Request(NamedTuple):
@@ -163,15 +146,6 @@ class Signature(NamedTuple):
     sign: Callable[[str], tuple[str, str]]
 
 
-class Refused(Exception):
-    """The service rejects a request with an error code."""
-
-    def __init__(self, code: str, message: str = "", retry_after: int | None = None) -> None:
-        self.code, self.retry_after = code, retry_after
-        self.status, known_message = ERRORS.get(code, (400, ""))
-        super().__init__(message or known_message)
-
-
 class MalformedRequest(Exception):
     """The request cannot be parsed; the first argument is the HTTP status of the response."""
 
@@ -179,11 +153,6 @@ class MalformedRequest(Exception):
 def new_token() -> str:
     """Return a login token in the format of the service."""
     return f"v1{secrets.token_hex(64)}"
-
-
-def fingerprint(text: str) -> str:
-    """Return the SHA-256 of a text in hexadecimal digits."""
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 @lru_cache(maxsize=16)
@@ -253,6 +222,11 @@ def signature_version(request: Request) -> str:
     if "authorization" in request.headers:
         return "v3"
     return "v1" if {"AccessKeyId", "Signature"} & set(request.parameters) else "anonymous"
+
+
+def requested_operation(request: Request) -> str:
+    """Return the operation that a request names."""
+    return request.parameters.get("Action") or request.headers.get("x-acs-action", "")
 
 
 def error_response(request: Request, status: int, code: str, message: str, retry_after: Any) -> Response:
@@ -397,30 +371,9 @@ async def send_response(
         writer.close()
 
 
-def as_list(payload: Any) -> list[Any]:
-    """Return a list as it is, and anything else as a list of one item."""
-    return payload if isinstance(payload, list) else [payload]
-
-
-def check_field(name: str, value: Any, limits: tuple[str, float, float]) -> None:
-    """Raise a ValueError unless the value of a field has the right type and is in range."""
-    kind, low, high = limits
-    is_valid = value is None and name in NULLABLE
-    if type(value) in TYPES[kind]:
-        is_valid = low <= (len(value) if isinstance(value, str) else value) <= high
-        is_valid = is_valid and ("ASCII" not in kind or (value.isascii() and value.isprintable()))
-    if not is_valid:
-        raise ValueError(f"The field {name} must be of type {kind} from {low} to {high}.")
-
-
 def read_identity(item: Any) -> str:
     """Return the fingerprint of a session from the body of a control request."""
-    if not isinstance(item, dict):
-        raise ValueError("An identity must be an object.")
-    if unknown := sorted(set(item) - set(IDENTITY)):
-        raise ValueError(f"An identity has no field {unknown[0]}.")
-    for name, value in item.items():
-        check_field(name, value, LIMITS[name])
+    check_fields(item, "An identity", IDENTITY)
     if missing := [name for name in IDENTITY if name not in OPTIONAL and not item.get(name)]:
         raise ValueError(f"An identity needs the field {missing[0]}.")
     return fingerprint(repr([item.get(name, "") for name in IDENTITY]))
@@ -431,40 +384,56 @@ def read_fault(item: Any) -> dict[str, Any]:
     name = item.get("fault") if isinstance(item, dict) else None
     if not isinstance(name, str) or name not in FAULTS:
         raise ValueError(f"The field fault must be one of {', '.join(FAULTS)}.")
-    if unknown := sorted(set(item) - {"fault", "count"} - set(FAULTS[name])):
+    selectors = {} if name == "skew" else SELECTORS
+    if unknown := sorted(set(item) - {"fault", "count"} - set(FAULTS[name]) - set(selectors)):
         raise ValueError(f"The fault {name} has no parameter {unknown[0]}.")
     for key, value in item.items():
         check_field(key, value, LIMITS.get(f"{key} of {name}", LIMITS[key]))
-    return {"fault": name, "count": 1, **FAULTS[name], **item}
-
-
-def make_room(remembered: OrderedDict[str, Any], is_old: Callable[[Any], bool]) -> None:
-    """Forget old entries, and if there are too many, the oldest."""
-    while remembered and (len(remembered) >= MAX_REMEMBERED or is_old(next(iter(remembered.values())))):
-        remembered.popitem(last=False)
+    return {"fault": name, "count": 1, **selectors, **FAULTS[name], **item}
 
 
 class Emulator:
-    """The emulated service: its access keys, tokens, nonces, journal and queued faults."""
+    """The emulated service: its access keys, tokens, logins, nonces, journal and queued faults.
 
-    def __init__(self, validity: float, rotate: bool, qps: float, allow_anonymous: bool) -> None:
+    ``options`` are those that a control can change.
+    """
+
+    def __init__(
+        self, validity: float, rotate: bool, qps: float, allow_anonymous: bool, options: dict[str, Any]
+    ) -> None:
         self.validity, self.rotate, self.qps = validity, rotate, qps
-        self.allow_anonymous = allow_anonymous
+        self.allow_anonymous, self.options = allow_anonymous, options
+        self.logins = logins = Logins(options, MAX_REMEMBERED, self.now, self.clock, self.issue_after_login)
+        self.operations: dict[str, Callable[[Request, dict[str, Any]], dict[str, Any]]] = {
+            "RefreshLoginToken": self.refresh_login_token,
+            "GetLoginToken": self.get_login_token,
+        }
         self.control_path = f"/_emulator/{secrets.token_urlsafe(32)}"
         self.controls: dict[str, Callable[[Any], Any]] = {
             "GET /": self.show_controls,
             "POST /tokens": self.issue_tokens,
+            "DELETE /tokens": self.delete_tokens,
             "GET /journal": self.show_journal,
             "DELETE /journal": self.delete_journal,
             "POST /faults": self.queue_faults,
             "DELETE /faults": self.delete_faults,
+            "GET /users": logins.show_users,
+            "POST /users": logins.set_users,
+            "DELETE /users": logins.delete_users,
+            "GET /logins": logins.show_counts,
+            "DELETE /locks": logins.delete_locks,
+            "DELETE /keep_alive_tokens": logins.delete_keep_alive_tokens,
+            "GET /options": self.show_options,
+            "POST /options": self.set_options,
+            "GET /clock": self.show_clock,
+            "POST /clock": self.advance_clock,
         }
         self.connections = 0
         self.keys: dict[str, tuple[str, str]] = {}
         self.tokens: OrderedDict[str, Token] = OrderedDict()
         self.nonces: OrderedDict[str, float] = OrderedDict()
         self.faults: deque[dict[str, Any]] = deque()
-        self.skew = 0.0
+        self.skew = self.advanced = 0.0
         self.allowance, self.allowed_at = max(qps, 1.0), time.monotonic()
         self.delete_journal()
 
@@ -476,24 +445,41 @@ class Emulator:
 
     def clock(self) -> float:
         """Return the time by the clock of the service, in seconds since the epoch."""
-        return time.time() + self.skew
+        return time.time() + self.advanced + self.skew
 
-    def issue_token(self, session: str) -> str:
+    def now(self) -> float:
+        """Return the time by which everything expires, in seconds; skew does not change it."""
+        return time.monotonic() + self.advanced
+
+    def issue_token(self, session: str, session_id: str | None = None) -> str:
         """Issue a login token, and forget expired ones."""
-        now, token = time.monotonic(), new_token()
-        make_room(self.tokens, lambda known: known.expires_at <= now)
-        self.tokens[fingerprint(token)] = Token(session, now + self.validity)
+        now, token = self.now(), new_token()
+        make_room(self.tokens, MAX_REMEMBERED, lambda known: known.expires_at <= now)
+        self.tokens[fingerprint(token)] = Token(session, now + self.validity, session_id)
         return token
 
-    def exchange_token(self, token: str, session: str) -> str:
+    def issue_after_login(self, session: Session, session_id: str) -> str:
+        """Issue the first token of a session that began with a login."""
+        return self.issue_token(fingerprint(repr([*session, "", ""])), session_id)
+
+    def exchange_token(self, sent: dict[str, str]) -> str:
         """Exchange a login token for the next one."""
-        used = fingerprint(token)
+        used = fingerprint(sent["LoginToken"])
         known = self.tokens.get(used)
-        if known is None or known.session != session or known.expires_at <= time.monotonic():
+        if known is None or known.expires_at <= self.now():
             raise Refused("InvalidLoginToken")
+        # After a login, DirectoryId does not matter, and the SessionId is checked below.
+        bound_to = REQUIRED[:4] if known.session_id is not None else IDENTITY.values()
+        identity = [sent.get(name, "") if name in bound_to else "" for name in IDENTITY.values()]
+        if known.session != fingerprint(repr(identity)):
+            raise Refused("InvalidLoginToken")
+        if known.session_id not in (None, sent.get("SessionId")):
+            self.logins.totals["refreshes_with_wrong_session_id"] += 1
+            if self.options["profile"] == "strict":
+                raise Refused("InvalidSessionId")
         if self.rotate:
             del self.tokens[used]
-        return self.issue_token(known.session)
+        return self.issue_token(known.session, known.session_id)
 
     def check_rate_limit(self) -> None:
         """Reject a request that exceeds the rate limit."""
@@ -537,68 +523,82 @@ class Emulator:
 
     def use_nonce(self, nonce: str) -> None:
         """Reject a used nonce; forget those whose time stamps are rejected by now."""
-        now, used = time.monotonic(), fingerprint(nonce)
-        make_room(self.nonces, lambda used_at: used_at <= now - 2 * CLOCK_TOLERANCE)
+        now, used = self.now(), fingerprint(nonce)
+        make_room(self.nonces, MAX_REMEMBERED, lambda used_at: used_at <= now - 2 * CLOCK_TOLERANCE)
         if used in self.nonces:
             raise Refused("SignatureNonceUsed")
         self.nonces[used] = now
 
-    def refresh_login_token(self, request: Request) -> str:
-        """Run RefreshLoginToken and return the next login token."""
+    def check_request(self, request: Request) -> str:
+        """Check what all operations have in common, and return the requested operation."""
         self.check_rate_limit()
-        sent, headers = request.parameters, request.headers
-        action = sent.get("Action") or headers.get("x-acs-action")
-        version = sent.get("Version") or headers.get("x-acs-version")
-        route = (request.method, request.path, action)
-        if route not in (("POST", "/", "RefreshLoginToken"), ("GET", "/", "RefreshLoginToken")):
+        sent, operation = request.parameters, requested_operation(request)
+        if request.method not in ("POST", "GET") or request.path != "/" or operation not in self.operations:
             raise Refused("InvalidAction.NotFound")
-        if version != "2020-10-02":
+        if (sent.get("Version") or request.headers.get("x-acs-version")) != "2020-10-02":
             raise Refused("InvalidVersion")
         signed_with = signature_version(request)
         if signed_with == "v3":
             self.check_signature(read_v3_signature(request))
         elif signed_with == "v1":
             self.check_signature(read_v1_signature(request))
-        elif not self.allow_anonymous:
+        elif operation == "RefreshLoginToken" and not self.allow_anonymous:
             raise Refused("IncompleteSignature")
-        for name in REQUIRED:
-            if not sent.get(name):
-                raise Refused(f"Missing{name}", f"{name} is mandatory for this action.")
-        session = fingerprint(repr([sent.get(name, "") for name in IDENTITY.values()]))
-        return self.exchange_token(sent["LoginToken"], session)
+        return operation
 
-    def carry_out(self, request: Request, entry: dict[str, Any]) -> Response:
-        """Run the requested operation; if a token is exchanged, record that in the journal entry."""
-        try:
-            token = self.refresh_login_token(request)
-        except Refused as refusal:
-            code, retry_after = refusal.code, refusal.retry_after
-            return error_response(request, refusal.status, code, str(refusal), retry_after)
+    def refresh_login_token(self, request: Request, entry: dict[str, Any]) -> dict[str, Any]:
+        """Run RefreshLoginToken, and return the fields of the response."""
+        for name in REQUIRED:
+            if not request.parameters.get(name):
+                raise Refused(f"Missing{name}", f"{name} is mandatory for this action.")
+        token = self.exchange_token(request.parameters)
         entry.update(exchanged=True, issued=fingerprint(token)[:12])
         self.exchanges += 1
-        return Response(200, {"RequestId": request.id, "LoginToken": token})
+        return {"LoginToken": token}
 
-    def next_fault(self) -> dict[str, Any]:
-        """Return the fault for the next request, and count it down."""
-        if not self.faults:
+    def get_login_token(self, request: Request, entry: dict[str, Any]) -> dict[str, Any]:
+        """Run GetLoginToken, and return the fields of the response."""
+        return self.logins.log_in(request.parameters, entry)
+
+    def carry_out(self, request: Request, entry: dict[str, Any]) -> Response:
+        """Run the requested operation, and record its effect in the journal entry."""
+        try:
+            operation = self.operations[self.check_request(request)]
+            return Response(200, {"RequestId": request.id, **operation(request, entry)})
+        except Refused as refusal:
+            if isinstance(refusal, LoginRefused):
+                entry["outcome"] = "refused"
+                if refusal.fields is not None:
+                    return Response(200, {"RequestId": request.id, **self.logins.shape(refusal.fields)})
+            code, retry_after = refusal.code, refusal.retry_after
+            return error_response(request, refusal.status, code, str(refusal), retry_after)
+
+    def next_fault(self, selection: dict[str, Any]) -> dict[str, Any]:
+        """Return the first fault that applies to a request, and count it down."""
+        for fault in self.faults:
+            if all(fault[name] in (None, value) for name, value in selection.items()):
+                break
+        else:
             return NO_FAULT
-        fault = self.faults[0]
         if fault["count"] is not None:
             fault["count"] -= 1
             if not fault["count"]:
-                self.faults.popleft()
+                self.faults.remove(fault)
         return fault
 
     def handle_request(self, request: Request) -> tuple[Response, dict[str, Any]]:
         """Return the response to a request to the service, and the fault to simulate."""
-        fault, sent = self.next_fault(), request.parameters
-        token = sent.get("LoginToken")
+        sent, operation, signature = request.parameters, requested_operation(request), signature_version(request)
+        selection = {"operation": operation, "stage": sent.get("CurrentStage"), "end_user_id": sent.get("EndUserId")}
+        fault, token, is_login = self.next_fault(selection), sent.get("LoginToken"), operation == "GetLoginToken"
         entry = {
             "at": time.time(),
+            "operation": operation[:64] or None,
             "end_user_id": sent.get("EndUserId", "")[:256] or None,
             "client_id": sent.get("ClientId", "")[:256] or None,
+            "session_id": sent.get("SessionId", "")[:256] or None,
             "method": request.method,
-            "signature": signature_version(request),
+            "signature": signature,
             "status": None,
             "code": None,
             "request_id": request.id,
@@ -609,11 +609,21 @@ class Emulator:
         }
         self.requests += 1
         self.entries.append(entry)
+        if is_login:
+            name = self.logins.name_of(sent)
+            entry.update(self.logins.count_request(sent, signature != "anonymous", bool(request.body)))
         if fault.get("carried_out"):
             response = self.carry_out(request, entry)
         else:
             response = Response(200, {"RequestId": request.id, "LoginToken": new_token()})
+        if fault["fault"] == "locked":
+            fields = self.logins.shape(locked_fields(fault["last_lock_duration"]))
+            response = Response(200, {"RequestId": request.id, **fields})
         response = apply_fault(response, request, fault)
+        if is_login and fault["fault"] in REFUSALS and response.status < 500 and not entry["outcome"]:
+            entry["outcome"] = "refused"
+        if is_login and entry["outcome"] in ("completed", "refused"):
+            self.logins.count(name, entry["outcome"])
         if fault["fault"] not in NO_RESPONSE:
             code = response.body.get("Code") if isinstance(response.body, dict) else None
             entry.update(status=response.status, code=code)
@@ -634,9 +644,9 @@ class Emulator:
             return Response(400, {"error": str(problem)})
 
     def show_controls(self, _payload: Any) -> dict[str, Any]:
-        """List the controls, the faults with their parameters and defaults, and the types and ranges."""
+        """List the controls, the faults with their parameters and defaults, and the types and ranges of fields."""
         controls = {route: handler.__doc__ for route, handler in self.controls.items()}
-        return {"controls": controls, "faults": FAULTS, "limits": LIMITS}
+        return {"controls": controls, "faults": FAULTS, "selectors": SELECTORS, "limits": LIMITS, "choices": CHOICES}
 
     def issue_tokens(self, payload: Any) -> Any:
         """Issue a first login token for an identity, or for each identity of a list."""
@@ -644,14 +654,20 @@ class Emulator:
         tokens = [{"login_token": self.issue_token(session)} for session in sessions]
         return tokens if isinstance(payload, list) else tokens[0]
 
+    def delete_tokens(self, _payload: Any) -> dict[str, Any]:
+        """Invalidate all login tokens."""
+        self.tokens.clear()
+        return {}
+
     def show_journal(self, _payload: Any) -> dict[str, Any]:
         """Return the number of requests and exchanges, and the newest 10,000 requests."""
         entries = list(self.entries)
         return {"requests": self.requests, "exchanges": self.exchanges, "entries": entries}
 
     def delete_journal(self, _payload: Any = None) -> dict[str, Any]:
-        """Empty the journal and reset its counts."""
+        """Empty the journal, and reset its counts and those of logins."""
         self.requests = self.exchanges = 0
+        self.logins.delete_counts()
         self.entries: deque[dict[str, Any]] = deque(maxlen=10_000)
         return {}
 
@@ -672,6 +688,31 @@ class Emulator:
         self.faults.clear()
         self.skew = 0.0
         return {}
+
+    def show_options(self, _payload: Any) -> dict[str, Any]:
+        """Return the options of logins."""
+        return self.options
+
+    def set_options(self, payload: Any) -> dict[str, Any]:
+        """Change options of logins, and return all of them."""
+        check_fields(payload, "An object of options", self.options)
+        self.options.update(payload)
+        return self.options
+
+    def show_clock(self, _payload: Any) -> dict[str, Any]:
+        """Return the time in seconds since the epoch, and by how many seconds the clock was moved forward."""
+        return {"now": self.clock(), "advanced": self.advanced}
+
+    def advance_clock(self, payload: Any) -> dict[str, Any]:
+        """Move the clock forward by a number of seconds, so that everything expires earlier."""
+        check_fields(payload, "A clock", ("advance",))
+        if not payload:
+            raise ValueError("A clock needs the field advance.")
+        advanced = self.advanced + payload["advance"]
+        if advanced > LIMITS["advance"][2]:
+            raise ValueError(f"The clock can be moved forward by at most {LIMITS['advance'][2]} seconds in total.")
+        self.advanced = advanced
+        return self.show_clock(None)
 
     def respond(self, request: Request) -> tuple[Response, dict[str, Any]]:
         """Return the response to a request, and the fault to simulate."""
@@ -749,9 +790,23 @@ def make_tls_context(certificate_file: Path) -> ssl.SSLContext:
     return context
 
 
+def read_users(emulator: Emulator, path: Path) -> None:
+    """Set the users from a JSON file."""
+    try:
+        emulator.logins.set_users(json.loads(path.read_bytes()))
+    except OSError as problem:
+        sys.exit(f"Cannot read the users from {path.name}: {problem.strerror}.")
+    except (ValueError, RecursionError) as problem:
+        reason = "It is not JSON." if isinstance(problem, (json.JSONDecodeError, UnicodeDecodeError)) else str(problem)
+        sys.exit(f"The users in {path.name} are not valid. {reason}")
+
+
 async def run(options: argparse.Namespace, ca_path: Path | None) -> None:
     """Run the server until SIGTERM or SIGINT."""
-    emulator = Emulator(options.validity, options.rotate, options.qps, options.anonymous == "allow")
+    login_options = {name: getattr(options, name) for name in LOGIN_OPTIONS}
+    emulator = Emulator(options.validity, options.rotate, options.qps, options.anonymous == "allow", login_options)
+    if options.users:
+        read_users(emulator, options.users)
     context = make_tls_context(ca_path) if ca_path else None
     serve = emulator.handle_connection
     try:
@@ -804,7 +859,7 @@ def number(kind: type[float], low: float, high: float) -> Callable[[str], float]
 
 def main() -> None:
     """Parse the command line, run the server, and clean up."""
-    parser = Parser(description="Emulate RefreshLoginToken of WUYING Workspace on 127.0.0.1.")
+    parser = Parser(description="Emulate RefreshLoginToken and GetLoginToken of WUYING Workspace on 127.0.0.1.")
     add = parser.add_argument
     add("--port", type=number(int, 0, 65535), default=0, help="port to listen on (default: a free port)")
     add("--ready-file", type=Path, required=True, help="write URLs and credentials here")
@@ -813,6 +868,22 @@ def main() -> None:
     add("--rotate", action="store_true", help="invalidate a token when it is exchanged")
     add("--qps", type=number(float, 0, 10**6), default=0, help="rate limit in requests per second (none)")
     add("--anonymous", choices=("allow", "deny"), default="allow", help="unsigned requests (allow)")
+    add("--users", type=Path, help="JSON file with the users that can log in (none)")
+    add(
+        "--profile",
+        choices=PROFILES,
+        default="captured",
+        help="how GetLoginToken behaves where that is unknown (captured)",
+    )
+    add("--keep-alive-lifetime", type=number(float, 0.1, 10**9), default=864_000, help="in seconds (864000)")
+    add(
+        "--lock-after",
+        type=number(int, 0, 10**6),
+        default=5,
+        help="wrong passwords or codes that lock a user; 0: any (5)",
+    )
+    add("--lock-duration", type=number(float, 0, 10**9), default=0, help="in seconds; 0: until unlocked (0)")
+    add("--locked-answer", choices=LOCKED_ANSWERS, default=LOCKED_ANSWERS[0], help="response to a locked user")
     options = parser.parse_args()
     options.ready_file = options.ready_file.absolute()
     ca_path = options.ready_file.with_suffix(".ca.pem") if options.tls else None

@@ -87,6 +87,22 @@ class Emulator:
         """Read the journal."""
         return self.control("GET", "journal")
 
+    def set_users(self, **users: Any) -> None:
+        """Add or replace users."""
+        self.control("POST", "users", users)
+
+    def set_options(self, **options: Any) -> None:
+        """Change options of logins."""
+        self.control("POST", "options", options)
+
+    def advance(self, seconds: float) -> None:
+        """Move the clock forward."""
+        self.control("POST", "clock", {"advance": seconds})
+
+    def logins(self) -> Any:
+        """Read the counts of logins."""
+        return self.control("GET", "logins")
+
     def parameters(self, token: str) -> dict[str, str]:
         """Return the parameters of RefreshLoginToken for Alice."""
         return {
@@ -103,6 +119,12 @@ class Emulator:
         """Exchange a token without a signature; arguments override parameters, None removes them."""
         parameters = {**self.parameters(token), **changes}
         sent = {name: value for name, value in parameters.items() if value is not None}
+        return self.send("POST", f"/?{urlencode(sent)}")
+
+    def log_in(self, stage: str = "ADPassword", **parameters: str | None) -> Reply:
+        """Send a stage of a login for Alice; arguments add or override parameters, None removes them."""
+        login = {**self.parameters(""), "Action": "GetLoginToken", "LoginToken": None, "CurrentStage": stage}
+        sent = {name: value for name, value in {**login, **parameters}.items() if value is not None}
         return self.send("POST", f"/?{urlencode(sent)}")
 
 

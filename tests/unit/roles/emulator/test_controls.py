@@ -65,6 +65,8 @@ def test_the_journal_contains_an_exchange(emulator):
     assert (journal["requests"], journal["exchanges"]) == (1, 1)
     assert before <= entry.pop("at") <= time.time()
     assert entry == {
+        "operation": "RefreshLoginToken",
+        "session_id": None,
         "end_user_id": emulator.alice["end_user_id"],
         "client_id": emulator.alice["client_id"],
         "method": "POST",
@@ -195,6 +197,9 @@ def test_a_privileged_port_is_an_error_of_one_line(script, tmp_path):
         ("--port", ["", "True", "-1", "65536", "1.5", "9" * 5000], "an integer from 0 to 65535"),
         ("--validity", ["None", "nan", "inf", "1e300", "0"], "a number from 0.1 to 1000000000"),
         ("--qps", ["x", "nan", "-inf", "-0.1", "1000001"], "a number from 0 to 1000000"),
+        ("--keep-alive-lifetime", ["x", "0"], "a number from 0.1 to 1000000000"),
+        ("--lock-after", ["x", "-1", "1.5"], "an integer from 0 to 1000000"),
+        ("--lock-duration", ["nan", "-1"], "a number from 0 to 1000000000"),
     ],
 )
 def test_a_number_out_of_range_is_an_error_of_one_line(script, tmp_path, option, values, allowed):
@@ -204,7 +209,15 @@ def test_a_number_out_of_range_is_an_error_of_one_line(script, tmp_path, option,
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["--ready-file"], ["--ready-file=r", "--anonymous=x"], ["--ready-file=r", "x"]]
+    "arguments",
+    [
+        [],
+        ["--ready-file"],
+        ["--ready-file=r", "--anonymous=x"],
+        ["--ready-file=r", "--profile=x"],
+        ["--ready-file=r", "--locked-answer=x"],
+        ["--ready-file=r", "x"],
+    ],
 )
 def test_a_wrong_command_line_is_an_error_of_one_line(script, arguments):
     assert failure_of(script, *arguments).endswith(".\n")

@@ -28,7 +28,9 @@ NEVER = {  # type of a field: JSON values that it must not accept
     "text with a length": NOT_TEXTS,
     "printable ASCII text with a length": [*NOT_TEXTS, *NOT_ASCII],
 }
-NULLABLE = {"count", "code", "retry_after"}
+NULLABLE = {"count", "code", "retry_after", "operation", "stage", "end_user_id", "totp_secret"}
+USER_FIELDS = {"password", "totp_secret", "mfa_bind", "risk", "change_password", "keep_alive"}
+FIXED = {"fault", "operation", "profile", "locked_answer"}  # Their choices have no limits to test.
 
 
 def assert_serves(emulator: Any) -> None:
@@ -41,6 +43,12 @@ def control_of(emulator: Any, field: str) -> tuple[str, dict[str, Any]]:
     """Return a control and a body of it that may contain a field."""
     if field in emulator.alice or field in ("directory_id", "session_id"):
         return "tokens", emulator.alice
+    if field in USER_FIELDS:
+        return "users", {"password": "x"}
+    if field == "advance":
+        return "clock", {}
+    if field in emulator.control("GET", "options"):
+        return "options", {}
     faults = emulator.control("GET", "")["faults"]
     name = "skew" if field == "seconds of skew" else next((f for f in faults if field in faults[f]), "refuse")
     return "faults", {"fault": name}
@@ -60,7 +68,8 @@ def test_no_field_of_a_control_accepts_a_hostile_value(emulator):
         control, body = control_of(emulator, field)
         name = field.split()[0]
         for value in hostile_values(field, kind, low, high):
-            text = json.dumps({**body, name: "VALUE"}).replace('"VALUE"', value)
+            item = {**body, name: "VALUE"}
+            text = json.dumps({"alice": item} if control == "users" else item).replace('"VALUE"', value)
             reply = emulator.send("POST", f"{emulator.control_path}/{control}", text)
             assert (reply.status, list(reply.body)) == (400, ["error"]), (field, value[:50])
         assert_serves(emulator)
@@ -70,8 +79,9 @@ def test_no_field_of_a_control_accepts_a_hostile_value(emulator):
 
 def test_each_field_has_a_limit(emulator):
     index = emulator.control("GET", "")
-    parameters = {name for fault in index["faults"].values() for name in fault}
+    parameters = {name for fault in index["faults"].values() for name in fault} | set(index["selectors"])
     fields = {*emulator.alice, "directory_id", "session_id", "fault", "count", *parameters}
+    fields |= {*emulator.control("GET", "options"), *USER_FIELDS, "advance"}
     assert {field.split()[0] for field in index["limits"]} == fields
 
 
@@ -82,7 +92,7 @@ def test_requests_are_answered_at_the_limits_of_each_field(emulator):
     for name, defaults in index["faults"].items():
         for parameter, default in defaults.items():
             kind, *limits = index["limits"].get(f"{parameter} of {name}", index["limits"][parameter])
-            if name in ("stall", "drip") or kind == "boolean":
+            if name in ("stall", "drip") or kind == "boolean" or parameter in FIXED:
                 continue
             for limit in limits:
                 value = "~" * int(limit) if "text" in kind else type(default or 0)(limit)
@@ -109,7 +119,7 @@ def test_a_status_that_forbids_a_body_has_none(emulator, status):
     assert reply.startswith(f"HTTP/1.1 {status} ".encode()) and reply.endswith(b"\r\n\r\n")
 
 
-@pytest.mark.parametrize("control", ["tokens", "faults"])
+@pytest.mark.parametrize("control", ["tokens", "faults", "users", "options", "clock"])
 @pytest.mark.parametrize(
     "body",
     ["[" * 100_000, '{"fault":' * 100_000, "[" * 100_000 + "]" * 100_000, HUGE, "\xff", "\x00", ""],
@@ -123,9 +133,14 @@ def test_a_body_that_is_not_an_object_is_refused(emulator, control, body):
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    control=st.sampled_from(["tokens", "faults"]),
+    control=st.sampled_from(["tokens", "faults", "users", "options"]),
     fields=st.dictionaries(
-        st.sampled_from(["fault", "count", "seconds", "status", "code", "location", "end_user_id", "client_id", "x"]),
+        st.sampled_from(
+            [
+                *("fault", "count", "seconds", "status", "code", "location", "end_user_id", "client_id", "x"),
+                *("operation", "stage", "profile", "lock_after", "alice"),
+            ]
+        ),
         st.recursive(
             st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from(["skew", "redirect"]),
             lambda children: st.lists(children) | st.dictionaries(st.text(), children),
@@ -178,7 +193,7 @@ def test_a_control_needs_the_key_of_this_emulator(start_emulator):
     emulator, other = start_emulator(), start_emulator()
     folder, key = emulator.control_path.rsplit("/", 1)
     for path in (folder, f"{folder}/", f"{folder}/{key[:-1]}", f"{folder}/{key.swapcase()}", other.control_path):
-        for control in ("/journal", "/tokens", "/faults", "/"):
+        for control in ("/journal", "/tokens", "/faults", "/users", "/logins", "/options", "/clock", "/locks", "/"):
             for method in ("GET", "POST", "DELETE"):
                 reply = emulator.send(method, path + control, "{}")
                 assert (reply.status, list(reply.body)) == (403, ["error"])

@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,23 +42,36 @@ def fixture_node_folder(tmp_path: Path) -> Path:
     return folder
 
 
-def test_the_node_sdks_exchange_a_token_in_every_way(emulator, node_folder):
-    name = "alice ü+&=*~'()!/"
-    parameters = {**emulator.parameters(emulator.issue(end_user_id=name)), "EndUserId": name}
-    del parameters["Action"], parameters["Version"]  # the SDKs add them
+def tokens_by_way(emulator: Any, folder: Path, action: str, parameters: dict[str, str]) -> dict[str, str]:
+    """Get a login token in every way that the SDKs offer."""
     sts = emulator.facts["sts"]
     key = {"accessKeyId": emulator.keys["access_key_id"], "accessKeySecret": emulator.keys["access_key_secret"]}
     temporary = {"accessKeyId": sts["access_key_id"], "accessKeySecret": sts["access_key_secret"]}
     temporary["securityToken"] = sts["security_token"]
     keys = {"key": key, "sts": temporary, "anonymous": {}}
-    request = json.dumps({"host": emulator.host, "keys": keys, "parameters": parameters})
+    request = json.dumps({"host": emulator.host, "keys": keys, "action": action, "parameters": parameters})
     command = ["node", "exchange.js", request]
-    done = subprocess.run(command, cwd=node_folder, capture_output=True, text=True, check=True, timeout=60)
-    tokens = json.loads(done.stdout)
-    assert {way: token for way, token in tokens.items() if not re.fullmatch("v1[0-9a-f]{128}", token)} == {}
-    entries = [(entry["method"], entry["signature"], entry["exchanged"]) for entry in emulator.journal()["entries"]]
-    expected = []
-    for way in tokens:
-        _package, kind, method, _place, signature = way.split()
-        expected.append((method, "anonymous" if kind == "anonymous" else signature, True))
-    assert entries == expected and len(entries) == 40
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True, timeout=60)
+    tokens: dict[str, str] = json.loads(done.stdout)
+    return tokens
+
+
+def test_the_node_sdks_exchange_tokens_and_log_in_in_every_way(emulator, node_folder):
+    name = "alice ü+&=*~'()!/"
+    emulator.set_users(**{name: name[::-1]})
+    refresh = {**emulator.parameters(emulator.issue(end_user_id=name)), "EndUserId": name}
+    del refresh["Action"], refresh["Version"]  # the SDKs add them
+    login = {**refresh, "CurrentStage": "ADPassword", "Password": name[::-1], "KeepAlive": "true"}
+    del login["LoginToken"]
+    for action, parameters in (("RefreshLoginToken", refresh), ("GetLoginToken", login)):
+        emulator.control("DELETE", "journal")
+        tokens = tokens_by_way(emulator, node_folder, action, parameters)
+        assert {way: token for way, token in tokens.items() if not re.fullmatch("v1[0-9a-f]{128}", token)} == {}
+        entries = [(entry["operation"], entry["method"], entry["signature"]) for entry in emulator.journal()["entries"]]
+        expected = []
+        for way in tokens:
+            _package, kind, method, _place, signature = way.split()
+            expected.append((action, method, "anonymous" if kind == "anonymous" else signature))
+        assert entries == expected and len(entries) == 40
+        counts = (emulator.journal()["exchanges"], emulator.logins()["completed"])
+        assert counts == ((40, 0) if action == "RefreshLoginToken" else (0, 40))

@@ -2,14 +2,13 @@
 // GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-// Exchange a login token in every way that the official Node clients offer. The argument is a JSON object: the host of the
-// emulator, access keys by their kind, and the parameters of the request. Prints the next token, or the error, of each way.
+// Get a login token in every way that the official Node clients offer. The argument is a JSON object: the host of the emulator,
+// access keys by their kind, the operation, and the parameters of the request. Prints the token, or the error, of each way.
 'use strict';
 
 const PopCore = require('@alicloud/pop-core');
 const clients = ['@alicloud/openapi-client', '@alicloud/openapi-core'];
-const { host, keys, parameters } = JSON.parse(process.argv[2]);
-const action = 'RefreshLoginToken';
+const { host, keys, action, parameters } = JSON.parse(process.argv[2]);
 const version = '2020-10-02';
 
 function byPopCore(key, method) {
