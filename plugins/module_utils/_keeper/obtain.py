@@ -19,7 +19,8 @@ from .._model.session import fingerprint
 from .._runtime.signals import hold_signals
 from .._service.login import LoginAnswer
 from .._service.response import RefreshResult
-from .decision import KEEP_ALIVE, REFRESH, RETURN, Outcome, PasswordLogin, Step, TokenRequest, decide, judge
+from .decision import KEEP_ALIVE, REFRESH, RETURN, Outcome, PasswordLogin, Step, TokenRequest, decide
+from .judgement import judge
 from .login import Login, mark_of
 
 if t.TYPE_CHECKING:

@@ -18,10 +18,11 @@ from collections.abc import Mapping
 from ansible.module_utils.common.validation import check_type_bool
 
 from .._keeper.decision import PasswordLogin, TokenRequest
-from .._model.endpoint import default_endpoint, is_loopback, parse_endpoint
+from .._model.endpoint import default_endpoint, parse_endpoint
 from .._model.exceptions import OptionError
 from .._model.record import LONGEST_VALIDITY
 from .._model.session import Session, is_token
+from .argument_spec import LOGIN_SECRETS
 
 GetOption = t.Callable[[str], t.Any]
 """Returns the value of an option by its name, None if it was not given."""
@@ -30,8 +31,6 @@ DAY = 86400
 """Seconds of a day."""
 _YEAR = 366 * DAY
 _LONGEST_ID = 256
-_LONGEST_PASSWORD = 1024
-_CODE = re.compile(r"[0-9]{6}")
 _REQUIRED = ("region_id", "client_id", "office_site_id", "end_user_id")
 _OMITTED = re.compile(r"__omit_place_holder__[0-9a-f]*|<<Omit>>")
 """Matches the text of ``omit``, before ansible-core 2.19 and since."""
@@ -194,36 +193,11 @@ def _read_id(get_option: GetOption, name: str) -> str:
 
 
 def _read_login(get_option: GetOption, session: Session) -> PasswordLogin | None:
-    """Return how to log in with a password, None if no password was given. Raises :class:`OptionError`."""
-    password = read_text(get_option, "password")
-    totp_secret, code = read_text(get_option, "totp_secret"), get_option("authentication_code")
-    if password is None:
-        for name, value in (("totp_secret", totp_secret), ("authentication_code", code)):
-            if value is not None:
-                raise OptionError(f"{name} needs password. Pass both, or neither.")
+    if not any(get_option(name) for name in (*LOGIN_SECRETS, "stay_logged_in")):
         return None
-    if len(password) > _LONGEST_PASSWORD:
-        raise OptionError(f"password must have at most {_LONGEST_PASSWORD:,} characters.")
-    if totp_secret is not None:
-        from .._model.totp import read_secret  # here, because few tasks pass one
+    from .login_options import read_login  # here, because most tasks pass no password
 
-        read_secret(totp_secret)
-    if code is not None and not _CODE.fullmatch(str(code)):
-        raise OptionError('authentication_code must consist of exactly 6 digits. Quote it, such as "012345".')
-    if get_option("store") == "none":
-        raise OptionError(
-            "password needs a store, because a login is worthless if its token is not stored. Remove store=none."
-        )
-    if not read_boolean(get_option, "validate_certs") and not is_loopback(session.endpoint):
-        raise OptionError(
-            "validate_certs=false allows logins at loopback endpoints only. Remove it, and set ca_path to the CA of the endpoint."
-        )
-    stay_logged_in = read_boolean(get_option, "stay_logged_in")
-    if stay_logged_in and "://" in str(get_option("store")) and get_option("store_key") is None:
-        raise OptionError(
-            "stay_logged_in needs store_key with a Redis store, because the keep-alive token that is stored logs the user in."
-        )
-    return PasswordLogin(password, totp_secret, code and str(code), stay_logged_in)
+    return read_login(get_option, session)
 
 
 def _plain(name: str, value: t.Any) -> t.Any:
