@@ -142,7 +142,7 @@ def check_wait(entry: AccountEntry, mark: str, session: Session, login: Password
         until = format_timestamp(blocked_until)
         raise LoginBlocked(
             f"An earlier login of {session.end_user_id} was refused, or its outcome is unknown. To protect the account, no password is sent "
-            f"for it before {until}. Check the password. Then wait, or run wuying_login_token with password and force=true.",
+            f"for it before {until}. Check the password, then wait, or run wuying_login_token with force=true.",
             blocked_until=until,
         )
 

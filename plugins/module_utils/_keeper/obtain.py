@@ -144,6 +144,9 @@ class _Steps:
         request, stored, record = self._request, self._stored, self._stored.record
         if isinstance(error, ServiceError) and error.outcome_unknown:
             self._unknown = True
+        if step.kind == KEEP_ALIVE and isinstance(error, LoginRefused) and record is not None and record.keep_alive:
+            record = record._replace(keep_alive=record.keep_alive.refused(now))
+            stored = stored._replace(record=record)
         verdict = judge(error, step, request, stored, now, self._failed, unknown=self._unknown)
         if step.kind == REFRESH and request.passes_new_token(record):
             if not verdict.goes_on:
@@ -152,8 +155,6 @@ class _Steps:
             record = record and record.with_passed(t.cast(str, request.login_token))
         else:
             self._failed[step.kind] = verdict.failure
-        if step.kind == KEEP_ALIVE and isinstance(error, LoginRefused) and record is not None and record.keep_alive:
-            record = record._replace(keep_alive=record.keep_alive.refused(now))
         self._stored = stored._replace(record=record)
         if not verdict.goes_on:
             self._raise(verdict.failure, verdict.ended)
