@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Define what the files of the emulator share: errors of the service, checks of fields, and bounded memory."""
+"""Shared parts of the emulator: errors of the service, checks of fields, and bounded memory."""
 
 from __future__ import annotations
 
