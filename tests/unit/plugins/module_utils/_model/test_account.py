@@ -319,7 +319,9 @@ def test_a_secret_with_an_unknown_outcome_is_never_sent_within_its_wait(logins):
     for secret in "abc":
         of_secret = [each for each in sent if each.secret == secret]
         for number, login in enumerate(of_secret):
-            unknown = [each.at for each in of_secret[:number] if each.outcome == UNKNOWN and each.at > login.at - 30 * DAY]
+            unknown = [
+                each.at for each in of_secret[:number] if each.outcome == UNKNOWN and each.at > login.at - 30 * DAY
+            ]
             if unknown:
                 assert login.at - unknown[-1] >= min(HOUR, 5 * MINUTE * 2 ** (len(unknown) - 1))
 
@@ -396,7 +398,11 @@ def test_the_entry_of_another_account_is_damage():
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        *[(name, value) for name in ("account", "attempts", "salt") for value in (DELETED, None, 7, "x", [7], {"x": 7})],
+        *[
+            (name, value)
+            for name in ("account", "attempts", "salt")
+            for value in (DELETED, None, 7, "x", [7], {"x": 7})
+        ],
         *[("account_format", value) for value in (DELETED, None, "x", [7], 0, -1, 1000, "1")],
         ("step", "60000000"),
         ("step", 1.5),
