@@ -14,6 +14,7 @@ from .._model.exceptions import LoginRequired, OptionError, WuyingError
 from .._model.record import CURRENT, ENDED, Record, StoredState
 from .._model.session import Session
 
+Warn = t.Callable[[str], None]
 OUTCOME_UNKNOWN = "OutcomeUnknown"
 NO_RECORD = "NoLoginToken"
 DEFAULT_REFRESH_BEFORE = 300

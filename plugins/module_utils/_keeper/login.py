@@ -25,8 +25,7 @@ if t.TYPE_CHECKING:
     from .._model.record import Record
     from .._model.session import Session
     from .._service.client import ServiceClient
-    from .decision import PasswordLogin, TokenRequest
-    from .keeper import Warn
+    from .decision import PasswordLogin, TokenRequest, Warn
 
 _LEAST_OF_STEP = 3
 """A code is not sent with fewer seconds left of its time step."""

@@ -13,20 +13,20 @@ import contextlib
 import typing as t
 
 from .._model.exceptions import LoginRefused, LoginRequired, ServiceError, StoreError, WuyingError
+from .._model.keep_alive import LONGEST_KEEP_ALIVE_TOKEN
 from .._model.note import Note, new_note
-from .._model.record import LONGEST_KEEP_ALIVE_TOKEN, LONGEST_SESSION_ID, Record, StoredState, next_record
+from .._model.record import LONGEST_SESSION_ID, Record, StoredState, next_record
 from .._model.session import fingerprint
 from .._runtime.signals import hold_signals
 from .._service.login import LoginAnswer
 from .._service.response import RefreshResult
-from .decision import KEEP_ALIVE, REFRESH, RETURN, Outcome, PasswordLogin, Step, TokenRequest, decide
+from .decision import KEEP_ALIVE, REFRESH, RETURN, Outcome, PasswordLogin, Step, TokenRequest, Warn, decide
 from .judgement import judge
 from .login import Login, mark_of
 
 if t.TYPE_CHECKING:
     from .._service.client import ServiceClient
     from .._store.base import LockedSession, Store
-    from .keeper import Warn
     from .login_limit import LoginLimit
 
 

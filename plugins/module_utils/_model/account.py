@@ -14,7 +14,7 @@ import typing as t
 
 from .encoding import FORMAT, canonical_json, dump_line, load_object
 from .exceptions import DamagedRecord, StoreError
-from .record import FIRST_WAIT, LONGER_WAIT
+from .keep_alive import FIRST_WAIT, LONGER_WAIT
 from .session import ACCOUNT_PREFIX, Session, fingerprint
 
 ENTRY_LIFETIME = 30 * 86400.0
