@@ -26,7 +26,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model.record imp
     StoredState,
     next_record,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._model.session import Session
+from ansible_collections.wuying.workspace.plugins.module_utils._model.session import Session, fingerprint
 from ansible_collections.wuying.workspace.plugins.module_utils._service.client import ServiceClient
 from ansible_collections.wuying.workspace.plugins.module_utils._store.base import Store
 from ansible_collections.wuying.workspace.plugins.module_utils._store.two_slot_file import (
@@ -44,7 +44,7 @@ SECONDS_LEFT = {"current": 800, "stale": 100, "expired": -5}
 def put(store: Store, record: Record) -> None:
     """Save a record as the keeper does."""
     with store.lock(record.session.key, time.monotonic() + 10) as locked:
-        locked.write_note(new_note(None, record.login_token, "a test"))
+        locked.write_note(new_note(None, fingerprint(record.login_token), "a test"))
         locked.save(record)
 
 
@@ -71,7 +71,7 @@ def read_file(path: Path) -> SlotValue:
 def leave_note(store: Store, session: Session, token: str) -> None:
     """Leave the note of a refresh whose process was killed."""
     with store.lock(session.key, time.monotonic() + 10) as locked:
-        locked.write_note(new_note(locked.read().note, token, "a test"))
+        locked.write_note(new_note(locked.read().note, fingerprint(token), "a test"))
 
 
 @dataclasses.dataclass

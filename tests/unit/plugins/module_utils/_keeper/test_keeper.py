@@ -653,7 +653,7 @@ def test_a_task_that_waited_too_long_returns_the_token_stored_since(
 def test_a_note_needs_no_credentials_until_a_refresh_is_due(single_session: SingleSession) -> None:
     record = single_session.have("current")
     with single_session.store.lock(single_session.session.key, time.monotonic() + 10) as locked:
-        locked.write_note(new_note(None, record.login_token, "a test"))
+        locked.write_note(new_note(None, fingerprint(record.login_token), "a test"))
         keeper = single_session.keeper()
         keeper._connect = _no_credentials
         results: list[Outcome] = []

@@ -31,6 +31,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model.record imp
 from ansible_collections.wuying.workspace.plugins.module_utils._model.session import (
     TOKEN_LENGTH,
     Session,
+    fingerprint,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._redis import (
     connection as connection_module,
@@ -69,7 +70,7 @@ def record_of(session: Session = SESSION, token: str = "v1second") -> Record:
 
 def note_of(token: str = "v1first") -> Note:
     """Return the note of a refresh."""
-    return new_note(None, token, "a test")
+    return new_note(None, fingerprint(token), "a test")
 
 
 @pytest.fixture
@@ -481,7 +482,7 @@ def test_a_damaged_record_is_set_aside_and_its_note_stays(server: RedisServer, s
         stored = locked.read()
         place = locked.set_aside()
         assert locked.read() == StoredState(None, stored.note)
-        locked.write_note(new_note(stored.note, "v1third", ""))
+        locked.write_note(new_note(stored.note, fingerprint("v1third"), ""))
         locked.save(record_of(token="v1fourth"))
     assert place.startswith(f"{NAME}:damaged-")
     assert client.hget(place, "record") == b"{}"

@@ -28,6 +28,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model.record imp
 from ansible_collections.wuying.workspace.plugins.module_utils._model.session import (
     TOKEN_LENGTH,
     Session,
+    fingerprint,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._store import two_slot_file
 from ansible_collections.wuying.workspace.plugins.module_utils._store.directory import (
@@ -191,7 +192,7 @@ def test_anything_but_a_plain_file_is_refused_without_blocking(
     with pytest.raises(StoreError, match=f"{path} is a {kind}, but must be a plain file") as caught:
         with store.lock(SESSION.key, soon()) as locked:
             locked.read()
-            locked.write_note(new_note(None, "v1second", ""))
+            locked.write_note(new_note(None, fingerprint("v1second"), ""))
     assert caught.value.code == "StoreUnsafe"
 
 
@@ -328,7 +329,7 @@ def test_each_step_is_synced_before_the_next_one(store: DirectoryStore, monkeypa
     ):
         traced(module, name)
     with store.lock(SESSION.key, soon()) as locked:
-        locked.write_note(new_note(None, "v1first", ""))
+        locked.write_note(new_note(None, fingerprint("v1first"), ""))
         assert steps == ["posix_fallocate"] * 2 + ["pwrite", "_sync", "fsync of the folder"]
         steps.clear()
         locked.save(RECORD)
@@ -374,7 +375,7 @@ def test_a_record_is_saved_even_if_its_file_was_removed(store: DirectoryStore, s
     put(store, RECORD)
     newer = RECORD._replace(login_token="v1third")
     with store.lock(SESSION.key, soon()) as locked:
-        locked.write_note(new_note(locked.read().note, "v1second", ""))
+        locked.write_note(new_note(locked.read().note, fingerprint("v1second"), ""))
         file_of(store_path, SESSION).unlink()
         locked.save(newer)
     assert store.read(SESSION.key) == StoredState(newer)
