@@ -95,11 +95,16 @@ class Record(t.NamedTuple):
             passed=_with_newest(self.passed, token, PASSED_LENGTH),
         )
 
-    def after_login(self, session_id: str | None, keep_alive_token: str | None) -> Record:
-        """Return the record of a token that a login issued, with what the service issued with it."""
+    def after_login(self, session_id: str | None, keep_alive_token: str | None, *, accepted: bool) -> Record:
+        """Return the record of a token that a login issued, with what the service issued with it.
+
+        ``accepted`` is True if the service accepted the stored keep-alive token. It remains unless there is a new one.
+        """
         keep_alive = self.keep_alive
         if keep_alive_token:
             keep_alive = KeepAlive(keep_alive_token, self.obtained_at, self.obtained_at)
+        elif keep_alive is not None and accepted:
+            keep_alive = KeepAlive(keep_alive.token, keep_alive.obtained_at, self.obtained_at)
         return self._replace(session_id=session_id, keep_alive=keep_alive)
 
     def dump(self) -> bytes:
