@@ -29,7 +29,6 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model.record imp
     next_record,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._model.session import (
-    TOKEN_LENGTH,
     Session,
     fingerprint,
 )
@@ -48,6 +47,7 @@ from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.redis_
     require_redis,
 )
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.single_session import (
+    largest_record,
     leave_note,
     put,
     session_at,
@@ -112,10 +112,9 @@ def a_saved_record_is_read_back(store: RedisStore, session: Session) -> None:
 
 
 def the_largest_record_is_saved(store: RedisStore, session: Session) -> None:
-    record = record_of(session, "x" * TOKEN_LENGTH)
-    record = record._replace(lineage=("f" * 64,) * 64, passed=("f" * 64,) * 16)
-    put(store, record)
-    assert store.read(session.key).record == record
+    for record in (largest_record(session), largest_record()):
+        put(store, record)
+        assert store.read(record.session.key).record == record
 
 
 def a_new_session_has_no_record(store: RedisStore, session: Session) -> None:
