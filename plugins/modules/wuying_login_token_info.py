@@ -180,12 +180,12 @@ import typing as t
 from ansible_collections.wuying.workspace.plugins.module_utils._model.account import REFUSED, UNKNOWN, AccountEntry
 from ansible_collections.wuying.workspace.plugins.module_utils._model.encoding import format_timestamp
 from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import OptionError, StoreError
+from ansible_collections.wuying.workspace.plugins.module_utils._model.keep_alive import KeepAlive
 from ansible_collections.wuying.workspace.plugins.module_utils._model.record import (
     CURRENT,
     ENDED,
     EXPIRED,
     STALE,
-    KeepAlive,
     Record,
     StoredState,
 )

@@ -17,8 +17,8 @@ from .._model.record import Snapshot, StoredState
 from .._model.session import Session
 from .._runtime.signals import hold_signals, signal_pending
 from .._store.base import Store
-from .decision import NO_RECORD, Outcome, TokenRequest
-from .keeper import Keeper, Warn
+from .decision import NO_RECORD, Outcome, TokenRequest, Warn
+from .keeper import Keeper
 from .workers import count_processes, run_all
 
 MAX_PARALLEL = 8

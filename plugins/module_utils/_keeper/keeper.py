@@ -14,14 +14,13 @@ from .._model.exceptions import LockTimeout, NotEncrypted, WuyingError
 from .._model.record import ENDED, EXPIRED, Record, Snapshot, StoredState, next_validity
 from .._model.session import fingerprint
 from .._store.base import LockedSession, Store
-from .decision import DEFAULT_REFRESH_BEFORE, PASSWORD, RETURN, Outcome, Step, TokenRequest, decide
+from .decision import DEFAULT_REFRESH_BEFORE, PASSWORD, RETURN, Outcome, Step, TokenRequest, Warn, decide
 
 if t.TYPE_CHECKING:
     from .._service.client import ServiceClient
     from .login_limit import LoginLimit
     from .obtain import Means
 
-Warn = t.Callable[[str], None]
 _TOO_LARGE = (
     "refresh_before is {:,.12g} s, but tokens are valid for {:,.12g} s, and at most half of that counts. "
     "Tokens are refreshed {:,.12g} s before they expire. Lower refresh_before, or set validity if tokens are valid for longer."

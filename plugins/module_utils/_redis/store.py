@@ -39,8 +39,8 @@ _RECORD_LIFETIME = 30 * _DAY
 _TOMBSTONE_LIFETIME = _DAY
 """How long, in milliseconds, Redis remembers that a session was removed: longer than any refresh takes."""
 _FIELDS = ("record", "note")
-_CHUNK = 200
-"""How many sessions are read at once: 6 MiB if all records have their greatest size, which is below the limit of a reply."""
+_CHUNK = 150
+"""How many sessions are read at once: 7 MiB if all records have their greatest size, which is below the limit of a reply."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.04, 0.15
 
 

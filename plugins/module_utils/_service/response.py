@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import typing as t
@@ -21,6 +22,9 @@ CODE = re.compile(r"[A-Z][A-Za-z0-9_]{1,63}(\.[A-Za-z][A-Za-z0-9_]{0,31}){0,3}")
 REQUEST_ID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 _PIECE = 8
 _SEPARATORS = dict.fromkeys(map(ord, "._-"))
+_SHORTEST_FORM = 6
+"""An encoded secret that is shorter occurs in other texts by chance."""
+_is_hex = re.compile(r"[0-9a-f]*").fullmatch
 
 
 class _Meaning(t.NamedTuple):
@@ -171,16 +175,32 @@ def read_fields(body: bytes) -> dict[str, t.Any]:
 
 
 def safe_value(value: t.Any, shape: re.Pattern[str], secrets: t.Iterable[str]) -> str | None:
-    """Return a value if it may be shown: it has the right form and shares nothing with a secret. Else return None."""
+    """Return a value if it may be shown: it has the right form and shares nothing with a secret in any encoding. Else return None."""
     if not isinstance(value, str) or not shape.fullmatch(value):
         return None
     plain = _plain(value)
     # A common part of 2 * _PIECE - 1 or more characters contains at least one of these pieces.
     pieces = [plain[at : at + _PIECE] for at in range(0, max(1, len(plain) - _PIECE + 1), _PIECE)]
-    for secret in filter(None, map(_plain, secrets)):
-        if secret in plain or any(piece in secret for piece in pieces):
+    for secret in secrets:
+        bare = _plain(secret)
+        if bare and (bare in plain or any(piece in bare for piece in pieces)):
             return None
+        for form in _encodings(secret, plain):
+            if form in plain or (len(plain) >= _PIECE and any(piece in form for piece in pieces)):
+                return None
     return value
+
+
+def _encodings(secret: str, plain: str) -> t.Iterator[str]:
+    """Yield a secret in the encodings that ``plain`` may contain: in hex, and in base64 wherever it begins in a longer text."""
+    data = secret.encode("utf-8", "surrogatepass")
+    forms = [data.hex()]
+    if not _is_hex(plain):  # base64 takes time, and every request ID is hex
+        for skipped in range(3):
+            text = base64.urlsafe_b64encode(bytes(skipped) + data).decode("ascii")
+            # Only characters that depend on nothing but the secret.
+            forms.append(_plain(text[(skipped * 8 + 5) // 6 : (skipped + len(data)) * 8 // 6]))
+    yield from (form for form in forms if len(form) >= _SHORTEST_FORM)
 
 
 def _plain(text: str) -> str:

@@ -72,7 +72,8 @@ def logins(fleet: FleetRunner, *names: str) -> list[dict[str, t.Any]]:
 
 def counts(**some: int) -> dict[str, int]:
     """Return counts in which all others are zero."""
-    names = ("total", "refreshed", "unchanged", "not_refreshed", "failed", "login_needed", "warned", "rekeyed")
+    ends = ("refreshed", "logged_in", "unchanged", "not_refreshed", "failed")
+    names = ("total", *ends, "login_needed", "warned", "rekeyed")
     return {**dict.fromkeys(names, 0), **some}
 
 
@@ -114,26 +115,23 @@ def test_validity_and_refresh_before_apply_to_stored_sessions(fleet):
 
 
 def test_sessions_inherit_missing_values_from_the_options_of_the_task(fleet):
-    sessions = [{"client_id": "another-client", "session_id": "s-1"}, {"end_user_id": "bob"}]
+    own = {"client_id": "another-client", "directory_id": "d-1"}
+    sessions = [{**own, "session_id": "s-1"}, {"end_user_id": "bob"}]
     fleet.run(
         sessions=[
             {
                 **sessions[0],
-                "login_token": fleet.emulator.issue("carol", client_id="another-client", session_id="s-1"),
+                "login_token": fleet.emulator.issue("carol", **own, session_id="s-1"),
             },
             {**sessions[1], "login_token": fleet.emulator.issue("bob")},
         ],
         end_user_id="carol",
     )
     result = fleet.run(sessions=sessions, end_user_id="carol", results="all")
-    carol, bob = (entry["session"] for entry in result["sessions"])
-    assert carol == {
-        **fleet.identity,
-        "end_user_id": "carol",
-        "client_id": "another-client",
-        "session_id": "s-1",
-    }
-    assert bob == {**fleet.identity, "end_user_id": "bob"}
+    carol, bob = result["sessions"]
+    assert carol["session"] == {**fleet.identity, "end_user_id": "carol", **own}
+    assert bob["session"] == {**fleet.identity, "end_user_id": "bob"}
+    assert (carol["session_id"], bob["session_id"]) == ("s-1", None)
 
 
 def test_a_login_token_from_the_environment_is_ignored(fleet, monkeypatch):
@@ -180,7 +178,7 @@ def fixture_three(fleet):
         ({"end_user_id": ["carol", "alice", "nobody"]}, ["alice", "carol"]),
         ({"end_user_id": "bob", "region_id": "cn-hangzhou"}, ["bob"]),
         ({"end_user_id": "bob", "region_id": "cn-shanghai"}, []),
-        ({"session_id": "s-1"}, []),
+        ({"directory_id": "d-1"}, []),
     ],
 )
 def test_filters_select_sessions_of_the_store(three, filters, expected):
@@ -198,6 +196,7 @@ def test_an_endpoint_filter_matches_other_spellings(three):
     ("filters", "message"),
     [
         ({"login_token": "sesame"}, "Valid keys are"),
+        ({"session_id": "sesame"}, "an unknown key"),
         ({"user": "sesame"}, "unknown key"),
         ({"officesite_id": "sesame"}, "Did you mean office_site_id?"),
         ({"end_user_id": []}, "end_user_id"),

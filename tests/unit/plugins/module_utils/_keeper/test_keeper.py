@@ -48,7 +48,7 @@ from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.single
 
 
 def test_no_record_and_no_login_token_is_an_error_that_asks_for_one(single_session: SingleSession) -> None:
-    with pytest.raises(LoginRequired, match="Pass login_token to start") as caught:
+    with pytest.raises(LoginRequired, match="Pass login_token or password to start") as caught:
         single_session.request()
     assert caught.value.code == "NoLoginToken"
     assert single_session.requests() == 0
@@ -653,7 +653,7 @@ def test_a_task_that_waited_too_long_returns_the_token_stored_since(
 def test_a_note_needs_no_credentials_until_a_refresh_is_due(single_session: SingleSession) -> None:
     record = single_session.have("current")
     with single_session.store.lock(single_session.session.key, time.monotonic() + 10) as locked:
-        locked.write_note(new_note(None, record.login_token, "a test"))
+        locked.write_note(new_note(None, fingerprint(record.login_token), "a test"))
         keeper = single_session.keeper()
         keeper._connect = _no_credentials
         results: list[Outcome] = []

@@ -17,7 +17,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision 
     Outcome,
     TokenRequest,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import OptionError
+from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import OptionError, WuyingError
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.argument_spec import (
     argument_spec,
 )
@@ -43,7 +43,7 @@ REQUIRED = {
     "office_site_id": "cn-hangzhou+dir-2381910001",
     "end_user_id": "alice",
 }
-IDS = ("client_id", "office_site_id", "end_user_id", "directory_id", "session_id")
+IDS = ("client_id", "office_site_id", "end_user_id", "directory_id", "session_id", "uuid")
 
 
 def options(**changes: t.Any) -> t.Callable[[str], t.Any]:
@@ -65,13 +65,19 @@ def open_with(**changes: t.Any) -> t.Any:
 
 
 def test_ids_are_not_changed():
-    session = read(directory_id="dir", session_id="爱 丽丝").session
+    session = read(directory_id="爱 丽丝").session
     assert session.identity() == {
         **REQUIRED,
-        "directory_id": "dir",
-        "session_id": "爱 丽丝",
+        "directory_id": "爱 丽丝",
         "endpoint": "https://ecd.cn-hangzhou.aliyuncs.com",
     }
+
+
+def test_the_session_id_and_the_uuid_are_no_part_of_the_identity():
+    request = read(login_token="v1abc", session_id="爱 丽丝", uuid="a device")
+    assert (request.session_id, request.uuid) == ("爱 丽丝", "a device")
+    assert request.session == read().session
+    assert (read().session_id, read().uuid) == (None, None)
 
 
 def test_optional_ids_that_are_not_set_are_not_part_of_the_identity():
@@ -145,14 +151,15 @@ def test_all_missing_options_are_named_at_once():
     assert "wuying_client_id, wuying_office_site_id" in error.message
 
 
-@pytest.mark.parametrize("name", ["directory_id", "session_id"])
+@pytest.mark.parametrize("name", ["directory_id", "session_id", "uuid"])
 def test_an_empty_optional_id_is_not_set(name):
-    assert read(**{name: ""}).session == read().session
+    assert read(**{name: ""}) == read()
 
 
 @pytest.mark.parametrize("name", IDS)
 def test_an_id_of_the_maximum_length_is_accepted(name):
-    assert getattr(read(**{name: "x" * 256}).session, name) == "x" * 256
+    request = read(**{name: "x" * 256})
+    assert getattr(request if name in ("session_id", "uuid") else request.session, name) == "x" * 256
 
 
 @pytest.mark.parametrize(
@@ -462,7 +469,8 @@ def fixture_connected(monkeypatch):
     made: list[tuple[t.Any, ...]] = []
 
     def make(service: t.Any, credentials: t.Any, **settings: t.Any) -> None:
-        made.append((credentials, settings))
+        service.credentials = credentials
+        made.append((service, settings))
 
     monkeypatch.setattr(client.ServiceClient, "__init__", make)
     monkeypatch.setattr(client.ServiceClient, "__exit__", lambda *_arguments: made.append(("closed",)))
@@ -480,17 +488,30 @@ def test_settings_reach_the_service(connected, tmp_path):
     }
     given = {"access_key_id": "LTAI5t", "access_key_secret": "sesame", **settings}
     with open_keeper(options(**given), print) as keeper:
-        keeper._connect()
+        service = keeper._connect()
+    others: dict[str, t.Any] = {"connections": 1, "max_qps": None, "warnings": {}}
+    assert connected[0] == (service, {**settings, **others})
+    assert service.credentials == Credentials("LTAI5t", "sesame", None)
+    assert isinstance(service.credentials, Credentials)
     advice = "Check access_key_id (it does not begin with LTAI or STS) and access_key_secret."
-    others: dict[str, t.Any] = {"connections": 1, "max_qps": None, "warnings": {}, "credentials_advice": advice}
-    assert connected[0] == (Credentials("LTAI5t", "sesame", None), {**settings, **others})
-    assert isinstance(connected[0][0], Credentials)
+    assert service.credentials_advice == advice
 
 
 def test_anonymous_requests_are_made_without_credentials(connected):
     with open_keeper(options(auth_method="anonymous"), print) as keeper:
-        keeper._connect()
-    assert connected[0][0] is None
+        assert keeper._connect().credentials is None
+    assert len(connected) == 2
+
+
+def test_a_login_needs_no_credentials_and_shares_the_client_of_refreshes(connected):
+    with open_keeper(options(), print) as keeper:
+        assert keeper._connect_unsigned().credentials is None
+        with pytest.raises(WuyingError) as caught:
+            keeper._connect()
+    assert caught.value.code == "MissingCredentials"
+    with open_keeper(options(access_key_id="LTAI5t", access_key_secret="sesame"), print) as keeper:
+        assert keeper._connect() is keeper._connect_unsigned()
+    assert [len(each) for each in connected] == [2, 1, 2, 1]  # one client of each task, opened and closed
 
 
 def test_the_service_client_is_opened_once_when_needed_and_closed(connected):

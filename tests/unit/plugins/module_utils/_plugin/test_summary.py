@@ -149,10 +149,12 @@ def test_each_session_is_counted_under_one_outcome_and_the_counts_add_up():
     fleet = Fleet().add(Outcome(True, record, record), "alice").add(Outcome(False, record, record), "bob")
     fleet.returned(UNREACHABLE, "carol", "dave").add(ENDED, "erin").unreadable(LOCKED)
     fleet.add(Outcome(True, record, record, not_saved=NOT_SAVED), "frank")
+    fleet.add(Outcome(True, record, record, logged_in=True), "grace", "heidi", "ivan")
     counts = fleet.result.counts
     assert counts == {
-        "total": 7,
+        "total": 10,
         "refreshed": 1,
+        "logged_in": 3,
         "unchanged": 1,
         "not_refreshed": 2,
         "failed": 3,
@@ -160,10 +162,11 @@ def test_each_session_is_counted_under_one_outcome_and_the_counts_add_up():
         "warned": 2,
         "rekeyed": 0,
     }
-    assert counts["total"] == sum(counts[name] for name in ("refreshed", "unchanged", "not_refreshed", "failed"))
+    ends = ("refreshed", "logged_in", "unchanged", "not_refreshed", "failed")
+    assert counts["total"] == sum(counts[name] for name in ends)
     entries = fleet.result.as_result()["sessions"]
-    assert [entry["failed"] for entry in entries] == [False, False, False, False, True, True, True]
-    assert [entry["login_needed"] for entry in entries] == [False, False, False, False, True, False, False]
+    assert [entry["failed"] for entry in entries] == [False, False, False, False, True, True, True, False, False, False]
+    assert [entry["session"]["end_user_id"] for entry in entries if entry["login_needed"]] == ["erin"]
 
 
 def test_a_warning_about_sessions_that_were_not_refreshed_names_the_reason():

@@ -29,8 +29,8 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model.record imp
     next_record,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._model.session import (
-    TOKEN_LENGTH,
     Session,
+    fingerprint,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._redis import (
     connection as connection_module,
@@ -47,6 +47,7 @@ from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.redis_
     require_redis,
 )
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.single_session import (
+    largest_record,
     leave_note,
     put,
     session_at,
@@ -69,7 +70,7 @@ def record_of(session: Session = SESSION, token: str = "v1second") -> Record:
 
 def note_of(token: str = "v1first") -> Note:
     """Return the note of a refresh."""
-    return new_note(None, token, "a test")
+    return new_note(None, fingerprint(token), "a test")
 
 
 @pytest.fixture
@@ -111,10 +112,9 @@ def a_saved_record_is_read_back(store: RedisStore, session: Session) -> None:
 
 
 def the_largest_record_is_saved(store: RedisStore, session: Session) -> None:
-    record = record_of(session, "x" * TOKEN_LENGTH)
-    record = record._replace(lineage=("f" * 64,) * 64, passed=("f" * 64,) * 16)
-    put(store, record)
-    assert store.read(session.key).record == record
+    for record in (largest_record(session), largest_record()):
+        put(store, record)
+        assert store.read(record.session.key).record == record
 
 
 def a_new_session_has_no_record(store: RedisStore, session: Session) -> None:
@@ -481,7 +481,7 @@ def test_a_damaged_record_is_set_aside_and_its_note_stays(server: RedisServer, s
         stored = locked.read()
         place = locked.set_aside()
         assert locked.read() == StoredState(None, stored.note)
-        locked.write_note(new_note(stored.note, "v1third", ""))
+        locked.write_note(new_note(stored.note, fingerprint("v1third"), ""))
         locked.save(record_of(token="v1fourth"))
     assert place.startswith(f"{NAME}:damaged-")
     assert client.hget(place, "record") == b"{}"

@@ -215,7 +215,7 @@ def test_a_planted_record_can_be_deleted(place: Place, record: bytes) -> None:
 # Notes
 
 FAILURE = ServiceError("Run this command to repair it.", code="Throttling", http_status=429, request_id="a-request")
-FAILED = new_note(None, TOKEN, "a scope").failed(FAILURE, unknown=False)
+FAILED = new_note(None, fingerprint(TOKEN), "a scope").failed(FAILURE, unknown=False)
 
 
 def test_a_planted_note_only_leads_to_a_refresh(place: Place) -> None:
@@ -255,7 +255,7 @@ def test_the_failure_in_a_planted_note_is_not_shown(emulator: Emulator, tmp_path
     snapshot = single_session.stored().snapshot()
     file = file_of(tmp_path / "store", single_session.session)
     keeper = single_session.keeper()
-    planted = new_note(None, record.login_token, keeper._scope).failed(FAILURE, unknown=False)
+    planted = new_note(None, fingerprint(record.login_token), keeper._scope).failed(FAILURE, unknown=False)
     write_file(file, read_file(file).record, planted.dump())
     outcome = keeper.obtain(TokenRequest(single_session.session), snapshot, single_session.warnings.append)
     assert outcome.changed
