@@ -279,7 +279,8 @@ def _read_requests(get_option: GetOption, terms: list[t.Any]) -> list[TokenReque
             "store must not be 'none' in a lookup, because lookups are evaluated repeatedly. "
             "Set it to a directory or a Redis URL."
         )
-    return [read_request(overridden_by(get_option, read_term(term))) for term in terms]
+    advice = "Pass them as keywords or set {variables}."
+    return [read_request(overridden_by(get_option, read_term(term)), advice) for term in terms]
 
 
 def _tokens(reports: list[Report]) -> list[str]:
