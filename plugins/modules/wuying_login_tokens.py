@@ -425,7 +425,7 @@ def run(module: Module) -> FleetResult:
             check=module.check_mode,
         ):
             result.add(report, time.time())
-    if requests is None and not result.sessions:
+    if requests is None and not result.counts["total"]:
         module.warn("No session in the store was selected. Check store, filters and the user who runs the task.")
     return result
 
