@@ -30,6 +30,13 @@ if t.TYPE_CHECKING:
     from .login_limit import LoginLimit
 
 
+_NEXT_STEPS = {
+    "NewerRecord": "Discard the token that could not be saved.",
+    "SessionForgotten": "To start the session again, pass this token as login_token.",
+}
+"""What to do with a token that could not be saved, by the reason. For other reasons, the store must be fixed first."""
+
+
 class Means(t.NamedTuple):
     """What the tokens of all sessions of a task are obtained with."""
 
@@ -191,7 +198,8 @@ class _Steps:
             self._locked.save(record)
         except StoreError as error:
             message = f"The login token was {'issued' if logged_in else 'refreshed'} but could not be saved. This result contains the only copy. "
-            message += f"Fix the store, then pass the token as login_token. {error.message}"
+            next_step = _NEXT_STEPS.get(error.code, "Fix the store, then pass this token as login_token.")
+            message += f"{error.message} {next_step}"
             return Outcome(True, self._before, record, StoreError(message, code="NotKept"), logged_in=logged_in)
         return Outcome(True, self._before, record, logged_in=logged_in)
 
