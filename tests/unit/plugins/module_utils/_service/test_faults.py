@@ -33,8 +33,8 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions
     LoginRequired,
     WuyingError,
 )
+from ansible_collections.wuying.workspace.plugins.module_utils._model.keep_alive import KeepAlive
 from ansible_collections.wuying.workspace.plugins.module_utils._model.record import (
-    KeepAlive,
     Record,
     next_record,
 )
