@@ -12,7 +12,7 @@ class ModuleDocFragment:
 options:
   auth_method:
     description:
-      - Where to find the credentials that sign requests. They are needed only when a token must be refreshed.
+      - Where to find the credentials that sign requests. They are needed only when a token must be refreshed. Logins are never signed.
       - V(access_key) uses O(access_key_id), O(access_key_secret), and O(security_token). If none of the three is set, the environment
         variables E(ALIBABA_CLOUD_ACCESS_KEY_ID), E(ALIBABA_CLOUD_ACCESS_KEY_SECRET), and E(ALIBABA_CLOUD_SECURITY_TOKEN) are used. Options and
         environment variables are never combined.
@@ -61,13 +61,15 @@ options:
         refresh the same session, and in a lookup all terms.
       - When the deadline passes, a stored token that is still valid is returned with a warning, except with C(force) or a new login token,
         which fail. If there is none, the task fails, too.
+      - A login begins only if the time that is left is at least O(timeout) for each of its requests, and 30 seconds more with a TOTP
+        secret.
       - No attempt begins in the last second, or in the last tenth of O(timeout) if that is shorter, because a request that is cut off can
         cost the token.
     type: float
     default: 60.0
   validate_certs:
     description:
-      - Whether to verify the TLS certificate of the endpoint. Use V(false) only for tests.
+      - Whether to verify the TLS certificate of the endpoint. Use V(false) only for tests. Logins are then sent to loopback addresses only.
       - In the lookup, the variable C(wuying_validate_certs) can disable the verification for loopback endpoints only, because inventories and roles
         can set variables.
     type: bool

@@ -33,19 +33,14 @@ options:
       - It is part of the session's identity. Pass it in every task for the session, or in none.
       - If not set, it is not sent.
     type: str
-  session_id:
-    description:
-      - The ID of the session, if the service provided one.
-      - It is part of the session's identity. Pass it in every task for the session, or in none.
-      - If not set, it is not sent.
-    type: str
   endpoint:
     description:
       - The URL of the service. It consists of a scheme, a host, and optionally a port.
       - Set it to use an endpoint inside a VPC, because the names of these endpoints follow no rule, or to use the emulator from the role
         P(wuying.workspace.emulator#role).
       - Plain C(http) is allowed for loopback addresses only.
-      - A stored login token is sent only to the endpoint that issued it. A token that you pass is sent to the endpoint that you set.
+      - A stored login token or keep-alive token is sent only to the endpoint that issued it. A token or password that you pass is sent to the
+        endpoint that you set.
       - If not set, C(https://ecd.REGION_ID.aliyuncs.com) is used, where C(REGION_ID) is the value of O(region_id).
     type: str
   validity:
@@ -105,12 +100,6 @@ options:
     ini:
       - section: wuying_login_token_lookup
         key: directory_id
-  session_id:
-    vars:
-      - name: wuying_session_id
-    ini:
-      - section: wuying_login_token_lookup
-        key: session_id
   endpoint:
     vars:
       - name: wuying_endpoint

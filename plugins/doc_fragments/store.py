@@ -20,7 +20,8 @@ options:
         and other users must not be able to write to them, except to a sticky one such as C(/tmp). The path must not be a symbolic link.
       - Each session has the files C(KEY.record) and C(KEY.lock). They are updated in place and use up to 64 KiB of disk space, or up to 128 KiB
         with O(store_key). The lock file remains after the record is removed. A damaged record is renamed to C(KEY.damaged-TIME). It can
-        contain a token, so delete it after you have examined it.
+        contain a token, so delete it after you have examined it. An account whose login was not completed has a file, too. Its key begins
+        with C(account-).
       - To use Redis, for example for controllers in containers or on several machines, set a URL. For a single server, use
         V(redis://HOST:PORT/DB), V(rediss://HOST:PORT/DB) (with TLS), or V(unix:///PATH). For a Redis Cluster, use
         V(redis+cluster://HOST:PORT,HOST:PORT). For Sentinel, use V(redis+sentinel://HOST:PORT,HOST:PORT/SERVICE/DB). With TLS, the last
@@ -30,8 +31,8 @@ options:
         save data to disk or can evict records.
       - In the lookup, the variable C(wuying_store) can name a Redis server without TLS only if it is on loopback, because inventories and roles can
         set variables.
-      - Login tokens are stored unencrypted unless O(store_key) is set. Only file permissions or the access control of Redis protect
-        unencrypted tokens.
+      - Login tokens and keep-alive tokens are stored unencrypted unless O(store_key) is set. Only file permissions or the access control of
+        Redis protect unencrypted tokens.
       - With V(none), nothing is stored, and each task refreshes the token that is passed to it.
       - If not set, the environment variable E(WUYING_TOKEN_STORE) is used. If that is not set either, the directory
         C(wuying.workspace/login_tokens) in the user's XDG state directory (E(XDG_STATE_HOME), by default C(~/.local/state)) is used.

@@ -14,6 +14,8 @@ description:
   - Returns the current login token of one or more sessions of WUYING Workspace (cloud desktops of Alibaba Cloud).
   - The lookup reads the token from the store of the module M(wuying.workspace.wuying_login_token). If the token is stale, the lookup
     refreshes it first. Use the lookup where you use the token, so that the token is always current.
+  - If the service no longer accepts the token, and the record contains a keep-alive token, the lookup logs in with it. See the option
+    C(stay_logged_in) of the module. The lookup accepts no password, because lookups are evaluated repeatedly and for each host.
   - The lookup runs on the controller. It uses the store, the environment, and the Python package C(requests) of the controller and the user
     who runs Ansible. It does not see records that a module wrote on another host.
   - Ansible evaluates a lookup again for each host, each loop item, and each use of a variable whose value contains it. After the first time,
@@ -33,7 +35,7 @@ options:
     description:
       - The sessions whose tokens to return, in this order.
       - A term is an O(end_user_id) or a dictionary. A dictionary can contain O(end_user_id), O(region_id), O(client_id), O(office_site_id),
-        O(directory_id), O(session_id), O(endpoint), and O(login_token) for its session. Values that it does not contain are taken from the
+        O(directory_id), O(endpoint), O(login_token), and O(session_id) for its session. Values that it does not contain are taken from the
         options of the lookup.
       - If a term is a list, its elements are used as terms.
     type: list
@@ -58,6 +60,18 @@ options:
     type: str
     vars:
       - name: wuying_login_token
+  session_id:
+    description:
+      - The C(SessionId) that the service issued with O(login_token). It is stored with that token and sent with each refresh of the session.
+      - It has no effect without O(login_token), or if the session has already used that token. For a token in a dictionary, put its
+        ID in the same dictionary.
+      - If not set, none is sent.
+    type: str
+    vars:
+      - name: wuying_session_id
+    ini:
+      - section: wuying_login_token_lookup
+        key: session_id
 notes:
   - A null value, an omitted value, and an empty string mean that an option is not set. The only exception is O(store_key), which must not be empty.
   - A host must not configure the lookup. If one of its variables, such as C(wuying_store), is a fact of the host, the lookup fails. This includes
@@ -66,7 +80,7 @@ notes:
     C(WUYING_TOKEN_) variables precede C(ansible.cfg). For O(access_key_id), O(ca_path), and O(proxy), C(ansible.cfg) precedes the environment.
   - Pass secrets as variables. If a template in C(when), C(loop), C(until), or C(failed_when) fails, ansible-core 2.19 and later shows its source with
     all literals, even with C(no_log=true).
-  - If a token is refreshed but cannot be saved, the lookup returns it with a warning. The returned token is then the only copy.
+  - If a new token is obtained but cannot be saved, the lookup returns it with a warning. The returned token is then the only copy.
   - O(store=none) is an error, because lookups are evaluated repeatedly.
   - Secrets can be set by variables, but not in C(ansible.cfg).
   - On ansible-core 2.22 and later, the token is registered as a secret, and Ansible masks it in all output. On earlier versions, only
@@ -78,7 +92,7 @@ notes:
     tokens.
 seealso:
   - module: wuying.workspace.wuying_login_token
-    description: Starts a session, forces a refresh, or deletes the session's record.
+    description: Logs in, starts a session, forces a refresh, or deletes the session's record.
 """
 
 EXAMPLES = r"""

@@ -16,12 +16,18 @@ description:
   - Ensures that one session of WUYING Workspace (cloud desktops of Alibaba Cloud) has a current login token, and returns the token.
   - A login token is valid for minutes. If it is valid for at most O(refresh_before) seconds, it is stale, and the module refreshes it with
     the service's operation C(RefreshLoginToken). Otherwise, it is current, and the module changes nothing and sends no request.
-  - The newest token is saved in a store. Therefore, O(login_token) is needed only once, to start the session. You can pass it in every task,
-    because the module recognizes tokens that the session has already used.
+  - The first token comes from O(password), with which the module logs in, or from O(login_token), which another program obtained. The newest
+    token is saved in a store, so either is needed only once. You can pass both in every task. The module recognizes tokens that the session
+    has already used, and sends the password only if a login is necessary.
+  - If the service no longer accepts the token, for example because no task ran while it was valid, the module logs in again. It uses the
+    keep-alive token that O(stay_logged_in) has stored, and otherwise O(password). With neither, the task fails, and the user must log in.
   - The module uses the store, the environment, and the Python package C(requests) of the host and the user that run the task. Usually, run it
     with C(delegate_to=localhost) and C(become=false).
   - If a refresh fails for any reason other than a rejected token, the stored token is returned with a warning as long as it is valid. The
-    task fails if the service rejects that token, if the token has expired, with a new O(login_token), and with O(force=true).
+    task fails if the service rejects that token and no login is possible, if the token has expired, with a new O(login_token), and with
+    O(force=true).
+  - So that no account is locked, a password that the service refused is not sent again for an hour, and after its second refusal for 24 hours.
+    See O(password).
   - The service does not specify whether a token remains valid after its refresh. Assume that it does not. A returned token is valid until
     RV(expires_at) at most, and becomes invalid earlier if the session is refreshed again. In a long play, get the token again where you use
     it, with this module or with the lookup P(wuying.workspace.wuying_login_token#lookup).
@@ -34,7 +40,8 @@ attributes:
   check_mode:
     support: full
     details:
-      - Predicts the result from the stored record. Sends and writes nothing. Returns the stored token only if it is still valid.
+      - Predicts the result from the stored record. Sends and writes nothing. Returns the stored token only if it is still valid. Fails
+        if the task would log in with a password that must wait.
   diff_mode:
     support: full
     details:
@@ -43,7 +50,7 @@ attributes:
     support: partial
     details:
       - While the token is current, running the task again changes nothing.
-      - With O(force=true) or O(store=none), every run refreshes the token.
+      - With O(force=true) or O(store=none), every run refreshes the token or logs in.
 options:
   end_user_id:
     description:
@@ -52,23 +59,78 @@ options:
     required: true
   login_token:
     description:
-      - The login token to start the session with, as issued when the user logged in. It is required if the store has no record of the session,
-        or if the session has ended because the service rejected its token.
-      - A token that is not in the record means that the user has logged in again. It is refreshed at once.
+      - The login token to start the session with, as issued when the user logged in with another program. It, or O(password), is required if
+        the store has no record of the session, or if the session has ended because the service rejected its token.
+      - A token that is not in the record means that the user has logged in again. It is refreshed at once. If the service rejects it, and
+        O(password) is set or a keep-alive token is stored, the task continues without it.
       - If not set, the environment variable E(WUYING_LOGIN_TOKEN) is used, for every session of this task, even in a loop. Set the variable
         for one session only, and unset it afterwards.
+    type: str
+  session_id:
+    description:
+      - The C(SessionId) that the service issued with O(login_token). It is stored with that token and sent with each refresh of the session.
+      - It has no effect without O(login_token), or if the session has already used that token. After a login with O(password), the
+        module stores the ID itself.
+      - If not set, none is sent.
+    type: str
+  password:
+    description:
+      - The password of the end user. The module logs in with it if the store has no record of the session, or if the service no longer accepts
+        the login token and no stored keep-alive token can repair the session.
+      - It is sent only to O(endpoint), over TLS, and never stored. It cannot contain a line break, and it has at most 1,024 characters. Logins
+        are not signed, so they need no access key.
+      - So that the account is not locked, the store remembers logins that were not completed. A password that the service refused is not sent again
+        for an hour, and after its second refusal for 24 hours. If the outcome is unknown, it waits 5 minutes, and twice as long
+        each further time, up to an hour. After three refusals within 24 hours, no password is sent for the account. Until then, tasks fail with
+        C(error_code=LoginBlocked). O(force=true) ends the wait. This works only among tasks that share a store.
+      - At an endpoint that is neither that of the region nor a loopback address, a session without a record is started with O(force=true) only.
+        With O(validate_certs=false), a password is sent to loopback addresses only. O(store=none) does not support passwords.
+      - Environment variables are not used. Take the password from a vault.
+    type: str
+  totp_secret:
+    description:
+      - The secret of the user's MFA device. If the service asks for a one-time code, the module computes it.
+      - It is base32, as displayed when the device was set up, or the URI in the QR code, which begins with C(otpauth://totp/). Spaces,
+        lowercase letters and missing padding are accepted. Only codes of 6 digits with SHA-1 and a period of 30 seconds are supported.
+      - Each code is sent at most once. If necessary, the module waits for the next one, for up to 30 seconds.
+      - It requires O(password), and takes precedence over O(authentication_code).
+    type: str
+  authentication_code:
+    description:
+      - The one-time code that the user's MFA device currently displays. It has exactly 6 digits. Quote it, because YAML reads digits without
+        quotes as a number. It requires O(password).
+      - To log in unattended, use O(totp_secret) instead, or O(stay_logged_in).
+    type: str
+  stay_logged_in:
+    description:
+      - Whether to ask the service for a keep-alive token when the module logs in with O(password), and to store it. From then on, each task or
+        lookup that finds the session lost logs in with the keep-alive token, without a password.
+      - If no login is necessary, the option has no effect. With O(force=true) and O(password), the module logs in now.
+      - A stored keep-alive token is used and renewed even if this option is V(false). O(state=absent) deletes it together with the record.
+      - A keep-alive token can log the user in for days, so protect the store. A Redis store requires O(store_key).
+      - If the service issues no keep-alive token, a warning says so.
+    type: bool
+    default: false
+  uuid:
+    description:
+      - The identifier of the device, for office networks that admit trusted devices only. It is sent with each login.
+      - It is stored with the session. Later tasks for the session need not repeat it.
+      - If not set, the stored one is sent, if any.
     type: str
   state:
     description:
       - V(present) ensures that the session has a current token.
       - V(absent) deletes the record of the session from the store, even if the record is damaged, or not encrypted although O(store_key) is
-        set. It sends no request, so the token remains valid until it expires. If there is no record, nothing changes, and RV(msg) says so.
+        set. It sends no request, so the login token and the keep-alive token remain valid until they expire. If there is no record, nothing
+        changes, and RV(msg) says so. It does not end the wait of an account, see O(password).
     type: str
     choices: [present, absent]
     default: present
   force:
     description:
       - Whether to refresh the token even if it is current, or if the service has rejected it before.
+      - With O(password), whether to log in even if the token is current, and even if the account has to wait, see O(password). Check the
+        password first, because a refusal counts.
     type: bool
     default: false
   return_token:
@@ -96,13 +158,57 @@ seealso:
   - name: RefreshLoginToken
     description: Reference of the operation in the service's documentation.
     link: https://www.alibabacloud.com/help/en/wuying-workspace/developer-reference/api-ecd-2020-10-02-refreshlogintoken
+  - name: GetLoginToken
+    description: Reference of the operation in the service's documentation.
+    link: https://www.alibabacloud.com/help/en/wuying-workspace/developer-reference/api-ecd-2020-10-02-getlogintoken
 """
 
 EXAMPLES = r"""
 ---
-# The first task passes the token that was issued when the user logged in. Credentials are in the environment variables
-# ALIBABA_CLOUD_ACCESS_KEY_ID and ALIBABA_CLOUD_ACCESS_KEY_SECRET.
-- name: Start the session of alice
+# Credentials are in the environment variables ALIBABA_CLOUD_ACCESS_KEY_ID and ALIBABA_CLOUD_ACCESS_KEY_SECRET. They sign refreshes.
+# The password comes from a vault. It is sent only if no token is stored, or if the service no longer accepts the stored one.
+- name: Log in if necessary
+  wuying.workspace.wuying_login_token:
+    region_id: cn-hangzhou
+    office_site_id: cn-hangzhou+dir-2381912345
+    client_id: 3c1f6a52-7d0e-4f3b-8a11-5b9f6d2e0000
+    end_user_id: carol
+    password: "{{ carol_password }}"
+    return_token: false
+  delegate_to: localhost
+  become: false
+  no_log: true
+
+# After this login, the session repairs itself with a keep-alive token. Later tasks do not need the password.
+- name: Log in with a password and a one-time code, and stay logged in
+  wuying.workspace.wuying_login_token:
+    region_id: cn-hangzhou
+    office_site_id: cn-hangzhou+dir-2381912345
+    client_id: 9e7d0b14-2c55-4a6e-b1f0-7a3c8e4d0000
+    end_user_id: dave
+    password: "{{ dave_password }}"
+    totp_secret: "{{ dave_totp_secret }}"
+    stay_logged_in: true
+    return_token: false
+  delegate_to: localhost
+  become: false
+  no_log: true
+
+- name: Log in now, although the token is current or the account has to wait
+  wuying.workspace.wuying_login_token:
+    region_id: cn-hangzhou
+    office_site_id: cn-hangzhou+dir-2381912345
+    client_id: 3c1f6a52-7d0e-4f3b-8a11-5b9f6d2e0000
+    end_user_id: carol
+    password: "{{ carol_password }}"
+    stay_logged_in: true
+    force: true
+    return_token: false
+  delegate_to: localhost
+  become: false
+  no_log: true
+
+- name: Start the session of alice with a token from another program
   wuying.workspace.wuying_login_token:
     region_id: cn-hangzhou
     office_site_id: cn-hangzhou+dir-2381912345
@@ -200,10 +306,17 @@ remaining:
   sample: 893
 source:
   description:
-    - The origin of the token. V(store) if it was read from the store, V(refresh) if this task refreshed it.
+    - The origin of the token. V(store) if it was read from the store, V(refresh) if this task refreshed it, and V(login) if this task
+      logged in.
   returned: if there is a token
   type: str
   sample: store
+session_id:
+  description:
+    - The service's ID of the login that the token comes from. Other operations of the service need it with the token. Null if it is not known.
+  returned: if there is a token
+  type: str
+  sample: cd45e873-650d-4d70-acb9-f996187a0000
 session:
   description:
     - The identity of the session.
@@ -215,6 +328,12 @@ session:
     endpoint: https://ecd.cn-hangzhou.aliyuncs.com
     office_site_id: cn-hangzhou+dir-2381912345
     region_id: cn-hangzhou
+stays_logged_in:
+  description:
+    - Whether the session can repair itself, because a keep-alive token is stored, see O(stay_logged_in).
+  returned: if there is a token
+  type: bool
+  sample: true
 request_id:
   description:
     - The service's ID of the request that obtained the token, or of the request that failed.
@@ -223,7 +342,7 @@ request_id:
   sample: 1CBAFFAB-B697-4049-A9B1-67E1FC5F0000
 kept:
   description:
-    - V(false) if the token was refreshed but could not be saved. The task fails, and RV(login_token) is the only copy of the token.
+    - V(false) if a new token was obtained but could not be saved. The task fails, and RV(login_token) is the only copy of the token.
   returned: if the token could not be saved
   type: bool
   sample: false
@@ -233,19 +352,26 @@ error_code:
     - "V(NoLoginToken): No token is stored for the session."
     - "V(SessionEnded): The token has expired, and the service has rejected it before."
     - "V(OutcomeUnknown): An earlier refresh was interrupted, its response is lost, and the service now rejects the token."
+    - "V(LoginRefused): The service refused a login and returned no code."
+    - "V(AccountLocked): The service refused a login because the account is locked, and returned no code."
+    - "V(LoginBlocked): No password was sent, because an earlier login was refused or its outcome is unknown. The wait ends at
+      RV(blocked_until)."
+    - "V(LoginNeedsPerson): The login reached RV(stage), which only a person can pass, or which needs O(authentication_code) or O(totp_secret)."
     - The other codes of this collection are V(MissingCredentials), V(MissingLibrary),
-      V(InvalidOption), V(InvalidResponse), V(Throttling), V(ServiceUnavailable), V(DeadlineExceeded), V(Timeout),
-      V(NameNotResolved), V(ConnectionFailed), V(ConnectionLost), V(TlsFailed), V(ProxyFailed), V(NotKept), V(NewerFormat), V(WrongStoreKey), V(NotEncrypted),
-      V(StoreUnavailable), V(StoreUnsafe), and with Redis V(StoreAccessDenied), V(StoreReadOnly), V(StoreFull), V(LockLost), and V(NewerRecord).
+      V(InvalidOption), V(InvalidResponse), V(Interrupted), V(Throttling), V(ServiceUnavailable), V(DeadlineExceeded), V(Timeout),
+      V(NameNotResolved), V(ConnectionFailed), V(ConnectionLost), V(TlsFailed), V(ProxyFailed), V(NotKept), V(NewerFormat),
+      V(WrongStoreKey), V(NotEncrypted), V(StoreUnavailable), V(StoreUnsafe), and with Redis V(StoreAccessDenied), V(StoreReadOnly),
+      V(StoreFull), V(LockLost), and V(NewerRecord).
   returned: failure
   type: str
   sample: Throttling.User
 login_needed:
   description:
-    - Whether only a person can continue the session. The user must log in again, and the new token must be passed as O(login_token).
-    - This is the case if no token is stored, and if the service rejects the token. The service rejects a token if its error code names
-      the token, or if it refuses a token that has expired or that was passed. Error codes about credentials, permissions, payments, locks,
-      conflicts, limits, the clock, or the endpoint are not rejections.
+    - Whether only a person can continue the session. The user must log in again. Then pass the new token as O(login_token), or pass O(password).
+    - This is the case if no token is stored, if the service rejects the token and no login is possible, and if a login reaches a stage that
+      needs a person. The service rejects a token if its error code names the token, or if it refuses a token that has expired or that was
+      passed. Error codes about credentials, permissions, payments, locks, conflicts, limits, the clock, or the endpoint are not rejections.
+    - V(false) if O(password) was refused or has to wait. Then check the password.
   returned: failure
   type: bool
   sample: true
@@ -254,7 +380,23 @@ msg:
     - What happened and what to do.
   returned: failure, or if O(state=absent) finds no record
   type: str
-  sample: "The service rejected the session's login token (InvalidLoginToken). The user must log in again. Pass the new token as login_token."
+  sample: >-
+    The service rejected the session's login token (InvalidLoginToken). The user must log in again. Pass the new token as login_token, or pass
+    password.
+stage:
+  description:
+    - The stage of the login that failed. C(ADPassword) is the password, C(MFAVerify) the one-time code, and C(KeepAliveVerify) the keep-alive
+      token. A person must pass C(MFABind) (bind an MFA device), C(TokenVerify) (enter a code from a mail), C(ChangePassword), and any other
+      stage, with the WUYING client.
+  returned: failure, if a login failed
+  type: str
+  sample: MFAVerify
+blocked_until:
+  description:
+    - The time in UTC before which no login with the same secret is sent, see O(password). The keep-alive token waits in the same way.
+  returned: failure, if a login has to wait
+  type: str
+  sample: "2026-01-31T09:00:00Z"
 http_status:
   description:
     - The HTTP status of the service's response.

@@ -13,7 +13,9 @@ author:
 short_description: List WUYING Workspace sessions in a store
 version_added: 0.1.0
 description:
-  - Lists the sessions in a store, with the age and state of their login tokens, but never the tokens. Sends and writes nothing.
+  - Lists the sessions in a store, with the age and state of their login tokens, and whether the sessions can repair themselves, but never a token.
+    Sends and writes nothing.
+  - Also lists the accounts for which no password is sent at the moment, because an earlier login was refused or its outcome is unknown.
   - The module accepts all options that the modules of this collection share, so that C(module_defaults) can set them once. Only the options of the
     store, O(refresh_before), O(deadline), and O(filters) have an effect.
   - The module reads the store of the host and the user that run the task. Usually, run it with C(delegate_to=localhost) and
@@ -41,8 +43,9 @@ options:
   filters:
     description:
       - A dictionary that selects the sessions to list. Its keys can be O(region_id), O(client_id), O(office_site_id), O(end_user_id),
-        O(directory_id), O(session_id), and O(endpoint). Each value is a string or a list of strings, one of which must match the session.
+        O(directory_id), and O(endpoint). Each value is a string or a list of strings, one of which must match the session.
       - Records that cannot be read are always listed, because their sessions are unknown.
+      - They do not apply to RV(accounts).
       - If not set, all sessions are listed.
     type: dict
 seealso:
@@ -73,6 +76,17 @@ EXAMPLES = r"""
   loop: "{{ store.sessions | selectattr('error_code', 'defined') }}"
   loop_control:
     label: "{{ item.key | default(item.state) }}"
+
+- name: Show accounts whose logins have to wait
+  ansible.builtin.debug:
+    msg: "No password is sent for {{ item.end_user_id }} before {{ item.blocked_until }}."
+  loop: "{{ store.accounts }}"
+  loop_control:
+    label: "{{ item.end_user_id }}"
+
+- name: Show users whose sessions cannot repair themselves
+  ansible.builtin.debug:
+    msg: "{{ store.sessions | selectattr('stays_logged_in', 'defined') | rejectattr('stays_logged_in') | map(attribute='session.end_user_id') }}"
 
 - name: List the sessions of alice and bob
   wuying.workspace.wuying_login_token_info:
@@ -108,7 +122,8 @@ sessions:
         - V(current) if the token is valid for more than O(refresh_before) seconds.
         - V(stale) if it is valid, but not for more than O(refresh_before) seconds.
         - V(expired) if it has expired.
-        - V(ended) if the service has rejected the token. The user must log in again.
+        - V(ended) if the service has rejected the token. If RV(sessions[].stays_logged_in) is V(true), the next task or lookup logs in.
+          Otherwise, the user must log in again.
         - V(damaged) if the record cannot be read, because its content is not valid.
         - V(locked) if no key in O(store_key) can decrypt the record.
         - V(unencrypted) if O(store_key) is set, but the record is not encrypted.
@@ -131,10 +146,33 @@ sessions:
       sample: 893
     outcome_unknown:
       description:
-        - Whether a refresh of the token was started, and its outcome is unknown. Either a refresh is in progress, or it was interrupted. The
-          token may no longer be valid.
+        - Whether a refresh or login was started, and its outcome is unknown. Either it is in progress, or it was interrupted. The token may no
+          longer be valid.
       type: bool
       sample: false
+    stays_logged_in:
+      description:
+        - Whether the session can repair itself, because a keep-alive token is stored. Not returned if the record cannot be read.
+      type: bool
+      sample: true
+    keep_alive_age:
+      description:
+        - The number of seconds since the service issued the keep-alive token. It is renewed after 3 days, with the next refresh that is due.
+          A higher age than that means that the session is not refreshed regularly, or that the service issued no new one.
+        - Only returned if RV(sessions[].stays_logged_in) is V(true).
+      type: int
+      sample: 86400
+    keep_alive_refusals:
+      description:
+        - How often the service has refused the keep-alive token since it was issued. Only returned if RV(sessions[].stays_logged_in) is V(true).
+      type: int
+      sample: 0
+    keep_alive_blocked_until:
+      description:
+        - The time in UTC before which the keep-alive token is not sent again, because the service refused it. Null if it does not have to wait.
+          Only returned if RV(sessions[].stays_logged_in) is V(true).
+      type: str
+      sample: "2026-01-31T09:00:00Z"
     error_code:
       description: The kind of error. Only returned if the record cannot be read.
       type: str
@@ -159,6 +197,38 @@ counts:
     unencrypted: 0
     unreachable: 0
     unreadable: 0
+accounts:
+  description:
+    - The accounts for which no password is sent at the moment, sorted by the end of the wait. To end a wait, run
+      M(wuying.workspace.wuying_login_token) with C(password) and C(force=true).
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    endpoint:
+      description: The URL of the service.
+      type: str
+      sample: https://ecd.cn-hangzhou.aliyuncs.com
+    office_site_id:
+      description: The ID of the office network.
+      type: str
+      sample: cn-hangzhou+dir-2381912345
+    end_user_id:
+      description: The end user, in lowercase.
+      type: str
+      sample: alice
+    blocked_until:
+      description: The time in UTC at which the wait ends. If several passwords were refused, each has its own wait, and this is the longest one.
+      type: str
+      sample: "2026-01-31T09:00:00Z"
+    refusals:
+      description: The number of refused logins in the last 30 days, since the last login that was completed.
+      type: int
+      sample: 1
+    unknown_outcomes:
+      description: The number of logins whose outcome is unknown, in the same time.
+      type: int
+      sample: 0
 error_code:
   description:
     - The kind of error, for example V(StoreUnavailable). A record that cannot be read does not fail the module.

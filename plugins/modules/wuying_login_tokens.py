@@ -15,6 +15,11 @@ version_added: 0.1.0
 description:
   - Ensures that many sessions have current login tokens, as M(wuying.workspace.wuying_login_token) does for one session, but much faster than
     a loop over that module. Stale tokens are refreshed in parallel, earliest expiry first.
+  - If the service no longer accepts the token of a session, the module logs in again, with the keep-alive token that
+    O(stay_logged_in) has stored, and otherwise with O(sessions[].password). So a fleet repairs itself after an outage, without any password
+    on the schedule.
+  - If the service refuses the first 20 logins of a task and accepts none, the task sends no more. The other sessions that need a
+    login fail with C(error_code=LoginsStopped), and nothing counts against their accounts.
   - With O(sessions), the module processes these sessions. Without it, the module processes all sessions in the store, or those that O(filters)
     selects. Run it this way on a schedule to keep the tokens of a fleet valid.
   - A session that fails does not stop the others. RV(sessions) contains the result of each session that O(results) selects, by default
@@ -70,9 +75,6 @@ options:
       directory_id:
         description: The directory of this session.
         type: str
-      session_id:
-        description: The ID of this session.
-        type: str
       endpoint:
         description: The URL of the service for this session.
         type: str
@@ -80,23 +82,51 @@ options:
         description:
           - The login token to start this session with, as in M(wuying.workspace.wuying_login_token). It is needed once for each session. The
             environment variable E(WUYING_LOGIN_TOKEN) is not used.
-          - At most 1,000 sessions in a task can set it, because the time that Ansible takes to hide secrets grows with the square of their
-            number. Start a larger fleet in several tasks.
+          - A task can contain at most 1,000 login tokens, passwords, TOTP secrets and codes together, because the time that Ansible takes to hide
+            secrets grows with the square of their number. Start a larger fleet in several tasks.
+        type: str
+      session_id:
+        description: The C(SessionId) that the service issued with the login token of this session.
+        type: str
+      password:
+        description:
+          - The password of this session's end user, as in M(wuying.workspace.wuying_login_token). It is sent only if a login is necessary.
+          - If sessions of the same user share a password that the service refuses, it is sent once. The other sessions fail with
+            C(error_code=LoginBlocked). O(force) does not end the wait. Use M(wuying.workspace.wuying_login_token) for that.
+        type: str
+      totp_secret:
+        description: The secret of the MFA device of this session's end user, to compute one-time codes. Requires O(sessions[].password).
+        type: str
+      authentication_code:
+        description: The one-time code that the MFA device of this session's end user displays. Requires O(sessions[].password).
+        type: str
+      stay_logged_in:
+        description: Whether to ask for a keep-alive token when this session logs in with O(sessions[].password).
+        type: bool
+      uuid:
+        description: The identifier of the device, for office networks that admit trusted devices only. It is stored with the session.
         type: str
   filters:
     description:
       - A dictionary that selects the sessions of the store to process. Its keys can be O(region_id), O(client_id), O(office_site_id),
-        O(end_user_id), O(directory_id), O(session_id), and O(endpoint). Each value is a string or a list of strings, one of which must match
-        the session.
+        O(end_user_id), O(directory_id), and O(endpoint). Each value is a string or a list of strings, one of which must match the session.
       - You cannot combine it with O(sessions). A record that cannot be read is always reported as failed, because its session is unknown.
       - If not set, all sessions in the store are processed.
       - A session from the store whose endpoint is neither that of its region nor a loopback address fails with V(EndpointNotNamed), unless
         O(endpoint) or the C(endpoint) of this option names that endpoint. Otherwise, someone who can write to the store could choose where
         requests are sent. The C(endpoint) of this option also selects sessions, so list all endpoints of the fleet in it.
     type: dict
+  stay_logged_in:
+    description:
+      - Whether to ask the service for keep-alive tokens when sessions log in with O(sessions[].password), and to store them, as in
+        M(wuying.workspace.wuying_login_token). An entry of O(sessions) can set its own value.
+      - Stored keep-alive tokens are used and renewed even if this option is V(false).
+    type: bool
+    default: false
   force:
     description:
       - Whether to refresh the tokens of all selected sessions, even if they are current, or if the service has rejected them before.
+      - It does not force logins.
     type: bool
     default: false
   max_parallel:
@@ -198,6 +228,24 @@ EXAMPLES = r"""
   become: false
   register: fleet
 
+# Ask for each keep-alive token once. From then on, the sessions repair themselves.
+- name: Log in users whose sessions have ended, and stay logged in
+  wuying.workspace.wuying_login_tokens:
+    region_id: cn-hangzhou
+    office_site_id: cn-hangzhou+dir-2381912345
+    sessions:
+      - end_user_id: carol
+        client_id: 3c1f6a52-7d0e-4f3b-8a11-5b9f6d2e0000
+        password: "{{ carol_password }}"
+      - end_user_id: dave
+        client_id: 9e7d0b14-2c55-4a6e-b1f0-7a3c8e4d0000
+        password: "{{ dave_password }}"
+        totp_secret: "{{ dave_totp_secret }}"
+    stay_logged_in: true
+  delegate_to: localhost
+  become: false
+  no_log: true
+
 - name: Report users who must log in again
   ansible.builtin.debug:
     msg: "{{ item.session.end_user_id }}: {{ item.msg }}"
@@ -209,8 +257,8 @@ EXAMPLES = r"""
 RETURN = r"""
 counts:
   description:
-    - The number of sessions by outcome. The total is the sum of RV(counts.refreshed), RV(counts.unchanged), RV(counts.not_refreshed), and
-      RV(counts.failed).
+    - The number of sessions by outcome. The total is the sum of RV(counts.refreshed), RV(counts.logged_in), RV(counts.unchanged),
+      RV(counts.not_refreshed), and RV(counts.failed).
   returned: unless an option is invalid or the store cannot be used
   type: dict
   contains:
@@ -222,16 +270,20 @@ counts:
       description: Sessions whose token was refreshed and saved.
       type: int
       sample: 1200
+    logged_in:
+      description: Sessions whose new token comes from a login, with a password or with a stored keep-alive token.
+      type: int
+      sample: 4
     unchanged:
       description: Sessions whose stored token was current.
       type: int
-      sample: 790
+      sample: 786
     not_refreshed:
       description: Sessions whose token could not be refreshed, but whose stored token is still valid. They show an outage before it costs a token.
       type: int
       sample: 7
     failed:
-      description: Sessions that failed, including those whose token was refreshed but could not be saved, records that cannot be read, and nodes
+      description: Sessions that failed, including those whose new token could not be saved, records that cannot be read, and nodes
         of a Redis Cluster whose sessions cannot be listed.
       type: int
       sample: 3
@@ -265,7 +317,7 @@ sessions:
       type: str
       sample: 0c6c1e5b0f7e0d3f2f1b8f6f0f6e7a4d6f9d2c1b0a9f8e7d6c5b4a3f2e1d0c9b
     changed:
-      description: Whether the token was refreshed.
+      description: Whether the token was refreshed or the session logged in.
       type: bool
       sample: true
     failed:
@@ -277,9 +329,19 @@ sessions:
       type: bool
       sample: false
     source:
-      description: The origin of the token. V(store) if it was read from the store, V(refresh) if this task refreshed it.
+      description:
+        - The origin of the token. V(store) if it was read from the store, V(refresh) if this task refreshed it, and V(login) if this task
+          logged in.
       type: str
       sample: refresh
+    session_id:
+      description: The service's ID of the login that the token comes from. Null if it is not known.
+      type: str
+      sample: cd45e873-650d-4d70-acb9-f996187a0000
+    stays_logged_in:
+      description: Whether the session can repair itself, because a keep-alive token is stored.
+      type: bool
+      sample: true
     obtained_at:
       description: The time just before the request that obtained the token was sent, in UTC.
       type: str
@@ -297,7 +359,7 @@ sessions:
       type: str
       sample: v1c27bab6c205b2fdfac9****
     kept:
-      description: V(false) if the token was refreshed but could not be saved. The session counts as failed, and this result contains the only copy.
+      description: V(false) if a new token was obtained but could not be saved. The session counts as failed, and this result contains the only copy.
       type: bool
       sample: false
     rekeyed:
@@ -312,7 +374,9 @@ sessions:
     msg:
       description: Why the session failed, or why its token could not be refreshed, and what to do.
       type: str
-      sample: "The service rejected the session's login token (InvalidLoginToken). The user must log in again. Pass the new token as login_token."
+      sample: >-
+        The service rejected the session's login token (InvalidLoginToken). The user must log in again. Pass the new token as login_token, or
+        pass password.
     error_code:
       description:
         - One of the error codes of M(wuying.workspace.wuying_login_token), or one of the following.
@@ -320,6 +384,7 @@ sessions:
         - V(EndpointNotNamed) if the task does not name the endpoint of a session from the store, see O(filters).
         - V(Interrupted) if the task was stopped, or one of its processes was killed, before the session was processed. A process that does
           not finish within 5 seconds after O(deadline) is killed.
+        - V(LoginsStopped) if the service refused the first 20 logins of the task and accepted none.
         - V(Unforeseen) for an unexpected error. Run the task again. If the error persists, report it.
       type: str
       sample: InvalidLoginToken
@@ -331,6 +396,15 @@ sessions:
       description: The service's ID of the request that obtained the token, or of the request that failed.
       type: str
       sample: 1CBAFFAB-B697-4049-A9B1-67E1FC5F0000
+    stage:
+      description: The stage of the login that failed, as in M(wuying.workspace.wuying_login_token). Only returned if a login failed.
+      type: str
+      sample: ADPassword
+    blocked_until:
+      description:
+        - The time in UTC before which no login with the same secret is sent. Only returned if a login has to wait.
+      type: str
+      sample: "2026-01-31T09:00:00Z"
     retryable:
       description: Whether the session can succeed later without changes.
       type: bool

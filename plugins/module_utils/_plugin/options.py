@@ -77,7 +77,11 @@ def did_you_mean(name: t.Any, names: t.Iterable[str], otherwise: str) -> str:
 
 
 def overridden_by(get_option: GetOption, own: t.Mapping[str, t.Any]) -> GetOption:
-    """Return the options of one session. Its own values override those of the task or lookup."""
+    """Return the options of one session. Its own values override those of the task or lookup.
+
+    The ``session_id`` of the task or lookup belongs to its ``login_token``, so it is not combined with a token of the session.
+    """
+    own = {"session_id": "", **own} if own.get("login_token") else own
     return lambda name: get_option(name) if own.get(name) is None else own[name]
 
 

@@ -37,6 +37,7 @@ def describe(outcome: Outcome, now: float, *, return_token: bool) -> dict[str, t
             remaining=record.remaining(now),
             session=record.session.identity(),
             source=_source(outcome),
+            stays_logged_in=record.keep_alive is not None,
         )
         if return_token:
             result["login_token"] = mask(record.login_token)

@@ -15,6 +15,7 @@ import yaml
 
 from ansible_collections.wuying.workspace.plugins.doc_fragments import service, session, store
 from ansible_collections.wuying.workspace.plugins.lookup import wuying_login_token as lookup
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin import argument_spec
 from ansible_collections.wuying.workspace.plugins.modules import wuying_login_token as one
 from ansible_collections.wuying.workspace.plugins.modules import wuying_login_token_info as info
 from ansible_collections.wuying.workspace.plugins.modules import wuying_login_tokens as many
@@ -22,7 +23,7 @@ from ansible_collections.wuying.workspace.plugins.modules import wuying_login_to
 PAGE = Path(__file__).parents[3] / "docs/docsite/rst/guide_settings.rst"
 PLUGINS = {"one": one, "many": many, "info": info, "lookup": lookup}
 FRAGMENTS = {"session": session, "store": store, "service": service}
-SECRETS = {"login_token", "access_key_secret", "security_token", "store_password", "store_key"}
+SECRETS = set(argument_spec.SECRETS)
 BY_ACCESS_KEY = {
     name: "ALIBABA_CLOUD_" + name.upper() for name in ("access_key_id", "access_key_secret", "security_token")
 }

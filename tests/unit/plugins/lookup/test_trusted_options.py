@@ -22,7 +22,7 @@ from ansible_collections.wuying.workspace.tests.unit.plugins.lookup.lookup_setup
     trust_as_template,
 )
 
-OPTIONS = sorted([*argument_spec(), "login_token"])
+OPTIONS = sorted([*argument_spec(), "login_token", "session_id"])
 SECRETS = ("store_password", "store_key")
 OMITTED = trust_as_template("{{ nosuch | default(omit) }}")
 

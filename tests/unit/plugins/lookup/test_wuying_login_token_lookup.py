@@ -73,6 +73,14 @@ def test_the_keys_of_a_dictionary_override_the_options(runner):
     assert runner.look_up("bob", **identity) == [current]
 
 
+def test_a_session_id_belongs_to_the_token_that_it_comes_with(runner):
+    with_id = runner.emulator.issue("alice", session_id="a-session")
+    term = {"end_user_id": "bob", "login_token": runner.emulator.issue("bob")}
+    (bob,) = runner.look_up(term, session_id="a-session")
+    (alice,) = runner.look_up("alice", login_token=with_id, session_id="a-session")
+    assert runner.look_up("alice", "bob", session_id="another") == [alice, bob]
+
+
 def test_a_dictionary_without_an_end_user_uses_the_option(runner):
     token = runner.start()
     assert runner.look_up({"client_id": IDENTITY["client_id"]}, end_user_id="alice") == [token]

@@ -25,7 +25,7 @@ for path in folder.glob("*.record"):
                 number, line, note, _end = data.split(b"\n")
                 pages.append((int(number), offset, json.loads(line or b"{}"), note))
         count, place, record, note = max(pages)
-        if record and (not users or record["session"]["end_user_id"] in users):
+        if "session" in record and (not users or record["session"]["end_user_id"] in users):
             record["obtained_at"] -= seconds
             record["expires_at"] -= seconds
             data = b"%d\n%s\n%s\n" % (count, json.dumps(record).encode(), note)

@@ -1,0 +1,147 @@
+# Copyright (c) 2026 The wuying.workspace authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The playbook log_in passes on what was entered, and reports how the login ended, but no secret.
+
+The module is replaced by one that returns a given result. tests/integration/targets/log_in runs the real one in a terminal.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import typing as t
+from pathlib import Path
+
+import pytest
+
+PLAYBOOKS = Path(__file__).parents[3] / "playbooks"
+ALICE = {
+    "wuying_region_id": "cn-hangzhou",
+    "wuying_office_site_id": "office-1",
+    "wuying_client_id": "client-1",
+    "wuying_end_user_id": "alice",
+}
+SECRETS = {"log_in_password": "pa55-word", "log_in_code": "012345"}
+LOGGED_IN = {"changed": True, "expires_at": "2026-01-31T08:15:00Z", "stays_logged_in": True}
+MODULE = """#!/usr/bin/python
+# WANT_JSON
+import os, sys
+with open(sys.argv[1]) as arguments, open(os.environ["STUB"] + ".arguments", "w") as copy:
+    copy.write(arguments.read())
+print(open(os.environ["STUB"]).read())
+"""
+Play = t.Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def play(tmp_path: Path) -> Play:
+    """Return a function that runs the playbook without a terminal, with a result of the module and extra variables."""
+    collection = tmp_path / "ansible_collections/wuying/workspace"
+    (collection / "plugins/modules").mkdir(parents=True)
+    (collection / "plugins/modules/wuying_login_token.py").write_text(MODULE)
+    (collection / "playbooks").symlink_to(PLAYBOOKS)
+
+    def run(result: dict[str, t.Any], *arguments: str, **variables: t.Any) -> subprocess.CompletedProcess[str]:
+        (tmp_path / "result.json").write_text(json.dumps(result))
+        extra = f"--extra-vars={json.dumps(variables)}"
+        return subprocess.run(
+            (sys.executable, "-m", "ansible.cli.playbook", "wuying.workspace.log_in", extra, *arguments),
+            cwd=tmp_path,
+            env={
+                **{name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")},
+                "ANSIBLE_COLLECTIONS_PATH": str(tmp_path),
+                "ANSIBLE_LOCALHOST_WARNING": "false",
+                "ANSIBLE_INVENTORY_UNPARSED_WARNING": "false",
+                "ANSIBLE_NOCOLOR": "1",
+                "STUB": str(tmp_path / "result.json"),
+            },
+            check=False,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    return run
+
+
+def arguments_of(folder: Path) -> dict[str, t.Any]:
+    """Return the options that the module received."""
+    arguments: dict[str, t.Any] = json.loads((folder / "result.json.arguments").read_text())
+    return arguments
+
+
+def test_the_module_gets_the_secrets_and_logs_in_in_any_case(play: Play, tmp_path: Path) -> None:
+    assert play(LOGGED_IN, **ALICE, **SECRETS).returncode == 0
+    arguments = arguments_of(tmp_path)
+    assert (arguments["password"], arguments["authentication_code"]) == ("pa55-word", "012345")
+    assert (arguments["force"], arguments["stay_logged_in"], arguments["return_token"]) == (True, True, False)
+
+
+@pytest.mark.parametrize("password", ["[1, 2]", '{"a": 1}', "1e5", "True", " a", "0123", "null"])
+def test_a_password_that_looks_like_another_type_is_not_converted(play: Play, tmp_path: Path, password: str) -> None:
+    assert play(LOGGED_IN, **ALICE, log_in_password=password).returncode == 0
+    assert arguments_of(tmp_path)["password"] == password
+
+
+def test_a_code_may_contain_a_space(play: Play, tmp_path: Path) -> None:
+    play(LOGGED_IN, **ALICE, log_in_password="pa55-word", log_in_code="012 345")
+    assert arguments_of(tmp_path)["authentication_code"] == "012345"
+
+
+@pytest.mark.parametrize("stays", [True, False])
+def test_the_end_says_until_when_the_user_is_logged_in(play: Play, stays: bool) -> None:
+    result = {
+        **LOGGED_IN,
+        "stays_logged_in": stays,
+        "warnings": ["The service issued no keep-alive token."] * (not stays),
+    }
+    run = play(result, **ALICE, **SECRETS)
+    assert "alice is logged in. The login token is valid until 2026-01-31T08:15:00Z at most." in run.stdout
+    assert ("The session stays logged in." in run.stdout) == stays
+    assert ("The service issued no keep-alive token." in run.stdout) == (not stays)
+
+
+def test_a_failure_shows_the_message_of_the_module_and_no_secret(play: Play) -> None:
+    run = play({"failed": True, "msg": "The service refused the password. Check it."}, "-vvv", **ALICE, **SECRETS)
+    assert run.returncode == 2
+    assert "The service refused the password. Check it." in run.stdout
+    shown = run.stdout.replace(json.dumps({**ALICE, **SECRETS}), "")  # the command line of this test
+    assert not [secret for secret in SECRETS.values() if secret in shown]
+
+
+def test_a_token_that_could_not_be_saved_is_not_shown(play: Play) -> None:
+    lost = {**LOGGED_IN, "failed": True, "kept": False, "msg": "The only copy.", "login_token": "v1sesame"}
+    run = play(lost, **ALICE, **SECRETS)
+    assert run.returncode == 2
+    assert "Fix the store, then run this playbook again." in run.stdout
+    assert "sesame" not in run.stdout
+
+
+def test_without_a_terminal_the_password_must_be_an_extra_variable(play: Play, tmp_path: Path) -> None:
+    run = play(LOGGED_IN, **ALICE)
+    assert run.returncode == 2
+    assert "No password was entered. Run the playbook in a terminal" in run.stdout
+    assert not (tmp_path / "result.json.arguments").exists()
+
+
+def test_the_settings_are_checked_before_a_password_is_asked_for(play: Play) -> None:
+    for variables, message in [
+        ({**ALICE, "wuying_client_id": ""}, "The session is not identified. Set wuying_client_id, for example"),
+        (
+            {**ALICE, "log_in_pasword": "x"},
+            "This playbook has no variable log_in_pasword. Did you mean log_in_password?",
+        ),
+    ]:
+        run = play(LOGGED_IN, **variables)
+        assert run.returncode == 2
+        assert message in run.stdout
+        assert "Not prompting" not in run.stdout
+
+
+def test_check_mode_succeeds_without_a_token(play: Play) -> None:
+    assert play({"changed": True}, "--check", **ALICE, **SECRETS).returncode == 0
