@@ -220,6 +220,7 @@ def test_only_the_outcome_of_the_last_attempt_changes():
     assert entry.with_outcome(REFUSED) == entry._replace(
         attempts=(Attempt("aaaa", NOW, UNKNOWN), Attempt("aaaa", NOW + 1, REFUSED))
     )
+    assert entry.with_outcome(CODE_MISSING).attempts[-1].outcome == CODE_MISSING
     assert entry.without_last() == entry._replace(attempts=(Attempt("aaaa", NOW, UNKNOWN),))
 
 
