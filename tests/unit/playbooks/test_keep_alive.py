@@ -22,7 +22,17 @@ import pytest
 import yaml
 
 PLAYBOOKS = Path(__file__).parents[3] / "playbooks"
-COUNTS = ("total", "refreshed", "unchanged", "not_refreshed", "failed", "login_needed", "warned", "rekeyed")
+COUNTS = (
+    "total",
+    "refreshed",
+    "logged_in",
+    "unchanged",
+    "not_refreshed",
+    "failed",
+    "login_needed",
+    "warned",
+    "rekeyed",
+)
 KEY = "0c6c1e5b0f7e0d3f2f1b8f6f0f6e7a4d6f9d2c1b0a9f8e7d6c5b4a3f2e1d0c9b"
 MODULE = """#!/usr/bin/python
 # WANT_JSON
@@ -100,6 +110,16 @@ def test_a_run_without_failures_shows_one_line_of_counts(play: t.Callable[..., R
     run = play(counted(total=20, refreshed=3, unchanged=17))
     assert run.status == 0, run.output
     assert run.report == ["total: 20, refreshed: 3, unchanged: 17"]
+
+
+@pytest.mark.parametrize(
+    ("number", "line"),
+    [(1, "1 session was repaired by a login."), (3, "3 sessions were repaired by a login.")],
+)
+def test_sessions_that_were_repaired_are_reported(play: t.Callable[..., Run], number: int, line: str) -> None:
+    run = play(counted(total=20, logged_in=number, unchanged=20 - number), keep_alive_fail_on="all")
+    assert run.status == 0, run.output
+    assert run.report == [f"total: 20, logged_in: {number}, unchanged: {20 - number}", line]
 
 
 def test_an_outage_fails_although_stored_tokens_are_still_valid(play: t.Callable[..., Run]) -> None:
@@ -250,6 +270,7 @@ def test_each_variable_of_the_play_is_known() -> None:
         ({"unchanged": 8, "failed": 1}, [NOT_NAMED], True, False),
         ({"unchanged": 7, "failed": 1, "not_refreshed": 1}, [UNREADABLE, NOT_REFRESHED], True, True),
         ({"failed": 9, "login_needed": 1}, [ENDED] + [UNREADABLE] * 8, True, True),
+        ({"logged_in": 1, "failed": 4, "not_refreshed": 4}, [FAILED] * 4 + [NOT_REFRESHED] * 4, True, False),
     ],
 )
 def test_fail_on_decides_when_the_run_fails(
