@@ -58,10 +58,7 @@ def read_term(term: t.Any) -> dict[str, t.Any]:
             if key not in _TERM_SPEC:
                 hint = did_you_mean(key, _TERM_SPEC, f"Valid keys are {', '.join(_TERM_SPEC)}.")
                 raise OptionError(f"A term has an unknown key. {hint}")
-    own = own_options(term, _TERM_SPEC)
-    if not own and not isinstance(term, Mapping):
-        raise OptionError("A term must be an end_user_id or a dictionary, and not empty.")
-    return own
+    return own_options("A term", term, _TERM_SPEC)
 
 
 def check_variables(get_option: GetOption, from_variables: set[str], requests: list[TokenRequest]) -> None:

@@ -31,6 +31,7 @@ DAY = 86400
 _YEAR = 366 * DAY
 _LONGEST_ID = 256
 _REQUIRED = ("region_id", "client_id", "office_site_id", "end_user_id")
+_NOT_ONLY_A_USER = re.compile(r"[]\[{}=:\n\r]")
 _OMITTED = re.compile(r"__omit_place_holder__[0-9a-f]*|<<Omit>>")
 """Matches the text of ``omit``, before ansible-core 2.19 and since."""
 
@@ -48,18 +49,29 @@ def given(values: t.Mapping[str, t.Any], spec: t.Mapping[str, t.Any]) -> dict[st
             if value is None or (value == "" and name != "store_key"):
                 continue
             if "options" in spec[name] and isinstance(value, (list, str)):
-                sessions = value.split(",") if isinstance(value, str) else value
-                value = [own_options(each, spec[name]["options"]) or each for each in sessions]
+                sessions = [text.strip(" ") for text in value.split(",")] if isinstance(value, str) else value
+                value = [own_options(f"{name}[{at}]", each, spec[name]["options"]) for at, each in enumerate(sessions)]
         found[name] = value
     return found
 
 
-def own_options(session: t.Any, spec: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    """Return the options that were given for one session by a dictionary or an ``end_user_id``, none if it is neither."""
+def own_options(name: str, session: t.Any, spec: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """Return the options that were given for one session by a dictionary or an ``end_user_id``.
+
+    A string that may be more than an ``end_user_id`` is refused, because results show users, and it may contain a token. Raises
+    :class:`OptionError`.
+    """
     if isinstance(session, Mapping):
-        return given({name: as_text(value) for name, value in session.items()}, spec)
+        return given({key: as_text(value) for key, value in session.items()}, spec)
     session = as_text(_plain("end_user_id", session))
-    return {"end_user_id": session} if session and isinstance(session, str) else {}
+    if not session or not isinstance(session, str):
+        raise OptionError(f"{name} must be an end_user_id or a dictionary, and not empty.")
+    if _NOT_ONLY_A_USER.search(session):
+        raise OptionError(
+            f"{name} is a string with a line break or one of []{{}}=:, so it may be more than an end_user_id. Pass a dictionary instead, "
+            "such as {end_user_id: alice}. To convert JSON text to dictionaries, use the filter from_json."
+        )
+    return {"end_user_id": session}
 
 
 def as_text(value: t.Any) -> t.Any:
