@@ -21,7 +21,7 @@ from .._keeper.decision import TokenRequest
 from .._model.endpoint import default_endpoint, parse_endpoint
 from .._model.exceptions import OptionError
 from .._model.record import LONGEST_VALIDITY
-from .._model.session import Session, is_token
+from .._model.session import LONGEST_ID, Session, is_id, is_token
 
 GetOption = t.Callable[[str], t.Any]
 """Returns the value of an option by its name, None if it was not given."""
@@ -29,7 +29,6 @@ GetOption = t.Callable[[str], t.Any]
 DAY = 86400
 """Seconds of a day."""
 _YEAR = 366 * DAY
-_LONGEST_ID = 256
 _REQUIRED = ("region_id", "client_id", "office_site_id", "end_user_id")
 _NOT_ONLY_A_USER = re.compile(r"[]\[{}=:\n\r]")
 _OMITTED = re.compile(r"__omit_place_holder__[0-9a-f]*|<<Omit>>")
@@ -192,9 +191,9 @@ def can_be_encoded(text: str, encoding: str) -> bool:
 
 def _read_id(get_option: GetOption, name: str) -> str:
     value = get_option(name)
-    if not isinstance(value, str) or not 0 < len(value) <= _LONGEST_ID or not value.isprintable():
-        raise OptionError(f"{name} must be a string of 1 to {_LONGEST_ID} printable characters.")
-    return value
+    if not is_id(value):
+        raise OptionError(f"{name} must be a string of 1 to {LONGEST_ID} printable characters.")
+    return str(value)
 
 
 def _plain(name: str, value: t.Any) -> t.Any:
