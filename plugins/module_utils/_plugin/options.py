@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from ansible.module_utils.common.validation import check_type_bool
 
 from .._keeper.decision import TokenRequest
-from .._model.endpoint import default_endpoint, parse_endpoint
+from .._model.endpoint import check_region, default_endpoint, parse_endpoint
 from .._model.exceptions import OptionError
 from .._model.record import LONGEST_VALIDITY
 from .._model.session import LONGEST_ID, Session, is_id, is_token
@@ -30,6 +30,15 @@ DAY = 86400
 """Seconds of a day."""
 _YEAR = 366 * DAY
 _REQUIRED = ("region_id", "client_id", "office_site_id", "end_user_id")
+_SECRET_VARIABLES = (
+    "WUYING_LOGIN_TOKEN",
+    "WUYING_TOKEN_STORE_PASSWORD",
+    "WUYING_TOKEN_STORE_KEY",
+    "ALIBABA_CLOUD_ACCESS_KEY_SECRET",
+    "ALIBABA_CLOUD_SECURITY_TOKEN",
+)
+_VARIABLE = re.compile(r"\$(?:(\w+)|\{([^}]*)\})", re.ASCII)
+"""Matches what :func:`os.path.expandvars` replaces."""
 _NOT_ONLY_A_USER = re.compile(r"[]\[{}=:\n\r]")
 _OMITTED = re.compile(r"__omit_place_holder__[0-9a-f]*|<<Omit>>")
 """Matches the text of ``omit``, before ansible-core 2.19 and since."""
@@ -100,9 +109,10 @@ def read_request(get_option: GetOption) -> TokenRequest:
             f"Required options are missing: {', '.join(missing)}. Pass them, or for a lookup set {variables}."
         )
     region_id = _read_id(get_option, "region_id")
-    default, endpoint = default_endpoint(region_id), get_option("endpoint")
+    check_region(region_id)
+    endpoint = get_option("endpoint")
     session = Session(
-        endpoint=default if endpoint is None else parse_endpoint(str(endpoint)),
+        endpoint=default_endpoint(region_id) if endpoint is None else parse_endpoint(str(endpoint)),
         region_id=region_id,
         office_site_id=_read_id(get_option, "office_site_id"),
         end_user_id=_read_id(get_option, "end_user_id"),
@@ -167,17 +177,29 @@ def read_ca_path(get_option: GetOption, name: str) -> str | None:
     value = get_option(name)
     if value is None:
         return None
-    path = expand_path(value) if isinstance(value, str) else ""
+    path = expand_path(name, value) if isinstance(value, str) else ""
     if os.path.isfile(path) or os.path.isdir(path):
         return path
     raise OptionError(f"{name} must be an existing file or directory of CA certificates.")
 
 
-def expand_path(text: str) -> str:
-    """Return a path with ``~`` and environment variables expanded, but a malformed path unchanged."""
-    if text.isprintable() and can_be_encoded(text, sys.getfilesystemencoding()):
-        return os.path.expandvars(os.path.expanduser(text))
-    return text
+def expand_path(name: str, text: str) -> str:
+    """Return a path with ``~`` and environment variables expanded, but a malformed path unchanged.
+
+    A variable with a secret is refused, because everybody can see paths. Raises :class:`OptionError`.
+    """
+    if not text.isprintable() or not can_be_encoded(text, sys.getfilesystemencoding()):
+        return text
+    text = os.path.expanduser(text)
+    values = [os.environ.get(match[1] or match[2], "") for match in _VARIABLE.finditer(text)]
+    for variable in _SECRET_VARIABLES:
+        secret = os.environ.get(variable)
+        if secret and any(secret in value for value in values):
+            raise OptionError(
+                f"{name} contains an environment variable whose value includes the secret in {variable}. "
+                "Paths are not secret. Use another path."
+            )
+    return os.path.expandvars(text)
 
 
 def can_be_encoded(text: str, encoding: str) -> bool:
