@@ -20,7 +20,7 @@ description:
     because the module recognizes tokens that the session has already used.
   - The module uses the store, the environment, and the Python package C(requests) of the host and the user that run the task. Usually, run it
     with C(delegate_to=localhost) and C(become=false).
-  - If a stale token cannot be refreshed, for any reason, the stored token is returned with a warning as long as it is valid. The
+  - If a refresh fails for any reason other than a rejected token, the stored token is returned with a warning as long as it is valid. The
     task fails if the service rejects that token, if the token has expired, with a new O(login_token), and with O(force=true).
   - The service does not specify whether a token remains valid after its refresh. Assume that it does not. A returned token is valid until
     RV(expires_at) at most, and becomes invalid earlier if the session is refreshed again. In a long play, get the token again where you use
@@ -244,8 +244,8 @@ login_needed:
   description:
     - Whether only a person can continue the session. The user must log in again, and the new token must be passed as O(login_token).
     - This is the case if no token is stored, and if the service rejects the token. The service rejects a token if its error code names
-      the token, or if it refuses a token that has expired or that was passed. Error codes about permissions, payments, locks, conflicts,
-      or limits reject no token.
+      the token, or if it refuses a token that has expired or that was passed. Error codes about credentials, permissions, payments, locks,
+      conflicts, limits, the clock, or the endpoint are not rejections.
   returned: failure
   type: bool
   sample: true

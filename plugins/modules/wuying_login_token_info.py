@@ -161,7 +161,7 @@ counts:
     unreadable: 0
 error_code:
   description:
-    - The kind of error, for example V(StoreUnavailable). A record that cannot be read is no error of the module.
+    - The kind of error, for example V(StoreUnavailable). A record that cannot be read does not fail the module.
   returned: failure
   type: str
   sample: StoreUnavailable

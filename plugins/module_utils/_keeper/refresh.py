@@ -16,6 +16,12 @@ from .._service.client import ServiceClient
 from .._store.base import LockedSession
 from .decision import Outcome, TokenRequest, judge
 
+_NEXT_STEPS = {
+    "NewerRecord": "Discard the token that could not be saved.",
+    "SessionForgotten": "To start the session again, pass this token as login_token.",
+}
+"""What to do with a token that could not be saved, by the reason. For other reasons, the store must be fixed first."""
+
 
 def refresh(
     request: TokenRequest,
@@ -56,6 +62,7 @@ def refresh(
             locked.save(record)
         except StoreError as error:
             message = "The login token was refreshed but could not be saved. This result contains the only copy. "
-            message += f"Fix the store, then pass the token as login_token. {error.message}"
+            next_step = _NEXT_STEPS.get(error.code, "Fix the store, then pass this token as login_token.")
+            message += f"{error.message} {next_step}"
             return Outcome(True, before, record, StoreError(message, code="NotKept"))
     return Outcome(True, before, record)

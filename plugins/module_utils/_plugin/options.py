@@ -100,14 +100,17 @@ def overridden_by(get_option: GetOption, own: t.Mapping[str, t.Any]) -> GetOptio
     return lambda name: get_option(name) if own.get(name) is None else own[name]
 
 
-def read_request(get_option: GetOption) -> TokenRequest:
-    """Return the token request of one session. Raises :class:`OptionError`."""
+def read_request(
+    get_option: GetOption, advice: str = "Set them in the entry or as options of the task."
+) -> TokenRequest:
+    """Return the token request of one session. Raises :class:`OptionError`.
+
+    ``advice`` is for missing options. It can contain ``{variables}``, the variables of the lookup.
+    """
     missing = [name for name in _REQUIRED if get_option(name) is None]
     if missing:
         variables = ", ".join(f"wuying_{name}" for name in missing)
-        raise OptionError(
-            f"Required options are missing: {', '.join(missing)}. Pass them, or for a lookup set {variables}."
-        )
+        raise OptionError(f"Required options are missing: {', '.join(missing)}. {advice.format(variables=variables)}")
     region_id = _read_id(get_option, "region_id")
     check_region(region_id)
     endpoint = get_option("endpoint")

@@ -48,8 +48,8 @@ def add_environment(options: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     for name, used in (("store_key", store != "none"), ("store_password", "://" in str(store))):
         if found[name] and own[name] is None and used:
             raise OptionError(
-                f"{VARIABLES[name]} is set, but it is used only for the store in {VARIABLES['store']}, not for the one in store. "
-                f"Set {VARIABLES['store']} instead of store, or pass {name} too."
+                f"{VARIABLES[name]} is set, but this store was not named by {VARIABLES['store']}, so the variable is not used. "
+                f"Pass {name} together with store, or name the store in {VARIABLES['store']} instead."
             )
     return own
 

@@ -30,7 +30,7 @@ _SCAN_COUNT = 10_000
 _MOST_KEYS = 2_000_000
 _TOO_MANY_KEYS = (
     "The sessions of the Redis server {} could not be listed in time, because it has many keys or responds slowly. "
-    "Increase deadline, or use a database or server of its own for the store."
+    "Increase deadline, or give the store its own database or server."
 )
 _TOO_LATE = "Timed out before this session could be read. Try again later or increase deadline."
 

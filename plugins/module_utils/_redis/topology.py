@@ -85,7 +85,7 @@ class Topology:
         if len(self._owners) == 1:
             return str(self._address)
         owner = self._owners[slot]
-        return f"for some slots of {self._address}" if owner is None else name_of(owner)
+        return f"at {self._address}" if owner is None else name_of(owner)
 
     def forget(self, slot: int) -> None:
         """Ask again before the next command, because the server of a slot failed. Ask that server last."""

@@ -113,7 +113,7 @@ class Store(abc.ABC):
         keys, names = itertools.tee(listed())
         for key, stored in zip(names, self.read_many(keys)):
             if isinstance(stored, StoredState) and stored.damage:
-                message = f"A record is damaged, so its user is unknown. Delete it, or pass a new login_token of that user. {stored.damage}."
+                message = f"A record is damaged ({stored.damage}), so its session is unknown. Delete it, and ask users without a session to log in again."
                 yield key, StoreError(message, code="DamagedRecord")
             else:
                 yield key, stored
@@ -163,7 +163,7 @@ class Store(abc.ABC):
             raise NotEncrypted(
                 "The record of this session is not encrypted, but store_key is set. If it was stored before store_key was set, run "
                 "wuying_login_tokens with rekey=true once. Otherwise, someone who can write to the store may have planted it. "
-                "Delete it with state=absent."
+                "Delete it, with state=absent if you know its session."
             )
         if self._encryption is None:
             raise StoreError(

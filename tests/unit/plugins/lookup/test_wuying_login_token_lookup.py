@@ -383,7 +383,7 @@ def test_all_spellings_of_a_boolean_are_accepted(runner, configure, value):
 
 def test_missing_identity_options_are_all_named_at_once(runner):
     message = runner.failure_of("alice", region_id=None, client_id="")
-    assert "Required options are missing: region_id, client_id." in message
+    assert "Required options are missing: region_id, client_id. Pass them as keywords or set wuying_" in message
     assert "wuying_region_id, wuying_client_id" in message
 
 

@@ -820,6 +820,30 @@ def test_a_token_that_cannot_be_saved_is_returned(
     assert single_session.stored().may_be_spent(record.login_token)
 
 
+@pytest.mark.parametrize(
+    ("code", "advice"),
+    [
+        ("StoreUnavailable", "Fix the store, then pass this token as login_token."),
+        ("NewerRecord", "Discard the token that could not be saved."),
+        ("SessionForgotten", "To start the session again, pass this token as login_token."),
+    ],
+)
+def test_what_to_do_with_a_token_depends_on_why_it_was_not_saved(
+    single_session: SingleSession, monkeypatch: pytest.MonkeyPatch, code: str, advice: str
+) -> None:
+    single_session.have("stale")
+
+    def refuse(*_arguments: object) -> None:
+        raise StoreError("This is the reason.", code=code)
+
+    monkeypatch.setattr(
+        "ansible_collections.wuying.workspace.plugins.module_utils._store.directory._SessionFile.save", refuse
+    )
+    outcome = single_session.request()
+    assert outcome.not_saved is not None
+    assert outcome.not_saved.message.endswith(f"This result contains the only copy. This is the reason. {advice}")
+
+
 # Below the table: endpoints, lineage
 
 

@@ -149,7 +149,7 @@ def test_a_missing_id_is_refused(name, value):
 def test_all_missing_options_are_named_at_once():
     error = assert_refused("client_id", None, read, office_site_id=None)
     assert "Required options are missing: client_id, office_site_id." in error.message
-    assert "wuying_client_id, wuying_office_site_id" in error.message
+    assert "Set them in the entry or as options of the task." in error.message
 
 
 @pytest.mark.parametrize("name", ["directory_id", "session_id"])

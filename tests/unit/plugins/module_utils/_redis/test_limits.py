@@ -319,7 +319,7 @@ def test_listing_among_many_other_keys_ends_by_the_deadline(
             list(store.keys())
     assert time.monotonic() - begun < 3 + GRACE
     assert (caught.value.code, caught.value.retryable) == ("DeadlineExceeded", True)
-    assert "Increase deadline, or use a database or server of its own for the store." in caught.value.message
+    assert "Increase deadline, or give the store its own database or server." in caught.value.message
 
 
 def test_sessions_among_many_other_keys_are_listed(servers: RedisServers) -> None:
