@@ -37,6 +37,8 @@ options:
       - A term is an O(end_user_id) or a dictionary. A dictionary can contain O(end_user_id), O(region_id), O(client_id), O(office_site_id),
         O(directory_id), O(endpoint), O(login_token), and O(session_id) for its session. Values that it does not contain are taken from the
         options of the lookup.
+      - A string with a line break or one of the characters C([]{}=:) is refused, because it may be JSON or YAML text with a token. Pass such an
+        O(end_user_id) in a dictionary.
       - If a term is a list, its elements are used as terms.
     type: list
     elements: raw

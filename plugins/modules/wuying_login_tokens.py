@@ -55,6 +55,8 @@ options:
     description:
       - The sessions to process. Each is a dictionary, or a string, which is an O(sessions[].end_user_id). Values that an entry does not set are
         taken from the options of the task.
+      - A string with a line break or one of the characters C([]{}=:) is refused, because it may be JSON or YAML text with a token. Pass such an
+        O(sessions[].end_user_id) in a dictionary.
       - If not set, the module processes all sessions in the store, or those that O(filters) selects. The options of the task that identify a
         session then have no effect, so that C(module_defaults) can set them. Only O(endpoint) still names an endpoint that records may have.
     type: list

@@ -197,7 +197,9 @@ def load_record(data: bytes, key: str) -> Record:
     if version != FORMAT:
         raise DamagedRecord("its format version is missing or invalid")
     session = load_session(fields.pop("session", None))
-    if session is None or session.key != key:
+    if session is None:
+        raise DamagedRecord("its identity is malformed")
+    if session.key != key:
         raise DamagedRecord("it belongs to another session")
     if not is_endpoint(session.endpoint):
         raise DamagedRecord("its endpoint is not allowed")

@@ -34,10 +34,10 @@ MOST_SECRETS = 1000
 _MESSAGE, _PART = 2000, 500
 """The sizes of a message and of a part of it, in bytes."""
 _UNKNOWN = {
-    "unreadable": ("record", "{} cannot be read"),
-    "unlisted": ("server", "The sessions of {} cannot be listed"),
+    "unreadable": ("record", "{} cannot be read", 1),
+    "unlisted": ("server", "The sessions of {} cannot be listed", 3),
 }
-"""What failed if the sessions are not known, and how to say that."""
+"""What failed if the sessions are not known, how to say that, and how many messages to show. Those about servers name them."""
 
 
 def read_requests(get_option: GetOption, sessions: t.Sequence[t.Mapping[str, t.Any]]) -> list[TokenRequest]:
@@ -205,7 +205,7 @@ class FleetResult:
         if "failed" in kinds:
             size = _MESSAGE - _PART * len(parts)
             parts.insert(0, self._errors["failed"].describe("failed", self.sessions, size))
-        elif filtered and not self.sessions:
+        elif filtered and not self.sessions and "unlisted" not in kinds:
             parts.insert(0, "No session matches filters.")
         code = self._errors[kinds[0]].codes()[0]
         return {"msg": " ".join(parts), "error_code": code, "retryable": self._retryable}

@@ -94,7 +94,7 @@ def _read_place(address: t.Any) -> Address | str | None:
         from .._redis.address import parse_address
 
         return parse_address(text)
-    path = expand_path(text)
+    path = expand_path("store", text)
     if not os.path.isabs(path) or not path.isprintable():
         raise OptionError("store must be the absolute path of a directory, a Redis URL, or 'none'.")
     return os.path.normpath(path)

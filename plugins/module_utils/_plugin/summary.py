@@ -15,17 +15,20 @@ _NAME, _CODE = 24, 64
 
 
 class Errors:
-    """Counts errors by their codes. Of each code, the first message and a few names are stored."""
+    """Counts errors by their codes. The first few messages, and of each code the first message and a few names are stored."""
 
     def __init__(self) -> None:
         self.count = 0
         self._by_code: dict[str, list[str]] = {}
         self._counts: dict[str, int] = {}
+        self._messages: list[str] = []
 
     def add(self, name: str, error: WuyingError) -> None:
         """Add the error of a session."""
         self.count += 1
         self._counts[error.code] = self._counts.get(error.code, 0) + 1
+        if len(self._messages) < _CODES and error.message not in self._messages:
+            self._messages.append(error.message)
         texts = self._by_code.setdefault(error.code, [error.message])
         if len(texts) <= _CODES:
             texts.append(name)
@@ -51,12 +54,14 @@ class Errors:
             size -= _size(message)
         return " ".join([first, *shown, *last])
 
-    def describe_unknown(self, noun: str, problem: str, size: int) -> str:
-        """Return, in at most ``size`` bytes, how many have the ``problem``, the most frequent codes, and the message of the first one."""
+    def describe_unknown(self, noun: str, problem: str, most: int, size: int) -> str:
+        """Return, in at most ``size`` bytes, how many have the ``problem``, the most frequent codes, and the first ``most`` messages."""
         codes = self.codes()
         named = ", ".join(cut(code, _CODE) for code in codes[:_CODES])
         text = f"{problem.format(_plural(self.count, noun))} ({named}). "
-        return text + cut(self._by_code[codes[0]][0], size - _size(text))
+        messages = self._messages[:most] if most > 1 else self._by_code[codes[0]][:1]
+        share = (size - _size(text)) // len(messages) - 1
+        return text + " ".join(cut(message, share) for message in messages)
 
     def _count_and_names(self, code: str) -> str:
         _message, *names = self._by_code[code]

@@ -52,10 +52,17 @@ _UNAVAILABLE = _Meaning(
     retryable=True,
     outcome_unknown=True,
 )
+_FAILED = _Meaning(
+    "The service failed to process the request ({code}). Try again later.",
+    code="ServiceUnavailable",
+    retryable=True,
+    outcome_unknown=True,
+)
 _CLOCK = _Meaning("The clocks of this host and of the service differ ({code}). Set this host's clock.", ClockSkew)
 _ENDPOINT = _Meaning("The endpoint {endpoint} does not offer this API ({code}). Check region_id and endpoint.")
 _SECURITY_TOKEN = _Meaning("The service rejected the security token of the access key ({code}). {advice}")
 _ACCESS_KEY = _Meaning("The service does not know the access key, or it is disabled ({code}). {advice}")
+_CREDENTIALS = _Meaning("The service did not accept the credentials of the request ({code}). {advice}")
 _SIGNATURE = _Meaning("The service rejected the signature that the access key created ({code}). {advice}")
 _CONFLICT = _Meaning(
     "Another operation on the session or its user is in progress ({code}). Try again later.", retryable=True
@@ -100,7 +107,24 @@ _TABLE = [
         ),
         # The name of the token, but not as a part of the operation's name.
         (r" (?!Missing).*(?<!Refresh)(?<!\bGet)Login_?Token", _REJECTED),
+        # From here on, codes that name the token reject it.
+        (r"Credential|Auth_?Fail|Authenticat", _CREDENTIALS),
         (r"Forbid|Permission|Authoriz|Authoris|Denied|Deny|NotAllow|Polic|WhiteList", _DENIED),
+        (r"Privilege|Restrict|Risk|SecurityControl|(Access|Operation|Ip)_?(Refus|Reject)", _DENIED),
+        (r"Black_?List|Banned", _LOCKED),
+        (r"Not_?Paid|Fund|Credit|(Package|Service|Instance|Subscription|Resource|Order|License)_?Expire", _UNPAID),
+        (r"In_?Use(?!r)|(Duplicat|Repeat)(?!\w*Login)|Incorrect\w*Stat(e|us)|Invalid_?Stat(e|us)", _CONFLICT),
+        (r"Updating|Pending|Initializing|Upgrading", _CONFLICT),
+        (r"SlowDown|TooFast|QPS|Freq|Over_?(Load|Request|Flow)|Try_?Again|Retry", _LIMITED),
+        # A timeout of the session or the login may concern the token.
+        (r"(?<!Session)(?<!Login)(?<!Token)Time_?d?_?out|Maint(enance|ain)|OutOfService|NullPointer", _FAILED),
+        (
+            r"(System|Server|Service|Backend|Upstream|Dependency|Rpc|Network|Connection|Database|\bDb|Unknown|Operation|Call|Invoke|Dispatch)"
+            r"_?(Error|Exception|Fail|Fault|Stop|Down)",
+            _FAILED,
+        ),
+        (r" (Error|Exception|Fail|Failed|Failure)$", _FAILED),
+        (r"Unsupported|Not_?Support", _ENDPOINT),
         (r"^402 .", _UNPAID),
         (r"^403 .", _DENIED),
         (r"^409 .", _CONFLICT),

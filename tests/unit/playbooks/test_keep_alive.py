@@ -67,6 +67,7 @@ ENDED = entry("alice", "SessionEnded", login_needed=True)
 NOT_NAMED = entry("alice", "EndpointNotNamed")
 NOT_REFRESHED = entry("alice", failed=False)
 UNREADABLE = {name: value for name, value in entry("alice", "DamagedRecord", key=KEY).items() if name != "session"}
+UNLISTED = {name: value for name, value in UNREADABLE.items() if name != "key"}
 WARNED = {name: value for name, value in NOT_REFRESHED.items() if name not in ("error_code", "msg")}
 
 
@@ -157,11 +158,28 @@ def test_a_record_that_cannot_be_read_is_named_by_its_key(play: t.Callable[..., 
     assert f"DamagedRecord: 1 ({KEY})." in run.report[1]
 
 
-def test_a_server_whose_sessions_cannot_be_listed_is_in_the_report(play: t.Callable[..., Run]) -> None:
-    unlisted = entry("nobody", "StoreUnavailable")
-    del unlisted["session"]
-    run = play(counted(total=2, unchanged=1, failed=1), [unlisted])
-    assert run.report[1].startswith("StoreUnavailable: 1 (a server). ")
+def unlisted(server: str) -> dict[str, t.Any]:
+    """Return the entry of a server whose sessions cannot be listed."""
+    each = entry("", "StoreUnavailable", msg=f"{server} cannot be reached. Check store and the network.")
+    del each["session"]
+    return each
+
+
+def test_servers_whose_sessions_cannot_be_listed_are_in_the_report(play: t.Callable[..., Run]) -> None:
+    servers = [unlisted(f"The Redis server node-{number}.example.com:6379") for number in range(3)]
+    run = play(counted(total=4, unchanged=1, failed=3), servers)
+    names = "node-0.example.com:6379, node-1.example.com:6379 and 1 more"
+    assert run.report[1].startswith(f"StoreUnavailable: 3 ({names}). The Redis server node-0")
+    assert "No session in the store was selected" not in run.output
+    assert play(counted(total=1, failed=1), [unlisted("It")]).report[1].startswith("StoreUnavailable: 1 (a server). It")
+
+
+@pytest.mark.parametrize("fail_on", ["", None])
+def test_an_empty_fail_on_is_any(play: t.Callable[..., Run], tmp_path: Path, fail_on: t.Any) -> None:
+    run = play(counted(total=9, refreshed=8, not_refreshed=1), [NOT_REFRESHED], keep_alive_fail_on=fail_on)
+    assert run.status == 2
+    assert "Failed: 0, not refreshed: 1." in run.output
+    assert json.loads((tmp_path / "result.json.arguments").read_text())["fail_on"] == "none"
 
 
 def test_the_messages_of_three_codes_are_complete_if_they_fit(play: t.Callable[..., Run]) -> None:
@@ -268,6 +286,8 @@ def test_each_variable_of_the_play_is_known() -> None:
         ({"failed": 9, "login_needed": 9}, [ENDED] * 9, True, True),
         ({"unchanged": 8, "failed": 1}, [UNREADABLE], True, False),
         ({"unchanged": 8, "failed": 1}, [NOT_NAMED], True, False),
+        ({"refreshed": 8, "failed": 1}, [UNREADABLE], True, False),
+        ({"refreshed": 8, "failed": 1}, [UNLISTED], True, True),
         ({"unchanged": 7, "failed": 1, "not_refreshed": 1}, [UNREADABLE, NOT_REFRESHED], True, True),
         ({"failed": 9, "login_needed": 1}, [ENDED] + [UNREADABLE] * 8, True, True),
         ({"logged_in": 1, "failed": 4, "not_refreshed": 4}, [FAILED] * 4 + [NOT_REFRESHED] * 4, True, False),
@@ -280,7 +300,7 @@ def test_fail_on_decides_when_the_run_fails(
     engine = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)  # evaluates an expression
     engine.filters["bool"] = bool
     variables = {"counts": counted(total=9, **counts), "fleet": {"sessions": entries}, "keep_alive_allow_empty": False}
-    variables.update({name: engine.from_string(task["vars"][name]).render(variables) for name in ("lost", "due")})
+    variables.update({name: engine.from_string(task["vars"][name]).render(variables) for name in ("lost", "due", "unlisted")})
     fails = {
         fail_on: engine.compile_expression(task["when"])(variables, keep_alive_fail_on=fail_on)
         for fail_on in ("any", "all", "none")

@@ -25,6 +25,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._plugin.fleet imp
     read_filters,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.options import (
+    expand_path,
     read_ca_path,
     read_request,
 )
@@ -123,6 +124,12 @@ def assert_refused(name: str, value: t.Any, use: t.Callable[..., t.Any], **other
 )
 def test_a_malformed_region_id_is_refused(value):
     assert_refused("region_id", value, read)
+
+
+@pytest.mark.parametrize("value", ["oss-cn-hangzhou", "cn", "s3-cn-hangzhou", "cn-", "cn--hangzhou"])
+def test_a_region_without_a_default_endpoint_needs_an_endpoint(value):
+    assert "endpoint" in assert_refused("region_id", value, read).message
+    assert read(region_id=value, endpoint="https://ecd.example.com").session.region_id == value
 
 
 def test_a_malformed_region_id_is_refused_even_with_an_endpoint():
@@ -568,3 +575,33 @@ def test_plain_http_is_refused_for_names_that_look_like_loopback():
     for host in ("127.999.0.1", "127.0.0.08", "127.0.0.1.example.com", "127.1"):
         with pytest.raises(OptionError, match="^endpoint"):
             read(endpoint=f"http://{host}")
+
+
+# Secrets in paths
+
+
+@pytest.mark.parametrize(
+    "variable",
+    [
+        "WUYING_LOGIN_TOKEN",
+        "WUYING_TOKEN_STORE_PASSWORD",
+        "WUYING_TOKEN_STORE_KEY",
+        "ALIBABA_CLOUD_ACCESS_KEY_SECRET",
+        "ALIBABA_CLOUD_SECURITY_TOKEN",
+    ],
+)
+@pytest.mark.parametrize("path", ["x-${}", "${{{}}}", "$WUYING_BASE/x"])
+def test_a_path_with_a_secret_from_the_environment_is_refused(monkeypatch, tmp_path, variable, path):
+    monkeypatch.setenv(variable, "sesame-secret")
+    monkeypatch.setenv("WUYING_BASE", "of-sesame-secret")
+    text = f"{tmp_path}/{path.format(variable)}"
+    for expand in (lambda **options: expand_path("store", options["store"]), open_with):
+        assert variable in assert_refused("store", text, expand).message
+    assert list(tmp_path.iterdir()) == []
+    assert variable in assert_refused("ca_path", text, lambda ca_path: read_ca_path({"ca_path": ca_path}.get, "ca_path")).message
+
+
+def test_a_path_may_contain_a_word_that_is_also_a_password(monkeypatch, tmp_path):
+    monkeypatch.setenv("WUYING_TOKEN_STORE_PASSWORD", tmp_path.name)
+    monkeypatch.setenv("WUYING_BASE", "x")
+    assert expand_path("store", f"{tmp_path}/$WUYING_BASE") == f"{tmp_path}/x"

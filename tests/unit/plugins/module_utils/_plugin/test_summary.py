@@ -210,6 +210,16 @@ def test_a_server_whose_sessions_cannot_be_listed_is_no_record():
     assert (fleet.result.counts["failed"], fleet.result.counts["total"], fleet.result.sessions) == (3, 4, 1)
 
 
+def test_the_first_servers_whose_sessions_cannot_be_listed_are_named():
+    fleet = Fleet()
+    messages = [f"The Redis server node-{number}.example.com:6379 cannot be reached. Check the network." for number in range(5)]
+    for message in messages:
+        fleet.result.add(Report(9, "", None, StoreError(message)), NOW)
+    first = " ".join(messages[:3])
+    expected = f"The sessions of 5 servers cannot be listed (StoreUnavailable). {first}"
+    assert fleet.message(filtered=True) == expected  # whether a session matches is unknown
+
+
 def test_three_messages_of_usual_length_are_complete():
     fleet = Fleet().unreadable(LOCKED)
     messages = [f"{'It happened. ' * 16}Do {number}." for number in range(3)]
