@@ -26,6 +26,8 @@ _TOO_LARGE = (
     "Tokens are refreshed {:,.12g} s before they expire. Lower refresh_before, or set validity if tokens are valid for longer."
 )
 
+_TOO_LATE = "Timed out before this session could be processed. Try again later or increase deadline."
+
 
 class Keeper:
     """Keeps sessions valid with one store and one service. Safe to share between threads."""
@@ -95,13 +97,15 @@ class Keeper:
                 if snapshot.note is None and not snapshot.has_keep_alive and request.password_login is None:
                     self._connect()  # Fail before anything is written, for example if credentials are missing.
                 if time.monotonic() >= self.deadline:
-                    raise LockTimeout(
-                        "Timed out before this session could be processed. Try again later or increase deadline."
-                    )
+                    raise LockTimeout(_TOO_LATE)
                 locked = held.enter_context(self.store.lock(key, self.deadline))
             except WuyingError as error:
                 return self._return_stored_or_raise(request, self.store.read(key), error, warn)
             return self._obtain_locked(request, snapshot, locked, warn)
+
+    def return_late(self, request: TokenRequest, stored: StoredState, warn: Warn) -> Outcome:
+        """Return the stored token of a session that was due after the deadline. Raises :class:`LockTimeout` if it is not valid."""
+        return self._return_stored_or_raise(request, stored, LockTimeout(_TOO_LATE), warn)
 
     def predict(self, request: TokenRequest, stored: StoredState, warn: Warn) -> Outcome:
         """Return what :meth:`ensure` would return, as far as the store shows it. Write and send nothing."""

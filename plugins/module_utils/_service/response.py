@@ -119,8 +119,10 @@ _TABLE = [
         # A timeout of the session or the login may concern the token.
         (r"(?<!Session)(?<!Login)(?<!Token)Time_?d?_?out|Maint(enance|ain)|OutOfService|NullPointer", _FAILED),
         (
-            r"(System|Server|Service|Backend|Upstream|Dependency|Rpc|Network|Connection|Database|\bDb|Unknown|Operation|Call|Invoke|Dispatch)"
-            r"_?(Error|Exception|Fail|Fault|Stop|Down)",
+            (
+                r"(System|Server|Service|Backend|Upstream|Dependency|Rpc|Network|Connection|Database|\bDb|Unknown|Operation|Call|Invoke|Dispatch)"
+                r"_?(Error|Exception|Fail|Fault|Stop|Down)"
+            ),
             _FAILED,
         ),
         (r" (Error|Exception|Fail|Failed|Failure)$", _FAILED),

@@ -171,10 +171,29 @@ def test_a_malformed_code_is_not_shown(code):
 # Codes that the service does not document
 
 CREDENTIALS_ADVICE = "Check the access key."
-FAILURES = """
-    RequestTimeout SystemTimeout Gateway.TimedOut Timeout OperationTimeOut UnknownError SystemException SystemFailure UnderMaintenance
-    Maintenance DatabaseError DBError DbException OperationFailed ServerException BackendError RpcError Error Failure OutOfService ServiceDown
-""".split()
+FAILURES = [
+    "RequestTimeout",
+    "SystemTimeout",
+    "Gateway.TimedOut",
+    "Timeout",
+    "OperationTimeOut",
+    "UnknownError",
+    "SystemException",
+    "SystemFailure",
+    "UnderMaintenance",
+    "Maintenance",
+    "DatabaseError",
+    "DBError",
+    "DbException",
+    "OperationFailed",
+    "ServerException",
+    "BackendError",
+    "RpcError",
+    "Error",
+    "Failure",
+    "OutOfService",
+    "ServiceDown",
+]
 
 FAMILIES = {
     PERMISSION: """
@@ -228,10 +247,23 @@ def test_a_code_about_a_failure_leaves_the_outcome_unknown(status):
 
 @pytest.mark.parametrize(
     "code",
-    """
-    InvalidParameter MissingParameter InvalidRegionId.NotFound InvalidEndUserId SessionExpired Expired SessionTimeout LoginTimeout
-    InvalidAdminUser LoginUser.NotFound DomainUserNotFound DuplicateLogin NotLogin RefreshLoginTokenFailed InvalidClientId
-    """.split(),
+    [
+        "InvalidParameter",
+        "MissingParameter",
+        "InvalidRegionId.NotFound",
+        "InvalidEndUserId",
+        "SessionExpired",
+        "Expired",
+        "SessionTimeout",
+        "LoginTimeout",
+        "InvalidAdminUser",
+        "LoginUser.NotFound",
+        "DomainUserNotFound",
+        "DuplicateLogin",
+        "NotLogin",
+        "RefreshLoginTokenFailed",
+        "InvalidClientId",
+    ],
 )
 def test_any_other_code_may_concern_the_token(code):
     assert concern_of(failure_of(make_response(400, Code=code))) == POSSIBLE
