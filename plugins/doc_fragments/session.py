@@ -13,7 +13,8 @@ options:
   region_id:
     description:
       - The region of the session's office network, for example V(cn-hangzhou).
-      - It is part of the host name of the default O(endpoint), so it can contain only lowercase letters, digits, and hyphens.
+      - It is part of the host name of the default O(endpoint), so it can contain only lowercase letters, digits, and hyphens. Unless O(endpoint) is
+        set, it must have two letters before its first hyphen.
     type: str
     required: true
   client_id:

@@ -37,6 +37,8 @@ options:
       - A term is an O(end_user_id) or a dictionary. A dictionary can contain O(end_user_id), O(region_id), O(client_id), O(office_site_id),
         O(directory_id), O(endpoint), O(login_token), and O(session_id) for its session. Values that it does not contain are taken from the
         options of the lookup.
+      - A string with a line break or one of the characters C([]{}=:) is refused, because it may be JSON or YAML text with a token. Pass such an
+        O(end_user_id) in a dictionary.
       - If a term is a list, its elements are used as terms.
     type: list
     elements: raw
@@ -76,8 +78,8 @@ notes:
   - A null value, an omitted value, and an empty string mean that an option is not set. The only exception is O(store_key), which must not be empty.
   - A host must not configure the lookup. If one of its variables, such as C(wuying_store), is a fact of the host, the lookup fails. This includes
     C(set_fact) with C(cacheable=true).
-  - The lookup reads the environment of the C(ansible-playbook) process. The C(environment) keyword of a task has no effect on it. Environment
-    variables precede C(ansible.cfg).
+  - The lookup reads the environment of the C(ansible-playbook) process. The C(environment) keyword of a task has no effect on it. The
+    C(WUYING_TOKEN_) variables precede C(ansible.cfg). For O(access_key_id), O(ca_path), and O(proxy), C(ansible.cfg) precedes the environment.
   - Pass secrets as variables. If a template in C(when), C(loop), C(until), or C(failed_when) fails, ansible-core 2.19 and later shows its source with
     all literals, even with C(no_log=true).
   - If a new token is obtained but cannot be saved, the lookup returns it with a warning. The returned token is then the only copy.
@@ -85,8 +87,9 @@ notes:
   - Secrets can be set by variables, but not in C(ansible.cfg).
   - On ansible-core 2.22 and later, the token is registered as a secret, and Ansible masks it in all output. On earlier versions, only
     C(no_log=true) hides it. On 2.18, C(no_log=true) also hides the error messages of the lookup.
-  - Error messages contain an C(error_code). It is one of the codes of M(wuying.workspace.wuying_login_token), or C(CheckMode) if the token
-    would have to be refreshed in check mode.
+  - Error messages contain an C(error_code). It is one of the codes of M(wuying.workspace.wuying_login_token), C(CheckMode) if the token
+    would have to be refreshed in check mode, C(Interrupted) if the lookup was stopped before the session was processed, or C(Unforeseen) for an
+    unexpected error.
   - If a template contains a token, Ansible can show the token in diffs and at higher verbosity. Set C(no_log=true) on tasks that write
     tokens.
 seealso:
@@ -293,7 +296,8 @@ def _read_requests(get_option: GetOption, terms: list[t.Any]) -> list[TokenReque
             "store must not be 'none' in a lookup, because lookups are evaluated repeatedly. "
             "Set it to a directory or a Redis URL."
         )
-    return [read_request(overridden_by(get_option, read_term(term))) for term in terms]
+    advice = "Pass them as keywords or set {variables}."
+    return [read_request(overridden_by(get_option, read_term(term)), advice) for term in terms]
 
 
 def _tokens(reports: list[Report]) -> list[str]:

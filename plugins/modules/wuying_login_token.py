@@ -23,7 +23,7 @@ description:
     keep-alive token that O(stay_logged_in) has stored, and otherwise O(password). With neither, the task fails, and the user must log in.
   - The module uses the store, the environment, and the Python package C(requests) of the host and the user that run the task. Usually, run it
     with C(delegate_to=localhost) and C(become=false).
-  - If a stale token cannot be refreshed, for any reason, the stored token is returned with a warning as long as it is valid. The
+  - If a refresh fails for any reason other than a rejected token, the stored token is returned with a warning as long as it is valid. The
     task fails if the service rejects that token and no login is possible, if the token has expired, with a new O(login_token), and with
     O(force=true).
   - So that no account is locked, a password that the service refused is not sent again for an hour, and after its second refusal for 24 hours.
@@ -370,7 +370,7 @@ login_needed:
     - Whether only a person can continue the session. The user must log in again. Then pass the new token as O(login_token), or pass O(password).
     - This is the case if no token is stored, if the service rejects the token and no login is possible, and if a login reaches a stage that
       needs a person. The service rejects a token if its error code names the token, or if it refuses a token that has expired or that was
-      passed. Error codes about permissions, payments, locks, conflicts, or limits reject no token.
+      passed. Error codes about credentials, permissions, payments, locks, conflicts, limits, the clock, or the endpoint are not rejections.
     - V(false) if O(password) was refused or has to wait. Then check the password.
   returned: failure
   type: bool

@@ -231,7 +231,7 @@ accounts:
       sample: 0
 error_code:
   description:
-    - The kind of error, for example V(StoreUnavailable). A record that cannot be read is no error of the module.
+    - The kind of error, for example V(StoreUnavailable). A record that cannot be read does not fail the module.
   returned: failure
   type: str
   sample: StoreUnavailable
@@ -250,12 +250,12 @@ import typing as t
 from ansible_collections.wuying.workspace.plugins.module_utils._model.account import REFUSED, UNKNOWN, AccountEntry
 from ansible_collections.wuying.workspace.plugins.module_utils._model.encoding import format_timestamp
 from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import OptionError, StoreError
+from ansible_collections.wuying.workspace.plugins.module_utils._model.keep_alive import KeepAlive
 from ansible_collections.wuying.workspace.plugins.module_utils._model.record import (
     CURRENT,
     ENDED,
     EXPIRED,
     STALE,
-    KeepAlive,
     Record,
     StoredState,
 )

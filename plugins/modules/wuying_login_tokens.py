@@ -22,7 +22,8 @@ description:
     login fail with C(error_code=LoginsStopped), and nothing counts against their accounts.
   - With O(sessions), the module processes these sessions. Without it, the module processes all sessions in the store, or those that O(filters)
     selects. Run it this way on a schedule to keep the tokens of a fleet valid.
-  - A session that fails does not stop the others. RV(sessions) contains the result of each session.
+  - A session that fails does not stop the others. RV(sessions) contains the result of each session that O(results) selects, by default
+    of those that failed or have warnings.
   - On a schedule, O(refresh_before) must be at least the interval of the schedule plus the duration of a run. The value is capped at half
     of the validity of a token. With a validity of 15 minutes, run the task every 4 minutes.
   - The module uses the store, the environment, and the Python packages of the host and the user that run the task. Usually, run it with
@@ -44,7 +45,7 @@ attributes:
     support: partial
     details:
       - While all tokens are current, running the task again changes nothing.
-      - With O(store=none), every run refreshes all tokens.
+      - With O(force=true) or O(store=none), every run refreshes all tokens.
 options:
   end_user_id:
     description:
@@ -54,6 +55,8 @@ options:
     description:
       - The sessions to process. Each is a dictionary, or a string, which is an O(sessions[].end_user_id). Values that an entry does not set are
         taken from the options of the task.
+      - A string with a line break or one of the characters C([]{}=:) is refused, because it may be JSON or YAML text with a token. Pass such an
+        O(sessions[].end_user_id) in a dictionary.
       - If not set, the module processes all sessions in the store, or those that O(filters) selects. The options of the task that identify a
         session then have no effect, so that C(module_defaults) can set them. Only O(endpoint) still names an endpoint that records may have.
     type: list
@@ -113,7 +116,7 @@ options:
       - If not set, all sessions in the store are processed.
       - A session from the store whose endpoint is neither that of its region nor a loopback address fails with V(EndpointNotNamed), unless
         O(endpoint) or the C(endpoint) of this option names that endpoint. Otherwise, someone who can write to the store could choose where
-        requests are sent.
+        requests are sent. The C(endpoint) of this option also selects sessions, so list all endpoints of the fleet in it.
     type: dict
   stay_logged_in:
     description:
@@ -145,8 +148,8 @@ options:
   deadline:
     description:
       - The maximum duration of the whole task in seconds (up to 86400). For each session that is not yet processed when the deadline passes, a
-        stored token that is still valid is returned with a warning. If there is none, or if a new O(sessions[].login_token) was passed, the
-        session fails with C(error_code=DeadlineExceeded).
+        stored token that is still valid is returned with a warning. If there is none, if a new O(sessions[].login_token) was passed, or with
+        O(force=true), the session fails with C(error_code=DeadlineExceeded).
     type: float
     default: 900.0
   return_token:
@@ -262,7 +265,7 @@ counts:
   type: dict
   contains:
     total:
-      description: All sessions that were processed, and all records that cannot be read.
+      description: All sessions that were processed, all records that cannot be read, and each node of a Redis Cluster whose sessions cannot be listed.
       type: int
       sample: 2000
     refreshed:
@@ -282,7 +285,8 @@ counts:
       type: int
       sample: 7
     failed:
-      description: Sessions that failed, including those whose new token could not be saved, and records that cannot be read.
+      description: Sessions that failed, including those whose new token could not be saved, records that cannot be read, and nodes
+        of a Redis Cluster whose sessions cannot be listed.
       type: int
       sample: 3
     login_needed:
@@ -300,6 +304,8 @@ counts:
 sessions:
   description:
     - The results of the sessions that O(results) selects, in the order of O(sessions).
+    - If a node of a Redis Cluster cannot be used, its sessions are unknown. A single entry, which has neither a session nor a key, stands for all of
+      them.
   returned: unless an option is invalid or the store cannot be used
   type: list
   elements: dict
@@ -376,7 +382,7 @@ sessions:
     error_code:
       description:
         - One of the error codes of M(wuying.workspace.wuying_login_token), or one of the following.
-        - V(DamagedRecord) if the record cannot be read.
+        - V(DamagedRecord) if the record's content is not valid.
         - V(EndpointNotNamed) if the task does not name the endpoint of a session from the store, see O(filters).
         - V(Interrupted) if the task was stopped, or one of its processes was killed, before the session was processed. A process that does
           not finish within 5 seconds after O(deadline) is killed.
@@ -505,7 +511,7 @@ def run(module: Module) -> FleetResult:
             check=module.check_mode,
         ):
             result.add(report, time.time())
-    if requests is None and not result.sessions:
+    if requests is None and not result.counts["total"]:
         module.warn("No session in the store was selected. Check store, filters and the user who runs the task.")
     return result
 

@@ -21,6 +21,7 @@ sys.path.insert(0, os.environ.get("ANSIBLE_COLLECTIONS_PATH", ""))
 
 from ansible_collections.wuying.workspace.tests.benchmark import (
     fleet,
+    logins,
     lookups,
     page,
     plot,
@@ -29,7 +30,7 @@ from ansible_collections.wuying.workspace.tests.benchmark import (
 )
 
 ROOT = Path(__file__).resolve().parents[2]
-SECTIONS = ("tasks", "plural", "fleet", "lookup", "signatures")
+SECTIONS = ("tasks", "plural", "fleet", "logins", "lookup", "signatures")
 PAGE = ROOT / "docs/docsite/rst/speed.rst"
 
 
@@ -58,6 +59,8 @@ def main() -> None:
             tasks.compare_tasks(folder, options.pairs)
         rates = tasks.compare_plural(folder, options.rounds, most) if "plural" in options.only else []
         lines = fleet.measure(folder, options.sizes, options.rounds) if "fleet" in options.only else []
+        if "logins" in options.only:
+            logins.measure(folder, most, options.rounds)
         terms = lookups.measure(folder, most) if "lookup" in options.only else {}
     if options.write_docs:
         PAGE.write_text(page.write(lines, rates, terms), encoding="utf-8")

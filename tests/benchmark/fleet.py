@@ -134,13 +134,16 @@ def one_round(
     return line, current.http
 
 
-def run_task(emulator: servers.Emulator, store: servers.Store, parallel: int) -> Task:
-    """Run the module's process over all sessions of a store."""
+def run_task(
+    emulator: servers.Emulator, store: servers.Store, parallel: int, own: t.Mapping[str, t.Any] | None = None
+) -> Task:
+    """Run the module's process over all sessions of a store. ``own`` are further options."""
     options = {
         **emulator.options(),
         "store": store.address,
         "max_parallel": parallel,
         "deadline": LIMIT,
+        **(own or {}),
     }
     start = time.perf_counter()
     with start_script("one_task.py") as process, memory.watched(process.pid) as peak:

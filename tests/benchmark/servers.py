@@ -39,6 +39,8 @@ EMULATOR = Path(__file__).resolve().parents[2] / "roles/emulator/files/emulator.
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 VALIDITY = 7200
 REFRESH_BEFORE = 3600
+STORE_KEY = "QUFB" * 10 + "QUE="
+"""Keep-alive tokens are stored in Redis only if they are encrypted."""
 BATCH = 10_000
 START = 30
 """The maximum start time of a server in seconds."""
@@ -71,14 +73,15 @@ class Emulator(t.NamedTuple):
     def issue(self, users: t.Sequence[str]) -> list[str]:
         """Return a first login token for each user."""
         body = json.dumps([{**IDENTITY, "end_user_id": user} for user in users]).encode()
-        issued = self._request("tokens", body)
+        issued = self.control("tokens", body)
         return [each["login_token"] for each in issued]
 
     def exchanges(self) -> int:
         """Return the number of exchanges."""
-        return int(self._request("journal")["exchanges"])
+        return int(self.control("journal")["exchanges"])
 
-    def _request(self, control: str, body: bytes | None = None) -> t.Any:
+    def control(self, control: str, body: bytes | None = None) -> t.Any:
+        """Call a control and return its response."""
         request = urllib.request.Request(f"{self.control_url}/{control}", body)
         with DIRECT.open(request, timeout=60) as response:
             return json.load(response)

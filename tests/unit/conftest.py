@@ -62,6 +62,18 @@ class Emulator:
         """Return the journal of requests to the service."""
         return dict(self.control("GET", "journal"))
 
+    def set_users(self, **users: t.Any) -> None:
+        """Add or replace users who can log in: a password, or a dictionary, for each name."""
+        self.control("POST", "users", users)
+
+    def logins(self) -> dict[str, t.Any]:
+        """Return the counts of logins."""
+        return dict(self.control("GET", "logins"))
+
+    def advance(self, seconds: float) -> None:
+        """Move the clock of the emulator forward."""
+        self.control("POST", "clock", {"advance": seconds})
+
     def clear(self) -> None:
         """Empty the journal and delete all faults."""
         self.control("DELETE", "journal")

@@ -14,6 +14,7 @@ from .._model.exceptions import LoginRequired, OptionError, WuyingError
 from .._model.record import CURRENT, ENDED, Record, StoredState
 from .._model.session import Session
 
+Warn = t.Callable[[str], None]
 OUTCOME_UNKNOWN = "OutcomeUnknown"
 NO_RECORD = "NoLoginToken"
 DEFAULT_REFRESH_BEFORE = 300
@@ -134,12 +135,7 @@ def decide(
         return Step(REFRESH, request.login_token)
     if record is None:
         if login is None:
-            raise _no_record(session, store_name)
-        if not is_default_or_loopback(session.endpoint, session.region_id):
-            raise OptionError(
-                f"No login token is stored for {session.end_user_id}, and {session.endpoint} is not the endpoint of its region. To send "
-                "the password there, use wuying_login_token with force=true."
-            )
+            raise _no_record(session, store_name) if request.password_login is None else _other_endpoint(session)
         return login
     state = record.state(now, request.refresh_before)
     if (state == ENDED and not request.force) or REFRESH in failed:
@@ -162,11 +158,14 @@ def not_stored(session: Session, store_name: str) -> str:
 
 
 def possible_login(request: TokenRequest, record: Record | None, now: float, failed: Failed) -> Step | None:
-    """Return the login that is possible, None if there is none."""
+    """Return the login that is possible, None if there is none. A session without a record sends no password to another endpoint."""
     keep_alive = record and record.keep_alive
     if keep_alive and KEEP_ALIVE not in failed and keep_alive.blocked_until(now) is None:
         return Step(KEEP_ALIVE, keep_alive.token)
-    return Step(PASSWORD) if request.password_login is not None and PASSWORD not in failed else None
+    if request.password_login is None or PASSWORD in failed:
+        return None
+    may_start = record is not None or is_default_or_loopback(request.session.endpoint, request.session.region_id)
+    return Step(PASSWORD) if may_start else None
 
 
 def _is_renewal(login: Step | None, record: Record, now: float) -> bool:
@@ -183,6 +182,13 @@ def _no_record(session: Session, store_name: str) -> LoginRequired:
     if store_name == "none":
         message = "store=none stores no token. Pass login_token, or set store to a directory or a Redis URL."
     return LoginRequired(message, code=NO_RECORD)
+
+
+def _other_endpoint(session: Session) -> OptionError:
+    return OptionError(
+        f"No login token is stored for {session.end_user_id}, and {session.endpoint} is not the endpoint of its region. To send "
+        "the password there, use wuying_login_token with force=true."
+    )
 
 
 def _ended(record: Record, now: float) -> LoginRequired:

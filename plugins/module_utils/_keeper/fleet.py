@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import math
 import time
 import typing as t
@@ -17,12 +18,16 @@ from .._model.record import Snapshot, StoredState
 from .._model.session import Session
 from .._runtime.signals import hold_signals, signal_pending
 from .._store.base import Store
-from .decision import NO_RECORD, Outcome, TokenRequest
-from .keeper import Keeper, Warn
+from .decision import NO_RECORD, Outcome, TokenRequest, Warn
+from .keeper import Keeper
 from .workers import count_processes, run_all
 
 MAX_PARALLEL = 8
 """The default number of sessions that are refreshed at a time."""
+
+_GRACE = 1.0
+"""For how many seconds after the deadline stored tokens are read that could not be refreshed in time."""
+_NOT_REENCRYPTED = "Could not re-encrypt the record with the first key in store_key. "
 
 T = t.TypeVar("T")
 Reading = t.Tuple[str, t.Optional[TokenRequest], t.Union[StoredState, StoreError]]
@@ -51,6 +56,13 @@ class _DueSession(t.NamedTuple):
     snapshot: Snapshot
     result: Outcome | WuyingError | None
     needs_reencryption: bool
+
+
+class _Postponed(t.NamedTuple):
+    """A session whose server failed, and its report in case that there is no time to try again."""
+
+    due: _DueSession
+    report: Report
 
 
 def read_requested(store: Store, requests: t.Sequence[TokenRequest]) -> t.Iterator[Reading]:
@@ -85,7 +97,8 @@ def keep_all(
     """Keep sessions valid, and report each when it is done. A failure of one session does not stop the others.
 
     With ``rekey``, re-encrypt records that are not encrypted with the first key. With ``check``, predict the reports and change
-    nothing. After a signal, sessions that were begun are finished, and the others fail as ``Interrupted``.
+    nothing. After a signal, sessions that were begun are finished, and the others fail as ``Interrupted``. After the deadline, no
+    session is begun. Sessions whose server fails are tried once more when the others are done.
     """
     due: list[_DueSession] = []
     for position, (key, request, stored) in enumerate(readings):
@@ -116,13 +129,21 @@ def keep_all(
         from .login_limit import LoginLimit  # here, because most tasks find all tokens current
 
         keeper.login_limit = LoginLimit()
-    process = functools.partial(_process, keeper)
-    not_done = functools.partial(_interrupted, keeper.deadline)
-    reports = run_all(process, due, max_parallel, processes, deadline=keeper.deadline, not_done=not_done)
-    with hold_signals(), contextlib.closing(reports):
-        for report in reports:
-            keeper.add_task_warnings(report.task_warnings)
-            yield report
+    not_done = functools.partial(_not_done, keeper)
+    for process in (functools.partial(_process_or_postpone, keeper), functools.partial(_process, keeper)):
+        postponed: list[_Postponed] = []
+        reports = run_all(process, due, max_parallel, processes, deadline=keeper.deadline, not_done=not_done)
+        with hold_signals(), contextlib.closing(reports):
+            for report in reports:
+                if isinstance(report, _Postponed):
+                    postponed.append(report)
+                    continue
+                keeper.add_task_warnings(report.task_warnings)
+                yield report
+        if _is_over(keeper):
+            yield from (each.report for each in postponed)
+            break
+        due = [each.due for each in postponed]
 
 
 def _catch(function: t.Callable[..., T], *arguments: t.Any) -> T | WuyingError:
@@ -144,6 +165,20 @@ def _catch(function: t.Callable[..., T], *arguments: t.Any) -> T | WuyingError:
     return failure.with_traceback(None)
 
 
+def _is_over(keeper: Keeper) -> bool:
+    """Return True if no more sessions are to be begun."""
+    return signal_pending() or time.monotonic() >= keeper.deadline
+
+
+def _process_or_postpone(keeper: Keeper, due: _DueSession) -> Report | _Postponed:
+    """Process a session, and postpone it if its server fails and may recover."""
+    report = _process(keeper, due)
+    failure = report.result.not_refreshed if isinstance(report.result, Outcome) else report.result
+    # With any other code, the store works.
+    is_lost = isinstance(failure, StoreError) and failure.retryable and failure.code == StoreError.code
+    return _Postponed(due, report) if is_lost else report
+
+
 def _process(keeper: Keeper, due: _DueSession) -> Report:
     warnings: list[str] = []
     session, result = due.request.session, due.result
@@ -161,7 +196,7 @@ def _reencrypt(keeper: Keeper, key: str, result: Outcome | WuyingError, warn: Wa
         return result.not_saved is None
     written = _catch(keeper.reencrypt, key)
     if isinstance(written, WuyingError):
-        warn(f"Could not re-encrypt the record with the first key in store_key. {written.message}")
+        warn(f"{_NOT_REENCRYPTED}{written.message}")
         return False
     return written
 
@@ -175,12 +210,37 @@ def _obtain(keeper: Keeper, request: TokenRequest, snapshot: Snapshot, warn: War
         raise
 
 
-def _interrupted(deadline: float, due: _DueSession) -> Report:
-    """Report a session that was not begun, or a session of a process that was killed."""
+def _not_done(keeper: Keeper, left: t.Iterable[_DueSession], is_killed: bool) -> t.Iterator[Report]:
+    """Report sessions that were not begun, or whose process was killed."""
+    is_late = time.monotonic() >= keeper.deadline
+    if is_late and not is_killed and not signal_pending():
+        yield from _too_late(keeper, left)
+        return
     reason = "The process that handled this session was killed, possibly because of low memory."
     if signal_pending():
         reason = "The task was stopped before this session could be processed."
-    elif time.monotonic() >= deadline:
+    elif is_late:
         reason = "The process that handled this session did not finish before the deadline."
-    error = WuyingError(f"{reason} Run the task again.", code="Interrupted", retryable=True)
-    return Report(due.order[1], due.request.session.key, due.request.session, error)
+    for due in left:
+        error = WuyingError(f"{reason} Run the task again.", code="Interrupted", retryable=True)
+        yield Report(due.order[1], due.request.session.key, due.request.session, error)
+
+
+def _too_late(keeper: Keeper, left: t.Iterable[_DueSession]) -> t.Iterator[Report]:
+    """Report sessions that were not begun before the deadline. Return stored tokens that are still valid, as far as there is time."""
+    sessions, ahead = itertools.tee(left)
+    states = iter(keeper.store.read_many(due.request.session.key for due in ahead))
+    for due in sessions:
+        warnings: list[str] = []
+        result = due.result
+        if time.monotonic() >= keeper.deadline + _GRACE:
+            states = iter(())
+        stored: t.Any = _catch(next, states, None)
+        if result is None:
+            stored = stored if isinstance(stored, StoredState) else StoredState()
+            result = _catch(keeper.return_late, due.request, stored, warnings.append)
+        elif due.needs_reencryption:
+            warnings.append(f"{_NOT_REENCRYPTED}The task timed out. Run it again or increase deadline.")
+        if isinstance(result, Outcome):
+            result = result.without_lineage()
+        yield Report(due.order[1], due.request.session.key, due.request.session, result, tuple(warnings))

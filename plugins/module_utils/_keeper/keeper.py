@@ -14,18 +14,19 @@ from .._model.exceptions import LockTimeout, NotEncrypted, WuyingError
 from .._model.record import ENDED, EXPIRED, Record, Snapshot, StoredState, next_validity
 from .._model.session import fingerprint
 from .._store.base import LockedSession, Store
-from .decision import DEFAULT_REFRESH_BEFORE, PASSWORD, RETURN, Outcome, Step, TokenRequest, decide
+from .decision import DEFAULT_REFRESH_BEFORE, PASSWORD, RETURN, Outcome, Step, TokenRequest, Warn, decide
 
 if t.TYPE_CHECKING:
     from .._service.client import ServiceClient
     from .login_limit import LoginLimit
     from .obtain import Means
 
-Warn = t.Callable[[str], None]
 _TOO_LARGE = (
     "refresh_before is {:,.12g} s, but tokens are valid for {:,.12g} s, and at most half of that counts. "
     "Tokens are refreshed {:,.12g} s before they expire. Lower refresh_before, or set validity if tokens are valid for longer."
 )
+
+_TOO_LATE = "Timed out before this session could be processed. Try again later or increase deadline."
 
 
 class Keeper:
@@ -96,13 +97,15 @@ class Keeper:
                 if snapshot.note is None and not snapshot.has_keep_alive and request.password_login is None:
                     self._connect()  # Fail before anything is written, for example if credentials are missing.
                 if time.monotonic() >= self.deadline:
-                    raise LockTimeout(
-                        "Timed out before this session could be processed. Try again later or increase deadline."
-                    )
+                    raise LockTimeout(_TOO_LATE)
                 locked = held.enter_context(self.store.lock(key, self.deadline))
             except WuyingError as error:
                 return self._return_stored_or_raise(request, self.store.read(key), error, warn)
             return self._obtain_locked(request, snapshot, locked, warn)
+
+    def return_late(self, request: TokenRequest, stored: StoredState, warn: Warn) -> Outcome:
+        """Return the stored token of a session that was due after the deadline. Raises :class:`LockTimeout` if it is not valid."""
+        return self._return_stored_or_raise(request, stored, LockTimeout(_TOO_LATE), warn)
 
     def predict(self, request: TokenRequest, stored: StoredState, warn: Warn) -> Outcome:
         """Return what :meth:`ensure` would return, as far as the store shows it. Write and send nothing."""

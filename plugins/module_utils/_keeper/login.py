@@ -25,8 +25,7 @@ if t.TYPE_CHECKING:
     from .._model.record import Record
     from .._model.session import Session
     from .._service.client import ServiceClient
-    from .decision import PasswordLogin, TokenRequest
-    from .keeper import Warn
+    from .decision import PasswordLogin, TokenRequest, Warn
 
 _LEAST_OF_STEP = 3
 """A code is not sent with fewer seconds left of its time step."""
@@ -84,6 +83,8 @@ class Login:
                 )
             now = self._clock()
             entry = (stored.entry or new_entry(account)).as_of(now)
+            if stored.entry is not None and entry != stored.entry:
+                locked.write_entry(entry)  # Attempts in the future count from now, not from each later task.
             mark = entry.mark(_secret(login))
             check_wait(entry, mark, self._session, login, now)
             self._check_time(2 if has_code(login) else 1, STEP if login.totp_secret else 0)
@@ -91,7 +92,7 @@ class Login:
             try:
                 answer = self._send_stages(login, attempt)
             except (ServiceError, LockTimeout) as error:
-                attempt.end(_after_failure(attempt.entry, error, login))
+                attempt.end(_after_failure(attempt.entry, error))
                 blocked_until = attempt.entry.blocked_until(self._clock(), mark)
                 if blocked_until is not None:
                     error.blocked_until = format_timestamp(blocked_until)
@@ -115,6 +116,12 @@ class Login:
             first_id = answer.session_id
             answer = self._send(MFA, SessionId=first_id, AuthenticationCode=code, KeepAlive=keep_alive)
             answer = answer._replace(session_id=answer.session_id or first_id)
+            if answer.next_stage == MFA:
+                raise LoginRefused(
+                    "The service asks for another one-time code. Check authentication_code or totp_secret.",
+                    request_id=answer.request_id,
+                    stage=MFA,
+                )
         if answer.next_stage is not None:
             raise _needs_person(answer.next_stage, answer.request_id)
         return answer
@@ -142,7 +149,7 @@ def check_wait(entry: AccountEntry, mark: str, session: Session, login: Password
         until = format_timestamp(blocked_until)
         raise LoginBlocked(
             f"An earlier login of {session.end_user_id} was refused, or its outcome is unknown. To protect the account, no password is sent "
-            f"for it before {until}. Check the password. Then wait, or run wuying_login_token with password and force=true.",
+            f"for it before {until}. Check the password, then wait, or run wuying_login_token with force=true.",
             blocked_until=until,
         )
 
@@ -156,12 +163,13 @@ def predict_wait(request: TokenRequest, login: PasswordLogin, store: Store, now:
 
 
 def mark_of(request: TokenRequest, store: Store) -> str:
-    """Return the mark of the secret in a request, empty if it has none or nothing is stored of the account."""
+    """Return the mark of the secret in a request if anything is stored of the account, and whether a code comes with it."""
     login, entry = request.password_login, None
-    if login is not None:
-        with contextlib.suppress(StoreError):
-            entry = store.read(account_of(request.session).key).entry
-    return "" if login is None or entry is None else entry.mark(_secret(login))
+    if login is None:
+        return ""
+    with contextlib.suppress(StoreError):
+        entry = store.read(account_of(request.session).key).entry
+    return f"{entry.mark(_secret(login)) if entry else 'new'} {has_code(login)}"
 
 
 def has_code(login: PasswordLogin) -> bool:
@@ -189,9 +197,9 @@ class _Attempt:
             self._locked.write_entry(entry)
 
 
-def _after_failure(entry: AccountEntry, error: ServiceError | LockTimeout, login: PasswordLogin) -> AccountEntry:
+def _after_failure(entry: AccountEntry, error: ServiceError | LockTimeout) -> AccountEntry:
     """Return the entry after its last attempt failed."""
-    if isinstance(error, LoginNeedsPerson) and error.stage == MFA and not has_code(login):
+    if isinstance(error, LoginNeedsPerson) and error.stage == MFA:
         return entry.with_outcome(CODE_MISSING)
     if isinstance(error, (LoginRefused, LoginNeedsPerson)):
         return entry.with_outcome(REFUSED)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import mmap
 
 from .._model.exceptions import LoginNeedsPerson, LoginRefused, LoginsStopped, WuyingError
+from .._service.login import MFA
 
 MOST_REFUSED = 20
 """After so many logins were refused and none was accepted, a task sends no more."""
@@ -33,8 +34,8 @@ class LoginLimit:
             )
 
     def count(self, error: WuyingError | None) -> None:
-        """Count a login that failed with an error, or that was accepted."""
+        """Count a login that failed with an error, or that was accepted. That a code is missing is no refusal."""
         if error is None:
             self._counts[_ACCEPTED] = 1
-        elif isinstance(error, (LoginRefused, LoginNeedsPerson)):
+        elif isinstance(error, LoginRefused) or (isinstance(error, LoginNeedsPerson) and error.stage != MFA):
             self._counts[_REFUSED] = min(255, self._counts[_REFUSED] + 1)

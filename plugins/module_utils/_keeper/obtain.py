@@ -13,21 +13,28 @@ import contextlib
 import typing as t
 
 from .._model.exceptions import LoginRefused, LoginRequired, ServiceError, StoreError, WuyingError
+from .._model.keep_alive import LONGEST_KEEP_ALIVE_TOKEN
 from .._model.note import Note, new_note
-from .._model.record import LONGEST_KEEP_ALIVE_TOKEN, LONGEST_SESSION_ID, Record, StoredState, next_record
+from .._model.record import LONGEST_SESSION_ID, Record, StoredState, next_record
 from .._model.session import fingerprint
 from .._runtime.signals import hold_signals
 from .._service.login import LoginAnswer
 from .._service.response import RefreshResult
-from .decision import KEEP_ALIVE, REFRESH, RETURN, Outcome, PasswordLogin, Step, TokenRequest, decide
+from .decision import KEEP_ALIVE, REFRESH, RETURN, Outcome, PasswordLogin, Step, TokenRequest, Warn, decide
 from .judgement import judge
 from .login import Login, mark_of
 
 if t.TYPE_CHECKING:
     from .._service.client import ServiceClient
     from .._store.base import LockedSession, Store
-    from .keeper import Warn
     from .login_limit import LoginLimit
+
+
+_NEXT_STEPS = {
+    "NewerRecord": "Discard the token that could not be saved.",
+    "SessionForgotten": "To start the session again, pass this token as login_token.",
+}
+"""What to do with a token that could not be saved, by the reason. For other reasons, the store must be fixed first."""
 
 
 class Means(t.NamedTuple):
@@ -144,6 +151,9 @@ class _Steps:
         request, stored, record = self._request, self._stored, self._stored.record
         if isinstance(error, ServiceError) and error.outcome_unknown:
             self._unknown = True
+        if step.kind == KEEP_ALIVE and isinstance(error, LoginRefused) and record is not None and record.keep_alive:
+            record = record._replace(keep_alive=record.keep_alive.refused(now))
+            stored = stored._replace(record=record)
         verdict = judge(error, step, request, stored, now, self._failed, unknown=self._unknown)
         if step.kind == REFRESH and request.passes_new_token(record):
             if not verdict.goes_on:
@@ -152,8 +162,6 @@ class _Steps:
             record = record and record.with_passed(t.cast(str, request.login_token))
         else:
             self._failed[step.kind] = verdict.failure
-        if step.kind == KEEP_ALIVE and isinstance(error, LoginRefused) and record is not None and record.keep_alive:
-            record = record._replace(keep_alive=record.keep_alive.refused(now))
         self._stored = stored._replace(record=record)
         if not verdict.goes_on:
             self._raise(verdict.failure, verdict.ended)
@@ -180,7 +188,8 @@ class _Steps:
         token, request_id, sent_at = answer[:3]
         record = next_record(previous, request.session, spent, token, sent_at, request.validity, request_id)
         if isinstance(answer, LoginAnswer):
-            record = record.after_login(*self._storable(answer))
+            accepted = step.kind == KEEP_ALIVE
+            record = record.after_login(*self._storable(answer, accepted), accepted=accepted)
         elif request.passes_new_token(previous):
             record = record._replace(session_id=request.session_id)
         record = record._replace(uuid=request.uuid or record.uuid)
@@ -189,11 +198,12 @@ class _Steps:
             self._locked.save(record)
         except StoreError as error:
             message = f"The login token was {'issued' if logged_in else 'refreshed'} but could not be saved. This result contains the only copy. "
-            message += f"Fix the store, then pass the token as login_token. {error.message}"
+            next_step = _NEXT_STEPS.get(error.code, "Fix the store, then pass this token as login_token.")
+            message += f"{error.message} {next_step}"
             return Outcome(True, self._before, record, StoreError(message, code="NotKept"), logged_in=logged_in)
         return Outcome(True, self._before, record, logged_in=logged_in)
 
-    def _storable(self, answer: LoginAnswer) -> tuple[str | None, str | None]:
+    def _storable(self, answer: LoginAnswer, accepted: bool) -> tuple[str | None, str | None]:
         """Return the service's ID of a login and the keep-alive token, without those that are too long to be stored."""
         session_id, keep_alive_token = answer.session_id, answer.keep_alive_token
         too_long = "The service issued {} of more than {:,} characters, which was not stored. {}"
@@ -206,7 +216,7 @@ class _Steps:
                 too_long.format("a keep-alive token", LONGEST_KEEP_ALIVE_TOKEN, "The session cannot repair itself.")
             )
             keep_alive_token = None
-        elif login is not None and login.stay_logged_in and not keep_alive_token:
+        elif login is not None and login.stay_logged_in and not keep_alive_token and not accepted:
             self._warn(
                 "The service issued no keep-alive token, so the session cannot repair itself. Ask the administrator of the office network "
                 "whether users may stay logged in."

@@ -59,13 +59,13 @@ def run_all(
     processes: int = 1,
     *,
     deadline: float,
-    not_done: t.Callable[[Item], Result],
+    not_done: t.Callable[[t.Iterable[Item], bool], t.Iterable[Result]],
 ) -> t.Generator[Result, None, None]:
     """Yield the result of ``function`` for each item. Begin items in order, ``parallel`` at a time. Empties the list ``items``.
 
     ``function`` must not raise, and must return by ``deadline`` (of :func:`time.monotonic`). A process that does not is killed soon
-    after. When a signal is pending, no more items are begun. ``not_done`` returns the result for an item that was not begun or
-    whose process was killed. Several processes begin the items of a few chunks at a time, in order.
+    after. No more items are begun after the deadline, or when a signal is pending. ``not_done`` returns the results for items
+    that were not begun or, if its second argument is True, whose process was killed. Several processes begin the items of a few chunks at a time, in order.
     """
     if processes > 1:
         size = _chunk_size(len(items), parallel, processes)
@@ -75,15 +75,21 @@ def run_all(
             pickle.dumps(block[number::processes]) for block in blocks for number in range(min(processes, len(block)))
         )
         items.clear()
-        workers = _start_processes(function, parallel, processes)
+        workers = _start_processes(function, parallel, processes, deadline)
         if workers:
             yield from _run_in_processes(workers, chunks, deadline, not_done)
             return
         items = [item for chunk in chunks for item in _unpickle(chunk)]
     waiting = collections.deque(items)
-    for results in _run_in_threads(function, waiting, min(len(items), parallel), signal_pending):
+    for results in _run_in_threads(function, waiting, min(len(items), parallel), lambda: _is_over(deadline)):
         yield from results
-    yield from map(not_done, waiting)
+    if waiting:
+        yield from not_done(waiting, False)
+
+
+def _is_over(deadline: float) -> bool:
+    """Return True if no more items are to be begun."""
+    return signal_pending() or time.monotonic() >= deadline
 
 
 def _run_in_threads(
@@ -137,7 +143,7 @@ def _run_in_processes(
     workers: dict[t.Any, t.Any],
     chunks: collections.deque[bytes],
     deadline: float,
-    not_done: t.Callable[[t.Any], Result],
+    not_done: t.Callable[[t.Iterable[t.Any], bool], t.Iterable[Result]],
 ) -> t.Iterator[Result]:
     """Send each process one chunk at a time."""
     from multiprocessing.connection import wait
@@ -146,7 +152,7 @@ def _run_in_processes(
     running: dict[t.Any, _Chunk] = {}
     try:
         while True:
-            while idle and chunks and not signal_pending():
+            while idle and chunks and not _is_over(deadline):
                 pipe, data = idle.pop(), chunks.popleft()
                 try:
                     pipe.send_bytes(data)
@@ -161,13 +167,13 @@ def _run_in_processes(
                     results, ended = pipe.recv()
                 except (EOFError, OSError):  # The process was killed, or stopped in the middle of a message.
                     workers[pipe].kill()
-                    yield from map(not_done, running.pop(pipe).missing())
+                    yield from not_done(running.pop(pipe).missing(), True)
                     continue
                 chunk.done.update(number for number, _result in results)
                 yield from (result for _number, result in results)
                 if ended:
                     rest = running.pop(pipe).missing()
-                    if rest:  # Only that process received a signal. The other processes do the rest.
+                    if rest:  # Only that process received a signal, and other processes do the rest. Or the deadline has passed.
                         chunks.appendleft(pickle.dumps(rest))
                     else:
                         idle.append(pipe)
@@ -190,8 +196,8 @@ def _run_in_processes(
             process.join((max(deadline - now, 0) if pipe in running else 0) + _GRACE)
             process.kill()
             process.join()
-    for data in chunks:
-        yield from map(not_done, _unpickle(data))
+    if chunks:
+        yield from not_done((item for data in chunks for item in _unpickle(data)), False)
 
 
 def _unpickle(data: bytes) -> list[t.Any]:
@@ -205,7 +211,9 @@ def _resume(process: t.Any) -> None:
         os.kill(process.pid, signal.SIGCONT)
 
 
-def _start_processes(function: t.Callable[[Item], Result], parallel: int, processes: int) -> dict[t.Any, t.Any]:
+def _start_processes(
+    function: t.Callable[[Item], Result], parallel: int, processes: int, deadline: float
+) -> dict[t.Any, t.Any]:
     """Start as many processes as the system allows, and return each by a pipe whose ends only it and its parent hold."""
     workers: dict[t.Any, t.Any] = {}
     gc.collect()
@@ -222,7 +230,7 @@ def _start_processes(function: t.Callable[[Item], Result], parallel: int, proces
                 for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
                     options.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", _GRACE, 0))
             threads = len(range(number, parallel, processes))
-            arguments = (function, threads, theirs, [ours, *workers], os.getpid())
+            arguments = (function, threads, theirs, [ours, *workers], os.getpid(), deadline)
             with contextlib.closing(theirs):
                 process = context.Process(target=_work, args=arguments, daemon=True)
                 process.start()
@@ -231,7 +239,14 @@ def _start_processes(function: t.Callable[[Item], Result], parallel: int, proces
     return workers
 
 
-def _work(function: t.Callable[[Item], Result], threads: int, pipe: t.Any, inherited: list[t.Any], parent: int) -> None:
+def _work(
+    function: t.Callable[[Item], Result],
+    threads: int,
+    pipe: t.Any,
+    inherited: list[t.Any],
+    parent: int,
+    deadline: float,
+) -> None:
     """Do the chunks that come through a pipe until it is closed. Return results with the numbers of their items as they come."""
     sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - errors may contain secrets
     for other in inherited:
@@ -243,7 +258,7 @@ def _work(function: t.Callable[[Item], Result], threads: int, pipe: t.Any, inher
     with contextlib.suppress(EOFError, OSError):
         while True:
             waiting = collections.deque(enumerate(_unpickle(pipe.recv_bytes())))
-            for results in _run_in_threads(run, waiting, threads, lambda: signal_pending() or os.getppid() != parent):
+            for results in _run_in_threads(run, waiting, threads, lambda: _is_over(deadline) or os.getppid() != parent):
                 if results:
                     pipe.send((results, False))
             pipe.send(([], True))

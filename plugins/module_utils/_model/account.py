@@ -14,7 +14,7 @@ import typing as t
 
 from .encoding import FORMAT, canonical_json, dump_line, load_object
 from .exceptions import DamagedRecord, StoreError
-from .record import FIRST_WAIT, LONGER_WAIT
+from .keep_alive import FIRST_WAIT, LONGER_WAIT
 from .session import ACCOUNT_PREFIX, Session, fingerprint
 
 ENTRY_LIFETIME = 30 * 86400.0
@@ -23,7 +23,8 @@ SHORTEST_WAIT = 300.0
 """How many seconds a secret waits after a login with an unknown outcome. It doubles with each further one, up to an hour."""
 MOST_REFUSALS, REFUSALS_PERIOD = 3, 86400.0
 """After so many refusals within this many seconds, an account waits whatever the secret."""
-_MOST_ATTEMPTS = 64
+_MOST_ATTEMPTS = 128
+"""How many attempts an entry holds: more than all refusals that are possible in its lifetime without force."""
 
 UNKNOWN, REFUSED, CODE_MISSING = "unknown", "refused", "code missing"
 """The outcomes of an attempt. A password whose code was missing was accepted, and waits until a code comes with it."""
@@ -82,9 +83,11 @@ class AccountEntry(t.NamedTuple):
         return self._replace(attempts=attempts)
 
     def with_attempt(self, mark: str, now: float, outcome: str) -> AccountEntry:
-        """Return the entry with another attempt."""
-        attempts = (*self.attempts, Attempt(mark, now, outcome))
-        return self._replace(attempts=attempts[-_MOST_ATTEMPTS:])
+        """Return the entry with another attempt. A full entry drops the oldest unknown outcome, which waits for at most an hour."""
+        attempts = list(self.attempts)
+        if len(attempts) >= _MOST_ATTEMPTS:
+            attempts.remove(next((each for each in attempts if each.outcome == UNKNOWN), attempts[0]))
+        return self._replace(attempts=(*attempts, Attempt(mark, now, outcome)))
 
     def with_outcome(self, outcome: str) -> AccountEntry:
         """Return the entry with another outcome of the last attempt."""
@@ -149,7 +152,7 @@ def load_entry(data: bytes, key: str) -> AccountEntry:
         )
     try:
         entry = AccountEntry(**{**fields, "account": Account(**fields["account"])})
-        entry = entry._replace(attempts=tuple(Attempt(*each) for each in entry.attempts))
+        entry = entry._replace(attempts=tuple(Attempt(*each) for each in fields["attempts"]))
         valid = version == FORMAT and entry.account.key == key and len(bytes.fromhex(entry.salt)) >= 16
         valid = valid and all(map(_is_attempt, entry.attempts)) and (entry.step is None or isinstance(entry.step, int))
     except (KeyError, TypeError, ValueError, OverflowError):

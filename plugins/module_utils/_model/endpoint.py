@@ -13,6 +13,8 @@ import socket
 from .exceptions import OptionError
 
 _REGION = re.compile(r"[a-z0-9-]+")
+_REGION_WITH_ENDPOINT = re.compile(r"[a-z]{2}(-[a-z0-9]+)+")
+"""Matches the regions with a default endpoint. Names such as ``ecd.oss-cn-hangzhou.aliyuncs.com`` can belong to anybody."""
 # Underscores are for proxies: names within a network often have them.
 _URL = re.compile(
     r"(?P<scheme>https?)://"
@@ -25,10 +27,19 @@ _LONGEST_HOST = 253
 _PORTS = {"https": "443", "http": "80"}
 
 
-def default_endpoint(region_id: str) -> str:
-    """Return the endpoint of a region. Raises :class:`OptionError` if ``region_id`` cannot be part of a host name."""
+def check_region(region_id: str) -> None:
+    """Raise :class:`OptionError` if ``region_id`` cannot be a region."""
     if not _REGION.fullmatch(region_id):
         raise OptionError("region_id must consist of lowercase letters, digits and hyphens, such as cn-hangzhou.")
+
+
+def default_endpoint(region_id: str) -> str:
+    """Return the endpoint of a region. Raises :class:`OptionError` if ``region_id`` does not look like a region of Alibaba Cloud."""
+    check_region(region_id)
+    if not _REGION_WITH_ENDPOINT.fullmatch(region_id):
+        raise OptionError(
+            "region_id must have two letters before its first hyphen, such as cn-hangzhou, unless endpoint is set, too."
+        )
     return f"https://ecd.{region_id}.aliyuncs.com"
 
 
@@ -85,7 +96,7 @@ def is_loopback(endpoint: str) -> bool:
 def is_default_or_loopback(endpoint: str, region_id: str) -> bool:
     """Return True if an endpoint is that of its region, or a loopback address."""
     return is_loopback(endpoint) or (
-        _REGION.fullmatch(region_id) is not None and endpoint == default_endpoint(region_id)
+        _REGION_WITH_ENDPOINT.fullmatch(region_id) is not None and endpoint == default_endpoint(region_id)
     )
 
 

@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import typing as t
 
-RAISE_FILE_LIMIT = "Lower max_parallel, or raise the limit of open files (ulimit -n)."
+RAISE_FILE_LIMIT = (
+    "Raise the limit of open files (ulimit -n). In wuying_login_tokens, you can lower max_parallel instead."
+)
 """What to do if too many files are open."""
 
 

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import re
 import typing as t
 
 from .encoding import FORMAT, dump_line, load_object
@@ -15,6 +16,8 @@ from .session import fingerprint
 
 _LONGEST_TEXT = 2000
 """The longest text of a failure that is shown, in characters."""
+_CODE = re.compile(r"[A-Z][A-Za-z0-9_.]{0,199}")
+_REQUEST_ID = re.compile(r"[0-9A-Za-z-]{1,64}")
 POSSIBLY_SPENT_LENGTH = 16
 """The number of possibly spent tokens that a note lists. With one more, it covers every token."""
 
@@ -82,16 +85,30 @@ def load_note(data: bytes) -> Note:
         listed = fields["possibly_spent"]
         fields["possibly_spent"] = tuple(map(str, listed)) if isinstance(listed, list) else None
         note = Note(**fields)
-        note.error()  # raises TypeError if the failure has other fields
-        if not all(map(_can_be_shown, (note.failure or {}).values())):
+        note.error()  # raises an exception if the failure lacks a field
+        if not all(isinstance(text, str) for text in (note.id, note.fingerprint, note.scope)):
+            return UNREADABLE
+        if not all(_FAILURE_FIELDS[name](value) for name, value in (note.failure or {}).items()):
             return UNREADABLE
     except (DamagedRecord, KeyError, TypeError, ValueError):
         return UNREADABLE
     return note
 
 
-def _can_be_shown(value: t.Any) -> bool:
-    """Return True if a part of a failure can be shown, in case it was not this collection that wrote it."""
-    if isinstance(value, str):
-        return value.isprintable() and len(value) <= _LONGEST_TEXT
-    return value is None or isinstance(value, int)
+def _is_text(value: t.Any) -> bool:
+    return isinstance(value, str) and value.isprintable() and len(value) <= _LONGEST_TEXT
+
+
+def _is_flag(value: t.Any) -> bool:
+    return isinstance(value, bool)
+
+
+_FAILURE_FIELDS: dict[str, t.Callable[[t.Any], bool]] = {
+    "message": _is_text,
+    "error_code": lambda value: isinstance(value, str) and bool(_CODE.fullmatch(value)),
+    "http_status": lambda value: value is None or (type(value) is int and 100 <= value <= 999),
+    "request_id": lambda value: value is None or (isinstance(value, str) and bool(_REQUEST_ID.fullmatch(value))),
+    "retryable": _is_flag,
+    "login_needed": _is_flag,
+}
+"""What the fields of a failure must be, in case it was not this collection that wrote them: everything is shown."""

@@ -12,6 +12,7 @@ import typing as t
 from .encoding import FORMAT, dump_line, load_object
 from .endpoint import is_endpoint
 from .exceptions import DamagedRecord, StoreError
+from .keep_alive import CLOCK_TOLERANCE, LATEST_TIME, KeepAlive
 from .session import Session, fingerprint, is_token, load_session
 
 if t.TYPE_CHECKING:
@@ -22,54 +23,13 @@ LINEAGE_LENGTH = 64
 """The number of fingerprints of used-up tokens that a record keeps."""
 PASSED_LENGTH = 16
 """The number of fingerprints of tokens passed by users that a record keeps in addition to the lineage."""
-CLOCK_TOLERANCE = 60.0
-"""A record that was obtained more than this many seconds in the future is stale."""
-_LATEST_TIME = 253402300799.0
-"""The last second of the year 9999: ISO 8601 has four digits for the year."""
 DEFAULT_VALIDITY = 900
 LONGEST_VALIDITY = 366 * 86400
 """The validity of a token is a whole number of seconds, from 1 to this one."""
-
-LONGEST_KEEP_ALIVE_TOKEN = 2048
 LONGEST_SESSION_ID = 256
-"""How many characters of what a login issues are stored at most."""
-RENEWAL_AGE = 3 * 86400.0
-"""A keep-alive token that the service accepted more than this many seconds ago is renewed."""
-FIRST_WAIT, LONGER_WAIT = 3600.0, 86400.0
-"""How many seconds a refused secret waits after its first refusal, and after further ones."""
+"""How many characters of the service's ID of a login are stored at most."""
 
 CURRENT, STALE, EXPIRED, ENDED = "current", "stale", "expired", "ended"
-
-
-class KeepAlive(t.NamedTuple):
-    """A keep-alive token, which logs a session in without a password. Times are in seconds since 1970 (UTC).
-
-    ``accepted_at`` is when the service last issued or accepted it, and ``refusals`` counts how often it refused it since then.
-    """
-
-    token: str
-    obtained_at: float
-    accepted_at: float
-    refusals: int = 0
-    refused_at: float = 0.0
-
-    def __repr__(self) -> str:
-        return "KeepAlive(...)"
-
-    def blocked_until(self, now: float) -> float | None:
-        """Return until when the token must not be sent because it was refused, or None. A refusal in the future does not count."""
-        if not self.refusals or self.refused_at > now + CLOCK_TOLERANCE:
-            return None
-        end = self.refused_at + (FIRST_WAIT if self.refusals == 1 else LONGER_WAIT)
-        return end if now < end else None
-
-    def needs_renewal(self, now: float) -> bool:
-        """Return True if the token should be used to get a new one before it expires."""
-        return abs(now - self.accepted_at) > RENEWAL_AGE
-
-    def refused(self, now: float) -> KeepAlive:
-        """Return the token after the service refused it."""
-        return self._replace(refusals=self.refusals + 1, refused_at=now)
 
 
 class Record(t.NamedTuple):
@@ -135,11 +95,16 @@ class Record(t.NamedTuple):
             passed=_with_newest(self.passed, token, PASSED_LENGTH),
         )
 
-    def after_login(self, session_id: str | None, keep_alive_token: str | None) -> Record:
-        """Return the record of a token that a login issued, with what the service issued with it."""
+    def after_login(self, session_id: str | None, keep_alive_token: str | None, *, accepted: bool) -> Record:
+        """Return the record of a token that a login issued, with what the service issued with it.
+
+        ``accepted`` is True if the service accepted the stored keep-alive token. It remains unless there is a new one.
+        """
         keep_alive = self.keep_alive
         if keep_alive_token:
             keep_alive = KeepAlive(keep_alive_token, self.obtained_at, self.obtained_at)
+        elif keep_alive is not None and accepted:
+            keep_alive = KeepAlive(keep_alive.token, keep_alive.obtained_at, self.obtained_at)
         return self._replace(session_id=session_id, keep_alive=keep_alive)
 
     def dump(self) -> bytes:
@@ -232,7 +197,9 @@ def load_record(data: bytes, key: str) -> Record:
     if version != FORMAT:
         raise DamagedRecord("its format version is missing or invalid")
     session = load_session(fields.pop("session", None))
-    if session is None or session.key != key:
+    if session is None:
+        raise DamagedRecord("its identity is malformed")
+    if session.key != key:
         raise DamagedRecord("it belongs to another session")
     if not is_endpoint(session.endpoint):
         raise DamagedRecord("its endpoint is not allowed")
@@ -259,17 +226,8 @@ def _is_valid(record: Record) -> bool:
     return (
         is_token(record.login_token)
         and all(isinstance(time, (int, float)) for time in (record.obtained_at, record.expires_at))
-        and 0 <= record.obtained_at < record.expires_at <= _LATEST_TIME
+        and 0 <= record.obtained_at < record.expires_at <= LATEST_TIME
         and all(text is None or isinstance(text, str) for text in texts)
         and all(isinstance(each, str) for each in (*record.lineage, *record.passed))
-        and (record.keep_alive is None or _is_valid_keep_alive(record.keep_alive))
-    )
-
-
-def _is_valid_keep_alive(keep_alive: KeepAlive) -> bool:
-    token, *numbers = keep_alive
-    return (
-        isinstance(token, str)
-        and 0 < len(token) <= LONGEST_KEEP_ALIVE_TOKEN
-        and all(isinstance(number, (int, float)) and 0 <= number <= _LATEST_TIME for number in numbers)
+        and (record.keep_alive is None or record.keep_alive.is_valid())
     )

@@ -17,6 +17,8 @@ ACCOUNT_PREFIX = "account-"
 """The start of the keys of accounts in a store. Those of sessions have no prefix."""
 TOKEN_LENGTH = 8192
 """The number of characters that a login token may have."""
+LONGEST_ID = 256
+"""The number of characters that a part of an identity may have."""
 
 
 def fingerprint(token: str) -> str:
@@ -33,6 +35,11 @@ def is_token(value: object) -> bool:
         and value.isprintable()
         and " " not in value
     )
+
+
+def is_id(value: object) -> bool:
+    """Return True if a value can be a part of an identity: printable characters, of limited length."""
+    return isinstance(value, str) and 0 < len(value) <= LONGEST_ID and value.isprintable()
 
 
 class Session(t.NamedTuple):
@@ -58,7 +65,10 @@ class Session(t.NamedTuple):
 
 def load_session(identity: object) -> Session | None:
     """Return the session with this :meth:`Session.identity`, or None if it is not the identity of a session."""
-    if not isinstance(identity, dict) or not all(isinstance(part, str) for part in identity.values()):
+    # An endpoint can be longer. It has a check of its own.
+    if not isinstance(identity, dict) or not all(
+        is_id(part) or (name == "endpoint" and isinstance(part, str)) for name, part in identity.items()
+    ):
         return None
     try:
         # Interned, because the sessions of a fleet share most parts of their identities.

@@ -31,6 +31,13 @@ if t.TYPE_CHECKING:
 
 MOST_SECRETS = 1000
 """How many secrets of sessions a task can pass. The time that ansible-core takes to hide them grows with the square of their number."""
+_MESSAGE, _PART = 2000, 500
+"""The sizes of a message and of a part of it, in bytes."""
+_UNKNOWN = {
+    "unreadable": ("record", "{} cannot be read", 1),
+    "unlisted": ("server", "The sessions of {} cannot be listed", 3),
+}
+"""What failed if the sessions are not known, how to say that, and how many messages to show. Those about servers name them."""
 
 
 def read_requests(get_option: GetOption, sessions: t.Sequence[t.Mapping[str, t.Any]]) -> list[TokenRequest]:
@@ -89,7 +96,8 @@ def refuse_unnamed(readings: t.Iterable[Reading], named: t.Container[str]) -> t.
         else:
             message = f"The record of this session names the endpoint {request.session.endpoint}, which is not that of its region. "
             message += (
-                "Nothing was sent. If it is correct, set endpoint or filters to it. Otherwise, delete the record."
+                "Nothing was sent. If the endpoint is correct, set endpoint to it (wuying_endpoint in the playbook keep_alive). "
+                "To allow several, list all endpoints of the fleet in filters. Otherwise, delete the record."
             )
             yield key, request, StoreError(message, code="EndpointNotNamed")
 
@@ -105,6 +113,8 @@ class FleetResult:
         self._errors: dict[str, Errors] = {}
         self._retryable = True
         self._otherwise_warned = 0
+        self._other_warning = ""
+        """The first of these warnings."""
         names = (
             "total",
             "refreshed",
@@ -123,13 +133,14 @@ class FleetResult:
         outcome = None if isinstance(report.result, WuyingError) else report.result
         failure = report.result if isinstance(report.result, WuyingError) else report.result.not_saved
         not_refreshed = outcome and outcome.not_refreshed
-        name = report.session.end_user_id if report.session else report.key or "a part of the store"
+        name = report.session.end_user_id if report.session else report.key
         end = "unchanged"
         if outcome is not None and outcome.changed:
             end = "logged_in" if outcome.logged_in else "refreshed"
         if failure is not None:
             end = "failed"
-            self._add_error("unreadable" if report.session is None else "failed", name, failure)
+            kind = "failed" if report.session else "unreadable" if report.key else "unlisted"
+            self._add_error(kind, name, failure)
             self._retryable = self._retryable and failure.retryable
             self.counts["login_needed"] += failure.login_needed
         elif not_refreshed is not None:
@@ -139,7 +150,12 @@ class FleetResult:
         self.counts[end] += 1
         self.counts["warned"] += bool(report.warnings)
         self.counts["rekeyed"] += report.rekeyed
-        self._otherwise_warned += len(report.warnings) > (not_refreshed is not None)
+        if len(report.warnings) > (not_refreshed is not None):
+            others = (
+                text for text in report.warnings if not_refreshed is None or not text.endswith(not_refreshed.message)
+            )
+            self._other_warning = self._other_warning or f"{name}: {next(others, report.warnings[-1])}"
+            self._otherwise_warned += 1
         only_copy = outcome is not None and failure is not None
         noteworthy = self._results == "failed" and (failure is not None or report.warnings)
         if only_copy or noteworthy or self._results == "all":
@@ -154,18 +170,22 @@ class FleetResult:
     @property
     def sessions(self) -> int:
         """The number of sessions whose records could be read."""
-        return self.counts["total"] - (self._errors["unreadable"].count if "unreadable" in self._errors else 0)
+        return self.counts["total"] - sum(self._errors[kind].count for kind in _UNKNOWN if kind in self._errors)
 
     def warnings(self) -> t.Iterator[str]:
         """Yield warnings about sessions that have warnings."""
         if "not_refreshed" in self._errors:
             errors = self._errors["not_refreshed"]
-            yield errors.describe("could not be refreshed. Their stored tokens are still valid", self.counts["total"])
+            end = "could not be refreshed. Their stored tokens are still valid"
+            yield errors.describe(end, self.counts["total"], _MESSAGE)
         if self._otherwise_warned:
-            yield (
-                f"Sessions with other warnings: {self._otherwise_warned:,} of {self.counts['total']:,}. "
-                "See sessions in the result, with results=failed or results=all."
-            )
+            from .summary import cut
+
+            kind = "other warnings" if "not_refreshed" in self._errors else "warnings"
+            text = f"Sessions with {kind}: {self._otherwise_warned:,} of {self.counts['total']:,}. {cut(self._other_warning, _PART)}"
+            if self._otherwise_warned > 1:
+                text += " The others are in sessions of the result, with results=failed or results=all."
+            yield text
 
     def as_result(self) -> dict[str, t.Any]:
         """Return the result of the task, with the sessions in the order in which they were requested."""
@@ -180,17 +200,14 @@ class FleetResult:
         failed, total = self.counts["failed"], self.counts["total"]
         if not failed or fail_on == "none" or (fail_on == "all" and failed < total):
             return None
-        parts, code = [], ""
-        if "failed" in self._errors:
-            errors = self._errors["failed"]
-            parts.append(errors.describe("failed", self.sessions))
-            code = errors.codes()[0]
-        elif filtered and not self.sessions:
-            parts.append("No session matches filters.")
-        if "unreadable" in self._errors:
-            errors = self._errors["unreadable"]
-            parts.append(errors.describe_records())
-            code = code or errors.codes()[0]
+        kinds = [kind for kind in ("failed", *_UNKNOWN) if kind in self._errors]
+        parts = [self._errors[kind].describe_unknown(*_UNKNOWN[kind], _PART) for kind in kinds if kind in _UNKNOWN]
+        if "failed" in kinds:
+            size = _MESSAGE - _PART * len(parts)
+            parts.insert(0, self._errors["failed"].describe("failed", self.sessions, size))
+        elif filtered and not self.sessions and "unlisted" not in kinds:
+            parts.insert(0, "No session matches filters.")
+        code = self._errors[kinds[0]].codes()[0]
         return {"msg": " ".join(parts), "error_code": code, "retryable": self._retryable}
 
     def _add_error(self, kind: str, name: str, error: WuyingError) -> None:

@@ -21,11 +21,18 @@ from .options import GetOption, did_you_mean, own_options, read_boolean
 from .store_options import VARIABLES, is_exposed
 
 _TERM_SPEC = session_spec()
+_NOT_FACTS = ("ansible_facts", "changed", "failed")
+"""The names that a registered result has, or a fact that hides the others, but not the facts of a host."""
 
 
 def refuse_facts(variables: Mapping[str, t.Any], options: t.Iterable[str]) -> None:
     """Refuse options from facts, because they override variables and each host chooses its own. Raises :class:`OptionError`."""
     facts = variables.get("ansible_facts") or {}
+    if not isinstance(facts, Mapping) or any(name in facts for name in _NOT_FACTS):
+        raise OptionError(
+            "ansible_facts does not contain the facts of the host, so this lookup cannot check that they do not configure it. "
+            "Rename the variable ansible_facts that a task registers or sets, or the fact of this name."
+        )
     for name in ("omit", *(f"wuying_{option}" for option in options)):
         if name in facts:
             raise OptionError(
@@ -58,10 +65,7 @@ def read_term(term: t.Any) -> dict[str, t.Any]:
             if key not in _TERM_SPEC:
                 hint = did_you_mean(key, _TERM_SPEC, f"Valid keys are {', '.join(_TERM_SPEC)}.")
                 raise OptionError(f"A term has an unknown key. {hint}")
-    own = own_options(term, _TERM_SPEC)
-    if not own and not isinstance(term, Mapping):
-        raise OptionError("A term must be an end_user_id or a dictionary, and not empty.")
-    return own
+    return own_options("A term", term, _TERM_SPEC)
 
 
 def check_variables(get_option: GetOption, from_variables: set[str], requests: list[TokenRequest]) -> None:

@@ -18,10 +18,10 @@ from collections.abc import Mapping
 from ansible.module_utils.common.validation import check_type_bool
 
 from .._keeper.decision import PasswordLogin, TokenRequest
-from .._model.endpoint import default_endpoint, parse_endpoint
+from .._model.endpoint import check_region, default_endpoint, parse_endpoint
 from .._model.exceptions import OptionError
 from .._model.record import LONGEST_VALIDITY
-from .._model.session import Session, is_token
+from .._model.session import LONGEST_ID, Session, is_id, is_token
 from .argument_spec import LOGIN_SECRETS
 
 GetOption = t.Callable[[str], t.Any]
@@ -30,8 +30,17 @@ GetOption = t.Callable[[str], t.Any]
 DAY = 86400
 """Seconds of a day."""
 _YEAR = 366 * DAY
-_LONGEST_ID = 256
 _REQUIRED = ("region_id", "client_id", "office_site_id", "end_user_id")
+_SECRET_VARIABLES = (
+    "WUYING_LOGIN_TOKEN",
+    "WUYING_TOKEN_STORE_PASSWORD",
+    "WUYING_TOKEN_STORE_KEY",
+    "ALIBABA_CLOUD_ACCESS_KEY_SECRET",
+    "ALIBABA_CLOUD_SECURITY_TOKEN",
+)
+_VARIABLE = re.compile(r"\$(?:(\w+)|\{([^}]*)\})", re.ASCII)
+"""Matches what :func:`os.path.expandvars` replaces."""
+_NOT_ONLY_A_USER = re.compile(r"[]\[{}=:\n\r]")
 _OMITTED = re.compile(r"__omit_place_holder__[0-9a-f]*|<<Omit>>")
 """Matches the text of ``omit``, before ansible-core 2.19 and since."""
 
@@ -49,18 +58,29 @@ def given(values: t.Mapping[str, t.Any], spec: t.Mapping[str, t.Any]) -> dict[st
             if value is None or (value == "" and name != "store_key"):
                 continue
             if "options" in spec[name] and isinstance(value, (list, str)):
-                sessions = value.split(",") if isinstance(value, str) else value
-                value = [own_options(each, spec[name]["options"]) or each for each in sessions]
+                sessions = [text.strip(" ") for text in value.split(",")] if isinstance(value, str) else value
+                value = [own_options(f"{name}[{at}]", each, spec[name]["options"]) for at, each in enumerate(sessions)]
         found[name] = value
     return found
 
 
-def own_options(session: t.Any, spec: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    """Return the options that were given for one session by a dictionary or an ``end_user_id``, none if it is neither."""
+def own_options(name: str, session: t.Any, spec: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """Return the options that were given for one session by a dictionary or an ``end_user_id``.
+
+    A string that may be more than an ``end_user_id`` is refused, because results show users, and it may contain a token. Raises
+    :class:`OptionError`.
+    """
     if isinstance(session, Mapping):
-        return given({name: as_text(value) for name, value in session.items()}, spec)
+        return given({key: as_text(value) for key, value in session.items()}, spec)
     session = as_text(_plain("end_user_id", session))
-    return {"end_user_id": session} if session and isinstance(session, str) else {}
+    if not session or not isinstance(session, str):
+        raise OptionError(f"{name} must be an end_user_id or a dictionary, and not empty.")
+    if _NOT_ONLY_A_USER.search(session):
+        raise OptionError(
+            f"{name} is a string with a line break or one of []{{}}=:, so it may be more than an end_user_id. Pass a dictionary instead, "
+            "such as {end_user_id: alice}. To convert JSON text to dictionaries, use the filter from_json."
+        )
+    return {"end_user_id": session}
 
 
 def as_text(value: t.Any) -> t.Any:
@@ -85,18 +105,22 @@ def overridden_by(get_option: GetOption, own: t.Mapping[str, t.Any]) -> GetOptio
     return lambda name: get_option(name) if own.get(name) is None else own[name]
 
 
-def read_request(get_option: GetOption) -> TokenRequest:
-    """Return the token request of one session. Raises :class:`OptionError`."""
+def read_request(
+    get_option: GetOption, advice: str = "Set them in the entry or as options of the task."
+) -> TokenRequest:
+    """Return the token request of one session. Raises :class:`OptionError`.
+
+    ``advice`` is for missing options. It can contain ``{variables}``, the variables of the lookup.
+    """
     missing = [name for name in _REQUIRED if get_option(name) is None]
     if missing:
         variables = ", ".join(f"wuying_{name}" for name in missing)
-        raise OptionError(
-            f"Required options are missing: {', '.join(missing)}. Pass them, or for a lookup set {variables}."
-        )
+        raise OptionError(f"Required options are missing: {', '.join(missing)}. {advice.format(variables=variables)}")
     region_id = _read_id(get_option, "region_id")
-    default, endpoint = default_endpoint(region_id), get_option("endpoint")
+    check_region(region_id)
+    endpoint = get_option("endpoint")
     session = Session(
-        endpoint=default if endpoint is None else parse_endpoint(str(endpoint)),
+        endpoint=default_endpoint(region_id) if endpoint is None else parse_endpoint(str(endpoint)),
         region_id=region_id,
         office_site_id=_read_id(get_option, "office_site_id"),
         end_user_id=_read_id(get_option, "end_user_id"),
@@ -163,17 +187,29 @@ def read_ca_path(get_option: GetOption, name: str) -> str | None:
     value = get_option(name)
     if value is None:
         return None
-    path = expand_path(value) if isinstance(value, str) else ""
+    path = expand_path(name, value) if isinstance(value, str) else ""
     if os.path.isfile(path) or os.path.isdir(path):
         return path
     raise OptionError(f"{name} must be an existing file or directory of CA certificates.")
 
 
-def expand_path(text: str) -> str:
-    """Return a path with ``~`` and environment variables expanded, but a malformed path unchanged."""
-    if text.isprintable() and can_be_encoded(text, sys.getfilesystemencoding()):
-        return os.path.expandvars(os.path.expanduser(text))
-    return text
+def expand_path(name: str, text: str) -> str:
+    """Return a path with ``~`` and environment variables expanded, but a malformed path unchanged.
+
+    A variable with a secret is refused, because everybody can see paths. Raises :class:`OptionError`.
+    """
+    if not text.isprintable() or not can_be_encoded(text, sys.getfilesystemencoding()):
+        return text
+    text = os.path.expanduser(text)
+    values = [os.environ.get(match[1] or match[2], "") for match in _VARIABLE.finditer(text)]
+    for variable in _SECRET_VARIABLES:
+        secret = os.environ.get(variable)
+        if secret and any(secret in value for value in values):
+            raise OptionError(
+                f"{name} contains an environment variable whose value includes the secret in {variable}. "
+                "Paths are not secret. Use another path."
+            )
+    return os.path.expandvars(text)
 
 
 def can_be_encoded(text: str, encoding: str) -> bool:
@@ -187,9 +223,9 @@ def can_be_encoded(text: str, encoding: str) -> bool:
 
 def _read_id(get_option: GetOption, name: str) -> str:
     value = get_option(name)
-    if not isinstance(value, str) or not 0 < len(value) <= _LONGEST_ID or not value.isprintable():
-        raise OptionError(f"{name} must be a string of 1 to {_LONGEST_ID} printable characters.")
-    return value
+    if not is_id(value):
+        raise OptionError(f"{name} must be a string of 1 to {LONGEST_ID} printable characters.")
+    return str(value)
 
 
 def _read_login(get_option: GetOption, session: Session) -> PasswordLogin | None:

@@ -48,8 +48,8 @@ def add_environment(options: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     for name, used in (("store_key", store != "none"), ("store_password", "://" in str(store))):
         if found[name] and own[name] is None and used:
             raise OptionError(
-                f"{VARIABLES[name]} is set, but it is used only for the store in {VARIABLES['store']}, not for the one in store. "
-                f"Set {VARIABLES['store']} instead of store, or pass {name} too."
+                f"{VARIABLES[name]} is set, but this store was not named by {VARIABLES['store']}, so the variable is not used. "
+                f"Pass {name} together with store, or name the store in {VARIABLES['store']} instead."
             )
     return own
 
@@ -94,7 +94,7 @@ def _read_place(address: t.Any) -> Address | str | None:
         from .._redis.address import parse_address
 
         return parse_address(text)
-    path = expand_path(text)
+    path = expand_path("store", text)
     if not os.path.isabs(path) or not path.isprintable():
         raise OptionError("store must be the absolute path of a directory, a Redis URL, or 'none'.")
     return os.path.normpath(path)

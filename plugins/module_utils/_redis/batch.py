@@ -26,10 +26,13 @@ Fields = t.List[t.Optional[bytes]]
 
 _SCAN_COUNT = 10_000
 """How many keys a server examines for each reply to SCAN."""
-_MOST_KEYS = 2_000_000
+_MOST_KEYS = 1_000_000
 _TOO_MANY_KEYS = (
     "The sessions of the Redis server {} could not be listed in time, because it has many keys or responds slowly. "
-    "Increase deadline, or use a database or server of its own for the store."
+    "Increase deadline, or give the store its own database or server."
+)
+_NOT_LISTED = (
+    "The sessions of {:,} more Redis servers could not be listed in time. Try again later or increase deadline."
 )
 _TOO_LATE = "Timed out before this session could be read. Try again later or increase deadline."
 
@@ -46,7 +49,7 @@ class _Keys:
     def add(self, names: t.Iterable[bytes]) -> None:
         for match in filter(None, map(self._name.fullmatch, names)):
             key = bytes.fromhex(match[1].decode("ascii"))
-            self._parts[key[0]] += key
+            self._parts[hash(key) % len(self._parts)] += key  # A hash, because someone may have chosen the keys.
             self._count += 1
         if self._count > _MOST_KEYS:
             raise StoreError(f"The store contains more than {_MOST_KEYS:,} sessions. Use several databases or servers.")
@@ -58,19 +61,27 @@ class _Keys:
 
 def list_keys(connection: Connection, prefix: str) -> t.Iterator[str | StoreError]:
     """Return the keys of all sessions or accounts with this prefix, and the errors of servers whose sessions cannot be listed, but raise that of the only one."""
-    servers, retries = connection.servers(), _retries(connection)
+    servers = connection.servers()
+    retries = _retries(connection)
     # All keys are read before the first is returned, so that none is returned twice and a lost connection can be retried.
-    found, failures = _Keys(prefix), []
-    for server, slot in servers.items():
+    found, are_all_lost = _Keys(prefix), True
+    failures: list[StoreError] = []
+    for number, (server, slot) in enumerate(servers.items()):
+        if failures and time.monotonic() >= connection.deadline:
+            message = _NOT_LISTED.format(len(servers) - number)
+            failures.append(StoreError(message, code="DeadlineExceeded", retryable=True))
+            break
         try:
             if not connection.run(functools.partial(_scan, found, connection.deadline), slot, retries):
                 raise StoreError(_TOO_MANY_KEYS.format(server), code="DeadlineExceeded", retryable=True)
         except StoreError as error:
             failures.append(error)
-    if len(failures) == len(servers):
+        else:
+            are_all_lost = False
+    if are_all_lost:
         raise failures[0]
+    yield from failures  # first, because a reader whose time is over stops
     yield from found
-    yield from failures
 
 
 def _scan(found: _Keys, deadline: float, client: t.Any) -> bool:
@@ -86,9 +97,9 @@ def _scan(found: _Keys, deadline: float, client: t.Any) -> bool:
 
 
 def read_hashes(
-    connection: Connection, keys: t.Sequence[str], fields: t.Sequence[str], lost: dict[str, StoreError]
+    connection: Connection, keys: t.Sequence[str], fields: t.Sequence[str], lost: dict[str, StoreError], end: float
 ) -> list[Fields | StoreError]:
-    """Return the fields of each session's hash, or the error of that session.
+    """Return the fields of each session's hash, or the error of that session. Begin no command after ``end``.
 
     ``lost`` contains the errors of servers that failed. They are not asked again, and others are added. The error of the only
     server is raised.
@@ -99,7 +110,7 @@ def read_hashes(
         groups.setdefault(connection.server(slot_of(key)), []).append(key)
     found: dict[str, Fields | StoreError] = {}
     for server, group in groups.items():
-        if server not in lost and time.monotonic() < connection.deadline:
+        if server not in lost and time.monotonic() < end:
             try:
                 read = functools.partial(_read_at_once, connection, group, fields, found)
                 connection.run(read, slot_of(group[0]), retries)
@@ -109,18 +120,23 @@ def read_hashes(
                 lost[server] = error.with_traceback(None)
         for key in group:
             if key not in found:
-                found[key] = _read_alone(connection, key, fields, lost, retries)
+                found[key] = _read_alone(connection, key, fields, lost, retries, end)
     return [found[key] for key in keys]
 
 
 def _read_alone(
-    connection: Connection, key: str, fields: t.Sequence[str], lost: dict[str, StoreError], retries: int | None
+    connection: Connection,
+    key: str,
+    fields: t.Sequence[str],
+    lost: dict[str, StoreError],
+    retries: int | None,
+    end: float,
 ) -> Fields | StoreError:
     """Return the fields of a session that could not be read with others, or its error."""
     slot = slot_of(key)
     if connection.server(slot) in lost:
         return lost[connection.server(slot)]
-    if time.monotonic() >= connection.deadline:
+    if time.monotonic() >= end:
         return StoreError(_TOO_LATE, code="DeadlineExceeded", retryable=True)
     try:
         return connection.run(functools.partial(read_one, key, fields), slot, retries)
@@ -165,4 +181,4 @@ def read_one(key: str, fields: t.Sequence[str], client: t.Any) -> Fields:
 
 def _retries(connection: Connection) -> int | None:
     """Return how often to retry: by default, but one of several servers must not use up the time of the others."""
-    return None if len(connection.servers()) == 1 else 1
+    return 1 if connection.has_several_servers else None

@@ -53,6 +53,7 @@ class _Kind(t.NamedTuple):
     error: type[StoreError] = ServerFailure
     code: str = ServerFailure.code
     retryable: bool = False
+    subject: str = "server"
 
 
 _KINDS = {
@@ -62,6 +63,7 @@ _KINDS = {
     "full": _Kind(OutOfMemory, "StoreFull"),
     "busy": _Kind(Busy, retryable=True),
     "temporary": _Kind(retryable=True),
+    "cluster": _Kind(retryable=True, subject="Cluster"),
     "permanent": _Kind(),
 }
 _CAUSES = r"""
@@ -96,7 +98,7 @@ tls: <SSLError>|<tls>.*(<ENOENT>|<EACCES>)
 temporary: <gaierror>|<UnicodeError>
     cannot be reached, because its host name is unknown. Check store and the name servers.
 temporary: <EMFILE>|<ENFILE>
-    cannot be reached, because too many files are open. Lower max_parallel, or raise the limit of open files (ulimit -n).
+    cannot be reached, because too many files are open. Raise the limit of open files (ulimit -n). In wuying_login_tokens, you can lower max_parallel instead.
 permanent: <sentinels>.*[Nn]o such master
     is unknown to its Sentinels. Check the name in store.
 permanent: <sentinels>.*unknown command
@@ -118,7 +120,7 @@ permanent: un(known|supported) command
 permanent: MISCONF
     cannot save to its disk and accepts no writes. Check its log.
 permanent: WRONGTYPE
-    stores another type of value under the session's key. Remove that key.
+    stores another type of value under the session's key, which is named wuying.workspace:{KEY}. Remove that key.
 full: <OutOfMemoryError>|\bOOM\b
     has no memory left. Increase its maxmemory or remove data.
 temporary: <sentinel>.*(<ReadOnlyError>|READONLY)
@@ -131,8 +133,12 @@ busy: <BusyLoadingError>|LOADING
     is still loading its data. Try again.
 temporary: max number of clients
     has too many clients. Try again later, or increase maxclients on the server.
-temporary: <ClusterError>|<TryAgainError>|<AskError>|<NoNode>|CLUSTERDOWN|MASTERDOWN|TRYAGAIN|NOREPLICAS
-    has nodes or replicas that are not available. Try again.
+temporary: NOREPLICAS
+    has too few replicas. Try again. If this persists, check its replicas.
+temporary: MASTERDOWN|<MasterDownError>
+    is a replica that has lost its primary. Try again. If this persists, check the primary.
+cluster: <ClusterError>|<TryAgainError>|<AskError>|<NoNode>|CLUSTERDOWN|TRYAGAIN
+    has no node for some sessions, because a node is missing or slots are being moved. Try again. If this persists, check the cluster.
 permanent: <ResponseError>
     refuses a command that the store needs. Use Redis 6 or later, and check the server's log.
 temporary: <sentinels>
@@ -150,7 +156,7 @@ temporary: <ConnectionResetError>|<BrokenPipeError>|closed by server
 temporary:
     cannot be reached. Check store and the network.
 """
-"""The kind and the pattern of each cause, and below it the message, which follows "The Redis server X". The first match counts.
+"""The kind and the pattern of each cause, and below it the message, which follows "The Redis server X" or "The Redis Cluster X". The first match counts.
 
 A pattern searches one line: what is true of the connection, the classes and ``errno`` names of the errors, all in angle brackets, and
 their texts. Texts matter because an error within a script arrives as a plain ResponseError, and because versions of the library
@@ -177,7 +183,7 @@ def explain(error: Exception, server: str, facts: t.Iterable[str] = ()) -> Store
     texts = " ".join(map(str, errors))[:_LONGEST_TEXT].replace("<", "")
     line = "".join(f"<{word}>" for word in words) + texts
     kind, message = next((_KINDS[kind], message) for kind, cause, message in _ROWS if re.search(cause, line, re.DOTALL))
-    return kind.error(f"The Redis server {server} {message}", code=kind.code, retryable=kind.retryable)
+    return kind.error(f"The Redis {kind.subject} {server} {message}", code=kind.code, retryable=kind.retryable)
 
 
 def explain_import(error: Exception, server: str) -> StoreError:

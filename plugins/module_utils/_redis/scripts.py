@@ -125,7 +125,7 @@ _REFUSALS: dict[object, tuple[str, bool, str]] = {
     b"deleted": (
         "SessionForgotten",
         False,
-        "Another task removed this session with state=absent. Pass login_token to start it again.",
+        "Another task removed this session with state=absent.",
     ),
 }
 """The error code, whether to try again, and the message, for each reply that means that nothing was written."""

@@ -39,8 +39,8 @@ _RECORD_LIFETIME = 30 * _DAY
 _TOMBSTONE_LIFETIME = _DAY
 """How long, in milliseconds, Redis remembers that a session was removed: longer than any refresh takes."""
 _FIELDS = ("record", "note")
-_CHUNK = 200
-"""How many sessions are read at once: 6 MiB if all records have their greatest size, which is below the limit of a reply."""
+_CHUNK = 150
+"""How many sessions are read at once: 7 MiB if all records have their greatest size, which is below the limit of a reply."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.04, 0.15
 
 
@@ -67,8 +67,12 @@ class RedisStore(Store):
     def read_many(self, keys: t.Iterable[str]) -> t.Iterator[StoredState | StoreError]:
         remaining = iter(keys)
         lost: dict[str, StoreError] = {}
+        connection, end = self._connection, self._connection.end
+        if time.monotonic() < connection.deadline:
+            connection.servers()  # Find them, because sessions are read by server.
+            end = connection.deadline
         for chunk in iter(lambda: list(itertools.islice(remaining, _CHUNK)), []):
-            for key, found in zip(chunk, read_hashes(self._connection, chunk, _FIELDS, lost)):
+            for key, found in zip(chunk, read_hashes(connection, chunk, _FIELDS, lost, end)):
                 try:
                     yield found if isinstance(found, StoreError) else self.load_state(key, *found)
                 except StoreError as error:
@@ -97,7 +101,7 @@ class RedisStore(Store):
 
     def _renew_lease(self, key: str, owner: str) -> None:
         command = scripts.command(key, scripts.SET_LEASE, owner, int(leases.LEASE * 1000))
-        self._connection.run(command, slot_of(key), retries=0)
+        self._connection.run(command, slot_of(key), retries=0, end=self._connection.end)
 
 
 class _LockedHash(LockedSession):
@@ -117,6 +121,8 @@ class _LockedHash(LockedSession):
         self._fingerprint: bytes | str = ""
         self._tombstone: bytes | str = ""
         self._note_id = ""
+        self._end: float | None = None
+        """When a new token must be saved and the lock released."""
 
     def acquire(self) -> None:
         """Wait for the lock until the deadline. Raises :class:`LockTimeout`."""
@@ -154,10 +160,11 @@ class _LockedHash(LockedSession):
         )
 
     def save(self, record: Record) -> None:
+        self._end = self._connection.end_of_save()
         new_fingerprint, lifetime = fingerprint(record.login_token), _lifetime(record)
         fingerprints = self._fingerprint, new_fingerprint
         data = self._store.dump(record)
-        self._write_until_deadline(scripts.SAVE, self._tombstone, *fingerprints, data, lifetime, self._note_id)
+        self._write_until(self._end, scripts.SAVE, self._tombstone, *fingerprints, data, lifetime, self._note_id)
         self._fingerprint = new_fingerprint
         self._replication.wait_for_replica(scripts.hash_name(self._key), slot_of(self._key), lifetime)
 
@@ -177,9 +184,9 @@ class _LockedHash(LockedSession):
         self._fingerprint, self._tombstone = "", f"{tombstone}{existed}"
         return bool(existed)
 
-    def _write_until_deadline(self, script: str, *arguments: t.Any) -> None:
-        """Write, and retry until the deadline if the server fails, because the token of this write is already spent."""
-        backoff = Backoff(self._deadline, _LONGEST_PAUSE, _LONGEST_PAUSE)
+    def _write_until(self, end: float, script: str, *arguments: t.Any) -> None:
+        """Write, and retry until ``end`` if the server fails, because the token of this write is already spent."""
+        backoff = Backoff(end, _LONGEST_PAUSE, _LONGEST_PAUSE)
         while True:
             try:
                 self._write(script, *arguments, even_if_full=True)
@@ -201,7 +208,8 @@ class _LockedHash(LockedSession):
         return reply
 
     def _run(self, script: str, *arguments: t.Any, **options: t.Any) -> t.Any:
-        return self._connection.run(scripts.command(self._key, script, *arguments, **options), slot_of(self._key))
+        command = scripts.command(self._key, script, *arguments, **options)
+        return self._connection.run(command, slot_of(self._key), end=self._end)
 
 
 def _lifetime(record: Record) -> int:

@@ -19,6 +19,8 @@ from .failures import UnexpectedReply, explain
 from .sockets import current_limit, remaining
 
 SLOTS = 16384
+_MOST_NODES = 1000
+"""How many nodes of a cluster store sessions. Redis recommends no more."""
 """The number of slots of a cluster. Each key belongs to one of them, and each slot to a node."""
 _HOST = re.compile(rb"[A-Za-z0-9._:-]{1,253}")
 _DOWN = {b"s_down", b"o_down"}
@@ -80,17 +82,17 @@ class Topology:
             raise NoNode
         return owner
 
-    def server(self, slot: int) -> str:
-        """Return the name of a slot's server in messages. Until it is known, that is the address."""
-        if len(self._owners) == 1:
+    def server(self, slot: int | None) -> str:
+        """Return the name of a slot's server in messages. Without a slot, or until it is known, that is the address."""
+        if slot is None or len(self._owners) == 1:
             return str(self._address)
         owner = self._owners[slot]
-        return f"for some slots of {self._address}" if owner is None else name_of(owner)
+        return f"at {self._address}" if owner is None else name_of(owner)
 
-    def forget(self, slot: int) -> None:
+    def forget(self, slot: int | None) -> None:
         """Ask again before the next command, because the server of a slot failed. Ask that server last."""
         if self._address.kind in (CLUSTER, SENTINEL):
-            failed = self._owners[slot % len(self._owners)]
+            failed = None if slot is None else self._owners[slot % len(self._owners)]
             self._hosts = sorted(self._hosts, key=lambda host: host == failed)
             self._is_known = False
 
@@ -121,6 +123,8 @@ class Topology:
                 raise UnexpectedReply
             if name != b"?":  # a host name that the node does not know
                 owners[first : last + 1] = [_read_host(name or host[0].encode("ascii"), port)] * (last + 1 - first)
+        if len(set(owners) - {None}) > _MOST_NODES:
+            raise UnexpectedReply
         if not any(owners):
             raise NoNode
         return owners

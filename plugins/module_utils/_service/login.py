@@ -22,6 +22,8 @@ if t.TYPE_CHECKING:
 
 PASSWORD, MFA, KEEP_ALIVE = "ADPassword", "MFAVerify", "KeepAliveVerify"
 """The stages of a login that need no person."""
+KNOWN_STAGES = (PASSWORD, MFA, KEEP_ALIVE, "MFABind", "TokenVerify", "ChangePassword")
+"""The stages that WUYING documents. Their names are shown even if they are part of a secret."""
 _STAGE = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 _SHORTEST_HIDDEN = 6
 """A shorter password occurs in request IDs by chance."""
@@ -59,20 +61,18 @@ def read_login(
     Only a failure with ``outcome_unknown`` may have been counted as an attempt to log in, and :class:`LoginRefused` certainly was.
     """
     status, fields = response.status, read_fields(response.body)
-    issued = [_text(fields.get(name)) for name in ("logintoken", "sessionid", "keepalivetoken")]
-    hidden = [*secrets, *filter(None, (issued[0], issued[2]))]
+    token, next_stage, code = fields.get("logintoken"), fields.get("nextstage"), fields.get("code")
+    hidden = [*secrets, *(each for each in (token, fields.get("keepalivetoken")) if isinstance(each, str))]
     request_id = safe_value(
         fields.get("requestid"), REQUEST_ID, [each for each in hidden if len(each) >= _SHORTEST_HIDDEN]
     )
-    code, next_stage = fields.get("code"), fields.get("nextstage")
     details: dict[str, t.Any] = {"http_status": status, "request_id": request_id, "stage": stage}
-    if not 200 <= status < 300 or code or not (issued[0] or next_stage):
+    if not 200 <= status < 300 or not (token or (next_stage and not code)):
         raise _explain(response, fields, endpoint, hidden, details)
     if next_stage:
-        next_stage = (
-            safe_value(next_stage, _STAGE, [each for each in hidden if len(each) >= _SHORTEST_HIDDEN]) or "unknown"
-        )
-    elif not is_token(issued[0]):
+        if next_stage not in KNOWN_STAGES:
+            next_stage = safe_value(next_stage, _STAGE, hidden) or "unknown"
+    elif not is_token(token):
         raise ServiceError(
             f"The response from {endpoint} contained a malformed login token. Try again.",
             code="InvalidResponse",
@@ -81,8 +81,15 @@ def read_login(
             **details,
         )
     date = read_date(response.headers.get("date", ""))
-    clock_offset = 0.0 if date is None else date - now
-    return LoginAnswer(issued[0] or "", request_id, sent_at, next_stage or None, issued[1], issued[2], clock_offset)
+    return LoginAnswer(
+        login_token=_text(token) or "",
+        request_id=request_id,
+        sent_at=sent_at,
+        next_stage=next_stage or None,
+        session_id=_text(fields.get("sessionid")),
+        keep_alive_token=_text(fields.get("keepalivetoken")),
+        clock_offset=0.0 if date is None else date - now,
+    )
 
 
 def _explain(
@@ -117,7 +124,9 @@ def _explain(
         error.retry_after = read_retry_after(response.headers)
     else:
         risk = fields.get("riskverifyinfo")
-        locked = isinstance(risk, dict) and str(risk.get("Locked")).lower() == "true"
+        locked = isinstance(risk, dict) and "true" in [
+            str(value).lower() for name, value in risk.items() if name.lower() == "locked"
+        ]
         details["code"] = shown or ("AccountLocked" if locked else LoginRefused.code)
         message = _LOCKED if locked else _REFUSED[details["stage"]]
         error = LoginRefused(message.format(code=details["code"]), **details)

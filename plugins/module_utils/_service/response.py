@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import typing as t
@@ -21,6 +22,9 @@ CODE = re.compile(r"[A-Z][A-Za-z0-9_]{1,63}(\.[A-Za-z][A-Za-z0-9_]{0,31}){0,3}")
 REQUEST_ID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 _PIECE = 8
 _SEPARATORS = dict.fromkeys(map(ord, "._-"))
+_SHORTEST_FORM = 6
+"""An encoded secret that is shorter occurs in other texts by chance."""
+_is_hex = re.compile(r"[0-9a-f]*").fullmatch
 
 
 class _Meaning(t.NamedTuple):
@@ -48,10 +52,17 @@ _UNAVAILABLE = _Meaning(
     retryable=True,
     outcome_unknown=True,
 )
+_FAILED = _Meaning(
+    "The service failed to process the request ({code}). Try again later.",
+    code="ServiceUnavailable",
+    retryable=True,
+    outcome_unknown=True,
+)
 _CLOCK = _Meaning("The clocks of this host and of the service differ ({code}). Set this host's clock.", ClockSkew)
 _ENDPOINT = _Meaning("The endpoint {endpoint} does not offer this API ({code}). Check region_id and endpoint.")
 _SECURITY_TOKEN = _Meaning("The service rejected the security token of the access key ({code}). {advice}")
 _ACCESS_KEY = _Meaning("The service does not know the access key, or it is disabled ({code}). {advice}")
+_CREDENTIALS = _Meaning("The service did not accept the credentials of the request ({code}). {advice}")
 _SIGNATURE = _Meaning("The service rejected the signature that the access key created ({code}). {advice}")
 _CONFLICT = _Meaning(
     "Another operation on the session or its user is in progress ({code}). Try again later.", retryable=True
@@ -96,7 +107,26 @@ _TABLE = [
         ),
         # The name of the token, but not as a part of the operation's name.
         (r" (?!Missing).*(?<!Refresh)(?<!\bGet)Login_?Token", _REJECTED),
+        # From here on, codes that name the token reject it.
+        (r"Credential|Auth_?Fail|Authenticat", _CREDENTIALS),
         (r"Forbid|Permission|Authoriz|Authoris|Denied|Deny|NotAllow|Polic|WhiteList", _DENIED),
+        (r"Privilege|Restrict|Risk|SecurityControl|(Access|Operation|Ip)_?(Refus|Reject)", _DENIED),
+        (r"Black_?List|Banned", _LOCKED),
+        (r"Not_?Paid|Fund|Credit|(Package|Service|Instance|Subscription|Resource|Order|License)_?Expire", _UNPAID),
+        (r"In_?Use(?!r)|(Duplicat|Repeat)(?!\w*Login)|Incorrect\w*Stat(e|us)|Invalid_?Stat(e|us)", _CONFLICT),
+        (r"Updating|Pending|Initializing|Upgrading", _CONFLICT),
+        (r"SlowDown|TooFast|QPS|Freq|Over_?(Load|Request|Flow)|Try_?Again|Retry", _LIMITED),
+        # A timeout of the session or the login may concern the token.
+        (r"(?<!Session)(?<!Login)(?<!Token)Time_?d?_?out|Maint(enance|ain)|OutOfService|NullPointer", _FAILED),
+        (
+            (
+                r"(System|Server|Service|Backend|Upstream|Dependency|Rpc|Network|Connection|Database|\bDb|Unknown|Operation|Call|Invoke|Dispatch)"
+                r"_?(Error|Exception|Fail|Fault|Stop|Down)"
+            ),
+            _FAILED,
+        ),
+        (r" (Error|Exception|Fail|Failed|Failure)$", _FAILED),
+        (r"Unsupported|Not_?Support", _ENDPOINT),
         (r"^402 .", _UNPAID),
         (r"^403 .", _DENIED),
         (r"^409 .", _CONFLICT),
@@ -171,16 +201,32 @@ def read_fields(body: bytes) -> dict[str, t.Any]:
 
 
 def safe_value(value: t.Any, shape: re.Pattern[str], secrets: t.Iterable[str]) -> str | None:
-    """Return a value if it may be shown: it has the right form and shares nothing with a secret. Else return None."""
+    """Return a value if it may be shown: it has the right form and shares nothing with a secret in any encoding. Else return None."""
     if not isinstance(value, str) or not shape.fullmatch(value):
         return None
     plain = _plain(value)
     # A common part of 2 * _PIECE - 1 or more characters contains at least one of these pieces.
     pieces = [plain[at : at + _PIECE] for at in range(0, max(1, len(plain) - _PIECE + 1), _PIECE)]
-    for secret in filter(None, map(_plain, secrets)):
-        if secret in plain or any(piece in secret for piece in pieces):
+    for secret in secrets:
+        bare = _plain(secret)
+        if bare and (bare in plain or any(piece in bare for piece in pieces)):
             return None
+        for form in _encodings(secret, plain):
+            if form in plain or (len(plain) >= _PIECE and any(piece in form for piece in pieces)):
+                return None
     return value
+
+
+def _encodings(secret: str, plain: str) -> t.Iterator[str]:
+    """Yield a secret in the encodings that ``plain`` may contain: in hex, and in base64 wherever it begins in a longer text."""
+    data = secret.encode("utf-8", "surrogatepass")
+    forms = [data.hex()]
+    if not _is_hex(plain):  # base64 takes time, and every request ID is hex
+        for skipped in range(3):
+            text = base64.urlsafe_b64encode(bytes(skipped) + data).decode("ascii")
+            # Only characters that depend on nothing but the secret.
+            forms.append(_plain(text[(skipped * 8 + 5) // 6 : (skipped + len(data)) * 8 // 6]))
+    yield from (form for form in forms if len(form) >= _SHORTEST_FORM)
 
 
 def _plain(text: str) -> str:

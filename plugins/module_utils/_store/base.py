@@ -108,7 +108,7 @@ class Store(abc.ABC):
     def read_all(self) -> t.Iterator[tuple[str, StoredState | StoreError]]:
         """Read all sessions: the key of each, and its state or error. A damaged record is an error, too.
 
-        The error of a part that cannot be listed has an empty key, and comes last.
+        The error of a part that cannot be listed, or not be read in time, has an empty key, and comes last.
         """
         failures: list[StoreError] = []
 
@@ -121,8 +121,12 @@ class Store(abc.ABC):
 
         keys, names = itertools.tee(listed())
         for key, stored in zip(names, self.read_many(keys)):
+            if isinstance(stored, StoreError) and stored.code == "DeadlineExceeded":
+                message = f"{1 + sum(1 for _name in names):,} sessions could not be read in time. Try again later or increase deadline."
+                failures.append(StoreError(message, code=stored.code, retryable=True))
+                break
             if isinstance(stored, StoredState) and stored.damage:
-                message = f"A record is damaged, so its user is unknown. Delete it, or pass a new login_token of that user. {stored.damage}."
+                message = f"A record is damaged ({stored.damage}), so its session is unknown. Delete it, and ask users without a session to log in again."
                 yield key, StoreError(message, code="DamagedRecord")
             else:
                 yield key, stored
@@ -197,7 +201,7 @@ class Store(abc.ABC):
             raise NotEncrypted(
                 "The record of this session is not encrypted, but store_key is set. If it was stored before store_key was set, run "
                 "wuying_login_tokens with rekey=true once. Otherwise, someone who can write to the store may have planted it. "
-                "Delete it with state=absent."
+                "Delete it, with state=absent if you know its session."
             )
         if self._encryption is None:
             raise StoreError(

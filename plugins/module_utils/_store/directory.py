@@ -21,8 +21,8 @@ from .two_slot_file import SlotValue, TwoSlotFile
 
 if t.TYPE_CHECKING:
     from .._model.account import AccountEntry
+    from .._model.keep_alive import KeepAlive
     from .._model.note import Note
-    from .._model.record import KeepAlive
     from .encryption import Encryption
 
 _RECORD = re.compile(r"(account-)?[0-9a-f]{64}\.record")

@@ -145,7 +145,7 @@ def _check_way(path: str) -> None:
     if stat.S_ISLNK(status.st_mode):
         _check_way(os.path.join(parent, os.readlink(path)))
     elif _is_writable_for_others(status):
-        reason = "is writable for other users, who could replace the store below it"
+        reason = "is writable by other users, who could replace the store below it"
         advice = "Remove their permission to write to it, or choose another store."
         raise UnsafeFile(errno.EPERM, f"{reason}. {advice}", path)
 

@@ -765,7 +765,7 @@ def make_certificate() -> tuple[str, str]:
         from cryptography.hazmat.primitives import hashes, serialization
         from cryptography.hazmat.primitives.asymmetric import ec
     except ImportError:
-        sys.exit("--tls needs the Python package cryptography.")
+        sys.exit("emulator_tls (--tls) requires the Python package cryptography. Install it on the target host.")
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
     addresses = [x509.IPAddress(ip_address(address)) for address in ("127.0.0.1", "::1")]

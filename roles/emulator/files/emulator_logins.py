@@ -12,6 +12,7 @@ profiles are three guesses at the behavior of the service.
 from __future__ import annotations
 
 import base64
+import contextlib
 import hmac
 import math
 import re
@@ -139,10 +140,10 @@ def is_asked(sent: dict[str, str]) -> bool:
 def read_totp_secret(text: str) -> bytes:
     """Return the bytes of a base32 secret, which may have spaces and lower case, and no padding."""
     digits = text.replace(" ", "").upper().rstrip("=")
-    try:
-        return base64.b32decode(digits + "=" * (-len(digits) % 8))
-    except ValueError:
-        raise ValueError("The field totp_secret must be base32.") from None
+    with contextlib.suppress(ValueError):
+        if secret := base64.b32decode(digits + "=" * (-len(digits) % 8)):
+            return secret
+    raise ValueError("The field totp_secret must be base32.")
 
 
 def read_user(name: str, item: Any) -> User:
@@ -321,7 +322,8 @@ class Logins:
             entry["outcome"] = "next_stage"
             fields.update(NextStage=login.next_stage, **describe_stage(login.next_stage))
         else:
-            login.account.failures = 0
+            if stage != "KeepAliveVerify":
+                login.account.failures = 0
             token = self.issue_token(login.session, session_id)
             entry.update(outcome="completed", issued=fingerprint(token)[:12])
             fields.update(LoginToken=token, EndUserId=login.account.user.name, TenantId=TENANT_ID)
@@ -399,7 +401,8 @@ class Logins:
 
     def renew_keep_alive_token(self, login: Login, sent: dict[str, str], entry: dict[str, Any]) -> dict[str, str]:
         """Issue a keep-alive token if the login asked for one and the user may have one."""
-        profile, used = self.options["profile"], sent.get("KeepAliveToken", "")
+        profile = self.options["profile"]
+        used = sent["KeepAliveToken"] if sent["CurrentStage"] == "KeepAliveVerify" else ""
         if not login.keep_alive:
             return {}
         if not login.account.user.keep_alive:

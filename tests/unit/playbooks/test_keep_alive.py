@@ -62,6 +62,15 @@ def entry(user: str, code: str = "ConnectionFailed", **values: t.Any) -> dict[st
     return {"session": {"end_user_id": user}, "failed": True, "login_needed": False, "warnings": [], **error, **values}
 
 
+FAILED = entry("alice")
+ENDED = entry("alice", "SessionEnded", login_needed=True)
+NOT_NAMED = entry("alice", "EndpointNotNamed")
+NOT_REFRESHED = entry("alice", failed=False)
+UNREADABLE = {name: value for name, value in entry("alice", "DamagedRecord", key=KEY).items() if name != "session"}
+UNLISTED = {name: value for name, value in UNREADABLE.items() if name != "key"}
+WARNED = {name: value for name, value in NOT_REFRESHED.items() if name not in ("error_code", "msg")}
+
+
 @pytest.fixture
 def play(tmp_path: Path) -> t.Callable[..., Run]:
     """Return a function that runs a playbook with a result of the module and extra variables."""
@@ -119,12 +128,14 @@ def test_an_outage_fails_although_stored_tokens_are_still_valid(play: t.Callable
     run = play(counted(total=20, unchanged=16, not_refreshed=4), sessions)
     assert run.status == 2
     assert run.report == ["total: 20, unchanged: 16, not_refreshed: 4"]  # The module warns, with the reasons.
+    assert "Failed: 0, not refreshed: 4. See the warnings and the task 'Report the outcome'." in run.output
 
 
 def test_a_store_without_sessions_fails_unless_that_is_intended(play: t.Callable[..., Run]) -> None:
     run = play(counted(), keep_alive_fail_on="none")
     assert run.status == 2
     assert "No session in the store was selected. Check wuying_store or WUYING_TOKEN_STORE" in run.report[1]
+    assert "No session was selected. See the task 'Report the outcome'." in run.output
     assert play(counted(), keep_alive_allow_empty="true").status == 0
 
 
@@ -144,7 +155,45 @@ def test_a_record_that_cannot_be_read_is_named_by_its_key(play: t.Callable[..., 
     del damaged["session"]
     run = play(counted(total=2, unchanged=1, failed=1), [damaged])
     assert run.status == 2
-    assert f"DamagedRecord: 1 ({KEY[:17]}...)." in run.report[1]
+    assert f"DamagedRecord: 1 ({KEY})." in run.report[1]
+
+
+def unlisted(server: str) -> dict[str, t.Any]:
+    """Return the entry of a server whose sessions cannot be listed."""
+    each = entry("", "StoreUnavailable", msg=f"{server} cannot be reached. Check store and the network.")
+    del each["session"]
+    return each
+
+
+def test_servers_whose_sessions_cannot_be_listed_are_in_the_report(play: t.Callable[..., Run]) -> None:
+    servers = [unlisted(f"The Redis server node-{number}.example.com:6379") for number in range(3)]
+    run = play(counted(total=4, unchanged=1, failed=3), servers)
+    names = "node-0.example.com:6379, node-1.example.com:6379 and 1 more"
+    assert run.report[1].startswith(f"StoreUnavailable: 3 ({names}). The Redis server node-0")
+    assert "No session in the store was selected" not in run.output
+    assert play(counted(total=1, failed=1), [unlisted("It")]).report[1].startswith("StoreUnavailable: 1 (a server). It")
+
+
+@pytest.mark.parametrize("fail_on", ["", None])
+def test_an_empty_fail_on_is_any(play: t.Callable[..., Run], tmp_path: Path, fail_on: t.Any) -> None:
+    run = play(counted(total=9, refreshed=8, not_refreshed=1), [NOT_REFRESHED], keep_alive_fail_on=fail_on)
+    assert run.status == 2
+    assert "Failed: 0, not refreshed: 1." in run.output
+    assert json.loads((tmp_path / "result.json.arguments").read_text())["fail_on"] == "none"
+
+
+def test_the_messages_of_three_codes_are_complete_if_they_fit(play: t.Callable[..., Run]) -> None:
+    sessions = [entry(f"user-{number}", f"Code{number}", msg=f"{'Happened. ' * 14}Do {number}.") for number in range(3)]
+    run = play(counted(total=20, unchanged=17, failed=3), sessions)
+    assert [line.partition("). ")[2] for line in run.report[1:]] == [each["msg"] for each in sessions]
+
+
+def test_a_long_message_is_cut_in_the_middle_and_between_words(play: t.Callable[..., Run]) -> None:
+    message = f"The record {KEY} is damaged. {KEY * 20} Delete it. {'Happened. ' * 20}Do this."
+    run = play(counted(total=1, failed=1), [entry("alice", msg=message)])
+    assert len(run.report[1]) < 700
+    assert run.report[1].startswith(f"ConnectionFailed: 1 (alice). The record {KEY} is damaged. ... ")
+    assert run.report[1].endswith(" Happened. Do this.")
 
 
 def test_warnings_do_not_fail_the_run(play: t.Callable[..., Run]) -> None:
@@ -159,14 +208,14 @@ def test_the_only_copy_of_a_token_is_shown(play: t.Callable[..., Run]) -> None:
     assert run.report[-1] == "The only copy of the token of alice, which could not be saved: v1c27bab6c205b2fdfac9"
 
 
-@pytest.mark.parametrize("length", [4, 256])
-def test_a_thousand_failures_print_less_than_2_kb(play: t.Callable[..., Run], length: int) -> None:
+@pytest.mark.parametrize(("length", "letter"), [(4, ""), (256, ""), (256, "\N{GRINNING FACE}")])
+def test_a_thousand_failures_print_less_than_2_kb(play: t.Callable[..., Run], length: int, letter: str) -> None:
     sessions = [
         entry(
-            f"{number:0{length}}",
+            f"{letter * length}{number:0{length}}",
             f"Code{number % 9:0{length // 8}}",
             login_needed=number % 2 == 0,
-            msg="Too long. " * 50,
+            msg=f"Too {letter * length}long. " * 50,
         )
         for number in range(1000)
     ]
@@ -222,28 +271,38 @@ def test_each_variable_of_the_play_is_known() -> None:
 
 
 @pytest.mark.parametrize(
-    ("counts", "any_", "all_"),
+    ("counts", "entries", "any_", "all_"),
     [
-        ({"total": 9, "refreshed": 3, "unchanged": 6}, False, False),
-        ({"total": 9, "unchanged": 9, "warned": 9}, False, False),
-        ({"total": 9, "not_refreshed": 1, "unchanged": 8}, True, True),
-        ({"total": 9, "not_refreshed": 9}, True, True),
-        ({"total": 9, "failed": 9}, True, True),
-        ({"total": 9, "failed": 4, "not_refreshed": 2, "unchanged": 3}, True, True),
-        ({"total": 9, "refreshed": 1, "failed": 4, "not_refreshed": 4}, True, False),
-        ({"total": 9, "logged_in": 1, "failed": 4, "not_refreshed": 4}, True, False),
-        ({"total": 9, "refreshed": 1, "failed": 8, "login_needed": 8}, True, False),
-        ({"total": 9, "unchanged": 8, "failed": 1, "login_needed": 1}, True, False),
-        ({"total": 9, "unchanged": 7, "failed": 2, "login_needed": 1}, True, True),
-        ({"total": 9, "failed": 9, "login_needed": 9}, True, True),
+        ({"refreshed": 3, "unchanged": 6}, [], False, False),
+        ({"unchanged": 9, "warned": 9}, [WARNED] * 9, False, False),
+        ({"not_refreshed": 1, "unchanged": 8}, [NOT_REFRESHED], True, True),
+        ({"not_refreshed": 9}, [NOT_REFRESHED] * 9, True, True),
+        ({"failed": 9}, [FAILED] * 9, True, True),
+        ({"failed": 4, "not_refreshed": 2, "unchanged": 3}, [FAILED] * 4 + [NOT_REFRESHED] * 2, True, True),
+        ({"refreshed": 1, "failed": 4, "not_refreshed": 4}, [FAILED] * 4 + [NOT_REFRESHED] * 4, True, False),
+        ({"refreshed": 1, "failed": 8, "login_needed": 8}, [ENDED] * 8, True, False),
+        ({"unchanged": 8, "failed": 1, "login_needed": 1}, [ENDED], True, False),
+        ({"unchanged": 7, "failed": 2, "login_needed": 1}, [ENDED, FAILED], True, True),
+        ({"failed": 9, "login_needed": 9}, [ENDED] * 9, True, True),
+        ({"unchanged": 8, "failed": 1}, [UNREADABLE], True, False),
+        ({"unchanged": 8, "failed": 1}, [NOT_NAMED], True, False),
+        ({"refreshed": 8, "failed": 1}, [UNREADABLE], True, False),
+        ({"refreshed": 8, "failed": 1}, [UNLISTED], True, True),
+        ({"unchanged": 7, "failed": 1, "not_refreshed": 1}, [UNREADABLE, NOT_REFRESHED], True, True),
+        ({"failed": 9, "login_needed": 1}, [ENDED] + [UNREADABLE] * 8, True, True),
+        ({"logged_in": 1, "failed": 4, "not_refreshed": 4}, [FAILED] * 4 + [NOT_REFRESHED] * 4, True, False),
     ],
 )
-def test_fail_on_decides_when_the_run_fails(counts: dict[str, int], any_: bool, all_: bool) -> None:
+def test_fail_on_decides_when_the_run_fails(
+    counts: dict[str, int], entries: list[dict[str, t.Any]], any_: bool, all_: bool
+) -> None:
     task = yaml.safe_load((PLAYBOOKS / "keep_alive.yml").read_text(encoding="utf-8"))[0]["tasks"][-1]
     engine = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)  # evaluates an expression
     engine.filters["bool"] = bool
-    variables = {"fleet": {"counts": counted(**counts)}, "keep_alive_allow_empty": False}
-    variables["lost"] = engine.from_string(task["vars"]["lost"]).render(variables)
+    variables = {"counts": counted(total=9, **counts), "fleet": {"sessions": entries}, "keep_alive_allow_empty": False}
+    variables.update(
+        {name: engine.from_string(task["vars"][name]).render(variables) for name in ("lost", "due", "unlisted")}
+    )
     fails = {
         fail_on: engine.compile_expression(task["when"])(variables, keep_alive_fail_on=fail_on)
         for fail_on in ("any", "all", "none")

@@ -25,7 +25,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model.record imp
     Record,
     next_record,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._model.session import Session
+from ansible_collections.wuying.workspace.plugins.module_utils._model.session import Session, fingerprint
 from ansible_collections.wuying.workspace.plugins.module_utils._store import (
     directory as _directory_store,
 )
@@ -104,7 +104,7 @@ class LookupRunner:
         record = next_record(like, session, "v1first", self.emulator.issue(), now, None, None)
         record = record._replace(obtained_at=now + seconds - record.validity, expires_at=now + seconds)
         with DirectoryStore(str(self.store)).lock(session.key, time.monotonic() + 10) as locked:
-            locked.write_note(new_note(None, record.login_token, "a test"))
+            locked.write_note(new_note(None, fingerprint(record.login_token), "a test"))
             locked.save(record)
         return record
 

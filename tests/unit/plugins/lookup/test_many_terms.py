@@ -43,7 +43,7 @@ def save_records(runner: t.Any, seconds_left: t.Mapping[str, float]) -> dict[str
         record = next_record(None, session, "v1first", tokens[name], now, 900, None)
         record = record._replace(obtained_at=now + left - 900, expires_at=now + left)
         with store.lock(session.key, time.monotonic() + 10) as locked:
-            locked.write_note(new_note(None, tokens[name], "a test"))
+            locked.write_note(new_note(None, fingerprint(tokens[name]), "a test"))
             locked.save(record)
     store.close()
     return tokens

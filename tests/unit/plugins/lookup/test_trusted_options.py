@@ -61,6 +61,15 @@ def test_a_fact_that_redefines_omit_is_refused(runner):
     assert "omit is a fact of the host" in runner.failure_of("alice", variables=with_facts(omit="sesame"))
 
 
+@pytest.mark.parametrize(
+    "value", [{"changed": True}, {"failed": False}, {"ansible_facts": {}}, "sesame", ["sesame"], 7]
+)
+def test_facts_that_another_variable_hides_are_refused(runner, value):
+    message = runner.failure_of("alice", variables={"wuying_store": "sesame", "ansible_facts": value})
+    assert "ansible_facts does not contain the facts of the host" in message
+    assert "sesame" not in message
+
+
 def test_other_facts_do_no_harm(runner):
     token = runner.start()
     variables = {**with_facts(hostname="sesame", wuying="x", wuying_other="y"), "wuying_region_id": "cn-hangzhou"}

@@ -99,6 +99,15 @@ def test_current_tokens_are_returned_in_the_order_of_the_terms(runner):
     assert runner.look_up(*shuffled) == [tokens[name] for name in shuffled]
 
 
+@pytest.mark.parametrize(
+    "term", ['{"login_token": "v1sesame"}', "end_user_id=alice login_token=v1sesame", "a\nv1sesame"]
+)
+def test_a_string_that_may_contain_a_token_is_refused(runner, term):
+    message = runner.failure_of(term)
+    assert "A term is a string with a line break" in message
+    assert "sesame" not in message
+
+
 def test_an_empty_list_of_sessions_has_no_tokens(runner):
     assert runner.look_up([]) == []
 
@@ -384,7 +393,7 @@ def test_all_spellings_of_a_boolean_are_accepted(runner, configure, value):
 
 def test_missing_identity_options_are_all_named_at_once(runner):
     message = runner.failure_of("alice", region_id=None, client_id="")
-    assert "Required options are missing: region_id, client_id." in message
+    assert "Required options are missing: region_id, client_id. Pass them as keywords or set wuying_" in message
     assert "wuying_region_id, wuying_client_id" in message
 
 

@@ -20,13 +20,19 @@ from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision 
     TokenRequest,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._keeper.keeper import Keeper
+from ansible_collections.wuying.workspace.plugins.module_utils._model.keep_alive import (
+    LONGEST_KEEP_ALIVE_TOKEN,
+    KeepAlive,
+)
 from ansible_collections.wuying.workspace.plugins.module_utils._model.note import new_note
 from ansible_collections.wuying.workspace.plugins.module_utils._model.record import (
+    LINEAGE_LENGTH,
+    PASSED_LENGTH,
     Record,
     StoredState,
     next_record,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._model.session import Session
+from ansible_collections.wuying.workspace.plugins.module_utils._model.session import TOKEN_LENGTH, Session, fingerprint
 from ansible_collections.wuying.workspace.plugins.module_utils._service.client import ServiceClient
 from ansible_collections.wuying.workspace.plugins.module_utils._store.base import Store
 from ansible_collections.wuying.workspace.plugins.module_utils._store.two_slot_file import (
@@ -44,7 +50,7 @@ SECONDS_LEFT = {"current": 800, "stale": 100, "expired": -5}
 def put(store: Store, record: Record) -> None:
     """Save a record as the keeper does."""
     with store.lock(record.session.key, time.monotonic() + 10) as locked:
-        locked.write_note(new_note(None, record.login_token, "a test"))
+        locked.write_note(new_note(None, fingerprint(record.login_token), "a test"))
         locked.save(record)
 
 
@@ -71,7 +77,7 @@ def read_file(path: Path) -> SlotValue:
 def leave_note(store: Store, session: Session, token: str) -> None:
     """Leave the note of a refresh whose process was killed."""
     with store.lock(session.key, time.monotonic() + 10) as locked:
-        locked.write_note(new_note(locked.read().note, token, "a test"))
+        locked.write_note(new_note(locked.read().note, fingerprint(token), "a test"))
 
 
 @dataclasses.dataclass
@@ -130,6 +136,20 @@ class SingleSession:
     def requests(self) -> int:
         """Return the number of requests that the service received."""
         return int(self.emulator.journal()["requests"])
+
+
+def largest_record(session: Session | None = None) -> Record:
+    """Return a record in which everything is as long as possible."""
+    field = "😀" * 256
+    session = session or Session("https://" + "a" * 253, "r" * 256, *[field] * 4)
+    record = next_record(None, session, "v1", "x" * TOKEN_LENGTH, time.time(), 900, "r" * 64)
+    return record._replace(
+        lineage=("f" * 64,) * LINEAGE_LENGTH,
+        passed=("f" * 64,) * PASSED_LENGTH,
+        session_id=field,
+        uuid=field,
+        keep_alive=KeepAlive("k" * LONGEST_KEEP_ALIVE_TOKEN, 1800000000.25, 1800000000.25, 1000, 1800000000.25),
+    )
 
 
 def session_at(endpoint: str) -> Session:

@@ -37,7 +37,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model.note impor
     new_note,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._model.record import next_record
-from ansible_collections.wuying.workspace.plugins.module_utils._model.session import is_token
+from ansible_collections.wuying.workspace.plugins.module_utils._model.session import fingerprint, is_token
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.argument_spec import (
     IDENTITY,
     argument_spec,
@@ -100,7 +100,7 @@ LONGEST_MESSAGE = 1000
 KEYS = ["QUFB" * 10 + "QUE=", "QkJC" * 10 + "QkI="]
 NOW = 1_800_000_000.0
 RECORD = next_record(None, SESSION, "v1first", SECRET, NOW, 900, "1CBAFFAB-B697-4049-A9B1-67E1FC5F0000")
-NOTE = new_note(None, SECRET, "a test")
+NOTE = new_note(None, fingerprint(SECRET), "a test")
 FAILED = NOTE.failed(ServiceError("It was busy.", code="Throttling", retryable=True), unknown=True)
 
 
@@ -387,7 +387,7 @@ def test_any_stored_bytes_are_a_record_damage_or_an_error(data, keys):
 def test_any_stored_bytes_are_a_note(data):
     note = load_note(data or b"")
     assert isinstance(note.may_be_spent(SECRET), bool)
-    following = new_note(note, SECRET, "a test")
+    following = new_note(note, fingerprint(SECRET), "a test")
     assert following.may_be_spent(SECRET)
     assert load_note(following.dump()) == following
     error = note.error()

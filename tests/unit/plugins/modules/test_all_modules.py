@@ -107,6 +107,21 @@ def test_sessions_can_be_strings_and_integers(emulator, tmp_path, monkeypatch, c
     assert runner.run(filters={"end_user_id": [1001, 7]}, results="all")["counts"]["total"] == 2
 
 
+def test_an_empty_user_of_an_entry_is_that_of_the_task(emulator, tmp_path, monkeypatch, capfd):
+    runner = FleetRunner(wuying_login_tokens, emulator, tmp_path / "store", monkeypatch, capfd)
+    runner.have({"alice": CURRENT})
+    assert runner.run(sessions=[{"end_user_id": ""}], end_user_id="alice")["counts"]["unchanged"] == 1
+
+
+def test_a_token_in_a_string_for_a_session_is_never_shown(emulator, tmp_path, monkeypatch, capfd):
+    runner = FleetRunner(wuying_login_tokens, emulator, tmp_path / "store", monkeypatch, capfd)
+    for text in ('{"end_user_id": "alice", "login_token": "v1sesame"}', "end_user_id=alice login_token=v1sesame"):
+        for sessions in (text, [text], f"[{text}]", [[text]]):
+            assert runner.run(sessions=sessions)["error_code"] == "InvalidOption"
+            assert "sesame" not in runner.printed
+    assert runner.requests() == 0
+
+
 # One origin for a store and its secrets
 
 

@@ -73,7 +73,7 @@ class SessionRunner(ModuleRunner):
         record = next_record(None, session, "v1first", self.emulator.issue(), now, 900, None)
         record = record._replace(obtained_at=now + seconds - 900, expires_at=now + seconds)
         with DirectoryStore(str(self.store)).lock(session.key, time.monotonic() + 10) as locked:
-            locked.write_note(new_note(None, record.login_token, "a test"))
+            locked.write_note(new_note(None, fingerprint(record.login_token), "a test"))
             locked.save(record)
         return record
 
@@ -192,7 +192,20 @@ def test_force_refreshes_a_current_token(runner):
 def test_a_session_is_identified_by_its_whole_identity(runner):
     runner.start()
     assert runner.run(end_user_id="bob")["error_code"] == "NoLoginToken"
-    assert runner.run(session_id="another")["error_code"] == "NoLoginToken"
+    assert runner.run(client_id="another")["error_code"] == "NoLoginToken"
+    assert runner.run(directory_id="another")["error_code"] == "NoLoginToken"
+
+
+def test_a_session_id_goes_with_the_token_that_it_was_issued_with(runner):
+    started = runner.run(login_token=runner.emulator.issue(session_id="s-1"), session_id="s-1")
+    assert (started["changed"], started["session_id"]) == (True, "s-1")
+    for options in ({}, {"session_id": "another"}, {"session_id": "another", "login_token": started["login_token"]}):
+        result = runner.run(**options)
+        assert (result["login_token"], result["session_id"]) == (started["login_token"], "s-1")
+    refreshed = runner.run(force=True, session_id="another")
+    assert (refreshed["source"], refreshed["session_id"]) == ("refresh", "s-1")
+    again = runner.run(login_token=runner.emulator.issue())
+    assert (again["changed"], again["session_id"]) == (True, None)
 
 
 @pytest.mark.parametrize("version", ["v1", "v3"])

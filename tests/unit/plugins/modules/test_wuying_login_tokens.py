@@ -72,7 +72,8 @@ def logins(fleet: FleetRunner, *names: str) -> list[dict[str, t.Any]]:
 
 def counts(**some: int) -> dict[str, int]:
     """Return counts in which all others are zero."""
-    names = ("total", "refreshed", "unchanged", "not_refreshed", "failed", "login_needed", "warned", "rekeyed")
+    ends = ("refreshed", "logged_in", "unchanged", "not_refreshed", "failed")
+    names = ("total", *ends, "login_needed", "warned", "rekeyed")
     return {**dict.fromkeys(names, 0), **some}
 
 
@@ -114,26 +115,23 @@ def test_validity_and_refresh_before_apply_to_stored_sessions(fleet):
 
 
 def test_sessions_inherit_missing_values_from_the_options_of_the_task(fleet):
-    sessions = [{"client_id": "another-client", "session_id": "s-1"}, {"end_user_id": "bob"}]
+    own = {"client_id": "another-client", "directory_id": "d-1"}
+    sessions = [{**own, "session_id": "s-1"}, {"end_user_id": "bob"}]
     fleet.run(
         sessions=[
             {
                 **sessions[0],
-                "login_token": fleet.emulator.issue("carol", client_id="another-client", session_id="s-1"),
+                "login_token": fleet.emulator.issue("carol", **own, session_id="s-1"),
             },
             {**sessions[1], "login_token": fleet.emulator.issue("bob")},
         ],
         end_user_id="carol",
     )
     result = fleet.run(sessions=sessions, end_user_id="carol", results="all")
-    carol, bob = (entry["session"] for entry in result["sessions"])
-    assert carol == {
-        **fleet.identity,
-        "end_user_id": "carol",
-        "client_id": "another-client",
-        "session_id": "s-1",
-    }
-    assert bob == {**fleet.identity, "end_user_id": "bob"}
+    carol, bob = result["sessions"]
+    assert carol["session"] == {**fleet.identity, "end_user_id": "carol", **own}
+    assert bob["session"] == {**fleet.identity, "end_user_id": "bob"}
+    assert (carol["session_id"], bob["session_id"]) == ("s-1", None)
 
 
 def test_a_login_token_from_the_environment_is_ignored(fleet, monkeypatch):
@@ -180,7 +178,7 @@ def fixture_three(fleet):
         ({"end_user_id": ["carol", "alice", "nobody"]}, ["alice", "carol"]),
         ({"end_user_id": "bob", "region_id": "cn-hangzhou"}, ["bob"]),
         ({"end_user_id": "bob", "region_id": "cn-shanghai"}, []),
-        ({"session_id": "s-1"}, []),
+        ({"directory_id": "d-1"}, []),
     ],
 )
 def test_filters_select_sessions_of_the_store(three, filters, expected):
@@ -198,6 +196,7 @@ def test_an_endpoint_filter_matches_other_spellings(three):
     ("filters", "message"),
     [
         ({"login_token": "sesame"}, "Valid keys are"),
+        ({"session_id": "sesame"}, "an unknown key"),
         ({"user": "sesame"}, "unknown key"),
         ({"officesite_id": "sesame"}, "Did you mean office_site_id?"),
         ({"end_user_id": []}, "end_user_id"),
@@ -443,7 +442,7 @@ def test_no_session_that_matches_is_said_beside_a_record_that_cannot_be_read(fle
     result = fleet.run(filters=filters, fail_on="all")
     assert result["counts"] == counts(total=1, failed=1)
     assert result["msg"].startswith(message)
-    assert any("No session in the store was selected" in warning for warning in warnings_of(result))
+    assert not warnings_of(result)
 
 
 def test_only_sessions_whose_users_must_log_in_are_marked_so(fleet):
@@ -572,6 +571,7 @@ def test_a_stored_endpoint_that_the_task_does_not_name_is_refused(proxied, optio
     assert (shown["planted"]["error_code"], shown["planted"]["failed"]) == ("EndpointNotNamed", True)
     assert (shown["planted"]["retryable"], shown["planted"]["login_needed"]) == (False, False)
     assert ELSEWHERE in shown["planted"]["msg"]
+    assert "set endpoint to it (wuying_endpoint in the playbook keep_alive)" in shown["planted"]["msg"]
     assert shown["alice"]["changed"] is True
     assert proxied.users() == ([] if check else ["alice"])
 
@@ -681,7 +681,7 @@ def test_a_malformed_session_is_refused_by_position_without_its_value(fleet, nam
 
 def test_a_session_without_a_required_value_is_refused(fleet):
     result = fleet.run(sessions=["alice", {"client_id": "c"}], office_site_id=None)
-    assert result["msg"].startswith("sessions[0]: Required options are missing: office_site_id.")
+    assert result["msg"].startswith("sessions[0]: Required options are missing: office_site_id. Set them in the entry ")
     result = fleet.run(sessions=[{"office_site_id": "o"}], client_id="")
     assert result["msg"].startswith("sessions[0]: Required options are missing: client_id, end_user_id.")
 
@@ -715,7 +715,7 @@ def test_more_than_1000_tokens_are_refused_within_seconds(fleet, tokens):
     result = fleet.run(sessions=sessions)
     assert time.process_time() - begin < 10
     assert result["error_code"] == "InvalidOption"
-    assert "1000" in result["msg"]
+    assert result["msg"].startswith(f"sessions contains {tokens:,} login tokens, but a task accepts at most 1,000, ")
     assert sessions[7]["login_token"] not in fleet.printed
     assert fleet.requests() == 0
 

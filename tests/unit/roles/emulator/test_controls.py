@@ -242,4 +242,7 @@ def test_tls_without_cryptography_is_an_error_of_one_line(script, tmp_path):
         timeout=20,
         env={**os.environ, "PYTHONPATH": str(tmp_path)},
     )
-    assert (done.returncode, done.stderr) == (1, "--tls needs the Python package cryptography.\n")
+    assert (done.returncode, done.stderr) == (
+        1,
+        "emulator_tls (--tls) requires the Python package cryptography. Install it on the target host.\n",
+    )

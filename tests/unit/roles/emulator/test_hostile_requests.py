@@ -287,3 +287,34 @@ def test_any_bytes_are_answered_or_the_connection_is_closed(emulator, data, tail
         reply = b"".join(iter(lambda: connection.recv(1 << 16), b""))
     assert reply == b"" or reply.startswith(b"HTTP/1.1 4")
     assert_serves(emulator)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    profile=st.sampled_from(["captured", "strict", "lenient"]),
+    stages=st.lists(
+        st.fixed_dictionaries(
+            {"CurrentStage": st.sampled_from(["ADPassword", "MFAVerify", "KeepAliveVerify", "x"])},
+            optional={
+                "EndUserId": st.sampled_from(["alice", "bob", "ALICE"]),
+                "Password": st.sampled_from(["alice", "\x00", "é"]),
+                "SessionId": st.sampled_from(["KNOWN", "x"]),
+                "AuthenticationCode": st.text(max_size=7),
+                "KeepAlive": st.sampled_from(["true", "false"]),
+                "KeepAliveToken": st.sampled_from(["KNOWN", "x"]),
+                "DirectoryId": st.text(max_size=3),
+            },
+        ),
+        max_size=4,
+    ),
+)
+def test_any_sequence_of_logins_is_answered(emulator, profile, stages):
+    bob = {"password": "bob", "totp_secret": "JBSWY3DPEHPK3PXP"}
+    emulator.control("POST", "users", {"alice": "alice", "bob": bob})
+    emulator.set_options(profile=profile)
+    known = dict(emulator.log_in(EndUserId="alice", Password="alice", KeepAlive="true").body)
+    for stage in stages:
+        sent = {name: known.get(name) or "x" if value == "KNOWN" else value for name, value in stage.items()}
+        reply = emulator.log_in(sent.pop("CurrentStage"), **sent)
+        assert reply.status in (200, 400)
+        known.update(reply.body)

@@ -181,6 +181,7 @@ def test_a_totp_secret_may_be_written_in_any_way(emulator, secret):
         ({"password": "\ud800"}, "The name and the password of a user must be valid Unicode."),
         ({"password": PASSWORD, "totp_secret": "1"}, "The field totp_secret must be base32."),
         ({"password": PASSWORD, "totp_secret": "ÄÖ"}, "The field totp_secret must be base32."),
+        ({"password": PASSWORD, "totp_secret": " = "}, "The field totp_secret must be base32."),
         (
             {"password": PASSWORD, "risk": True, "stage": "x"},
             "A user can have only one of the fields mfa_bind, risk, change_password and stage.",

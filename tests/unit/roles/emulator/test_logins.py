@@ -370,6 +370,15 @@ def test_a_keep_alive_token_is_bound_to_user_site_and_client(start_emulator, pro
     assert reply.status == 200 if is_accepted else refusal(reply) == (400, "InvalidKeepAliveToken")
 
 
+@pytest.mark.parametrize("token", ["unknown", None])
+def test_a_password_login_ignores_a_keep_alive_token(start_emulator, profile, token):
+    emulator = start_emulator("--profile", profile)
+    used = first_keep_alive_token(emulator)
+    body = emulator.log_in(Password=PASSWORD, KeepAlive="true", KeepAliveToken=token or used).body
+    assert body["KeepAliveToken"] not in ("unknown", used)
+    assert keep_alive(emulator, used).status == 200
+
+
 @pytest.mark.parametrize("control", ["users", "keep_alive_tokens"])
 def test_keep_alive_tokens_can_be_invalidated(emulator, control):
     token = first_keep_alive_token(emulator)
@@ -418,6 +427,15 @@ def test_a_completed_login_resets_the_failures(emulator):
         for _failure in range(4):
             emulator.log_in(Password="wrong")
         assert emulator.log_in(Password=PASSWORD).body["LoginToken"]
+
+
+def test_a_keep_alive_token_does_not_reset_the_failures(emulator):
+    token = first_keep_alive_token(emulator)
+    for _failure in range(5):
+        emulator.log_in(Password="wrong")
+        if not emulator.control("GET", "users")["alice"]["locked"]:
+            assert emulator.log_in("KeepAliveVerify", KeepAliveToken=token).body["LoginToken"]
+    assert emulator.control("GET", "users")["alice"]["locked"]
 
 
 def test_a_right_password_alone_does_not_reset_the_failures(emulator):

@@ -174,6 +174,15 @@ def test_a_refused_signature_does_not_use_up_its_nonce(emulator):
     assert exchange_signed_v1(emulator).status == 200
 
 
+def test_time_stamps_follow_the_clock_of_the_emulator(emulator):
+    emulator.advance(890)
+    assert exchange_signed_v1(emulator).status == 200
+    emulator.advance(20)
+    assert exchange_signed_v1(emulator).body["Code"] == "InvalidTimeStamp.Expired"
+    ahead = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 910))
+    assert exchange_signed_v1(emulator, Timestamp=ahead, SignatureNonce="another").status == 200
+
+
 def test_the_date_header_shows_the_clock_of_the_service(emulator):
     emulator.queue_fault("skew", seconds=-7200)
     date = parsedate_to_datetime(emulator.exchange(emulator.issue()).headers["date"])

@@ -26,11 +26,17 @@ ONE, MANY, INFO = NAME, f"{NAME}s", f"{NAME}_info"
 PASSWORD = "a vault password"
 VAULT = VaultLib([("default", VaultSecret(PASSWORD.encode()))])
 IDENTITY = {"region_id": "cn-hangzhou", "client_id": "1001", "office_site_id": "1002"}
-EXTRA = {"directory_id": "1003", "session_id": "1004"}
+EXTRA = {"directory_id": "1003"}
 KEYS = {"access_key_id": "1005", "access_key_secret": "1006", "security_token": "1007"}
 TOKEN = "1008"
+WITH_TOKEN = {"login_token": TOKEN, "session_id": "1004"}
+SECRETS = {"password": "1010", "authentication_code": "101100", "totp_secret": "JBSWY3DPEHPK3PXP"}
+LOGIN = {**SECRETS, "stay_logged_in": "true", "uuid": "1009"}
+"""The options of a login with a password."""
 FULL = {"DirectoryId": "1003", "SessionId": "1004", "x-acs-security-token": "1007"}
 """What a request has in addition if all options are given."""
+LOGGED_IN = {"CurrentStage": "ADPassword", "Password": "1010", "KeepAlive": "true", "Uuid": "1009"}
+"""What a login has in addition."""
 
 
 class Tagged(str):
@@ -131,8 +137,9 @@ def values_of(names: set[str], play: Play) -> dict[str, str]:
         **IDENTITY,
         **EXTRA,
         **KEYS,
+        **WITH_TOKEN,
+        **LOGIN,
         "endpoint": play.endpoint,
-        "login_token": TOKEN,
         "validity": "900",
         "refresh_before": "300",
         "store": str(play.folder / "store"),
@@ -175,7 +182,7 @@ def add_empty_module_options(play: Play, options: dict[str, set[str]]) -> None:
         play.add(f"one: {kind}", **{ONE: task})
 
         sessions = [
-            {**identity, "end_user_id": user, "login_token": TOKEN},
+            {**identity, **dict.fromkeys(["session_id", *LOGIN], value), "end_user_id": user, "login_token": TOKEN},
             {"end_user_id": other, "login_token": TOKEN},
         ]
         task = {**empty[MANY], **required, "sessions": sessions, "filters": value, "end_user_id": value}
@@ -205,15 +212,20 @@ def add_typed_module_options(play: Play, options: dict[str, set[str]]) -> None:
         user, other = play.user(**FULL), play.user(**FULL)
 
         alone = play.user(**FULL)
-        task = {name: typed_of[name] for name in options[ONE] & set(typed_of)}
+        task = {name: typed_of[name] for name in options[ONE] & set(typed_of) - set(SECRETS)}
         play.add(f"one: {kind} text", **{ONE: {**task, "end_user_id": typed(alone)}}, register="one")
         play.check(f"one: {kind} text, which refreshed", f"one.session.end_user_id == {alone!r}")
 
         task = {name: typed_of[name] for name in options[MANY] & set(typed_of) - set(identity)}
-        session = {**identity, "login_token": typed(TOKEN)}
+        session = {**identity, **{name: typed_of[name] for name in WITH_TOKEN}}
         sessions = [{**session, "end_user_id": typed(user)}, {**session, "end_user_id": typed(other)}]
         play.add(f"many: {kind} text", **{MANY: {**task, "sessions": sessions}}, register="many")
         play.check(f"many: {kind} text, which refreshed", "many.counts.refreshed == 2")
+
+        alone = play.user(**LOGGED_IN)
+        task = {name: typed_of[name] for name in [*IDENTITY, *LOGIN, "endpoint", "store"]}
+        play.add(f"one: {kind} login", **{ONE: {**task, "end_user_id": typed(alone)}}, register="one")
+        play.check(f"one: {kind} login, which succeeded", "one.source == 'login'")
 
         task = {
             **identity,
@@ -251,7 +263,7 @@ def add_empty_lookup_options(play: Play, options: set[str]) -> None:
         variables = {f"wuying_{name}": value for name in [*rest, "end_user_id", "login_token"]}
         play.look_up(f"{kind} variables", call(repr(play.user()), token), vars={**variables, **in_variables})
 
-        own = "".join(f", {name!r}: {expression}" for name in [*IDENTITY, *EXTRA, "endpoint"])
+        own = "".join(f", {name!r}: {expression}" for name in [*IDENTITY, *EXTRA, "endpoint", "session_id"])
         term = f"{{'end_user_id': {play.user()!r}, 'login_token': {TOKEN!r}{own}}}"
         play.look_up(f"{kind} keys of a term", call(term, {}), vars=in_variables)
 
@@ -282,7 +294,7 @@ def add_typed_lookup_options(play: Play, options: set[str]) -> None:
         as_options = {f"wuying_{name}": value for name, value in values.items()}
         play.look_up(f"{kind} variables", call("[user]", {}), vars={**as_options, "user": typed(second)})
 
-        own = ", ".join(f"{name!r}: typed_{name}" for name in [*IDENTITY, *EXTRA, "endpoint", "login_token"])
+        own = ", ".join(f"{name!r}: typed_{name}" for name in [*IDENTITY, *EXTRA, "endpoint", *WITH_TOKEN])
         term = f"{{'end_user_id': user, {own}}}"
         keywords = {name: f"typed_{name}" for name in [*KEYS, "store"]}
         play.look_up(f"{kind} keys of a term", call(term, keywords), vars={**variables, "user": typed(third)})
@@ -294,16 +306,19 @@ def add_typed_lookup_options(play: Play, options: set[str]) -> None:
 
 def differences(play: Play, recorder: Recorder) -> Iterator[str]:
     """Yield where the requests differ from those that were expected."""
-    usual = {"RegionId": "cn-hangzhou", "ClientId": "1001", "OfficeSiteId": "1002", "LoginToken": TOKEN}
+    usual = {"RegionId": "cn-hangzhou", "ClientId": "1001", "OfficeSiteId": "1002"}
     requests = {request.get("EndUserId", ""): request for request in recorder.requests()}
     if len(requests) != len(recorder.connections):
         yield f"There are {len(recorder.connections)} requests for {len(requests)} users."
     for user in sorted({*requests, *play.expected}):
         sent = {name: text for name, text in requests.get(user, {}).items() if name[:1].isupper() or "token" in name}
-        if sent != {**usual, "EndUserId": user, **play.expected.get(user, {})}:
+        more = play.expected.get(user, {})
+        is_login = "CurrentStage" in more
+        if sent != {**usual, **({} if is_login else {"LoginToken": TOKEN}), "EndUserId": user, **more}:
             yield f"The request for {user} is {sent}."
-        if "Credential=1005," not in requests.get(user, {}).get("authorization", ""):
-            yield f"The request for {user} is not signed with the access key."
+        authorization = requests.get(user, {}).get("authorization", "")
+        if bool(authorization) if is_login else "Credential=1005," not in authorization:
+            yield f"The request for {user} is {'signed' if is_login else 'not signed with the access key'}."
 
 
 def main() -> None:

@@ -48,7 +48,7 @@ from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.single
 
 
 def test_no_record_and_no_login_token_is_an_error_that_asks_for_one(single_session: SingleSession) -> None:
-    with pytest.raises(LoginRequired, match="Pass login_token to start") as caught:
+    with pytest.raises(LoginRequired, match="Pass login_token or password to start") as caught:
         single_session.request()
     assert caught.value.code == "NoLoginToken"
     assert single_session.requests() == 0
@@ -653,7 +653,7 @@ def test_a_task_that_waited_too_long_returns_the_token_stored_since(
 def test_a_note_needs_no_credentials_until_a_refresh_is_due(single_session: SingleSession) -> None:
     record = single_session.have("current")
     with single_session.store.lock(single_session.session.key, time.monotonic() + 10) as locked:
-        locked.write_note(new_note(None, record.login_token, "a test"))
+        locked.write_note(new_note(None, fingerprint(record.login_token), "a test"))
         keeper = single_session.keeper()
         keeper._connect = _no_credentials
         results: list[Outcome] = []
@@ -818,6 +818,30 @@ def test_a_token_that_cannot_be_saved_is_returned(
     monkeypatch.undo()
     assert single_session.stored().record == record
     assert single_session.stored().may_be_spent(record.login_token)
+
+
+@pytest.mark.parametrize(
+    ("code", "advice"),
+    [
+        ("StoreUnavailable", "Fix the store, then pass this token as login_token."),
+        ("NewerRecord", "Discard the token that could not be saved."),
+        ("SessionForgotten", "To start the session again, pass this token as login_token."),
+    ],
+)
+def test_what_to_do_with_a_token_depends_on_why_it_was_not_saved(
+    single_session: SingleSession, monkeypatch: pytest.MonkeyPatch, code: str, advice: str
+) -> None:
+    single_session.have("stale")
+
+    def refuse(*_arguments: object) -> None:
+        raise StoreError("This is the reason.", code=code)
+
+    monkeypatch.setattr(
+        "ansible_collections.wuying.workspace.plugins.module_utils._store.directory._SessionFile.save", refuse
+    )
+    outcome = single_session.request()
+    assert outcome.not_saved is not None
+    assert outcome.not_saved.message.endswith(f"This result contains the only copy. This is the reason. {advice}")
 
 
 # Below the table: endpoints, lineage

@@ -59,6 +59,11 @@ LOST = "lost"
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 
 
+def lost(numbers: t.Iterable[int], _is_killed: bool) -> list[tuple[int, str]]:
+    """Return the results of numbers that were not begun."""
+    return [(number, LOST) for number in numbers]
+
+
 def run(
     function: t.Callable[[int], t.Any],
     *,
@@ -77,7 +82,7 @@ def results_of(
     """Run a function for the numbers below ``items`` in several processes. Yield the results."""
     deadline = time.monotonic() + seconds
     numbers = list(range(items))
-    return run_all(function, numbers, parallel, processes, deadline=deadline, not_done=lambda number: (number, LOST))
+    return run_all(function, numbers, parallel, processes, deadline=deadline, not_done=lost)
 
 
 def number_and_process(number: int) -> tuple[int, int]:

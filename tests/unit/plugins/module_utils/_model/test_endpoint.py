@@ -11,6 +11,7 @@ import pytest
 from ansible_collections.wuying.workspace.plugins.module_utils._model.endpoint import (
     default_endpoint,
     host_of,
+    is_default_or_loopback,
     is_loopback,
     parse_endpoint,
 )
@@ -80,7 +81,42 @@ UNENCRYPTED = [
 ]
 
 
-@pytest.mark.parametrize("region", ["cn-hangzhou", "ap-southeast-1", "cn-shanghai-finance-1"])
+REGIONS = [
+    "ap-northeast-1",
+    "ap-southeast-1",
+    "ap-southeast-5",
+    "ap-southeast-6",
+    "ap-southeast-7",
+    "cn-beijing",
+    "cn-chengdu",
+    "cn-guangzhou",
+    "cn-hangzhou",
+    "cn-hangzhou-finance",
+    "cn-hongkong",
+    "cn-nanjing",
+    "cn-qingdao",
+    "cn-shanghai",
+    "cn-shanghai-finance-1",
+    "cn-shenzhen",
+    "cn-wulanchabu",
+    "cn-zhangjiakou",
+    "eu-central-1",
+    "eu-west-1",
+    "me-central-1",
+    "me-east-1",
+    "us-east-1",
+    "us-west-1",
+]
+
+
+@pytest.mark.parametrize("region", ["oss-cn-hangzhou", "oss-us-west-1-internal", "cn", "1-x", "-cn-x"])
+def test_a_name_that_may_belong_to_somebody_else_is_no_default_endpoint(region):
+    with pytest.raises(OptionError, match=r"^region_id .* unless endpoint is set"):
+        default_endpoint(region)
+    assert not is_default_or_loopback(f"https://ecd.{region}.aliyuncs.com", region)
+
+
+@pytest.mark.parametrize("region", REGIONS)
 def test_the_endpoint_of_a_region_follows_one_rule(region):
     assert default_endpoint(region) == f"https://ecd.{region}.aliyuncs.com"
 

@@ -24,6 +24,18 @@ SESSION = Session("https://ecd.cn-hangzhou.aliyuncs.com", "cn-hangzhou", "office
 SPEC = {**argument_spec(), **session_spec(), "sessions": {"options": session_spec()}}
 PLACEHOLDER = "__omit_place_holder__d553cdb8330ea73d531082cb370ee4e5575ca9ce"
 
+NOT_ONLY_USERS = (
+    '{"end_user_id": "alice", "login_token": "v1sesame"}',
+    '[{"end_user_id": "alice", "login_token": "v1sesame"}]',
+    "end_user_id=alice login_token=v1sesame",
+    "- end_user_id: alice\n  login_token: v1sesame",
+    "login_token: v1sesame",
+    "alice\nv1sesame",
+    "alice\rv1sesame",
+    "[v1sesame",
+    "v1sesame}",
+)
+
 
 class Omit:
     """The value of ``omit`` since ansible-core 2.19."""
@@ -118,16 +130,39 @@ def test_an_omitted_part_of_a_session_or_filter_is_refused_too():
 @pytest.mark.parametrize(
     ("sessions", "entries"),
     [
-        ("alice,1001", [{"end_user_id": "alice"}, {"end_user_id": "1001"}]),
+        ("alice, 1001", [{"end_user_id": "alice"}, {"end_user_id": "1001"}]),
         (["alice", 1001, TaggedInt(7)], [{"end_user_id": "alice"}, {"end_user_id": "1001"}, {"end_user_id": "7"}]),
         ([{"end_user_id": 1001, "client_id": ""}, {}], [{"end_user_id": "1001"}, {}]),
-        ([None, "", True, 7.5, ["alice"]], ["", "", True, 7.5, ["alice"]]),
+        ([{"end_user_id": ""}, {"end_user_id": "a=b: [1]"}], [{}, {"end_user_id": "a=b: [1]"}]),
         ({"end_user_id": "alice"}, {"end_user_id": "alice"}),
         ([], []),
     ],
 )
 def test_sessions_are_dictionaries_or_users(sessions, entries):
     assert given({"sessions": sessions}, SPEC) == {"sessions": entries}
+
+
+@pytest.mark.parametrize("element", [None, "", True, 7.5, ["sesame"]])
+def test_other_elements_of_sessions_are_refused(element):
+    with pytest.raises(OptionError, match=r"^sessions\[1\] must be an end_user_id or a dictionary") as caught:
+        given({"sessions": ["alice", element]}, SPEC)
+    assert "sesame" not in caught.value.message
+
+
+@pytest.mark.parametrize("sessions", ["alice,,bob", "alice, "])
+def test_a_comma_too_many_in_sessions_is_refused(sessions):
+    with pytest.raises(OptionError, match=r"^sessions\[1\] must be an end_user_id"):
+        given({"sessions": sessions}, SPEC)
+
+
+@pytest.mark.parametrize("text", NOT_ONLY_USERS)
+def test_a_string_that_may_contain_a_token_is_no_user(text):
+    for sessions in (text, [text], ["alice", Tagged(text)], [Encrypted(text)]):
+        with pytest.raises(
+            OptionError, match=r"^sessions\[[01]\] is a string with a line break or .* from_json"
+        ) as caught:
+            given({"sessions": sessions}, SPEC)
+        assert "sesame" not in caught.value.message
 
 
 def test_filters_ignore_keys_and_elements_that_were_not_given():

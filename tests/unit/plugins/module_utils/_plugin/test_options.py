@@ -17,7 +17,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision 
     Outcome,
     TokenRequest,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import OptionError
+from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import OptionError, WuyingError
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.argument_spec import (
     argument_spec,
 )
@@ -25,6 +25,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._plugin.fleet imp
     read_filters,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.options import (
+    expand_path,
     read_ca_path,
     read_request,
 )
@@ -43,7 +44,7 @@ REQUIRED = {
     "office_site_id": "cn-hangzhou+dir-2381910001",
     "end_user_id": "alice",
 }
-IDS = ("client_id", "office_site_id", "end_user_id", "directory_id", "session_id")
+IDS = ("client_id", "office_site_id", "end_user_id", "directory_id", "session_id", "uuid")
 
 
 def options(**changes: t.Any) -> t.Callable[[str], t.Any]:
@@ -65,13 +66,19 @@ def open_with(**changes: t.Any) -> t.Any:
 
 
 def test_ids_are_not_changed():
-    session = read(directory_id="dir", session_id="爱 丽丝").session
+    session = read(directory_id="爱 丽丝").session
     assert session.identity() == {
         **REQUIRED,
-        "directory_id": "dir",
-        "session_id": "爱 丽丝",
+        "directory_id": "爱 丽丝",
         "endpoint": "https://ecd.cn-hangzhou.aliyuncs.com",
     }
+
+
+def test_the_session_id_and_the_uuid_are_no_part_of_the_identity():
+    request = read(login_token="v1abc", session_id="爱 丽丝", uuid="a device")
+    assert (request.session_id, request.uuid) == ("爱 丽丝", "a device")
+    assert request.session == read().session
+    assert (read().session_id, read().uuid) == (None, None)
 
 
 def test_optional_ids_that_are_not_set_are_not_part_of_the_identity():
@@ -119,6 +126,12 @@ def test_a_malformed_region_id_is_refused(value):
     assert_refused("region_id", value, read)
 
 
+@pytest.mark.parametrize("value", ["oss-cn-hangzhou", "cn", "s3-cn-hangzhou", "cn-", "cn--hangzhou"])
+def test_a_region_without_a_default_endpoint_needs_an_endpoint(value):
+    assert "endpoint" in assert_refused("region_id", value, read).message
+    assert read(region_id=value, endpoint="https://ecd.example.com").session.region_id == value
+
+
 def test_a_malformed_region_id_is_refused_even_with_an_endpoint():
     assert_refused("region_id", "cn_hangzhou", read, endpoint="https://ecd.aliyuncs.com")
 
@@ -142,17 +155,18 @@ def test_a_missing_id_is_refused(name, value):
 def test_all_missing_options_are_named_at_once():
     error = assert_refused("client_id", None, read, office_site_id=None)
     assert "Required options are missing: client_id, office_site_id." in error.message
-    assert "wuying_client_id, wuying_office_site_id" in error.message
+    assert "Set them in the entry or as options of the task." in error.message
 
 
-@pytest.mark.parametrize("name", ["directory_id", "session_id"])
+@pytest.mark.parametrize("name", ["directory_id", "session_id", "uuid"])
 def test_an_empty_optional_id_is_not_set(name):
-    assert read(**{name: ""}).session == read().session
+    assert read(**{name: ""}) == read()
 
 
 @pytest.mark.parametrize("name", IDS)
 def test_an_id_of_the_maximum_length_is_accepted(name):
-    assert getattr(read(**{name: "x" * 256}).session, name) == "x" * 256
+    request = read(**{name: "x" * 256})
+    assert getattr(request if name in ("session_id", "uuid") else request.session, name) == "x" * 256
 
 
 @pytest.mark.parametrize(
@@ -462,7 +476,8 @@ def fixture_connected(monkeypatch):
     made: list[tuple[t.Any, ...]] = []
 
     def make(service: t.Any, credentials: t.Any, **settings: t.Any) -> None:
-        made.append((credentials, settings))
+        service.credentials = credentials
+        made.append((service, settings))
 
     monkeypatch.setattr(client.ServiceClient, "__init__", make)
     monkeypatch.setattr(client.ServiceClient, "__exit__", lambda *_arguments: made.append(("closed",)))
@@ -480,17 +495,30 @@ def test_settings_reach_the_service(connected, tmp_path):
     }
     given = {"access_key_id": "LTAI5t", "access_key_secret": "sesame", **settings}
     with open_keeper(options(**given), print) as keeper:
-        keeper._connect()
+        service = keeper._connect()
+    others: dict[str, t.Any] = {"connections": 1, "max_qps": None, "warnings": {}}
+    assert connected[0] == (service, {**settings, **others})
+    assert service.credentials == Credentials("LTAI5t", "sesame", None)
+    assert isinstance(service.credentials, Credentials)
     advice = "Check access_key_id (it does not begin with LTAI or STS) and access_key_secret."
-    others: dict[str, t.Any] = {"connections": 1, "max_qps": None, "warnings": {}, "credentials_advice": advice}
-    assert connected[0] == (Credentials("LTAI5t", "sesame", None), {**settings, **others})
-    assert isinstance(connected[0][0], Credentials)
+    assert service.credentials_advice == advice
 
 
 def test_anonymous_requests_are_made_without_credentials(connected):
     with open_keeper(options(auth_method="anonymous"), print) as keeper:
-        keeper._connect()
-    assert connected[0][0] is None
+        assert keeper._connect().credentials is None
+    assert len(connected) == 2
+
+
+def test_a_login_needs_no_credentials_and_shares_the_client_of_refreshes(connected):
+    with open_keeper(options(), print) as keeper:
+        assert keeper._connect_unsigned().credentials is None
+        with pytest.raises(WuyingError) as caught:
+            keeper._connect()
+    assert caught.value.code == "MissingCredentials"
+    with open_keeper(options(access_key_id="LTAI5t", access_key_secret="sesame"), print) as keeper:
+        assert keeper._connect() is keeper._connect_unsigned()
+    assert [len(each) for each in connected] == [2, 1, 2, 1]  # one client of each task, opened and closed
 
 
 def test_the_service_client_is_opened_once_when_needed_and_closed(connected):
@@ -547,3 +575,36 @@ def test_plain_http_is_refused_for_names_that_look_like_loopback():
     for host in ("127.999.0.1", "127.0.0.08", "127.0.0.1.example.com", "127.1"):
         with pytest.raises(OptionError, match="^endpoint"):
             read(endpoint=f"http://{host}")
+
+
+# Secrets in paths
+
+
+@pytest.mark.parametrize(
+    "variable",
+    [
+        "WUYING_LOGIN_TOKEN",
+        "WUYING_TOKEN_STORE_PASSWORD",
+        "WUYING_TOKEN_STORE_KEY",
+        "ALIBABA_CLOUD_ACCESS_KEY_SECRET",
+        "ALIBABA_CLOUD_SECURITY_TOKEN",
+    ],
+)
+@pytest.mark.parametrize("path", ["x-${}", "${{{}}}", "$WUYING_BASE/x"])
+def test_a_path_with_a_secret_from_the_environment_is_refused(monkeypatch, tmp_path, variable, path):
+    monkeypatch.setenv(variable, "sesame-secret")
+    monkeypatch.setenv("WUYING_BASE", "of-sesame-secret")
+    text = f"{tmp_path}/{path.format(variable)}"
+    for expand in (lambda **options: expand_path("store", options["store"]), open_with):
+        assert variable in assert_refused("store", text, expand).message
+    assert list(tmp_path.iterdir()) == []
+    assert (
+        variable
+        in assert_refused("ca_path", text, lambda ca_path: read_ca_path({"ca_path": ca_path}.get, "ca_path")).message
+    )
+
+
+def test_a_path_may_contain_a_word_that_is_also_a_password(monkeypatch, tmp_path):
+    monkeypatch.setenv("WUYING_TOKEN_STORE_PASSWORD", tmp_path.name)
+    monkeypatch.setenv("WUYING_BASE", "x")
+    assert expand_path("store", f"{tmp_path}/$WUYING_BASE") == f"{tmp_path}/x"

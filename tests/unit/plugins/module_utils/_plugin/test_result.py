@@ -7,16 +7,19 @@
 from __future__ import annotations
 
 import json
+import typing as t
 
 import pytest
 from ansible.module_utils import basic
 
 from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision import Outcome
+from ansible_collections.wuying.workspace.plugins.module_utils._model.keep_alive import KeepAlive
 from ansible_collections.wuying.workspace.plugins.module_utils._model.record import Record
 from ansible_collections.wuying.workspace.plugins.module_utils._model.session import (
     Session,
     fingerprint,
 )
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin.argument_spec import session_spec
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.module import Module
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.result import (
     compare,
@@ -27,7 +30,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._plugin.result im
 SESSION = Session("https://ecd.cn-hangzhou.aliyuncs.com", "cn-hangzhou", "office", "alice", "client")
 OLD = Record(SESSION, "v1old", 1700000000.25, 1700000900.25, "old-request")
 PLACEHOLDER = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
-NEW = Record(SESSION, "v1new", 1700000700.5, 1700001600.5, "new-request")
+NEW = Record(SESSION, "v1new", 1700000700.5, 1700001600.5, "new-request", session_id="new-session")
 
 
 def test_a_refresh_is_described_by_its_record():
@@ -35,6 +38,7 @@ def test_a_refresh_is_described_by_its_record():
         "changed": True,
         "login_token": "v1new",
         "request_id": "new-request",
+        "session_id": "new-session",
         "obtained_at": "2023-11-14T22:25:00Z",
         "expires_at": "2023-11-14T22:40:00Z",
         "remaining": 899,
@@ -47,6 +51,17 @@ def test_a_refresh_is_described_by_its_record():
         },
         "source": "refresh",
     }
+
+
+def test_the_source_of_a_token_from_a_login_is_login():
+    result = describe(Outcome(True, OLD, NEW, logged_in=True), 1700000701, return_token=True)
+    assert (result["changed"], result["source"], result["login_token"]) == (True, "login", "v1new")
+
+
+def test_no_result_contains_a_keep_alive_token():
+    record = NEW._replace(keep_alive=KeepAlive("ka-sesame", 1700000700.5, 1700000700.5))
+    outcome = Outcome(True, record, record, logged_in=True)
+    assert "sesame" not in repr([describe(outcome, 1700000701, return_token=True), compare(outcome, predicted=False)])
 
 
 def test_the_source_of_a_stored_token_is_store():
@@ -172,6 +187,28 @@ def test_the_invocation_shows_values_without_secrets(monkeypatch, capsys, value)
     result = exit_with(monkeypatch, capsys, "v1", name=value, any={"of": [value]})
     shown = result["invocation"]["module_args"]
     assert (shown["name"], shown["any"]) == (value, {"of": [value]})
+
+
+def test_the_invocation_hides_the_value_of_an_unknown_name(monkeypatch, capsys):
+    entry = {"end_user_id": "alice", "login_tokn": "v1sesame", "login_token": "v1sesame"}
+    data: dict[str, t.Any] = {
+        "sessions": [entry],
+        "login_tokn": ["v1sesame"],
+        "filters": {"end_user_id": "bob", "x": "sesame"},
+    }
+    data["_ansible_inject_invocation"] = True
+    monkeypatch.setattr(basic, "_ANSIBLE_ARGS", json.dumps({"ANSIBLE_MODULE_ARGS": data}).encode())
+    monkeypatch.setattr(basic, "_ANSIBLE_PROFILE", "legacy", raising=False)
+    sessions = {"type": "list", "elements": "dict", "options": session_spec()}
+    with pytest.raises(SystemExit):
+        Module(argument_spec={"sessions": sessions, "filters": {"type": "dict"}, "store": {"type": "str"}})
+    printed = capsys.readouterr().out
+    result = json.loads(printed)
+    assert "login_tokn" in result["msg"]
+    assert "sesame" not in printed
+    shown = result["invocation"]["module_args"]
+    assert shown["filters"] == {"end_user_id": "bob", "x": PLACEHOLDER}
+    assert shown["sessions"][0]["end_user_id"] == "alice"
 
 
 def test_a_masked_token_is_the_same_plain_text():

@@ -85,7 +85,7 @@ def test_a_secret_in_the_environment_never_joins_another_store(in_environment, n
     message = refused(store=OTHER)
     assert VARIABLES[name] in message
     assert VARIABLES["store"] in message
-    assert f"pass {name} too" in message
+    assert f"Pass {name} together with store, or name the store in WUYING_TOKEN_STORE instead." in message
 
 
 def test_a_user_name_in_the_environment_never_joins_another_store(in_environment):

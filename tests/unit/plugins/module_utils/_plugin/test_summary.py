@@ -106,18 +106,21 @@ def test_only_the_most_frequent_codes_are_described():
 @pytest.mark.parametrize("codes", [1, 3, 1000])
 def test_a_thousand_failures_take_less_than_2_kb_whatever_their_names_and_messages(letter, codes):
     fleet = Fleet().unreadable(StoreError(letter * 5000, code="C" * 250), 1000)
+    fleet.result.add(Report(0, "", None, StoreError(letter * 5000, code="C" * 250)), NOW)
     for number in range(1000):
         name = letter * 250 + str(number)
         fleet.add(ServiceError(f"{name} {letter * 3000}", code=f"{'C' * 200}{number % codes}"), name)
         fleet.returned(ServiceError(f"{name} {letter * 3000}", code=f"{'D' * 200}{number % codes}"), name)
-    message, (warning, *_others) = fleet.message(), fleet.result.warnings()
+        fleet.add(Outcome(True), name, warnings=(letter * 5000,))
+    message, (warning, other) = fleet.message(), fleet.result.warnings()
     assert len(message.encode()) < 2048
     assert len(warning.encode()) < 2048
-    assert message.startswith("1,000 of 2,000 sessions failed. CCC")
+    assert len(other.encode()) < 700
+    assert message.startswith("1,000 of 3,000 sessions failed. CCC")
     assert "1,000 records cannot be read (CCC" in message
     entries = fleet.result.as_result()["sessions"]
     assert {len(entry["session"]["end_user_id"]) for entry in entries if "session" in entry} == {251, 252, 253}
-    assert min(len(entry["msg"]) for entry in entries) >= 3000
+    assert min(len(entry["msg"]) for entry in entries if "msg" in entry) >= 3000
 
 
 @pytest.mark.parametrize(
@@ -149,10 +152,12 @@ def test_each_session_is_counted_under_one_outcome_and_the_counts_add_up():
     fleet = Fleet().add(Outcome(True, record, record), "alice").add(Outcome(False, record, record), "bob")
     fleet.returned(UNREACHABLE, "carol", "dave").add(ENDED, "erin").unreadable(LOCKED)
     fleet.add(Outcome(True, record, record, not_saved=NOT_SAVED), "frank")
+    fleet.add(Outcome(True, record, record, logged_in=True), "grace", "heidi", "ivan")
     counts = fleet.result.counts
     assert counts == {
-        "total": 7,
+        "total": 10,
         "refreshed": 1,
+        "logged_in": 3,
         "unchanged": 1,
         "not_refreshed": 2,
         "failed": 3,
@@ -160,10 +165,11 @@ def test_each_session_is_counted_under_one_outcome_and_the_counts_add_up():
         "warned": 2,
         "rekeyed": 0,
     }
-    assert counts["total"] == sum(counts[name] for name in ("refreshed", "unchanged", "not_refreshed", "failed"))
+    ends = ("refreshed", "logged_in", "unchanged", "not_refreshed", "failed")
+    assert counts["total"] == sum(counts[name] for name in ends)
     entries = fleet.result.as_result()["sessions"]
-    assert [entry["failed"] for entry in entries] == [False, False, False, False, True, True, True]
-    assert [entry["login_needed"] for entry in entries] == [False, False, False, False, True, False, False]
+    assert [entry["failed"] for entry in entries] == [False, False, False, False, True, True, True, False, False, False]
+    assert [entry["session"]["end_user_id"] for entry in entries if entry["login_needed"]] == ["erin"]
 
 
 def test_a_warning_about_sessions_that_were_not_refreshed_names_the_reason():
@@ -173,7 +179,64 @@ def test_a_warning_about_sessions_that_were_not_refreshed_names_the_reason():
         "2 of 3 sessions could not be refreshed. Their stored tokens are still valid. ConnectionFailed: 2 (alice, bob). "
         "The endpoint could not be reached. Check the network."
     )
-    assert (
-        second
-        == "Sessions with other warnings: 1 of 3. See sessions in the result, with results=failed or results=all."
+    assert second == "Sessions with other warnings: 1 of 3. carol: It was set aside."
+
+
+def test_the_first_warning_of_a_session_is_shown_and_the_result_has_the_others():
+    fleet = Fleet().add(Outcome(True), "alice", "bob", warnings=("It was set aside.", "Another."))
+    (warning,) = fleet.result.warnings()
+    assert warning == (
+        "Sessions with warnings: 2 of 2. alice: It was set aside. "
+        "The others are in sessions of the result, with results=failed or results=all."
     )
+
+
+def test_the_warning_of_a_session_that_was_not_refreshed_is_shown_once():
+    record = record_of("alice")
+    warnings = ("It was set aside.", f"Could not refresh it. {UNREACHABLE.message}")
+    fleet = Fleet().add(Outcome(False, record, record, not_refreshed=UNREACHABLE), "alice", warnings=warnings)
+    _first, second = fleet.result.warnings()
+    assert second == "Sessions with other warnings: 1 of 1. alice: It was set aside."
+
+
+def test_a_server_whose_sessions_cannot_be_listed_is_no_record():
+    fleet = Fleet().unreadable(LOCKED).add(Outcome(True), "bob")
+    for _server in range(2):
+        fleet.result.add(Report(9, "", None, UNREACHABLE), NOW)
+    assert fleet.message() == (
+        "1 record cannot be read (WrongStoreKey). The record is encrypted. Set store_key. "
+        "The sessions of 2 servers cannot be listed (ConnectionFailed). The endpoint could not be reached. Check the network."
+    )
+    assert (fleet.result.counts["failed"], fleet.result.counts["total"], fleet.result.sessions) == (3, 4, 1)
+
+
+def test_the_first_servers_whose_sessions_cannot_be_listed_are_named():
+    fleet = Fleet()
+    messages = [
+        f"The Redis server node-{number}.example.com:6379 cannot be reached. Check the network." for number in range(5)
+    ]
+    for message in messages:
+        fleet.result.add(Report(9, "", None, StoreError(message)), NOW)
+    first = " ".join(messages[:3])
+    expected = f"The sessions of 5 servers cannot be listed (StoreUnavailable). {first}"
+    assert fleet.message(filtered=True) == expected  # whether a session matches is unknown
+
+
+def test_three_messages_of_usual_length_are_complete():
+    fleet = Fleet().unreadable(LOCKED)
+    messages = [f"{'It happened. ' * 16}Do {number}." for number in range(3)]
+    for number, message in enumerate(messages):
+        fleet.add(ServiceError(message, code=f"InvalidCode{number}"), *users(4 + number, 100))
+    assert all(message in fleet.message() for message in messages)
+
+
+def test_a_long_message_is_cut_in_the_middle_and_a_key_is_complete():
+    key = "0123456789abcdef" * 4
+    message = f"A record is damaged (/home/user/{key}.record: it is not JSON). {'It happened. ' * 99}Delete it."
+    text = Fleet().unreadable(StoreError(message, code="DamagedRecord")).message()
+    assert len(text) <= 500
+    assert text.startswith(
+        f"1 record cannot be read (DamagedRecord). A record is damaged (/home/user/{key}.record: it is"
+    )
+    assert text.endswith(" happened. Delete it.")
+    assert " … " in text

@@ -77,7 +77,7 @@ def assert_fails(
                 action(store)
         error = caught.value
         assert message in error.message
-        assert error.message.startswith("The Redis server ")
+        assert error.message.startswith(("The Redis server ", "The Redis Cluster "))
         assert (error.code, error.retryable) == (code, retryable)
         assert error.__cause__ is None and error.__context__ is None
         assert not any(text in error.message for text in ("sesame", "rror", "Err"))
@@ -247,7 +247,7 @@ def test_a_cluster_and_a_single_server_are_not_confused(servers: RedisServers) -
     assert_fails(other, DOWN, "is not a cluster. Use redis:// or rediss:// in store.")
     assert_fails(f"{other},127.0.0.1:{closed_port()}", DOWN, "is not a cluster.")
     assert_fails(f"{node.address}/3", DOWN, "is part of a cluster. Use redis+cluster://")
-    message = "has nodes or replicas that are not available. Try again."
+    message = f"The Redis Cluster 127.0.0.1:{node.port} has no node for some sessions, "
     assert_fails(f"redis+cluster://127.0.0.1:{node.port}", DOWN, message, retryable=True)
 
 
@@ -318,7 +318,7 @@ def test_a_signal_ends_the_wait_for_a_script(servers: RedisServers, monkeypatch:
 REPLIES = {
     "LOADING Redis is loading the dataset in memory": "is still loading its data. Try again.",
     "ERR max number of clients reached": "has too many clients. Try again later, or increase maxclients on the server.",
-    "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.": "has nodes or replicas that are not available.",
+    "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.": "is a replica that has lost its primary. Try again.",
 }
 
 
@@ -429,7 +429,7 @@ def test_too_many_open_files_are_named(servers: RedisServers, kind: str) -> None
         "tls": f"rediss://127.0.0.1:{server.port}",
     }[kind]
     with no_free_descriptors():
-        assert_fails(address, DOWN, "because too many files are open. Lower max_parallel", retryable=True)
+        assert_fails(address, DOWN, "because too many files are open. Raise the limit of open files", retryable=True)
 
 
 def import_with(folder: Path) -> StoreError:

@@ -36,7 +36,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model.record imp
     StoredState,
     next_record,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._model.session import Session
+from ansible_collections.wuying.workspace.plugins.module_utils._model.session import Session, fingerprint
 from ansible_collections.wuying.workspace.plugins.module_utils._redis import lease
 from ansible_collections.wuying.workspace.plugins.module_utils._redis.address import parse_address
 from ansible_collections.wuying.workspace.plugins.module_utils._redis.store import RedisStore
@@ -125,7 +125,7 @@ def test_a_task_suspended_past_its_lease_cannot_overwrite_a_newer_token(
         mine = open_at(address)
         try:
             with mine.lock(session.key, time.monotonic() + 30) as locked:
-                locked.write_note(new_note(None, old.login_token, "a test"))
+                locked.write_note(new_note(None, fingerprint(old.login_token), "a test"))
                 results.put("noted")
                 os.kill(os.getpid(), signal.SIGSTOP)
                 locked.save(late)

@@ -21,6 +21,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model.record imp
     StoredState,
     next_record,
 )
+from ansible_collections.wuying.workspace.plugins.module_utils._model.session import fingerprint
 from ansible_collections.wuying.workspace.plugins.module_utils._redis import scripts
 from ansible_collections.wuying.workspace.plugins.module_utils._redis.failures import explain
 from ansible_collections.wuying.workspace.plugins.module_utils._redis.store import RedisStore
@@ -44,7 +45,7 @@ redis = pytest.importorskip("redis", reason="the Python package redis is not ins
 
 SESSION = session_at("https://ecd.cn-hangzhou.aliyuncs.com")
 RECORD = next_record(None, SESSION, "v1first", "v1second", time.time(), 900, None)
-NOTE = new_note(None, "v1first", "a test")
+NOTE = new_note(None, fingerprint("v1first"), "a test")
 UNEXPECTED = {
     "a number": b":5\r\n",
     "no items": b"*0\r\n",

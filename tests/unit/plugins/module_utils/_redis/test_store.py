@@ -29,8 +29,8 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model.record imp
     next_record,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._model.session import (
-    TOKEN_LENGTH,
     Session,
+    fingerprint,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._redis import (
     connection as connection_module,
@@ -47,6 +47,7 @@ from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.redis_
     require_redis,
 )
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.single_session import (
+    largest_record,
     leave_note,
     put,
     session_at,
@@ -69,7 +70,7 @@ def record_of(session: Session = SESSION, token: str = "v1second") -> Record:
 
 def note_of(token: str = "v1first") -> Note:
     """Return the note of a refresh."""
-    return new_note(None, token, "a test")
+    return new_note(None, fingerprint(token), "a test")
 
 
 @pytest.fixture
@@ -111,10 +112,9 @@ def a_saved_record_is_read_back(store: RedisStore, session: Session) -> None:
 
 
 def the_largest_record_is_saved(store: RedisStore, session: Session) -> None:
-    record = record_of(session, "x" * TOKEN_LENGTH)
-    record = record._replace(lineage=("f" * 64,) * 64, passed=("f" * 64,) * 16)
-    put(store, record)
-    assert store.read(session.key).record == record
+    for record in (largest_record(session), largest_record()):
+        put(store, record)
+        assert store.read(record.session.key).record == record
 
 
 def a_new_session_has_no_record(store: RedisStore, session: Session) -> None:
@@ -322,7 +322,9 @@ def test_only_the_sessions_of_an_unassigned_cluster_slot_fail(servers: RedisServ
     for opened in (store, open_store(nodes[0].address.replace(":", "+cluster:", 1), seconds=3)):
         first, error, *rest = opened.read_many(keys)
         assert [first, *rest] == [StoredState()] * 5
-        assert isinstance(error, StoreError) and "has nodes or replicas that are not available" in error.message
+        assert isinstance(error, StoreError) and error.message.startswith(
+            f"The Redis Cluster at 127.0.0.1:{nodes[0].port} has no"
+        )
         assert (error.code, error.retryable) == ("StoreUnavailable", True)
 
 
@@ -481,7 +483,7 @@ def test_a_damaged_record_is_set_aside_and_its_note_stays(server: RedisServer, s
         stored = locked.read()
         place = locked.set_aside()
         assert locked.read() == StoredState(None, stored.note)
-        locked.write_note(new_note(stored.note, "v1third", ""))
+        locked.write_note(new_note(stored.note, fingerprint("v1third"), ""))
         locked.save(record_of(token="v1fourth"))
     assert place.startswith(f"{NAME}:damaged-")
     assert client.hget(place, "record") == b"{}"
@@ -500,6 +502,7 @@ def test_the_error_of_one_record_is_returned_in_its_place(server: RedisServer, s
     first, second, third = store.read_many([newer.key, other.key, SESSION.key])
     assert isinstance(first, StoreError) and first.code == "NewerFormat"
     assert isinstance(second, StoreError) and "stores another type of value" in second.message
+    assert "wuying.workspace:{KEY}" in second.message
     assert isinstance(third, StoredState) and third.record is not None
 
 
@@ -1022,7 +1025,7 @@ def test_missing_replicas_are_an_error_before_a_token_is_spent(server: RedisServ
     store = open_store(server.address, seconds=1)
     put(store, record_of())
     server.client().config_set("min-replicas-to-write", 1)
-    with pytest.raises(StoreError, match="has nodes or replicas that are not available") as caught:
+    with pytest.raises(StoreError, match="has too few replicas") as caught:
         put(store, record_of())
     assert (caught.value.code, caught.value.retryable) == ("StoreUnavailable", True)
     assert store.read(SESSION.key).record is not None

@@ -188,12 +188,12 @@ def test_a_request_without_credentials_is_anonymous(emulator, version):
 
 
 @pytest.mark.parametrize("version", ["v1", "v3"])
-def test_the_whole_identity_is_sent_in_the_query(emulator, requests_sent, version):
-    identity = {"end_user_id": "爱 & co", "directory_id": "dir+1/2", "session_id": "s=1"}
-    token = emulator.issue(**identity)
+def test_the_whole_identity_and_the_session_id_are_sent_in_the_query(emulator, requests_sent, version):
+    identity = {"end_user_id": "爱 & co", "directory_id": "dir+1/2"}
+    token = emulator.issue(**identity, session_id="s=1")
     with ServiceClient(key_of(emulator), signature_version=version) as service:
         session = session_at(emulator.url, **identity)
-        assert service.refresh(session, token, time.monotonic() + TIME_LIMIT).login_token
+        assert service.refresh(session, token, time.monotonic() + TIME_LIMIT, session_id="s=1").login_token
     sent = {name: value for name, (value,) in parse_qs(requests_sent[0].query).items()}
     assert {
         "RegionId": "cn-hangzhou",

@@ -24,13 +24,16 @@ import pytest
 
 from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision import (
     Outcome,
+    PasswordLogin,
     TokenRequest,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._keeper.keeper import Keeper
+from ansible_collections.wuying.workspace.plugins.module_utils._model.account import UNKNOWN, account_of
 from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import (
     LoginRequired,
     WuyingError,
 )
+from ansible_collections.wuying.workspace.plugins.module_utils._model.keep_alive import KeepAlive
 from ansible_collections.wuying.workspace.plugins.module_utils._model.record import (
     Record,
     next_record,
@@ -69,6 +72,8 @@ ELSEWHERE = "ecd.cn-hangzhou.aliyuncs.com"
 KEY = Credentials("LTAI5tExample", "the/secret+of=the key", "the+security/token==")
 TOKEN = "v1+the/login=token&18101ac6a9e69c66b04a16303168046"
 NEXT = "v1+the/next=token&0c27bab6c205b2fdfac93be59a3aefa4b"
+PASSWORD = "the pass+word/of=alice & 100% {{ secret }} 爱丽丝"
+KEEP_ALIVE = "k1+the/keep=alive&token%9f27bab6c205b2fdfac93be59a3aefa4b"
 REQUEST_ID = "1CBAFFAB-B697-4049-A9B1-67E1FC5F0000"
 TIMEOUT = 0.5
 """Timeout of an attempt in seconds, for faults that end in a timeout."""
@@ -578,7 +583,7 @@ def forms_of(secret: str) -> set[str]:
     return forms
 
 
-SECRETS = [TOKEN, NEXT, KEY.access_key_secret, str(KEY.security_token)]
+SECRETS = [TOKEN, NEXT, PASSWORD, KEEP_ALIVE, KEY.access_key_secret, str(KEY.security_token)]
 MARKS = set().union(*map(forms_of, SECRETS))
 
 
@@ -586,7 +591,7 @@ def assert_hidden(*texts: str) -> None:
     """Fail if a text contains a token, a secret, a signature or a query."""
     for text in texts:
         assert not [mark for mark in MARKS if mark in text]
-        assert not re.search(r"Signature=|LoginToken=|Nonce=|x-acs-", text)
+        assert not re.search(r"Signature=|LoginToken=|Password=|KeepAliveToken=|Nonce=|x-acs-", text)
 
 
 @pytest.fixture(autouse=True)
@@ -674,6 +679,57 @@ def test_the_next_task_recovers_from_a_failure(set_up, name: str) -> None:
     assert outcome.record == situation.stored_record()
     assert (outcome.record == record) != fault.doubt
     assert healthy.requests == fault.doubt
+
+
+NOT_JUDGED = ("ConnectionFailed", "NameNotResolved", "TlsFailed", "ProxyFailed")
+"""The codes of faults before a request is sent."""
+ON_LOOPBACK = [name for name in FAULTS if name not in ("name-unknown", "look-up-hangs")]
+"""A password starts no session at any other endpoint that is not that of the region."""
+
+
+@pytest.mark.parametrize("name", ON_LOOPBACK)
+def test_a_password_is_not_sent_again_after_a_fault(set_up, name: str) -> None:
+    fault, (situation, setup), healthy = FAULTS[name], set_up(name), HealthyService()
+    login = PasswordLogin(PASSWORD)
+    error = situation.failure_of_task(password_login=login)
+    entry = situation.store.read(account_of(situation.session).key).entry
+    assert entry is not None
+    assert_hidden(entry.dump().decode())
+    waits = bool(entry.attempts)
+    sent = fault.code not in NOT_JUDGED and name != "handshake-stalls" and "proxy" not in name
+    judged = not re.search(r"Throttling|ServiceUnavailable|TimeStamp", name)
+    assert waits == (error.blocked_until is not None)
+    assert waits or not (sent and judged)
+    assert not waits or entry.attempts[0].outcome == UNKNOWN or not error.retryable
+    setup.repair(healthy.accept)
+    situation.settings["timeout"] = 5
+    if waits:
+        assert situation.failure_of_task(password_login=login).code == "LoginBlocked"
+    else:
+        assert situation.run_task(password_login=login).logged_in
+    assert healthy.requests == (not waits)
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_keep_alive_token_survives_every_fault(set_up, name: str) -> None:
+    situation, setup = set_up(name)
+    healthy = HealthyService()
+    record = situation.store_record("expired").ended_with("InvalidLoginToken")
+    record = record._replace(keep_alive=KeepAlive(KEEP_ALIVE, record.obtained_at, record.obtained_at))
+    put(situation.store, record)
+    error = situation.failure_of_task()
+    after = situation.stored_record()
+    assert after is not None
+    assert after.keep_alive is not None
+    assert after.keep_alive.token == KEEP_ALIVE
+    assert after._replace(keep_alive=None) == record._replace(keep_alive=None)
+    assert bool(after.keep_alive.refusals) == (error.blocked_until is not None)
+    setup.repair(healthy.accept)
+    situation.settings["timeout"] = 5
+    if after.keep_alive.refusals:
+        assert situation.failure_of_task().login_needed
+    outcome = situation.run_task(clock=lambda: time.time() + 3601)
+    assert (outcome.changed, outcome.logged_in) == (True, True)
 
 
 @pytest.mark.parametrize("name", ONE_OF_EACH_CODE)

@@ -170,22 +170,56 @@ def test_a_malformed_code_is_not_shown(code):
 
 # Codes that the service does not document
 
+CREDENTIALS_ADVICE = "Check the access key."
+FAILURES = [
+    "RequestTimeout",
+    "SystemTimeout",
+    "Gateway.TimedOut",
+    "Timeout",
+    "OperationTimeOut",
+    "UnknownError",
+    "SystemException",
+    "SystemFailure",
+    "UnderMaintenance",
+    "Maintenance",
+    "DatabaseError",
+    "DBError",
+    "DbException",
+    "OperationFailed",
+    "ServerException",
+    "BackendError",
+    "RpcError",
+    "Error",
+    "Failure",
+    "OutOfService",
+    "ServiceDown",
+]
 
 FAMILIES = {
     PERMISSION: """
         Forbidden Forbidden.SubUser Forbidden.RefreshLoginToken NoPermission.RefreshLoginToken NotAuthorized UnauthorizedOperation
         Unauthorized.Role User.AccessDenied OperationDenied.NetworkPolicy PermissionDenied ForbiddenIpAddress NotAllowed.Region
-        UserNotInTheWhiteList ExplicitDeny
+        UserNotInTheWhiteList ExplicitDeny NoPrivilege InsufficientPrivileges.Refresh AccessRestricted IpRestricted RiskControl
+        Login.SecurityRisk SourceIpRejected AccessRefused
     """,
+    CREDENTIALS_ADVICE: """
+        AuthFailure AuthFailed AuthenticationFailure Unauthenticated InvalidCredentials CredentialExpired
+    """,
+    ENDPOINT_OPTIONS: "UnsupportedOperation Operation.NotSupported UnsupportedHTTPMethod",
     "overdue bills": """
         Account.Arrearage OverduePayment InvalidAccountStatus.NotEnoughBalance Forbidden.AccountOverdue InDebt PaymentRequired
+        NotPaid Order.NotPaid InsufficientFunds CreditInsufficient PackageExpired Service_Expired SubscriptionExpired
         ServiceNotOpen Product.NotEnabled NotActivated.Ecd USER_UNPAID RealNameAuthenticationError
     """,
-    "in progress": "OperationConflict Resource.Conflict ConcurrentModification OperationInProgress SessionProcessing",
-    "to unlock it": "UserLocked EndUser.Locked AccountFrozen OfficeSiteSuspended EndUserDisabled Forbidden.AccountLocked",
+    "in progress": """
+        OperationConflict Resource.Conflict ConcurrentModification OperationInProgress SessionProcessing ResourceInUse DuplicateRequest
+        RepeatedRequest IncorrectStatus IncorrectDesktopStatus InvalidState OfficeSiteUpdating Desktop.Pending
+    """,
+    "to unlock it": "UserInBlacklist Black_List.User UserBanned UserLocked EndUser.Locked AccountFrozen OfficeSiteSuspended EndUserDisabled Forbidden.AccountLocked",
     LATER: """
         QuotaExceeded Quota.LoginToken RequestLimitExceeded LimitExceeded.Session TooManyRequests FrequentRequests ServerBusy
-        FlowControl.User ThrottlingException Request.Throttled
+        FlowControl.User ThrottlingException Request.Throttled SlowDown TooFast QPSOver FreqControl Overload SystemOverloaded TryAgainLater
+        PleaseRetry
     """,
 }
 CODES = {code: message for message, codes in FAMILIES.items() for code in codes.split()}
@@ -195,15 +229,49 @@ CODES = {code: message for message, codes in FAMILIES.items() for code in codes.
 def test_a_code_about_permission_payment_conflict_lock_or_rate_is_not_about_the_token(status):
     assert len(CODES) >= 40
     for code, message in CODES.items():
-        error = failure_of(make_response(status, Code=code))
+        with pytest.raises(ServiceError) as caught:
+            read_response(make_response(status, Code=code), ENDPOINT, [SPENT], 0.0, CREDENTIALS_ADVICE)
+        error = caught.value
         assert (concern_of(error), error.code, error.outcome_unknown) == (None, code, False)
         assert message in error.message
         assert code in error.message
 
 
+@pytest.mark.parametrize("status", [200, 400, 401, 403, 404, 408, 409, 412, 422, 429])
+def test_a_code_about_a_failure_leaves_the_outcome_unknown(status):
+    for code in FAILURES:
+        error = failure_of(make_response(status, Code=code))
+        assert (concern_of(error), error.retryable, error.outcome_unknown) == (None, True, True), code
+        assert f"({code}). Try again later." in error.message
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "InvalidParameter",
+        "MissingParameter",
+        "InvalidRegionId.NotFound",
+        "InvalidEndUserId",
+        "SessionExpired",
+        "Expired",
+        "SessionTimeout",
+        "LoginTimeout",
+        "InvalidAdminUser",
+        "LoginUser.NotFound",
+        "DomainUserNotFound",
+        "DuplicateLogin",
+        "NotLogin",
+        "RefreshLoginTokenFailed",
+        "InvalidClientId",
+    ],
+)
+def test_any_other_code_may_concern_the_token(code):
+    assert concern_of(failure_of(make_response(400, Code=code))) == POSSIBLE
+
+
 @pytest.mark.parametrize("status", [500, 501, 502, 503, 504, 507, 599])
 def test_no_code_of_a_server_error_is_about_the_token(status):
-    for code in (*CODES, "SomethingElse", "InvalidLoginToken", "InvalidParameter"):
+    for code in (*CODES, *FAILURES, "SomethingElse", "InvalidLoginToken", "InvalidParameter"):
         error = failure_of(make_response(status, Code=code))
         assert concern_of(error) is None
         assert error.retryable
@@ -236,6 +304,14 @@ def test_the_status_decides_if_an_unknown_code_may_concern_the_token(statuses, c
         "Forbidden.LoginToken",
         "InvalidLogintoken.Expired",
         "Unauthorized.LoginToken",
+        "LoginToken.Timeout",
+        "LoginTokenInUse",
+        "LoginToken.IncorrectStatus",
+        "AuthFailure.LoginToken",
+        "LoginTokenInBlacklist",
+        "Login_Token.Restricted",
+        "DuplicateLoginToken",
+        "OperationFailed.LoginTokenExpired",
     ],
 )
 @pytest.mark.parametrize("status", [200, 400, 401, 403, 404, 409, 410])

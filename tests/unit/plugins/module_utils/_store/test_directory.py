@@ -21,13 +21,11 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._model.note import new_note
 from ansible_collections.wuying.workspace.plugins.module_utils._model.record import (
-    Record,
     StoredState,
     next_record,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._model.session import (
-    TOKEN_LENGTH,
-    Session,
+    fingerprint,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._store import two_slot_file
 from ansible_collections.wuying.workspace.plugins.module_utils._store.directory import (
@@ -36,6 +34,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._store.directory 
 from ansible_collections.wuying.workspace.plugins.module_utils._store.two_slot_file import HEADROOM
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.single_session import (
     file_of,
+    largest_record,
     leave_note,
     put,
     session_at,
@@ -191,7 +190,7 @@ def test_anything_but_a_plain_file_is_refused_without_blocking(
     with pytest.raises(StoreError, match=f"{path} is a {kind}, but must be a plain file") as caught:
         with store.lock(SESSION.key, soon()) as locked:
             locked.read()
-            locked.write_note(new_note(None, "v1second", ""))
+            locked.write_note(new_note(None, fingerprint("v1second"), ""))
     assert caught.value.code == "StoreUnsafe"
 
 
@@ -299,7 +298,7 @@ def test_a_new_session_without_space_leaves_no_record_file(
 
 
 def test_the_largest_record_is_stored_and_read_again(store: DirectoryStore) -> None:
-    record = _largest_record()
+    record = largest_record()
     put(store, record)
     assert store.read(record.session.key).record == record
     leave_note(store, record.session, "v1second")
@@ -328,7 +327,7 @@ def test_each_step_is_synced_before_the_next_one(store: DirectoryStore, monkeypa
     ):
         traced(module, name)
     with store.lock(SESSION.key, soon()) as locked:
-        locked.write_note(new_note(None, "v1first", ""))
+        locked.write_note(new_note(None, fingerprint("v1first"), ""))
         assert steps == ["posix_fallocate"] * 2 + ["pwrite", "_sync", "fsync of the folder"]
         steps.clear()
         locked.save(RECORD)
@@ -374,7 +373,7 @@ def test_a_record_is_saved_even_if_its_file_was_removed(store: DirectoryStore, s
     put(store, RECORD)
     newer = RECORD._replace(login_token="v1third")
     with store.lock(SESSION.key, soon()) as locked:
-        locked.write_note(new_note(locked.read().note, "v1second", ""))
+        locked.write_note(new_note(locked.read().note, fingerprint("v1second"), ""))
         file_of(store_path, SESSION).unlink()
         locked.save(newer)
     assert store.read(SESSION.key) == StoredState(newer)
@@ -439,10 +438,3 @@ def test_no_file_descriptor_is_left_open(store: DirectoryStore, store_path: Path
 def _is_refused(store: DirectoryStore, reason: str) -> None:
     with pytest.raises(StoreError, match=reason), store.lock(SESSION.key, soon()):
         pass
-
-
-def _largest_record() -> Record:
-    field = "😀" * 256
-    session = Session("https://" + "a" * 253, "r" * 256, *[field] * 5)
-    record = next_record(None, session, "v1", "x" * TOKEN_LENGTH, 1000.0, 900, "r" * 64)
-    return record._replace(lineage=("f" * 64,) * 64, passed=("f" * 64,) * 16)

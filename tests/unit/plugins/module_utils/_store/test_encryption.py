@@ -37,6 +37,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model.record imp
     Record,
     next_record,
 )
+from ansible_collections.wuying.workspace.plugins.module_utils._model.session import fingerprint
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.store_options import (
     open_store,
 )
@@ -481,7 +482,7 @@ def test_an_interrupted_reencryption_is_detected_and_completed(
             if act == "rekey":
                 locked.rewrite(record)
             else:
-                locked.write_note(new_note(None, TOKEN, "a test"))
+                locked.write_note(new_note(None, fingerprint(TOKEN), "a test"))
                 locked.save(current)
 
     process = FORK.Process(target=reencrypt_and_fail)
@@ -501,7 +502,7 @@ def test_an_interrupted_reencryption_is_detected_and_completed(
         else:
             with store.lock(SESSION.key, time.monotonic() + 10) as locked:
                 assert locked.read() == stored
-                locked.write_note(new_note(None, current.login_token, "a test"))
+                locked.write_note(new_note(None, fingerprint(current.login_token), "a test"))
                 locked.save(current)
         assert remains not in file.read_bytes()
         assert store_with(new).read(SESSION.key).record == current
@@ -619,6 +620,7 @@ def test_without_a_working_package_the_error_names_it_and_the_python(store_path:
 import sys, time
 sys.path[:0] = {[str(package.parent), *PATH]!r}
 from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import StoreError
+from ansible_collections.wuying.workspace.plugins.module_utils._model.session import fingerprint
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.store_options import open_store
 try:
     open_store({{"store": {str(store_path)!r}, "store_key": [{new_key()!r}]}}.get, time.monotonic() + 10)

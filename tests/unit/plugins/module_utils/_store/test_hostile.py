@@ -33,6 +33,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model.record imp
     Record,
     StoredState,
 )
+from ansible_collections.wuying.workspace.plugins.module_utils._model.session import fingerprint
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.store_options import (
     open_store,
 )
@@ -253,7 +254,7 @@ def test_the_record_of_another_session_is_never_returned(single_session: SingleS
     record = single_session.have("current")
     put(single_session.store, record._replace(session=mallory, login_token="v1mallory"))
     os.replace(file_of(store_path, mallory), file_of(store_path, single_session.session))
-    with pytest.raises(WuyingError, match="Pass login_token to start"):
+    with pytest.raises(WuyingError, match="Pass login_token or password to start"):
         single_session.request()
     assert single_session.requests() == 0
     assert "belongs to another session" in single_session.warnings[0]
@@ -445,7 +446,7 @@ def test_a_folder_replaced_by_a_link_is_never_written_to(
     with single_session.store.lock(single_session.session.key, time.monotonic() + 10) as locked:
         store_path.rename(tmp_path / "ours")
         store_path.symlink_to(theirs)
-        locked.write_note(new_note(None, "v1second", ""))
+        locked.write_note(new_note(None, fingerprint("v1second"), ""))
     assert list(theirs.iterdir()) == []
     with pytest.raises(StoreError, match="is a symbolic link, but must be a directory"):
         DirectoryStore(str(store_path)).read(single_session.session.key)

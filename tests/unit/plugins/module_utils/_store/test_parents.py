@@ -91,7 +91,7 @@ def test_a_parent_that_others_can_write_to_is_refused(parent: Path, mode: int, e
     parent.chmod(mode)
     before = sorted(parent.rglob("*"))
     message = use(path)
-    assert message.startswith(f"{parent} is writable for other users")
+    assert message.startswith(f"{parent} is writable by other users")
     assert "Remove their permission" in message
     assert sorted(parent.rglob("*")) == before
 
@@ -186,7 +186,7 @@ def test_a_link_through_an_unsafe_directory_is_refused(parent: Path, target: str
     (parent / "link").symlink_to(target)
     (parent / "unsafe").chmod(0o777)
     message = use(parent / "link" / "store")
-    assert "unsafe is writable for other users" in message
+    assert "unsafe is writable by other users" in message
     assert list((parent / "unsafe" / "target").iterdir()) == []
 
 

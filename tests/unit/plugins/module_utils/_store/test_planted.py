@@ -19,7 +19,9 @@ from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision 
     Outcome,
     TokenRequest,
 )
+from ansible_collections.wuying.workspace.plugins.module_utils._model.encoding import canonical_json
 from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import (
+    DamagedRecord,
     ServiceError,
     StoreError,
     WuyingError,
@@ -215,7 +217,7 @@ def test_a_planted_record_can_be_deleted(place: Place, record: bytes) -> None:
 # Notes
 
 FAILURE = ServiceError("Run this command to repair it.", code="Throttling", http_status=429, request_id="a-request")
-FAILED = new_note(None, TOKEN, "a scope").failed(FAILURE, unknown=False)
+FAILED = new_note(None, fingerprint(TOKEN), "a scope").failed(FAILURE, unknown=False)
 
 
 def test_a_planted_note_only_leads_to_a_refresh(place: Place) -> None:
@@ -255,7 +257,7 @@ def test_the_failure_in_a_planted_note_is_not_shown(emulator: Emulator, tmp_path
     snapshot = single_session.stored().snapshot()
     file = file_of(tmp_path / "store", single_session.session)
     keeper = single_session.keeper()
-    planted = new_note(None, record.login_token, keeper._scope).failed(FAILURE, unknown=False)
+    planted = new_note(None, fingerprint(record.login_token), keeper._scope).failed(FAILURE, unknown=False)
     write_file(file, read_file(file).record, planted.dump())
     outcome = keeper.obtain(TokenRequest(single_session.session), snapshot, single_session.warnings.append)
     assert outcome.changed
@@ -279,6 +281,60 @@ def test_a_failure_that_this_collection_cannot_have_written_is_not_shown(field: 
     note = load_note(edited(**{field: text}))
     assert note.error() is None
     assert note.may_be_spent("any token")
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        {"message": 5},
+        {"message": None},
+        {"error_code": 7},
+        {"error_code": None},
+        {"error_code": "two words"},
+        {"error_code": ""},
+        {"request_id": 7},
+        {"request_id": "x" * 65},
+        {"http_status": "400"},
+        {"http_status": True},
+        {"http_status": 7},
+        {"retryable": None},
+        {"retryable": "yes"},
+        {"login_needed": 1},
+        {"other": None},
+    ],
+)
+def test_a_failure_with_a_field_of_another_type_is_not_shown(field: dict[str, t.Any]) -> None:
+    note = load_note(edited(**field))
+    assert note.error() is None
+    assert note.may_be_spent("any token")
+
+
+@pytest.mark.parametrize("name", ["id", "fingerprint", "scope"])
+def test_a_note_with_a_field_of_another_type_covers_every_token(name: str) -> None:
+    note = load_note(json.dumps({**json.loads(FAILED.dump()), name: [1]}).encode())
+    assert (note.error(), note.possibly_spent) == (None, None)
+
+
+IDENTITY = {**SESSION.identity(), "directory_id": "dir"}
+
+
+@pytest.mark.parametrize("name", [name for name in IDENTITY if name != "endpoint"])
+@pytest.mark.parametrize(
+    "value",
+    ["", "two\nlines", "\x1b[2J", "\u202eevil", "\ud800", "x" * 257, 7, None, ["a"]],
+    ids=lambda value: repr(value)[:12],
+)
+def test_a_record_with_an_identity_that_no_option_allows_is_damaged(name: str, value: t.Any) -> None:
+    identity = {**IDENTITY, name: value}
+    record = json.dumps({**json.loads(PLANTED), "session": identity}).encode()
+    with pytest.raises(DamagedRecord, match="its identity is malformed"):
+        load_record(record, fingerprint(canonical_json(identity)))
+
+
+def test_an_endpoint_may_be_longer_than_other_parts_of_an_identity() -> None:
+    session = SESSION._replace(endpoint=f"https://{'x' * 253}:8443")
+    record = json.dumps({**json.loads(PLANTED), "session": session.identity()}).encode()
+    assert load_record(record, session.key).session == session
 
 
 def test_a_failure_that_this_collection_wrote_is_shown() -> None:

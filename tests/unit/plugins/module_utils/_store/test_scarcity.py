@@ -347,7 +347,7 @@ SAVE_A_TOKEN = """
 import sys, time
 sys.path[:0] = PATH
 from ansible_collections.wuying.workspace.plugins.modules import wuying_login_token
-from ansible_collections.wuying.workspace.plugins.module_utils._keeper import refresh
+from ansible_collections.wuying.workspace.plugins.module_utils._keeper import obtain
 from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import StoreError
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.store_options import open_store
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.single_session import session_at
@@ -360,9 +360,9 @@ try:
     store = open_store({"store": STORE, "store_key": KEYS}.get, deadline)
     with store.lock(session.key, deadline) as locked:
         locked.read()
-        locked.write_note(refresh.new_note(None, "v1first", ""))
+        locked.write_note(obtain.new_note(None, obtain.fingerprint("v1first"), ""))
         step = "save"
-        locked.save(refresh.next_record(None, session, "v1first", "v1second", time.time(), 900, None))
+        locked.save(obtain.next_record(None, session, "v1first", "v1second", time.time(), 900, None))
         step = "saved"
 except StoreError as error:
     print(error.retryable, error.message)

@@ -24,6 +24,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model.record imp
     StoredState,
     next_record,
 )
+from ansible_collections.wuying.workspace.plugins.module_utils._model.session import fingerprint
 from ansible_collections.wuying.workspace.plugins.module_utils._store import two_slot_file
 from ansible_collections.wuying.workspace.plugins.module_utils._store.directory import (
     DirectoryStore,
@@ -83,7 +84,7 @@ class Writer:
             sync(file)
 
         with store.lock(SESSION.key, time.monotonic() + 20) as locked:
-            locked.write_note(new_note(None, "v1old", "a test"))
+            locked.write_note(new_note(None, fingerprint("v1old"), "a test"))
             two_slot_file._sync = sync_slowly
             locked.save(record)
 

@@ -1,0 +1,60 @@
+# Copyright (c) 2026 The wuying.workspace authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Define a keep-alive token, which logs a session in without a password, and when it is sent."""
+
+from __future__ import annotations
+
+import typing as t
+
+LONGEST_KEEP_ALIVE_TOKEN = 2048
+"""How many characters of a keep-alive token are stored at most."""
+RENEWAL_AGE = 3 * 86400.0
+"""A keep-alive token that the service accepted more than this many seconds ago is renewed."""
+FIRST_WAIT, LONGER_WAIT = 3600.0, 86400.0
+"""How many seconds a refused secret waits after its first refusal, and after further ones."""
+CLOCK_TOLERANCE = 60.0
+"""What is stored with a time more than this many seconds in the future was stored before the clock was set back."""
+LATEST_TIME = 253402300799.0
+"""The last second of the year 9999: ISO 8601 has four digits for the year."""
+
+
+class KeepAlive(t.NamedTuple):
+    """A keep-alive token, which logs a session in without a password. Times are in seconds since 1970 (UTC).
+
+    ``accepted_at`` is when the service last issued or accepted it, and ``refusals`` counts how often it refused it since then.
+    """
+
+    token: str
+    obtained_at: float
+    accepted_at: float
+    refusals: int = 0
+    refused_at: float = 0.0
+
+    def __repr__(self) -> str:
+        return "KeepAlive(...)"
+
+    def blocked_until(self, now: float) -> float | None:
+        """Return until when the token must not be sent because it was refused, or None. A refusal in the future does not count."""
+        if not self.refusals or self.refused_at > now + CLOCK_TOLERANCE:
+            return None
+        end = self.refused_at + (FIRST_WAIT if self.refusals == 1 else LONGER_WAIT)
+        return end if now < end else None
+
+    def needs_renewal(self, now: float) -> bool:
+        """Return True if the token should be used to get a new one before it expires."""
+        return abs(now - self.accepted_at) > RENEWAL_AGE
+
+    def refused(self, now: float) -> KeepAlive:
+        """Return the token after the service refused it."""
+        return self._replace(refusals=self.refusals + 1, refused_at=now)
+
+    def is_valid(self) -> bool:
+        """Return True if the values, which may be of any type, can be those of a keep-alive token."""
+        token, *numbers = self
+        return (
+            isinstance(token, str)
+            and 0 < len(token) <= LONGEST_KEEP_ALIVE_TOKEN
+            and all(isinstance(number, (int, float)) and 0 <= number <= LATEST_TIME for number in numbers)
+        )
