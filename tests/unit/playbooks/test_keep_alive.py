@@ -279,7 +279,9 @@ def test_fail_on_decides_when_the_run_fails(
     engine = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)  # evaluates an expression
     engine.filters["bool"] = bool
     variables = {"counts": counted(total=9, **counts), "fleet": {"sessions": entries}, "keep_alive_allow_empty": False}
-    variables.update({name: engine.from_string(task["vars"][name]).render(variables) for name in ("lost", "due", "unlisted")})
+    variables.update(
+        {name: engine.from_string(task["vars"][name]).render(variables) for name in ("lost", "due", "unlisted")}
+    )
     fails = {
         fail_on: engine.compile_expression(task["when"])(variables, keep_alive_fail_on=fail_on)
         for fail_on in ("any", "all", "none")

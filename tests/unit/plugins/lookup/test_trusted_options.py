@@ -61,7 +61,9 @@ def test_a_fact_that_redefines_omit_is_refused(runner):
     assert "omit is a fact of the host" in runner.failure_of("alice", variables=with_facts(omit="sesame"))
 
 
-@pytest.mark.parametrize("value", [{"changed": True}, {"failed": False}, {"ansible_facts": {}}, "sesame", ["sesame"], 7])
+@pytest.mark.parametrize(
+    "value", [{"changed": True}, {"failed": False}, {"ansible_facts": {}}, "sesame", ["sesame"], 7]
+)
 def test_facts_that_another_variable_hides_are_refused(runner, value):
     message = runner.failure_of("alice", variables={"wuying_store": "sesame", "ansible_facts": value})
     assert "ansible_facts does not contain the facts of the host" in message

@@ -91,7 +91,9 @@ def test_current_tokens_are_returned_in_the_order_of_the_terms(runner):
     assert runner.look_up(*shuffled) == [tokens[name] for name in shuffled]
 
 
-@pytest.mark.parametrize("term", ['{"login_token": "v1sesame"}', "end_user_id=alice login_token=v1sesame", "a\nv1sesame"])
+@pytest.mark.parametrize(
+    "term", ['{"login_token": "v1sesame"}', "end_user_id=alice login_token=v1sesame", "a\nv1sesame"]
+)
 def test_a_string_that_may_contain_a_token_is_refused(runner, term):
     message = runner.failure_of(term)
     assert "A term is a string with a line break" in message

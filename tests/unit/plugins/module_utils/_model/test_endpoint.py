@@ -81,11 +81,32 @@ UNENCRYPTED = [
 ]
 
 
-REGIONS = """
-    ap-northeast-1 ap-southeast-1 ap-southeast-5 ap-southeast-6 ap-southeast-7 cn-beijing cn-chengdu cn-guangzhou cn-hangzhou
-    cn-hangzhou-finance cn-hongkong cn-nanjing cn-qingdao cn-shanghai cn-shanghai-finance-1 cn-shenzhen cn-wulanchabu cn-zhangjiakou
-    eu-central-1 eu-west-1 me-central-1 me-east-1 us-east-1 us-west-1
-""".split()
+REGIONS = [
+    "ap-northeast-1",
+    "ap-southeast-1",
+    "ap-southeast-5",
+    "ap-southeast-6",
+    "ap-southeast-7",
+    "cn-beijing",
+    "cn-chengdu",
+    "cn-guangzhou",
+    "cn-hangzhou",
+    "cn-hangzhou-finance",
+    "cn-hongkong",
+    "cn-nanjing",
+    "cn-qingdao",
+    "cn-shanghai",
+    "cn-shanghai-finance-1",
+    "cn-shenzhen",
+    "cn-wulanchabu",
+    "cn-zhangjiakou",
+    "eu-central-1",
+    "eu-west-1",
+    "me-central-1",
+    "me-east-1",
+    "us-east-1",
+    "us-west-1",
+]
 
 
 @pytest.mark.parametrize("region", ["oss-cn-hangzhou", "oss-us-west-1-internal", "cn", "1-x", "-cn-x"])

@@ -158,7 +158,9 @@ def test_a_comma_too_many_in_sessions_is_refused(sessions):
 @pytest.mark.parametrize("text", NOT_ONLY_USERS)
 def test_a_string_that_may_contain_a_token_is_no_user(text):
     for sessions in (text, [text], ["alice", Tagged(text)], [Encrypted(text)]):
-        with pytest.raises(OptionError, match=r"^sessions\[[01]\] is a string with a line break or .* from_json") as caught:
+        with pytest.raises(
+            OptionError, match=r"^sessions\[[01]\] is a string with a line break or .* from_json"
+        ) as caught:
             given({"sessions": sessions}, SPEC)
         assert "sesame" not in caught.value.message
 

@@ -577,7 +577,10 @@ def test_a_path_with_a_secret_from_the_environment_is_refused(monkeypatch, tmp_p
     for expand in (lambda **options: expand_path("store", options["store"]), open_with):
         assert variable in assert_refused("store", text, expand).message
     assert list(tmp_path.iterdir()) == []
-    assert variable in assert_refused("ca_path", text, lambda ca_path: read_ca_path({"ca_path": ca_path}.get, "ca_path")).message
+    assert (
+        variable
+        in assert_refused("ca_path", text, lambda ca_path: read_ca_path({"ca_path": ca_path}.get, "ca_path")).message
+    )
 
 
 def test_a_path_may_contain_a_word_that_is_also_a_password(monkeypatch, tmp_path):

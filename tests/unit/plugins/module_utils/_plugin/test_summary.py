@@ -209,7 +209,9 @@ def test_a_server_whose_sessions_cannot_be_listed_is_no_record():
 
 def test_the_first_servers_whose_sessions_cannot_be_listed_are_named():
     fleet = Fleet()
-    messages = [f"The Redis server node-{number}.example.com:6379 cannot be reached. Check the network." for number in range(5)]
+    messages = [
+        f"The Redis server node-{number}.example.com:6379 cannot be reached. Check the network." for number in range(5)
+    ]
     for message in messages:
         fleet.result.add(Report(9, "", None, StoreError(message)), NOW)
     first = " ".join(messages[:3])

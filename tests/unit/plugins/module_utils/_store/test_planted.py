@@ -320,7 +320,9 @@ IDENTITY = {**SESSION.identity(), "directory_id": "dir", "session_id": "id"}
 
 @pytest.mark.parametrize("name", [name for name in IDENTITY if name != "endpoint"])
 @pytest.mark.parametrize(
-    "value", ["", "two\nlines", "\x1b[2J", "\u202eevil", "\ud800", "x" * 257, 7, None, ["a"]], ids=lambda value: repr(value)[:12]
+    "value",
+    ["", "two\nlines", "\x1b[2J", "\u202eevil", "\ud800", "x" * 257, 7, None, ["a"]],
+    ids=lambda value: repr(value)[:12],
 )
 def test_a_record_with_an_identity_that_no_option_allows_is_damaged(name: str, value: t.Any) -> None:
     identity = {**IDENTITY, name: value}
