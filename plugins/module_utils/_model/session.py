@@ -66,7 +66,7 @@ def load_session(identity: object) -> Session | None:
     """Return the session with this :meth:`Session.identity`, or None if it is not the identity of a session."""
     # An endpoint can be longer. It has a check of its own.
     if not isinstance(identity, dict) or not all(
-        is_id(part) or name == "endpoint" and isinstance(part, str) for name, part in identity.items()
+        is_id(part) or (name == "endpoint" and isinstance(part, str)) for name, part in identity.items()
     ):
         return None
     try:

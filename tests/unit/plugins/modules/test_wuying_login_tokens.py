@@ -534,7 +534,7 @@ URL = "https://user:sesame@ecd.cn-hangzhou.aliyuncs.com"
         ({"filters": {"endpoint": [URL]}}, "InvalidOption"),
         ({"filters": {"end_user_id": "alice"}, "endpoint": URL}, "InvalidOption"),
         ({"proxy": URL, "max_parallel": "many"}, None),
-        ({"sessions": [{"endpoint": URL, "login_token": "v1sesame"}, 7.5]}, None),
+        ({"sessions": [{"endpoint": URL, "login_token": "v1sesame"}], "max_parallel": "many"}, None),
         ({"sessions": {"endpoint": URL}}, None),
     ],
 )
