@@ -85,7 +85,8 @@ EXAMPLES = r"""
 RETURN = r"""
 sessions:
   description:
-    - The sessions, sorted by the expiry of their tokens, with records that cannot be read last.
+    - The sessions, sorted by the expiry of their tokens, with records that cannot be read last. At most 10,000 of the latter are returned.
+      RV(counts) covers all of them.
   returned: success
   type: list
   elements: dict
@@ -115,6 +116,7 @@ sessions:
         - V(newer) if a newer version of this collection wrote the record.
         - V(unreadable) if the record cannot be read for another reason, which RV(sessions[].error_code) and RV(sessions[].msg) explain.
         - V(unreachable) for all records of a node of a Redis Cluster that cannot be listed. It is a single entry for each node.
+          Another single entry stands for all records in Redis that cannot be read before O(deadline).
       type: str
       sample: current
     obtained_at:
@@ -188,7 +190,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model.record imp
     StoredState,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.argument_spec import argument_spec
-from ansible_collections.wuying.workspace.plugins.module_utils._plugin.fleet import read_filters
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin.fleet import MOST_FAILED, read_filters
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.module import Module
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.options import read_refresh_before
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.wiring import open_store_only
@@ -210,11 +212,11 @@ def main() -> None:
     module = Module(
         argument_spec={**argument_spec(one_session=False), "filters": {"type": "dict"}}, supports_check_mode=True
     )
-    module.execute(lambda: finish(module, run(module)))
+    module.execute(lambda: finish(module, *run(module)))
 
 
-def run(module: Module) -> list[dict[str, t.Any]]:
-    """Return the sessions that the filters select, earliest expiry first. Raises :class:`WuyingError`."""
+def run(module: Module) -> tuple[list[dict[str, t.Any]], dict[str, int]]:
+    """Return the sessions that the filters select, earliest expiry first, and their counts. Raises :class:`WuyingError`."""
     get_option = module.params.get
     if get_option("store") == "none":
         raise OptionError(
@@ -223,23 +225,26 @@ def run(module: Module) -> list[dict[str, t.Any]]:
     matches = read_filters(get_option("filters"))
     refresh_before, now = read_refresh_before(get_option), time.time()
     listed: list[tuple[float, str, dict[str, t.Any]]] = []
+    counts, unreadable = dict.fromkeys(STATES, 0), 0
     with open_store_only(get_option) as store:
         for key, stored in store.read_all():
             if isinstance(stored, StoreError):
-                listed.append((math.inf, key, describe_error(key, stored)))
+                expiry, entry = math.inf, describe_error(key, stored)
+                unreadable += bool(key)
             elif stored.record is not None and matches(stored.record.session):
-                listed.append(
-                    (stored.record.expires_at, key, describe(key, stored, stored.record, now, refresh_before))
-                )
+                expiry = stored.record.expires_at
+                entry = describe(key, stored, stored.record, now, refresh_before)
+            else:
+                continue
+            counts[entry["state"]] += 1
+            if expiry < math.inf or not key or unreadable <= MOST_FAILED:
+                listed.append((expiry, key, entry))
     listed.sort(key=lambda each: each[:2])
-    return [entry for _expiry, _key, entry in listed]
+    return [entry for _expiry, _key, entry in listed], counts
 
 
-def finish(module: Module, sessions: list[dict[str, t.Any]]) -> None:
+def finish(module: Module, sessions: list[dict[str, t.Any]], counts: dict[str, int]) -> None:
     """Exit with the sessions and the number of sessions in each state."""
-    counts = dict.fromkeys(STATES, 0)
-    for session in sessions:
-        counts[session["state"]] += 1
     module.exit_json(changed=False, sessions=sessions, counts=counts)
 
 

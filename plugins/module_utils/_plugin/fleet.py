@@ -32,6 +32,9 @@ if t.TYPE_CHECKING:
 MOST_TOKENS = 1000
 """How many login tokens a task can pass. The time that ansible-core takes to hide them grows with the square of their number."""
 
+MOST_FAILED = 10_000
+"""How many sessions from the store that failed are returned. Someone who can write to the store could add very many."""
+
 
 def read_requests(get_option: GetOption, sessions: t.Sequence[t.Mapping[str, t.Any]]) -> list[TokenRequest]:
     """Return a token request for each session, with the other options as defaults. Raises :class:`OptionError`."""
@@ -105,6 +108,7 @@ class FleetResult:
         self._errors: dict[str, Errors] = {}
         self._retryable = True
         self._otherwise_warned = 0
+        self._returned = 0
         names = ("total", "refreshed", "unchanged", "not_refreshed", "failed", "login_needed", "warned", "rekeyed")
         self.counts = dict.fromkeys(names, 0)
 
@@ -130,7 +134,11 @@ class FleetResult:
         self._otherwise_warned += len(report.warnings) > (not_refreshed is not None)
         only_copy = outcome is not None and failure is not None
         noteworthy = self._results == "failed" and (failure is not None or report.warnings)
-        if only_copy or noteworthy or self._results == "all":
+        selected = noteworthy or self._results == "all"
+        if selected and (noteworthy or report.session is None):
+            self._returned += 1
+            selected = self._returned <= MOST_FAILED
+        if only_copy or selected:
             entry: dict[str, t.Any] = {"changed": False}
             if outcome is not None:
                 entry = describe(outcome, now, return_token=self._return_token or only_copy)
