@@ -61,8 +61,7 @@ options:
         refresh the same session, and in a lookup all terms.
       - When the deadline passes, a stored token that is still valid is returned with a warning, except with C(force) or a new login token,
         which fail. If there is none, the task fails, too.
-      - A login begins only if the time that is left is at least O(timeout) for each of its requests, and 30 seconds more with a TOTP
-        secret.
+      - A login begins only if the time that is left is at least O(timeout) per request, and 30 seconds more with a TOTP secret.
       - No attempt begins in the last second, or in the last tenth of O(timeout) if that is shorter, because a request that is cut off can
         cost the token.
     type: float

@@ -83,8 +83,8 @@ options:
         for an hour, and after its second refusal for 24 hours. If the outcome is unknown, it waits 5 minutes, and twice as long
         each further time, up to an hour. After three refusals within 24 hours, no password is sent for the account. Until then, tasks fail with
         C(error_code=LoginBlocked). O(force=true) ends the wait. This works only among tasks that share a store.
-      - At an endpoint that is neither that of the region nor a loopback address, a session without a record is started with O(force=true) only.
-        With O(validate_certs=false), a password is sent to loopback addresses only. O(store=none) does not support passwords.
+      - If O(endpoint) is another endpoint than that of the region, except for a loopback address, a session without a record logs in with
+        O(force=true) only. With O(validate_certs=false), a password is sent to loopback addresses only. O(store=none) does not support passwords.
       - Environment variables are not used. Take the password from a vault.
     type: str
   totp_secret:

@@ -314,11 +314,13 @@ def run(module: Module) -> dict[str, t.Any]:
             counts[entry["state"]] += 1
             if expiry < math.inf or not key or unreadable <= MOST_FAILED:
                 listed.append((expiry, key, entry))
-        accounts = [
-            describe_account(account, now) for account in store.read_accounts() if account.as_of(now).blocked_until(now)
-        ]
+        try:
+            waiting = [entry for entry in store.read_accounts() if entry.as_of(now).blocked_until(now)]
+        except StoreError as error:
+            waiting = []
+            module.warn(f"The accounts whose logins must wait could not be listed. {error.message}")
     listed.sort(key=lambda each: each[:2])
-    accounts.sort(key=lambda each: each["blocked_until"])
+    accounts = sorted((describe_account(entry, now) for entry in waiting), key=lambda each: each["blocked_until"])
     return {"sessions": [entry for _expiry, _key, entry in listed], "counts": counts, "accounts": accounts}
 
 

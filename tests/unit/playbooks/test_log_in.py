@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The playbook log_in passes on what was entered, and reports how the login ended, but no secret.
+"""The playbook log_in passes the answers to the module, and reports how the login ended, but no secret.
 
 The module is replaced by one that returns a given result. tests/integration/targets/log_in runs the real one in a terminal.
 """

@@ -451,7 +451,7 @@ def test_sessions_among_many_other_keys_are_listed(servers: RedisServers) -> Non
 
 
 def test_names_that_someone_has_chosen_need_little_memory() -> None:
-    keys = batch._Keys()
+    keys = batch._Keys("")
     keys.add(b"wuying.workspace:{%064x}" % number for number in range(100_000))
     tracemalloc.start()
     try:
