@@ -99,7 +99,8 @@ EXAMPLES = r"""
 RETURN = r"""
 sessions:
   description:
-    - The sessions, sorted by the expiry of their tokens, with records that cannot be read last.
+    - The sessions, sorted by the expiry of their tokens, with records that cannot be read last. At most 10,000 of the latter are returned.
+      RV(counts) covers all of them.
   returned: success
   type: list
   elements: dict
@@ -130,6 +131,7 @@ sessions:
         - V(newer) if a newer version of this collection wrote the record.
         - V(unreadable) if the record cannot be read for another reason, which RV(sessions[].error_code) and RV(sessions[].msg) explain.
         - V(unreachable) for all records of a node of a Redis Cluster that cannot be listed. It is a single entry for each node.
+          Another single entry stands for all records in Redis that cannot be read before O(deadline).
       type: str
       sample: current
     obtained_at:
@@ -260,7 +262,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model.record imp
     StoredState,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.argument_spec import argument_spec
-from ansible_collections.wuying.workspace.plugins.module_utils._plugin.fleet import read_filters
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin.fleet import MOST_FAILED, read_filters
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.module import Module
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.options import read_refresh_before
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.wiring import open_store_only
@@ -282,11 +284,14 @@ def main() -> None:
     module = Module(
         argument_spec={**argument_spec(one_session=False), "filters": {"type": "dict"}}, supports_check_mode=True
     )
-    module.execute(lambda: finish(module, *run(module)))
+    module.execute(lambda: module.exit_json(changed=False, **run(module)))
 
 
-def run(module: Module) -> tuple[list[dict[str, t.Any]], list[dict[str, t.Any]]]:
-    """Return the sessions that the filters select, earliest expiry first, and the accounts that wait. Raises :class:`WuyingError`."""
+def run(module: Module) -> dict[str, t.Any]:
+    """Return the sessions that the filters select, earliest expiry first, their counts, and the accounts that wait.
+
+    Raises :class:`WuyingError`.
+    """
     get_option = module.params.get
     if get_option("store") == "none":
         raise OptionError(
@@ -295,27 +300,28 @@ def run(module: Module) -> tuple[list[dict[str, t.Any]], list[dict[str, t.Any]]]
     matches = read_filters(get_option("filters"))
     refresh_before, now = read_refresh_before(get_option), time.time()
     listed: list[tuple[float, str, dict[str, t.Any]]] = []
+    counts, unreadable = dict.fromkeys(STATES, 0), 0
     with open_store_only(get_option) as store:
         for key, stored in store.read_all():
             if isinstance(stored, StoreError):
-                listed.append((math.inf, key, describe_error(key, stored)))
+                expiry, entry = math.inf, describe_error(key, stored)
+                unreadable += bool(key)
             elif stored.record is not None and matches(stored.record.session):
-                listed.append(
-                    (stored.record.expires_at, key, describe(key, stored, stored.record, now, refresh_before))
-                )
-        waiting = [
-            describe_account(entry, now) for entry in store.read_accounts() if entry.as_of(now).blocked_until(now)
-        ]
+                expiry = stored.record.expires_at
+                entry = describe(key, stored, stored.record, now, refresh_before)
+            else:
+                continue
+            counts[entry["state"]] += 1
+            if expiry < math.inf or not key or unreadable <= MOST_FAILED:
+                listed.append((expiry, key, entry))
+        try:
+            waiting = [entry for entry in store.read_accounts() if entry.as_of(now).blocked_until(now)]
+        except StoreError as error:
+            waiting = []
+            module.warn(f"The accounts whose logins must wait could not be listed. {error.message}")
     listed.sort(key=lambda each: each[:2])
-    return [entry for _expiry, _key, entry in listed], sorted(waiting, key=lambda each: each["blocked_until"])
-
-
-def finish(module: Module, sessions: list[dict[str, t.Any]], accounts: list[dict[str, t.Any]]) -> None:
-    """Exit with the sessions, the number of sessions in each state, and the accounts."""
-    counts = dict.fromkeys(STATES, 0)
-    for session in sessions:
-        counts[session["state"]] += 1
-    module.exit_json(changed=False, sessions=sessions, counts=counts, accounts=accounts)
+    accounts = sorted((describe_account(entry, now) for entry in waiting), key=lambda each: each["blocked_until"])
+    return {"sessions": [entry for _expiry, _key, entry in listed], "counts": counts, "accounts": accounts}
 
 
 def describe_error(key: str, error: StoreError) -> dict[str, t.Any]:

@@ -148,8 +148,8 @@ options:
   deadline:
     description:
       - The maximum duration of the whole task in seconds (up to 86400). For each session that is not yet processed when the deadline passes, a
-        stored token that is still valid is returned with a warning. If there is none, if a new O(sessions[].login_token) was passed, or with
-        O(force=true), the session fails with C(error_code=DeadlineExceeded).
+        stored token that is still valid is returned with a warning. If there is none, if it cannot be read within another second, if a new
+        O(sessions[].login_token) was passed, or with O(force=true), the session fails with C(error_code=DeadlineExceeded).
     type: float
     default: 900.0
   return_token:
@@ -162,8 +162,8 @@ options:
   results:
     description:
       - Which sessions to return in RV(sessions).
-      - V(failed) returns sessions that failed or have warnings.
-      - V(all) returns all sessions, and V(none) returns none.
+      - V(failed) returns sessions that failed or have warnings, at most 10,000. RV(counts) and RV(msg) cover all of them.
+      - V(all) returns all sessions, but at most 10,000 of those whose records cannot be read. V(none) returns none.
       - A session whose token was refreshed but could not be saved is always returned. With O(return_token=true), all sessions are always
         returned.
     type: str

@@ -17,6 +17,7 @@ from .._model.exceptions import LoginRequired, StoreError, WuyingError
 from .._model.record import Snapshot, StoredState
 from .._model.session import Session
 from .._runtime.signals import hold_signals, signal_pending
+from .._runtime.timeouts import sleep_unless_signalled
 from .._store.base import Store
 from .decision import NO_RECORD, Outcome, TokenRequest, Warn
 from .keeper import Keeper
@@ -27,6 +28,8 @@ MAX_PARALLEL = 8
 
 _GRACE = 1.0
 """For how many seconds after the deadline stored tokens are read that could not be refreshed in time."""
+_PAUSE = 5.0
+"""How many seconds to wait before sessions whose server failed are tried once more."""
 _NOT_REENCRYPTED = "Could not re-encrypt the record with the first key in store_key. "
 
 T = t.TypeVar("T")
@@ -130,20 +133,23 @@ def keep_all(
 
         keeper.login_limit = LoginLimit()
     not_done = functools.partial(_not_done, keeper)
-    for process in (functools.partial(_process_or_postpone, keeper), functools.partial(_process, keeper)):
-        postponed: list[_Postponed] = []
-        reports = run_all(process, due, max_parallel, processes, deadline=keeper.deadline, not_done=not_done)
-        with hold_signals(), contextlib.closing(reports):
-            for report in reports:
-                if isinstance(report, _Postponed):
-                    postponed.append(report)
-                    continue
-                keeper.add_task_warnings(report.task_warnings)
-                yield report
-        if _is_over(keeper):
-            yield from (each.report for each in postponed)
-            break
-        due = [each.due for each in postponed]
+    with hold_signals():
+        for process in (functools.partial(_process_or_postpone, keeper), functools.partial(_process, keeper)):
+            postponed: list[_Postponed] = []
+            reports = run_all(process, due, max_parallel, processes, deadline=keeper.deadline, not_done=not_done)
+            with contextlib.closing(reports):
+                for report in reports:
+                    if isinstance(report, _Postponed):
+                        postponed.append(report)
+                        continue
+                    keeper.add_task_warnings(report.task_warnings)
+                    yield report
+            if not postponed:
+                break
+            if not sleep_unless_signalled(min(_PAUSE, keeper.deadline - time.monotonic())) or _is_over(keeper):
+                yield from (each.report for each in postponed)
+                break
+            due = [each.due for each in postponed]
 
 
 def _catch(function: t.Callable[..., T], *arguments: t.Any) -> T | WuyingError:

@@ -13,9 +13,11 @@ import typing as t
 
 from .._model.exceptions import (
     ClockSkew,
+    LockTimeout,
     LoginRefused,
     LoginRequired,
     LoginsStopped,
+    OptionError,
     Refused,
     ServiceError,
     Throttled,
@@ -94,7 +96,8 @@ def _judge_login(
         return Verdict(error, ended=ended)
     refused = isinstance(error, LoginRefused)
     if refresh_failed is None and (record.ended is None or request.force):  # This was a renewal.
-        return Verdict(error, goes_on=refused or isinstance(error, LoginsStopped) or _is_unknown(error))
+        not_sent = isinstance(error, (LoginsStopped, LockTimeout, OptionError))
+        return Verdict(error, goes_on=refused or not_sent or _is_unknown(error))
     if not refused:
         return Verdict(error, ended=ended)
     message = f"The session has ended. {error.message} {LOG_IN}"

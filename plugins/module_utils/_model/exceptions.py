@@ -16,6 +16,10 @@ RAISE_FILE_LIMIT = (
     "Raise the limit of open files (ulimit -n). In wuying_login_tokens, you can lower max_parallel instead."
 )
 """What to do if too many files are open."""
+RAISE_THREAD_LIMIT = (
+    "Raise the limit of processes and threads (ulimit -u, and pids of a container), or stop some of them."
+)
+"""What to do if no thread can be started."""
 
 
 class WuyingError(Exception):

@@ -56,5 +56,6 @@ class KeepAlive(t.NamedTuple):
         return (
             isinstance(token, str)
             and 0 < len(token) <= LONGEST_KEEP_ALIVE_TOKEN
+            and token.isprintable()
             and all(isinstance(number, (int, float)) and 0 <= number <= LATEST_TIME for number in numbers)
         )

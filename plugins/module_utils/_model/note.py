@@ -18,6 +18,8 @@ _LONGEST_TEXT = 2000
 """The longest text of a failure that is shown, in characters."""
 _CODE = re.compile(r"[A-Z][A-Za-z0-9_.]{0,199}")
 _REQUEST_ID = re.compile(r"[0-9A-Za-z-]{1,64}")
+_STAGE = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
+_TIMESTAMP = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}Z")
 POSSIBLY_SPENT_LENGTH = 16
 """The number of possibly spent tokens that a note lists. With one more, it covers every token."""
 
@@ -110,5 +112,8 @@ _FAILURE_FIELDS: dict[str, t.Callable[[t.Any], bool]] = {
     "request_id": lambda value: value is None or (isinstance(value, str) and bool(_REQUEST_ID.fullmatch(value))),
     "retryable": _is_flag,
     "login_needed": _is_flag,
+    "token_rejected": _is_flag,
+    "stage": lambda value: isinstance(value, str) and bool(_STAGE.fullmatch(value)),
+    "blocked_until": lambda value: isinstance(value, str) and bool(_TIMESTAMP.fullmatch(value)),
 }
 """What the fields of a failure must be, in case it was not this collection that wrote them: everything is shown."""

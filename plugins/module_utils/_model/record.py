@@ -227,7 +227,7 @@ def _is_valid(record: Record) -> bool:
         is_token(record.login_token)
         and all(isinstance(time, (int, float)) for time in (record.obtained_at, record.expires_at))
         and 0 <= record.obtained_at < record.expires_at <= LATEST_TIME
-        and all(text is None or isinstance(text, str) for text in texts)
+        and all(text is None or (isinstance(text, str) and text.isprintable()) for text in texts)
         and all(isinstance(each, str) for each in (*record.lineage, *record.passed))
         and (record.keep_alive is None or record.keep_alive.is_valid())
     )

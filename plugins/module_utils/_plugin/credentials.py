@@ -12,9 +12,9 @@ import threading
 import time
 import typing as t
 
-from .._model.exceptions import MissingLibraryError, OptionError, ServiceError
+from .._model.exceptions import RAISE_THREAD_LIMIT, MissingLibraryError, OptionError, ServiceError
 from .._model.session import TOKEN_LENGTH, is_token
-from .._runtime.timeouts import run_with_timeout
+from .._runtime.timeouts import NoThreadError, run_with_timeout
 from .._store.failures import explain_import, is_library_failure
 
 Keys = t.Tuple[str, str, t.Optional[str]]
@@ -100,6 +100,9 @@ def _from_provider_chain(deadline: float) -> Keys:
     timed_out = False
     try:
         found = run_with_timeout(deadline - time.monotonic(), _ask_provider_chain)
+    except NoThreadError:
+        message = f"No thread can be started to ask the provider chain. {RAISE_THREAD_LIMIT}"
+        raise ServiceError(message, code="MissingCredentials", retryable=True) from None
     except ImportError as error:
         raise explain_import(error.__cause__ or error, "alibabacloud-credentials", MissingLibraryError) from None
     except BaseException as error:

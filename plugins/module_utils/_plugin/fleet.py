@@ -39,6 +39,9 @@ _UNKNOWN = {
 }
 """What failed if the sessions are not known, how to say that, and how many messages to show. Those about servers name them."""
 
+MOST_FAILED = 10_000
+"""How many sessions from the store that failed are returned. Someone who can write to the store could add very many."""
+
 
 def read_requests(get_option: GetOption, sessions: t.Sequence[t.Mapping[str, t.Any]]) -> list[TokenRequest]:
     """Return a token request for each session, with the other options as defaults. Raises :class:`OptionError`."""
@@ -113,6 +116,7 @@ class FleetResult:
         self._errors: dict[str, Errors] = {}
         self._retryable = True
         self._otherwise_warned = 0
+        self._returned = 0
         self._other_warning = ""
         """The first of these warnings."""
         names = (
@@ -158,7 +162,11 @@ class FleetResult:
             self._otherwise_warned += 1
         only_copy = outcome is not None and failure is not None
         noteworthy = self._results == "failed" and (failure is not None or report.warnings)
-        if only_copy or noteworthy or self._results == "all":
+        selected = noteworthy or self._results == "all"
+        if selected and (noteworthy or report.session is None):
+            self._returned += 1
+            selected = self._returned <= MOST_FAILED
+        if only_copy or selected:
             entry: dict[str, t.Any] = {"changed": False}
             if outcome is not None:
                 entry = describe(outcome, now, return_token=self._return_token or only_copy)

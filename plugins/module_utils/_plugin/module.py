@@ -77,6 +77,13 @@ class Module(AnsibleModule):
             self.params = {}
             self.fail_json(error.message, **error.as_result())
 
+    def _log_invocation(self) -> None:
+        """Log the parameters without those that are secret. In a list, ansible-core would miss one with a quote or backslash."""
+        params = self.params
+        self._hide_secrets()
+        super()._log_invocation()
+        self.params = params
+
     def _hide_secrets(self, names: frozenset[str] = frozenset()) -> None:
         """Replace secret and unknown parameters, the parameters in ``names``, and values that may be URLs with user info."""
         self.params = _without_secrets(self.params, self.argument_spec, names)

@@ -103,9 +103,9 @@ class Connection:
     def _repeat(self, act: t.Callable[[], T], slot: int | None, retries: int | None, end: float | None) -> T:
         last = self.deadline if end is None else end
         backoff = Backoff(last, _FIRST_PAUSE, _LONGEST_PAUSE)
-        left = _RETRIES if retries is None else retries
         if self.has_several_servers and self._outages.error(self.server(slot)):
-            left = 0  # One try shows whether a server that failed works again.
+            retries = 0  # One try shows whether a server that failed works again.
+        left = _RETRIES if retries is None else retries
         try:
             while True:
                 result = self._try(act, slot, end)

@@ -97,6 +97,8 @@ tls: <SSLError>|<tls>.*(<ENOENT>|<EACCES>)
     could not be verified. Check store, store_ca_path and the server's certificate.
 temporary: <gaierror>|<UnicodeError>
     cannot be reached, because its host name is unknown. Check store and the name servers.
+temporary: <NoThreadError>
+    cannot be reached, because no thread can be started. Raise the limit of processes and threads (ulimit -u, and pids of a container), or stop some of them.
 temporary: <EMFILE>|<ENFILE>
     cannot be reached, because too many files are open. Raise the limit of open files (ulimit -n). In wuying_login_tokens, you can lower max_parallel instead.
 permanent: <sentinels>.*[Nn]o such master

@@ -164,7 +164,7 @@ class _LockedHash(LockedSession):
         new_fingerprint, lifetime = fingerprint(record.login_token), _lifetime(record)
         fingerprints = self._fingerprint, new_fingerprint
         data = self._store.dump(record)
-        self._write_until(self._end, scripts.SAVE, self._tombstone, *fingerprints, data, lifetime, self._note_id)
+        self._write_until_deadline(scripts.SAVE, self._tombstone, *fingerprints, data, lifetime, self._note_id)
         self._fingerprint = new_fingerprint
         self._replication.wait_for_replica(scripts.hash_name(self._key), slot_of(self._key), lifetime)
 
@@ -184,9 +184,9 @@ class _LockedHash(LockedSession):
         self._fingerprint, self._tombstone = "", f"{tombstone}{existed}"
         return bool(existed)
 
-    def _write_until(self, end: float, script: str, *arguments: t.Any) -> None:
-        """Write, and retry until ``end`` if the server fails, because the token of this write is already spent."""
-        backoff = Backoff(end, _LONGEST_PAUSE, _LONGEST_PAUSE)
+    def _write_until_deadline(self, script: str, *arguments: t.Any) -> None:
+        """Write, and retry until the deadline if the server fails, because the token of this write is already spent."""
+        backoff = Backoff(self._deadline, _LONGEST_PAUSE, _LONGEST_PAUSE)
         while True:
             try:
                 self._write(script, *arguments, even_if_full=True)

@@ -20,8 +20,12 @@ _TICK = 0.1
 """How often, in seconds, a sleep checks for a signal."""
 
 
+class NoThreadError(OSError):
+    """No thread could be started, because the host or container allows no more processes and threads."""
+
+
 def run_with_timeout(seconds: float, function: t.Callable[[], T]) -> T:
-    """Return or raise what ``function`` does, or raise :class:`TimeoutError` after ``seconds``.
+    """Return or raise what ``function`` does, or raise :class:`TimeoutError` after ``seconds``. Raises :class:`NoThreadError`.
 
     The function runs in a thread, because a call such as a name lookup cannot be interrupted. After a timeout the thread is abandoned.
     """
@@ -34,7 +38,10 @@ def run_with_timeout(seconds: float, function: t.Callable[[], T]) -> T:
             results.append((None, error))
 
     thread = threading.Thread(target=run, daemon=True)
-    thread.start()
+    try:
+        thread.start()
+    except RuntimeError:
+        raise NoThreadError("no thread can be started") from None
     thread.join(max(0.0, seconds))
     if not results:
         raise TimeoutError

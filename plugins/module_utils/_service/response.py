@@ -119,10 +119,11 @@ _TABLE = [
         # A timeout of the session or the login may concern the token.
         (r"(?<!Session)(?<!Login)(?<!Token)Time_?d?_?out|Maint(enance|ain)|OutOfService|NullPointer", _FAILED),
         (
-            (
-                r"(System|Server|Service|Backend|Upstream|Dependency|Rpc|Network|Connection|Database|\bDb|Unknown|Operation|Call|Invoke|Dispatch)"
-                r"_?(Error|Exception|Fail|Fault|Stop|Down)"
-            ),
+            r"(System|Server|Service|Backend|Upstream|Dependency|Network)_?(Error|Exception|Fail|Fault|Stop|Down)",
+            _FAILED,
+        ),
+        (
+            r"(Database|\bDb|Connection|Rpc|Unknown|Operation|Call|Invoke|Dispatch)_?(Error|Exception|Fail|Fault)",
             _FAILED,
         ),
         (r" (Error|Exception|Fail|Failed|Failure)$", _FAILED),

@@ -18,7 +18,8 @@ import time
 import typing as t
 
 from .._model.endpoint import is_loopback
-from .._model.exceptions import RAISE_FILE_LIMIT, ServiceError
+from .._model.exceptions import RAISE_FILE_LIMIT, RAISE_THREAD_LIMIT, ServiceError
+from .._runtime.timeouts import NoThreadError
 from ..signer import SignedRequest
 from .connections import REQUESTS_IMPORT_ERROR, RequestDeadline
 
@@ -93,14 +94,7 @@ class Transport:
         with attempt.applied():
             try:
                 return self._send(endpoint, request, seconds)
-            # RuntimeError: no thread could be started
-            except (
-                urllib3.exceptions.HTTPError,
-                http.client.HTTPException,
-                OSError,
-                RuntimeError,
-                ValueError,
-            ) as error:
+            except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError, ValueError) as error:
                 failure = self._explain(error, attempt, endpoint)
             raise failure  # outside of the except block, so that no traceback shows the library's error
 
@@ -143,6 +137,8 @@ class Transport:
             code = "Timeout"
         elif any(isinstance(cause, OSError) and cause.errno in (errno.EMFILE, errno.ENFILE) for cause in causes):
             code, message = "ConnectionFailed", f"Too many files are open. {RAISE_FILE_LIMIT}"
+        elif any(isinstance(cause, NoThreadError) for cause in causes):
+            code, message = "ConnectionFailed", f"No thread can be started. {RAISE_THREAD_LIMIT}"
         elif not attempt.resolved:
             code = "NameNotResolved"
         elif isinstance(error, requests.exceptions.SSLError) and not attempt.sent:

@@ -37,6 +37,8 @@ class FakeRedis(socketserver.ThreadingTCPServer):
         }
         self.greeting = b""
         """What the server sends before it closes a connection without reading from it."""
+        self.pauses: dict[bytes, float] = {}
+        """How many seconds the replies to some commands take."""
         self.received: list[bytes] = []
         self.port = int(self.server_address[1])
         self.address = f"redis://127.0.0.1:{self.port}"
@@ -54,6 +56,7 @@ class _Conversation(socketserver.StreamRequestHandler):
             command = [self._read_item() for _item in range(int(line[1:]))]
             name = command[1] if command[0] == b"EVAL" else command[0]
             self.server.received.append(name)
+            time.sleep(self.server.pauses.get(name, 0))
             default = DONE if command[0] == b"EVAL" else b"+OK\r\n"
             self.wfile.write(self.server.replies.get(name, default))
 

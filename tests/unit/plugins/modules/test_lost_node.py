@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import time
 
 import pytest
@@ -75,7 +77,7 @@ def fixture_run(cluster, monkeypatch, capfd):
         defaults = {**options_for(cluster.emulator, cluster.address), "deadline": DEADLINE}
         begun = time.monotonic()
         result = ModuleRunner(module, defaults, monkeypatch, capfd).run(**options)
-        assert time.monotonic() - begun < DEADLINE + 2
+        assert time.monotonic() - begun < options.get("deadline", DEADLINE) + 2
         return result
 
     return run
@@ -140,6 +142,46 @@ def test_sessions_of_other_nodes_are_listed(cluster, lose, run, filters):
     assert lost["state"] == "unreachable"
     assert_names_the_node(cluster, lost)
     assert result["counts"] == {**dict.fromkeys(result["counts"], 0), "stale": len(listed), "unreachable": 1}
+
+
+def later(cluster, *steps):
+    """Take steps in another thread when the service has received a few requests, each a second after the one before."""
+
+    def run():
+        end = time.monotonic() + 60
+        while cluster.fleet.requests() < 8 and time.monotonic() < end:
+            time.sleep(0.02)
+        for number, step in enumerate(steps):
+            time.sleep(bool(number))
+            with contextlib.suppress(Exception):
+                step()
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize("how", ["killed", "hanging", "busy"])
+def test_a_node_that_is_lost_during_a_run_does_not_hold_up_the_others(cluster, run, how):
+    client = cluster.lost.client()
+    client.config_set("lua-time-limit", 100)
+    act = {"killed": cluster.lost.kill, "hanging": cluster.lost.pause}
+    later(cluster, act.get(how, lambda: client.eval("while true do end", 0)))
+    result = run(wuying_login_tokens, results="all", max_qps=20, deadline=15)
+    failed = [entry for entry in result["sessions"] if entry["failed"]]
+    rest = len(NAMES) - cluster.lost_count
+    assert result["counts"]["refreshed"] >= rest
+    assert 0 < len(failed) <= cluster.lost_count
+    for entry in failed:
+        assert entry["error_code"] in ("StoreUnavailable", "NotKept")
+        assert cluster.name in entry["msg"]
+
+
+def test_sessions_of_a_node_that_recovers_are_refreshed(cluster, run):
+    thread = later(cluster, cluster.lost.pause, lambda: None, cluster.lost.resume)
+    result = run(wuying_login_tokens, max_qps=20, deadline=60)
+    thread.join()
+    assert result["counts"]["refreshed"] == len(NAMES)
 
 
 def test_a_cluster_without_any_node_fails_as_a_whole(cluster, run):

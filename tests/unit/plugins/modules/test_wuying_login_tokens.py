@@ -533,7 +533,7 @@ URL = "https://user:sesame@ecd.cn-hangzhou.aliyuncs.com"
         ({"filters": {"endpoint": [URL]}}, "InvalidOption"),
         ({"filters": {"end_user_id": "alice"}, "endpoint": URL}, "InvalidOption"),
         ({"proxy": URL, "max_parallel": "many"}, None),
-        ({"sessions": [{"endpoint": URL, "login_token": "v1sesame"}, 7.5]}, None),
+        ({"sessions": [{"endpoint": URL, "login_token": "v1sesame"}], "max_parallel": "many"}, None),
         ({"sessions": {"endpoint": URL}}, None),
     ],
 )
@@ -715,7 +715,9 @@ def test_more_than_1000_tokens_are_refused_within_seconds(fleet, tokens):
     result = fleet.run(sessions=sessions)
     assert time.process_time() - begin < 10
     assert result["error_code"] == "InvalidOption"
-    assert result["msg"].startswith(f"sessions contains {tokens:,} login tokens, but a task accepts at most 1,000, ")
+    assert result["msg"].startswith(
+        f"sessions contains {tokens:,} login tokens, passwords and other secrets, but a task accepts at most 1,000, "
+    )
     assert sessions[7]["login_token"] not in fleet.printed
     assert fleet.requests() == 0
 

@@ -42,17 +42,19 @@ def as_base64(data: bytes) -> Iterator[str]:
 def encodings(text: str) -> dict[str, set[str]]:
     """Return text in every known encoding, by the name of the encoding."""
     percent = {quote(text, safe=safe) for safe in ("", "~", "/", "/:?&=+", "!*'()")}
+    percent |= {each.replace("%20", "+") for each in percent}
     percent |= {re.sub("%..", lambda match: match[0].lower(), each) for each in percent}
     return {
         "plain": {text},
         "percent": percent,
         "twice percent": {quote(each, safe="") for each in percent},
         "base64": set(as_base64(text.encode())),
-        "json": {as_json(text), as_json(text).replace("/", "\\/")},
+        "json": {as_json(text), as_json(text).replace("/", "\\/"), json.dumps(text, ensure_ascii=False)[1:-1]},
         "twice json": {as_json(as_json(text))},
         "repr": {
             repr(text)[1:-1],
             repr(text + "'\"")[1:-1][: -len("\\'\"")],
+            ascii(text)[1:-1],
             as_json(repr(text)[1:-1]),
         },
         "html": {html.escape(text), html.escape(text, quote=False)},
@@ -70,28 +72,30 @@ def patterns(secret: str) -> dict[bytes, str]:
 
 
 class Scanner:
-    """Searches for many secrets in one pass."""
+    """Searches for many secrets in one pass, and for one-time codes that are no part of a longer number."""
 
-    def __init__(self, secrets: set[str]) -> None:
+    def __init__(self, secrets: set[str], codes: list[str]) -> None:
+        self.codes = re.compile(f"(?<![0-9A-Za-z.])({'|'.join(codes)})(?![0-9A-Za-z])".encode())
         self.encodings = {pattern: encoding for secret in secrets for pattern, encoding in patterns(secret).items()}
         self.by_start: dict[bytes, list[bytes]] = {}
         for pattern in self.encodings:
             self.by_start.setdefault(pattern[:START], []).append(pattern)
 
-    def find(self, line: bytes) -> tuple[int, bytes] | None:
-        """Return the position and the pattern of the first secret in a line."""
+    def find(self, line: bytes) -> tuple[int, str] | None:
+        """Return the position and the encoding of the first secret in a line."""
         for place in range(len(line) - START):
             for pattern in self.by_start.get(line[place : place + START], ()):
                 if line.startswith(pattern, place):
-                    return place, pattern
-        return None
+                    return place, self.encodings[pattern]
+        code = self.codes.search(line)
+        return (code.start(), "code") if code else None
 
     def search(self, data: bytes) -> Iterator[tuple[str, str]]:
         """Yield the encoding and the beginning of each line that contains a secret."""
         for line in data.splitlines():
             found = self.find(line)
             if found:
-                yield self.encodings[found[1]], self.beginning(line[: found[0]])
+                yield found[1], self.beginning(line[: found[0]])
 
     def beginning(self, text: bytes) -> str:
         """Return the words of a log line up to the first value, without numbers and times."""
@@ -115,8 +119,8 @@ class Scanner:
 
 def check_self() -> None:
     """Check that the search finds a secret in each encoding, and nothing else."""
-    secret = "v1\"a/+&<\\%='4b7" + "".join(f"{number:03x}" for number in range(40)) + "?\"\\+'&~/="
-    scanner = Scanner({secret, "another secret"})
+    secret = "ü \"a/+&<\\%='4b7" + "".join(f"{number:03x}" for number in range(40)) + "?\"\\+'& /=😀"
+    scanner = Scanner({secret, "another secret"}, ["123456"])
     for written in (secret, secret[:END], secret[-END:]):
         for encoding, texts in encodings(written).items():
             for text in texts:
@@ -128,6 +132,8 @@ def check_self() -> None:
             sys.exit("A secret within a longer base64 text was not found.")
     if list(scanner.search(f"{secret[1:END]} and {quote(secret)[: END - 1]}".encode())):
         sys.exit("The search found a secret in text without secrets.")
+    if not list(scanner.search(b"AuthenticationCode=123456&")) or list(scanner.search(b"a123456 1234567 0.123456")):
+        sys.exit("The search confuses a code with other numbers.")
 
 
 def read_secrets(file: Path) -> set[str]:
@@ -141,6 +147,7 @@ def main() -> None:
     add = parser.add_argument
     add("top", type=Path, help="folder to search; other paths are relative to it")
     add("--secrets", required=True, help="file of secrets, one JSON string per line")
+    add("--code", action="append", required=True, help="one-time code that was passed")
     add("--returned", required=True, help="file of secrets that a run returned")
     add("--shown", action="append", default=[], help="file that may contain those")
     add("--leave-out", action="append", default=[], help="file or folder to exclude")
@@ -151,9 +158,9 @@ def main() -> None:
     if not secrets > returned or min(map(len, secrets)) < 2 * END - 2:
         sys.exit("There is no secret to search for, or one is too short for a reliable search.")
     leave_out = [top / name for name in options.leave_out + options.shown]
-    hits = list(Scanner(secrets).walk(top, leave_out))
+    hits = list(Scanner(secrets, options.code).walk(top, leave_out))
     for name in options.shown:
-        hits += Scanner(secrets - returned).read(top / name, name)
+        hits += Scanner(secrets - returned, options.code).read(top / name, name)
     print(json.dumps({"secrets": len(secrets), "hits": hits}))
 
 

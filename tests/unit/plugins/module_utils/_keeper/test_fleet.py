@@ -414,7 +414,7 @@ def test_after_the_deadline_valid_tokens_are_returned_with_a_warning(
     fleet: Fleet,
 ) -> None:
     fleet.have({"a": STALE, "expired": EXPIRED, "c": STALE, "current": CURRENT})
-    reports = fleet.keep(seconds=-1)
+    reports = fleet.keep(seconds=0)
     assert ends(reports) == {
         "a": "unchanged",
         "c": "unchanged",
@@ -774,7 +774,8 @@ def test_a_hanging_redis_does_not_exceed_the_deadline(
         finally:
             server.resume()
     assert time.monotonic() - begun < 12
-    assert set(ends(reports).values()) == {"StoreUnavailable"}
+    # Those that were not begun only timed out.
+    assert {"StoreUnavailable"} <= set(ends(reports).values()) <= {"StoreUnavailable", "DeadlineExceeded"}
 
 
 def test_the_same_happens_with_redis(redis_fleet: Fleet) -> None:
@@ -822,6 +823,6 @@ def test_with_redis_many_processes_refresh_each_session_once(
 
 def test_with_redis_valid_tokens_are_returned_after_the_deadline(redis_fleet: Fleet) -> None:
     redis_fleet.have({"a": STALE, "expired": EXPIRED})
-    reports = redis_fleet.keep(seconds=-1)
+    reports = redis_fleet.keep(seconds=0)
     assert ends(reports) == {"a": "unchanged", "expired": "DeadlineExceeded"}
     assert redis_fleet.requests() == 0

@@ -34,6 +34,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions
     LoginRequired,
     LoginsStopped,
     MissingLibraryError,
+    OptionError,
     Refused,
     ServiceError,
     StoreError,
@@ -242,10 +243,19 @@ LOGIN_FAILURES: dict[str, WuyingError] = {
     "throttled": FAILURES["throttled"],
     "clock": FAILURES["clock"],
     "not enough time": LockTimeout("Too late."),
+    "not verified": OptionError("Not verified."),
     "stopped": LoginsStopped("Stopped."),
     "store": StoreError("Full."),
 }
-RENEWED_OTHERWISE = {"refused", "another stage", "unavailable", "no answer", "stopped"}
+RENEWED_OTHERWISE = {
+    "refused",
+    "another stage",
+    "unavailable",
+    "no answer",
+    "not enough time",
+    "not verified",
+    "stopped",
+}
 """The failures of a renewal after which the stored token is refreshed."""
 
 

@@ -456,8 +456,11 @@ def assert_bounded(start: float) -> None:
     assert not multiprocessing.active_children()
 
 
-def test_a_stopped_process_continues_at_the_deadline_and_nothing_is_lost() -> None:
+def test_a_stopped_process_finishes_what_it_began_at_the_deadline() -> None:
+    begun = FORK.Array("b", ITEMS)
+
     def stop_itself(number: int) -> tuple[int, int]:
+        begun[number] = 1
         if number == 100:
             os.kill(os.getpid(), signal.SIGSTOP)
         return number_and_process(number)
@@ -466,7 +469,25 @@ def test_a_stopped_process_continues_at_the_deadline_and_nothing_is_lost() -> No
     results = run(stop_itself, seconds=2)
     assert_bounded(start)
     assert sorted(number for number, _process in results) == list(range(ITEMS))
-    assert LOST not in {process for _number, process in results}
+    assert {number for number, process in results if process == LOST} == {
+        number for number in range(ITEMS) if not begun[number]
+    }
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_no_item_is_begun_after_the_deadline(processes: int) -> None:
+    def take_long(number: int) -> tuple[int, float]:
+        began = time.monotonic()
+        time.sleep(0.1)
+        return number, began
+
+    end = time.monotonic() + 1
+    results = run(take_long, seconds=1, processes=processes)
+    assert time.monotonic() < end + workers._GRACE
+    assert sorted(number for number, _began in results) == list(range(ITEMS))
+    begun = [began for _number, began in results if began != LOST]
+    assert begun and max(begun) < end + 0.5
+    assert len(begun) < ITEMS
 
 
 @pytest.mark.usefixtures("grace")

@@ -210,6 +210,17 @@ def test_an_error_of_the_chain_is_not_repeated(provide, kind):
     assert error.__cause__ is None and error.__context__ is None
 
 
+def test_a_limit_of_threads_is_named(provide, monkeypatch):
+    def fail(_thread):
+        raise RuntimeError("can't start new thread")
+
+    provide(lambda: None)
+    monkeypatch.setattr(threading.Thread, "start", fail)
+    error = failure_of(ServiceError, auth_method="provider_chain")
+    assert (error.code, error.retryable) == ("MissingCredentials", True)
+    assert error.message.startswith("No thread can be started to ask the provider chain. Raise the limit")
+
+
 class CredentialsUri(BaseHTTPRequestHandler):
     """A credentials URI, which is one of the sources of the chain."""
 

@@ -50,6 +50,7 @@ def test_a_refresh_is_described_by_its_record():
             "client_id": "client",
         },
         "source": "refresh",
+        "stays_logged_in": False,
     }
 
 

@@ -432,6 +432,18 @@ def test_too_many_open_files_are_named(servers: RedisServers, kind: str) -> None
         assert_fails(address, DOWN, "because too many files are open. Raise the limit of open files", retryable=True)
 
 
+def test_a_limit_of_threads_is_named(servers: RedisServers, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_thread: t.Any) -> None:
+        raise RuntimeError("can't start new thread")
+
+    server = servers()
+    address = server.address
+    monkeypatch.setattr(threading.Thread, "start", fail)
+    message = "because no thread can be started. Raise the limit of processes and threads"
+    for each in (address, f"unix://{server.socket}", address.replace("redis://", "redis+cluster://")):
+        assert_fails(each, DOWN, message, retryable=True, actions=ACTIONS[:1])
+
+
 def import_with(folder: Path) -> StoreError:
     """Return the error of a store in a process that finds the library in ``folder``."""
     script = (

@@ -17,17 +17,19 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 import typing as t
 from pathlib import Path
 
 import pytest
+from ansible.module_utils import basic
 
 from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import StoreError
 from ansible_collections.wuying.workspace.plugins.module_utils._model.record import (
     StoredState,
     next_record,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._redis import batch, sockets
+from ansible_collections.wuying.workspace.plugins.module_utils._redis import batch, scripts, sockets
 from ansible_collections.wuying.workspace.plugins.module_utils._redis.failures import check_fields
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.fake_redis import (
     FakeRedis,
@@ -52,6 +54,10 @@ GRACE = 2.0
 """How many seconds a task may need after the deadline."""
 MOST_MEMORY = 200
 """In MiB, for the whole process."""
+
+FEW = 600
+MANY = 20_000
+"""The numbers of sessions."""
 
 Send = t.Callable[[bytes], None]
 Attack = t.Callable[[Send, int], None]
@@ -207,6 +213,109 @@ def test_an_attack_ends_by_the_deadline_and_needs_little_memory(tmp_path: Path, 
     assert memory < MOST_MEMORY
 
 
+MODULE = """
+import importlib, json, resource, sys, time
+from ansible.module_utils import basic
+
+module = importlib.import_module("ansible_collections.wuying.workspace.plugins.modules." + sys.argv[1])
+basic._ANSIBLE_ARGS = sys.stdin.buffer.read()
+basic._ANSIBLE_PROFILE = "legacy"
+begun = time.monotonic()
+try:
+    module.main()
+except SystemExit:
+    used = [resource.getrusage(who).ru_maxrss / 1024 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    json.dump([time.monotonic() - begun, max(used)], sys.stderr)
+"""
+MODULES = ("wuying_login_tokens", "wuying_login_token_info")
+
+
+def run_module(name: str, address: str, deadline: float, **options: t.Any) -> t.Any:
+    """Run a module as a process with a store in Redis, check that it keeps to the limits, and return its result."""
+    options.update(store=address, deadline=deadline)
+    if "inject_invocation" in basic.PASS_VARS:
+        options["_ansible_inject_invocation"] = True
+    run = subprocess.run(
+        [sys.executable, "-c", MODULE, name],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        input=json.dumps({"ANSIBLE_MODULE_ARGS": options}),
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=100,
+    )
+    assert not run.returncode, run.stderr
+    seconds, memory = json.loads(run.stderr)
+    assert seconds < deadline + GRACE
+    assert memory < MOST_MEMORY
+    return json.loads(run.stdout)
+
+
+@pytest.mark.parametrize("module", MODULES)
+@pytest.mark.parametrize(
+    "attack", ["names without end", "a list without end", "a byte now and then", "a bulk string of 20 GB"]
+)
+def test_a_module_that_is_attacked_ends_in_time_and_needs_little_memory(
+    tmp_path: Path, module: str, attack: str
+) -> None:
+    require_redis()
+    result = run_module(module, Attacker(ATTACKS[attack], "server", tmp_path).address, DEADLINE)
+    assert result["failed"] and "sessions" not in result
+    assert result["error_code"] in ("StoreUnavailable", "DeadlineExceeded")
+
+
+def list_names(fake: FakeRedis, count: int) -> None:
+    """Let a server list the names of sessions."""
+    names = (hashlib.sha256(b"%d" % number).hexdigest().encode() for number in range(count))
+    listed = b"".join(b"$83\r\nwuying.workspace:{%s}\r\n" % name for name in names)
+    fake.replies[b"SCAN"] = b"*2\r\n$1\r\n0\r\n*%d\r\n" % count + listed
+
+
+def late_entry(result: t.Any) -> t.Any:
+    """Return the only entry of a result, which stands for all sessions that could not be read in time."""
+    (entry,) = result["sessions"]
+    assert entry["error_code"] == "DeadlineExceeded"
+    assert "key" not in entry and "session" not in entry
+    return entry
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_one_entry_stands_for_all_sessions_that_cannot_be_read_in_time(fake: FakeRedis, module: str) -> None:
+    list_names(fake, MANY)
+    fake.pauses[b"HMGET"] = 0.001
+    result = run_module(module, fake.address, DEADLINE)
+    message = late_entry(result)["msg"]
+    number = int(message.split()[0].replace(",", ""))
+    assert 0 < number < MANY
+    assert message.endswith("sessions could not be read in time. Try again later or increase deadline.")
+    counts = result["counts"]
+    assert counts.get("failed", counts.get("unreachable")) == 1
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_only_so_many_records_that_cannot_be_read_are_returned(fake: FakeRedis, module: str) -> None:
+    list_names(fake, MANY)
+    fake.replies[b"HMGET"] = b"*2\r\n$1\r\nx\r\n$-1\r\n"
+    result = run_module(module, fake.address, 60)
+    assert len(result["sessions"]) == 10_000
+    assert {entry["error_code"] for entry in result["sessions"]} == {"DamagedRecord"}
+    counts = result["counts"]
+    assert counts.get("failed", counts.get("damaged")) == MANY
+
+
+def test_sessions_that_are_due_end_by_the_deadline(servers: RedisServers) -> None:
+    server = servers("--appendonly", "no")
+    session = session_at("http://127.0.0.1:9")  # where nothing listens
+    with contextlib.closing(open_store(server.address, 60)) as store:
+        for number in range(FEW):
+            own, now = session._replace(end_user_id=f"user {number}"), time.time()
+            put(store, next_record(None, own, "v1first", "v1second", now - 800, 900, None))
+    result = run_module(MODULES[0], delayed(server, 0.05), 3, fail_on="none", auth_method="anonymous", retries=0)
+    counts = result["counts"]
+    assert counts["total"] == FEW == counts["not_refreshed"] + counts["failed"]
+    assert counts["not_refreshed"]
+
+
 HOST = b"$9\r\n127.0.0.1\r\n"
 SLOTS = {
     "no slots": b"*0\r\n",
@@ -219,6 +328,8 @@ SLOTS = {
     "a host that is a number": b"*1\r\n*3\r\n:0\r\n:5\r\n*2\r\n:5\r\n:7000\r\n",
     "a node without a port": b"*1\r\n*3\r\n:0\r\n:5\r\n*1\r\n" + HOST,
     "slots of two nodes": b"*2\r\n" + b"".join(b"*3\r\n:0\r\n:5\r\n*2\r\n%s:%d\r\n" % (HOST, port) for port in (1, 2)),
+    "too many nodes": b"*1001\r\n"
+    + b"".join(b"*3\r\n:%d\r\n:%d\r\n*2\r\n%s:%d\r\n" % (slot, slot, HOST, slot + 1) for slot in range(1001)),
     "no list": b"+OK\r\n",
     "a number": b":5\r\n",
     "all slots of an unknown host very often": b"*5000\r\n"
@@ -339,6 +450,17 @@ def test_sessions_among_many_other_keys_are_listed(servers: RedisServers) -> Non
     assert set(listed) == names
 
 
+def test_names_that_someone_has_chosen_need_little_memory() -> None:
+    keys = batch._Keys("")
+    keys.add(b"wuying.workspace:{%064x}" % number for number in range(100_000))
+    tracemalloc.start()
+    try:
+        assert sum(1 for _key in keys) == 100_000
+        assert tracemalloc.get_traced_memory()[1] < 1024 * 1024
+    finally:
+        tracemalloc.stop()
+
+
 def test_keys_are_listed_once_and_only_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batch, "_MOST_KEYS", 1000)
     names = [b"wuying.workspace:{%064x}" % number for number in range(500)]
@@ -392,6 +514,35 @@ def test_the_limits_leave_room_for_the_largest_records() -> None:
             assert sockets.current_limit().size > 1.4 * largest * store._CHUNK
             assert sockets.current_limit().lines > 4 * batch._SCAN_COUNT
     assert check_fields([b"x" * largest, None], 2) == [b"x" * largest, None]
+
+
+def test_after_the_end_of_a_task_nothing_is_sent(fake: FakeRedis) -> None:
+    with contextlib.closing(open_store(fake.address, -0.5)) as store:
+        store.read(SESSION.key)
+        time.sleep(0.6)
+        sent = len(fake.received)
+        for act in (store.read, lambda key: read_or_raise(store, key), lambda key: list(store.keys())):
+            with pytest.raises(StoreError) as caught:
+                act(SESSION.key)
+            assert (caught.value.code, caught.value.retryable) == ("DeadlineExceeded", True)
+        assert len(fake.received) == sent
+
+
+@pytest.mark.parametrize("pause", [0.0, 10.0])
+def test_a_new_token_is_saved_after_the_end_but_within_a_second(fake: FakeRedis, pause: float) -> None:
+    fake.pauses[scripts.SAVE.encode()] = pause
+    record = next_record(None, SESSION, "v1first", "v1second", time.time(), 900, None)
+    with contextlib.closing(open_store(fake.address, 0.1)) as store:
+        with store.lock(SESSION.key, time.monotonic() + 1) as locked:
+            time.sleep(1.2)
+            begun = time.monotonic()
+            if pause:
+                with pytest.raises(StoreError, match="did not reply in time"):
+                    locked.save(record)
+            else:
+                locked.save(record)
+                assert scripts.SAVE.encode() in fake.received
+    assert time.monotonic() - begun < 2
 
 
 def test_a_connection_cannot_be_used_outside_of_a_limit(fake: FakeRedis) -> None:

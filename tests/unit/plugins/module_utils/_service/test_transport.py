@@ -351,6 +351,21 @@ def test_too_many_open_files_are_said_and_sent_nothing(start_wire, certified, sp
         assert result[0] == ("TlsFailed" if kind == "name" else "sent")
 
 
+def test_a_limit_of_threads_is_named_and_sent_nothing(start_wire, monkeypatch):
+    wire = start_wire(GOOD)
+
+    def fail(_thread):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch, pytest.raises(ServiceError) as caught:
+        patch.setattr(threading.Thread, "start", fail)
+        post(wire.url)
+    error = caught.value
+    assert (error.code, error.retryable, error.outcome_unknown) == ("ConnectionFailed", True, False)
+    assert error.message.startswith("No thread can be started. Raise the limit of processes and threads")
+    assert wire.heads == []
+
+
 # Failures after sending
 
 

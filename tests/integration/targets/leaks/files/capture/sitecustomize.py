@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
 import json
 import logging
@@ -23,8 +24,8 @@ PLANT = os.environ.get("LEAKS_PLANT", "")
 """The leak to plant."""
 SECRETS = os.environ.get("LEAKS_SECRETS", "")
 """The file for the secrets that the emulator creates."""
-TOKEN_SIZE, SECRET_SIZE = 64, 15
-"""The number of random bytes in a login token, and the minimum in other secrets of the emulator."""
+SECRET_SIZE = 15
+"""The minimum number of random bytes in a secret of the emulator."""
 AWKWARD = "\"/+&<\\%='"
 """Characters that encodings such as JSON, URLs and HTML change."""
 
@@ -94,17 +95,26 @@ def plant(leak: str) -> None:
 
 
 def record_secrets() -> None:
-    """Record each secret of the emulator, and add characters that encodings change."""
+    """Record each secret of the emulator, and add characters that encodings change.
+
+    Tokens are recorded without the prefixes of their kinds.
+    """
 
     def create(size: int) -> str:
         secret = f"{os.urandom(3).hex()}{AWKWARD}{os.urandom(size - 9).hex()}{AWKWARD}"
-        append(SECRETS, json.dumps(f"v1{secret}" if size == TOKEN_SIZE else secret))
+        append(SECRETS, json.dumps(secret))
         return secret
 
     def create_secret_or_id(size: int) -> str:
         return os.urandom(size).hex() if size < SECRET_SIZE else create(size)
 
-    secrets.token_hex, secrets.token_urlsafe = create_secret_or_id, create
+    def create_bytes(size: int) -> bytes:
+        """Create the secret of an MFA device."""
+        secret = os.urandom(size)
+        append(SECRETS, json.dumps(base64.b32encode(secret).decode()))
+        return secret
+
+    secrets.token_hex, secrets.token_urlsafe, secrets.token_bytes = create_secret_or_id, create, create_bytes
 
 
 if FOLDER:
