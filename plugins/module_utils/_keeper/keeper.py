@@ -56,7 +56,7 @@ class Keeper:
         self.deadline = deadline
         self._clock = clock
         self._warnings = {} if warnings is None else warnings
-        self._login_limit: LoginLimit | None = None
+        self.login_limit: LoginLimit | None = None
 
     def connect(self) -> bool:
         """Find the credentials now, before processes are forked. Return False if that fails."""
@@ -69,7 +69,7 @@ class Keeper:
         """Stop the logins of this task, and of processes that it forks later, if the service refuses them one after the other."""
         from .login_limit import LoginLimit
 
-        self._login_limit = LoginLimit()
+        self.login_limit = LoginLimit()
 
     def task_warnings(self) -> dict[str, str]:
         """Return the warnings about the whole task, one for each subject. Those of the store are subjects of their own."""
@@ -191,7 +191,7 @@ class Keeper:
             self._scope,
             self.deadline,
             self._clock,
-            self._login_limit,
+            self.login_limit,
         )
 
     def _return_stored_or_raise(
