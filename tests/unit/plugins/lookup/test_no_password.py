@@ -109,7 +109,12 @@ def test_another_endpoint_gets_no_stored_token(closed, by):
     save(closed)
     term = {"end_user_id": "alice", "endpoint": ELSEWHERE} if by == "term" else "alice"
     variables = {"wuying_endpoint": ELSEWHERE} if by == "variable" else {}
-    options: dict[str, t.Any] = {"keyword": {"endpoint": ELSEWHERE}, "variable": {"endpoint": None}, "term": {}}[by]
+    all_options: dict[str, dict[str, t.Any]] = {
+        "keyword": {"endpoint": ELSEWHERE},
+        "variable": {"endpoint": None},
+        "term": {},
+    }
+    options = all_options[by]
     assert "NoLoginToken" in closed.failure_of(term, variables=variables, **options)
     assert closed.requests() == 0
 
