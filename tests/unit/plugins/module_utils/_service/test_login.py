@@ -216,6 +216,15 @@ def test_any_answer_of_the_service_that_is_nothing_else_is_a_refusal(stage, stat
     assert words[stage] in error.message and f"({code})" in error.message
 
 
+@pytest.mark.parametrize("status", [302, 400, 403, 429, 500, 503])
+@pytest.mark.parametrize("next_stage", ["", MFA])
+def test_no_token_or_stage_of_another_status_is_accepted(status, next_stage):
+    error = failure_of(make_response(status, **{**CAPTURED, "NextStage": next_stage}))
+    assert isinstance(error, LoginRefused) == (status < 500)
+    assert error.outcome_unknown == (status >= 500)
+    assert TOKEN not in f"{error} {error.as_result()}"
+
+
 def test_a_code_alone_is_an_answer_of_the_service():
     for status in (200, 400, 403, 404):
         assert isinstance(failure_of(make_response(status, Code="InvalidPassword")), LoginRefused)
