@@ -421,6 +421,14 @@ def test_a_short_password_does_not_hide_request_ids():
         assert failure_of(make_response(403, Code="Zzz", RequestId=REQUEST_ID), PASSWORD, password).request_id
 
 
+def test_a_short_password_hides_no_codes_by_chance():
+    for password in ("7", "x", "Zz", "123"):
+        assert (
+            failure_of(make_response(403, Code="InvalidPassword.Login"), PASSWORD, password).code
+            == "InvalidPassword.Login"
+        )
+
+
 def test_a_code_that_is_part_of_a_secret_is_used_but_not_shown():
     error = failure_of(make_response(400, Code="Throttling.User", RequestId=REQUEST_ID), PASSWORD, "throttling.user")
     assert isinstance(error, Throttled)
