@@ -14,13 +14,17 @@ from ansible.module_utils.basic import AnsibleModule
 
 from .._model.exceptions import OptionError, WuyingError
 from .._runtime.signals import defer_signals
-from .argument_spec import Spec
+from .argument_spec import IDENTITY, Spec
 from .options import given
 from .result import MASKS_SECRETS
 from .store_options import add_environment
 
 _PLACEHOLDER = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
 _MAY_HOLD_SECRETS = frozenset({"store", "endpoint", "proxy", "filters"})
+_UNKNOWN = {"no_log": True}
+"""The option that an unknown name is: perhaps a misspelled secret one."""
+_KEYS: dict[str, Spec] = {"filters": {name: {} for name in IDENTITY}}
+"""The keys that dictionaries without suboptions may have."""
 _USER_INFO = re.compile(r":.*@", re.DOTALL)
 """Matches a URL with user info, even if it is malformed."""
 
@@ -81,11 +85,12 @@ class Module(AnsibleModule):
         self.params = params
 
     def _hide_secrets(self, names: frozenset[str] = frozenset()) -> None:
-        """Replace secret parameters, the parameters in ``names``, and values that may be URLs with user info."""
+        """Replace secret and unknown parameters, the parameters in ``names``, and values that may be URLs with user info."""
         self.params = _without_secrets(self.params, self.argument_spec, names)
 
 
-def _without_secrets(value: t.Any, spec: Spec, names: frozenset[str]) -> t.Any:
+def _without_secrets(value: t.Any, spec: Spec | None, names: frozenset[str]) -> t.Any:
+    """Return a value without secrets. ``spec`` is None for a dictionary that may have any keys."""
     if isinstance(value, str):
         return _PLACEHOLDER if _USER_INFO.search(value) else value
     if isinstance(value, list):
@@ -94,7 +99,8 @@ def _without_secrets(value: t.Any, spec: Spec, names: frozenset[str]) -> t.Any:
         return value
     shown = {}
     for name, item in value.items():
-        option = spec.get(name, {})
+        option = {} if spec is None else spec.get(name, _UNKNOWN)
         secret = item is not None and (option.get("no_log") or name in names)
-        shown[name] = _PLACEHOLDER if secret else _without_secrets(item, option.get("options", {}), names)
+        inner = option.get("options", _KEYS.get(name))
+        shown[name] = _PLACEHOLDER if secret else _without_secrets(item, inner, names)
     return shown

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import typing as t
 
 import pytest
 from ansible.module_utils import basic
@@ -18,6 +19,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model.session im
     Session,
     fingerprint,
 )
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin.argument_spec import session_spec
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.module import Module
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.result import (
     compare,
@@ -185,6 +187,24 @@ def test_the_invocation_shows_values_without_secrets(monkeypatch, capsys, value)
     result = exit_with(monkeypatch, capsys, "v1", name=value, any={"of": [value]})
     shown = result["invocation"]["module_args"]
     assert (shown["name"], shown["any"]) == (value, {"of": [value]})
+
+
+def test_the_invocation_hides_the_value_of_an_unknown_name(monkeypatch, capsys):
+    entry = {"end_user_id": "alice", "login_tokn": "v1sesame", "login_token": "v1sesame"}
+    data: dict[str, t.Any] = {"sessions": [entry], "login_tokn": ["v1sesame"], "filters": {"end_user_id": "bob", "x": "sesame"}}
+    data["_ansible_inject_invocation"] = True
+    monkeypatch.setattr(basic, "_ANSIBLE_ARGS", json.dumps({"ANSIBLE_MODULE_ARGS": data}).encode())
+    monkeypatch.setattr(basic, "_ANSIBLE_PROFILE", "legacy", raising=False)
+    sessions = {"type": "list", "elements": "dict", "options": session_spec()}
+    with pytest.raises(SystemExit):
+        Module(argument_spec={"sessions": sessions, "filters": {"type": "dict"}, "store": {"type": "str"}})
+    printed = capsys.readouterr().out
+    result = json.loads(printed)
+    assert "login_tokn" in result["msg"]
+    assert "sesame" not in printed
+    shown = result["invocation"]["module_args"]
+    assert shown["filters"] == {"end_user_id": "bob", "x": PLACEHOLDER}
+    assert shown["sessions"][0]["end_user_id"] == "alice"
 
 
 def test_a_masked_token_is_the_same_plain_text():
