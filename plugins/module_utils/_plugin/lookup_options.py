@@ -21,9 +21,7 @@ from .options import GetOption, did_you_mean, own_options, read_boolean
 from .store_options import VARIABLES, is_exposed
 
 _TERM_SPEC = session_spec()
-_NO_LOGIN = (
-    "Lookups accept no secrets of a login. Log in once by wuying_login_token with stay_logged_in=true, and lookups repair the session."
-)
+_NO_LOGIN = "Lookups accept no secrets of a login. Log in once by wuying_login_token with stay_logged_in=true, and lookups repair the session."
 
 
 def explain_name(name: t.Any, names: t.Iterable[str], otherwise: str) -> str:

@@ -247,7 +247,15 @@ LOGIN_FAILURES: dict[str, WuyingError] = {
     "stopped": LoginsStopped("Stopped."),
     "store": StoreError("Full."),
 }
-RENEWED_OTHERWISE = {"refused", "another stage", "unavailable", "no answer", "not enough time", "not verified", "stopped"}
+RENEWED_OTHERWISE = {
+    "refused",
+    "another stage",
+    "unavailable",
+    "no answer",
+    "not enough time",
+    "not verified",
+    "stopped",
+}
 """The failures of a renewal after which the stored token is refreshed."""
 
 

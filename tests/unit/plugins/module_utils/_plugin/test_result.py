@@ -191,7 +191,11 @@ def test_the_invocation_shows_values_without_secrets(monkeypatch, capsys, value)
 
 def test_the_invocation_hides_the_value_of_an_unknown_name(monkeypatch, capsys):
     entry = {"end_user_id": "alice", "login_tokn": "v1sesame", "login_token": "v1sesame"}
-    data: dict[str, t.Any] = {"sessions": [entry], "login_tokn": ["v1sesame"], "filters": {"end_user_id": "bob", "x": "sesame"}}
+    data: dict[str, t.Any] = {
+        "sessions": [entry],
+        "login_tokn": ["v1sesame"],
+        "filters": {"end_user_id": "bob", "x": "sesame"},
+    }
     data["_ansible_inject_invocation"] = True
     monkeypatch.setattr(basic, "_ANSIBLE_ARGS", json.dumps({"ANSIBLE_MODULE_ARGS": data}).encode())
     monkeypatch.setattr(basic, "_ANSIBLE_PROFILE", "legacy", raising=False)
