@@ -109,12 +109,7 @@ def test_another_endpoint_gets_no_stored_token(closed, by):
     save(closed)
     term = {"end_user_id": "alice", "endpoint": ELSEWHERE} if by == "term" else "alice"
     variables = {"wuying_endpoint": ELSEWHERE} if by == "variable" else {}
-    all_options: dict[str, dict[str, t.Any]] = {
-        "keyword": {"endpoint": ELSEWHERE},
-        "variable": {"endpoint": None},
-        "term": {},
-    }
-    options = all_options[by]
+    options: dict[str, t.Any] = {} if by == "term" else {"endpoint": ELSEWHERE if by == "keyword" else None}
     assert "NoLoginToken" in closed.failure_of(term, variables=variables, **options)
     assert closed.requests() == 0
 
