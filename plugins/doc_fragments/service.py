@@ -87,7 +87,7 @@ options:
         addresses.
     type: str
 requirements:
-  - requests, on the host that runs this plugin, when a token must be refreshed
+  - requests, on the host that runs this plugin, when a token must be refreshed or a user logged in
   - alibabacloud-credentials, only for O(auth_method=provider_chain)
 """
 
