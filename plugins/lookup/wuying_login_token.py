@@ -170,12 +170,12 @@ from ansible_collections.wuying.workspace.plugins.module_utils._plugin import cr
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.lookup_options import (
     check_value,
     check_variables,
+    explain_name,
     read_term,
     refuse_facts,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.options import (
     GetOption,
-    did_you_mean,
     given,
     overridden_by,
     read_request,
@@ -244,7 +244,7 @@ class LookupModule(LookupBase):
         options = {name: option for name, option in self.option_definitions.items() if name != "_terms"}
         for name in keywords:
             if name not in options:
-                hint = did_you_mean(name, options, "The documentation of the lookup lists its options.")
+                hint = explain_name(name, options, "The documentation of the lookup lists its options.")
                 raise OptionError(f"'{name}' is not an option of this lookup. {hint}")
         refuse_facts(variables, options)
         own = given(keywords, options)

@@ -129,9 +129,7 @@ def keep_all(
     if processes > 1 and not keeper.connect():
         processes = 1
     if due:
-        from .login_limit import LoginLimit  # here, because most tasks find all tokens current
-
-        keeper.login_limit = LoginLimit()
+        keeper.limit_logins()
     not_done = functools.partial(_not_done, keeper)
     with hold_signals():
         for process in (functools.partial(_process_or_postpone, keeper), functools.partial(_process, keeper)):

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Judge what follows from the failure of a step: another one, or an error, and whether the session has ended.
+"""Judge the failure of a step: whether another step follows or an error, and whether the session has ended.
 
 Only a task that sends a request imports this file.
 """
@@ -40,7 +40,7 @@ from .decision import (
 
 
 class Verdict(t.NamedTuple):
-    """What follows from a failure. It is reported, unless the task ``goes_on`` with another step.
+    """The consequence of a failure. It is reported, unless the task ``goes_on`` with another step.
 
     ``ended`` is the code with which the service rejected the stored token if the session has ended with that.
     """
@@ -60,7 +60,7 @@ def judge(
     *,
     unknown: bool,
 ) -> Verdict:
-    """Return what follows from the failure of a step. ``stored``, ``now`` and ``failed`` are those of the decision.
+    """Return the consequence of the failure of a step. ``stored``, ``now`` and ``failed`` are those of the decision.
 
     With ``unknown``, the service may have used up the login token before. A login token is rejected if the code names it. An
     expired or passed token is also rejected by a refusal that may concern it. If a login is possible, it also follows any other

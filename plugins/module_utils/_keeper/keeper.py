@@ -57,7 +57,6 @@ class Keeper:
         self._clock = clock
         self._warnings = {} if warnings is None else warnings
         self.login_limit: LoginLimit | None = None
-        """Stops the logins of a task for many sessions."""
 
     def connect(self) -> bool:
         """Find the credentials now, before processes are forked. Return False if that fails."""
@@ -65,6 +64,12 @@ class Keeper:
             self._connect()
             return True
         return False
+
+    def limit_logins(self) -> None:
+        """Stop the logins of this task, and of processes that it forks later, if the service refuses them one after the other."""
+        from .login_limit import LoginLimit
+
+        self.login_limit = LoginLimit()
 
     def task_warnings(self) -> dict[str, str]:
         """Return the warnings about the whole task, one for each subject. Those of the store are subjects of their own."""

@@ -40,7 +40,7 @@ _OTHER_STAGE = "The user must log in with the WUYING client."
 
 
 class Login:
-    """A login of one session, whose record is None if there is none."""
+    """A login of one session. Its record is None if there is none."""
 
     def __init__(
         self,

@@ -38,7 +38,7 @@ _NEXT_STEPS = {
 
 
 class Means(t.NamedTuple):
-    """What the tokens of all sessions of a task are obtained with."""
+    """The store, the service and the settings for all sessions of a task."""
 
     store: Store
     connect: t.Callable[[], ServiceClient]
@@ -74,7 +74,7 @@ def _noted(step: Step, record: Record | None) -> str:
 
 
 def _scope(request: TokenRequest, means: Means) -> str:
-    """Return what decides how a request ends. Of a password, that is 16 bits of a hash."""
+    """Return everything that decides how a request ends. Of a password, that is 16 bits of a hash."""
     return means.scope + mark_of(request, means.store)
 
 
@@ -167,7 +167,7 @@ class _Steps:
             self._raise(verdict.failure, verdict.ended)
 
     def _raise(self, failure: WuyingError, ended: str | None) -> t.NoReturn:
-        """Store what the failed steps have shown and the failure, then raise it."""
+        """Store the failure and the results of the failed steps, then raise the failure."""
         record, note = self._stored.record, t.cast(Note, self._note)
         failure.token_rejected = isinstance(self._failed.get(REFRESH), LoginRequired)
         # If this cannot be written, the first note remains. The outcome is then unknown, which is safe.

@@ -21,12 +21,11 @@ import time
 import typing as t
 
 from .._runtime.signals import signal_pending
+from .threads import POLL, is_over, run_in_threads
 
 Item = t.TypeVar("Item")
 Result = t.TypeVar("Result")
 
-_POLL = 0.05
-"""How often, in seconds, to collect results and to check for a signal. Waking up for each result would slow the threads down."""
 _MIN_ITEMS = 100
 """The items that make another process worthwhile. Starting one takes as long as several items."""
 _ITEMS_PER_THREAD = 16
@@ -81,49 +80,9 @@ def run_all(
             return
         items = [item for chunk in chunks for item in _unpickle(chunk)]
     waiting = collections.deque(items)
-    for results in _run_in_threads(function, waiting, min(len(items), parallel), lambda: _is_over(deadline)):
+    for results in run_in_threads(function, waiting, min(len(items), parallel), lambda: is_over(deadline)):
         yield from results
-    if waiting:
-        yield from not_done(waiting, False)
-
-
-def _is_over(deadline: float) -> bool:
-    """Return True if no more items are to be begun."""
-    return signal_pending() or time.monotonic() >= deadline
-
-
-def _run_in_threads(
-    function: t.Callable[[Item], Result], waiting: collections.deque[Item], threads: int, stop: t.Callable[[], bool]
-) -> t.Iterator[list[Result]]:
-    """Yield results as they come. Items that are not begun because of ``stop`` remain in ``waiting``."""
-    results: collections.deque[Result] = collections.deque()
-
-    def work() -> None:
-        with contextlib.suppress(IndexError):  # raised by popleft if nothing is left
-            while not stop():
-                item = waiting.popleft()
-                results.append(function(item))
-
-    if threads > 1:
-        # Imported here, so that a task with one session loads no thread pool.
-        from concurrent.futures import ThreadPoolExecutor, wait
-
-        with ThreadPoolExecutor(threads) as pool:
-            running = set()
-            with contextlib.suppress(RuntimeError):  # If the system allows fewer threads, these do the work.
-                for _thread in range(threads):
-                    running.add(pool.submit(work))
-            try:
-                while running or results:
-                    done, running = wait(running, _POLL)
-                    yield [results.popleft() for _result in range(len(results))]
-                    for future in done:
-                        future.result()
-            except BaseException:
-                waiting.clear()  # The caller wants no more results, so no more items are begun.
-                raise
-    while waiting and not stop():  # One thread is enough, or the system allows no other.
-        yield [function(waiting.popleft())]
+    yield from not_done(waiting, False)
 
 
 class _Chunk:
@@ -152,7 +111,7 @@ def _run_in_processes(
     running: dict[t.Any, _Chunk] = {}
     try:
         while True:
-            while idle and chunks and not _is_over(deadline):
+            while idle and chunks and not is_over(deadline):
                 pipe, data = idle.pop(), chunks.popleft()
                 try:
                     pipe.send_bytes(data)
@@ -161,7 +120,7 @@ def _run_in_processes(
                     chunks.appendleft(data)
             if not running:
                 break
-            for pipe in t.cast("list[t.Any]", wait(list(running), _POLL)):
+            for pipe in t.cast("list[t.Any]", wait(list(running), POLL)):
                 chunk = running[pipe]
                 try:
                     results, ended = pipe.recv()
@@ -196,8 +155,7 @@ def _run_in_processes(
             process.join((max(deadline - now, 0) if pipe in running else 0) + _GRACE)
             process.kill()
             process.join()
-    if chunks:
-        yield from not_done((item for data in chunks for item in _unpickle(data)), False)
+    yield from not_done((item for data in chunks for item in _unpickle(data)), False)
 
 
 def _unpickle(data: bytes) -> list[t.Any]:
@@ -223,14 +181,20 @@ def _start_processes(
         import socket
         from multiprocessing import get_context
 
-        context = get_context("fork")
+        context, parent = get_context("fork"), os.getpid()
         for number in range(processes):
             ours, theirs = context.Pipe()
             with socket.socket(fileno=os.dup(ours.fileno())) as options:
                 for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
                     options.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", _GRACE, 0))
             threads = len(range(number, parallel, processes))
-            arguments = (function, threads, theirs, [ours, *workers], os.getpid(), deadline)
+            arguments = (
+                function,
+                threads,
+                theirs,
+                [ours, *workers],
+                lambda: is_over(deadline) or os.getppid() != parent,
+            )
             with contextlib.closing(theirs):
                 process = context.Process(target=_work, args=arguments, daemon=True)
                 process.start()
@@ -240,12 +204,7 @@ def _start_processes(
 
 
 def _work(
-    function: t.Callable[[Item], Result],
-    threads: int,
-    pipe: t.Any,
-    inherited: list[t.Any],
-    parent: int,
-    deadline: float,
+    function: t.Callable[[Item], Result], threads: int, pipe: t.Any, inherited: list[t.Any], stop: t.Callable[[], bool]
 ) -> None:
     """Do the chunks that come through a pipe until it is closed. Return results with the numbers of their items as they come."""
     sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - errors may contain secrets
@@ -258,7 +217,7 @@ def _work(
     with contextlib.suppress(EOFError, OSError):
         while True:
             waiting = collections.deque(enumerate(_unpickle(pipe.recv_bytes())))
-            for results in _run_in_threads(run, waiting, threads, lambda: _is_over(deadline) or os.getppid() != parent):
+            for results in run_in_threads(run, waiting, threads, stop):
                 if results:
                     pipe.send((results, False))
             pipe.send(([], True))

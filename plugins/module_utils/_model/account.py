@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Define an account, what is stored of its logins, and how long a login must wait so that no account is locked."""
+"""Define an account and its stored logins, and how long a login must wait so that no account is locked."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ENTRY_LIFETIME = 30 * 86400.0
 SHORTEST_WAIT = 300.0
 """How many seconds a secret waits after a login with an unknown outcome. It doubles with each further one, up to an hour."""
 MOST_REFUSALS, REFUSALS_PERIOD = 3, 86400.0
-"""After so many refusals within this many seconds, an account waits whatever the secret."""
+"""After so many refusals within this many seconds, an account waits with any secret."""
 _MOST_ATTEMPTS = 128
 """How many attempts an entry holds: more than all refusals that are possible in its lifetime without force."""
 
@@ -57,7 +57,7 @@ class Attempt(t.NamedTuple):
 
 
 class AccountEntry(t.NamedTuple):
-    """What is stored of an account: its logins that were not completed, and the last time step of a one-time code.
+    """The stored state of an account: its logins that were not completed, and the last time step of a one-time code.
 
     ``salt`` is random and in hex.
     """

@@ -14,7 +14,7 @@ from .exceptions import OptionError
 
 _REGION = re.compile(r"[a-z0-9-]+")
 _REGION_WITH_ENDPOINT = re.compile(r"[a-z]{2}(-[a-z0-9]+)+")
-"""Matches the regions with a default endpoint. Names such as ``ecd.oss-cn-hangzhou.aliyuncs.com`` can belong to anybody."""
+"""Matches the regions with a default endpoint. Names such as ``ecd.oss-cn-hangzhou.aliyuncs.com`` can belong to other people."""
 # Underscores are for proxies: names within a network often have them.
 _URL = re.compile(
     r"(?P<scheme>https?)://"

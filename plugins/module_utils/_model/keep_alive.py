@@ -15,7 +15,7 @@ RENEWAL_AGE = 3 * 86400.0
 FIRST_WAIT, LONGER_WAIT = 3600.0, 86400.0
 """How many seconds a refused secret waits after its first refusal, and after further ones."""
 CLOCK_TOLERANCE = 60.0
-"""What is stored with a time more than this many seconds in the future was stored before the clock was set back."""
+"""A stored time that is more than this many seconds in the future is from before the clock was set back."""
 LATEST_TIME = 253402300799.0
 """The last second of the year 9999: ISO 8601 has four digits for the year."""
 

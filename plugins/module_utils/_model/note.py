@@ -116,4 +116,4 @@ _FAILURE_FIELDS: dict[str, t.Callable[[t.Any], bool]] = {
     "stage": lambda value: isinstance(value, str) and bool(_STAGE.fullmatch(value)),
     "blocked_until": lambda value: isinstance(value, str) and bool(_TIMESTAMP.fullmatch(value)),
 }
-"""What the fields of a failure must be, in case it was not this collection that wrote them: everything is shown."""
+"""The checks of the fields of a failure. All fields are shown, and another program may have written them."""

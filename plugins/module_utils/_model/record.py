@@ -96,7 +96,7 @@ class Record(t.NamedTuple):
         )
 
     def after_login(self, session_id: str | None, keep_alive_token: str | None, *, accepted: bool) -> Record:
-        """Return the record of a token that a login issued, with what the service issued with it.
+        """Return the record of a token that a login issued, with everything that the service issued with it.
 
         ``accepted`` is True if the service accepted the stored keep-alive token. It remains unless there is a new one.
         """

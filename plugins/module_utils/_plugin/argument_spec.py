@@ -19,6 +19,14 @@ LOGIN_SECRETS = ("password", "totp_secret", "authentication_code")
 """The options that contain the secrets of a login."""
 SECRETS = ("login_token", *LOGIN_SECRETS, "access_key_secret", "security_token", "store_password", "store_key")
 """The options that contain secrets."""
+SECRET_VARIABLES = (
+    "WUYING_LOGIN_TOKEN",
+    "WUYING_TOKEN_STORE_PASSWORD",
+    "WUYING_TOKEN_STORE_KEY",
+    "ALIBABA_CLOUD_ACCESS_KEY_SECRET",
+    "ALIBABA_CLOUD_SECURITY_TOKEN",
+)
+"""The environment variables that contain secrets."""
 
 
 def argument_spec(*, one_session: bool = True) -> Spec:

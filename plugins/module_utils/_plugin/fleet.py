@@ -119,17 +119,8 @@ class FleetResult:
         self._returned = 0
         self._other_warning = ""
         """The first of these warnings."""
-        names = (
-            "total",
-            "refreshed",
-            "logged_in",
-            "unchanged",
-            "not_refreshed",
-            "failed",
-            "login_needed",
-            "warned",
-            "rekeyed",
-        )
+        ends = ("refreshed", "logged_in", "unchanged", "not_refreshed", "failed")
+        names = ("total", *ends, "login_needed", "warned", "rekeyed")
         self.counts = dict.fromkeys(names, 0)
 
     def add(self, report: Report, now: float) -> None:

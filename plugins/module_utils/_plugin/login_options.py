@@ -10,23 +10,29 @@ No message repeats a value, because it may be a misplaced secret.
 from __future__ import annotations
 
 import re
+import typing as t
 
 from .._keeper.decision import PasswordLogin
 from .._model.endpoint import is_loopback
 from .._model.exceptions import OptionError
 from .._model.session import Session
 from .._model.totp import read_secret
-from .options import GetOption, read_boolean, read_text
 
 _LONGEST_PASSWORD = 1024
 _CODE = re.compile(r"[0-9]{6}")
 
 
-def read_login(get_option: GetOption, session: Session) -> PasswordLogin | None:
+def read_login(
+    get_option: t.Callable[[str], t.Any],
+    session: Session,
+    password: str | None,
+    totp_secret: str | None,
+    *,
+    stay_logged_in: bool,
+    validate_certs: bool,
+) -> PasswordLogin | None:
     """Return how to log in with a password, None if no password was given. Raises :class:`OptionError`."""
-    password = read_text(get_option, "password")
-    totp_secret, code = read_text(get_option, "totp_secret"), get_option("authentication_code")
-    stay_logged_in = read_boolean(get_option, "stay_logged_in")
+    code = get_option("authentication_code")
     if get_option("store") == "none":
         raise OptionError(
             "password and stay_logged_in need a store, because a login is worthless if its tokens are not stored. Remove store=none."
@@ -46,7 +52,7 @@ def read_login(get_option: GetOption, session: Session) -> PasswordLogin | None:
         read_secret(totp_secret)
     if code is not None and not _CODE.fullmatch(str(code)):
         raise OptionError('authentication_code must consist of exactly 6 digits. Quote it, such as "012345".')
-    if not read_boolean(get_option, "validate_certs") and not is_loopback(session.endpoint):
+    if not validate_certs and not is_loopback(session.endpoint):
         raise OptionError(
             "validate_certs=false allows logins at loopback endpoints only. Remove it, and set ca_path to the CA of the endpoint."
         )

@@ -16,13 +16,19 @@ from collections.abc import Mapping
 from .._keeper.decision import TokenRequest
 from .._model.endpoint import is_loopback
 from .._model.exceptions import OptionError
-from .argument_spec import session_spec
+from .argument_spec import LOGIN_SECRETS, session_spec
 from .options import GetOption, did_you_mean, own_options, read_boolean
 from .store_options import VARIABLES, is_exposed
 
 _TERM_SPEC = session_spec()
 _NOT_FACTS = ("ansible_facts", "changed", "failed")
 """The names that a registered result has, or a fact that hides the others, but not the facts of a host."""
+_NO_LOGIN = "Lookups accept no secrets of a login. Log in once by wuying_login_token with stay_logged_in=true, and lookups repair the session."
+
+
+def explain_name(name: t.Any, names: t.Iterable[str], otherwise: str) -> str:
+    """Return what to do about an unknown name: use a module for a secret of a login, or the most similar name, or ``otherwise``."""
+    return _NO_LOGIN if name in LOGIN_SECRETS else did_you_mean(name, names, otherwise)
 
 
 def refuse_facts(variables: Mapping[str, t.Any], options: t.Iterable[str]) -> None:
@@ -63,7 +69,7 @@ def read_term(term: t.Any) -> dict[str, t.Any]:
     if isinstance(term, Mapping):
         for key in term:
             if key not in _TERM_SPEC:
-                hint = did_you_mean(key, _TERM_SPEC, f"Valid keys are {', '.join(_TERM_SPEC)}.")
+                hint = explain_name(key, _TERM_SPEC, f"Valid keys are {', '.join(_TERM_SPEC)}.")
                 raise OptionError(f"A term has an unknown key. {hint}")
     return own_options("A term", term, _TERM_SPEC)
 

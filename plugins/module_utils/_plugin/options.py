@@ -22,7 +22,7 @@ from .._model.endpoint import check_region, default_endpoint, parse_endpoint
 from .._model.exceptions import OptionError
 from .._model.record import LONGEST_VALIDITY
 from .._model.session import LONGEST_ID, Session, is_id, is_token
-from .argument_spec import LOGIN_SECRETS
+from .argument_spec import LOGIN_SECRETS, SECRET_VARIABLES
 
 GetOption = t.Callable[[str], t.Any]
 """Returns the value of an option by its name, None if it was not given."""
@@ -31,13 +31,6 @@ DAY = 86400
 """Seconds of a day."""
 _YEAR = 366 * DAY
 _REQUIRED = ("region_id", "client_id", "office_site_id", "end_user_id")
-_SECRET_VARIABLES = (
-    "WUYING_LOGIN_TOKEN",
-    "WUYING_TOKEN_STORE_PASSWORD",
-    "WUYING_TOKEN_STORE_KEY",
-    "ALIBABA_CLOUD_ACCESS_KEY_SECRET",
-    "ALIBABA_CLOUD_SECURITY_TOKEN",
-)
 _VARIABLE = re.compile(r"\$(?:(\w+)|\{([^}]*)\})", re.ASCII)
 """Matches what :func:`os.path.expandvars` replaces."""
 _NOT_ONLY_A_USER = re.compile(r"[]\[{}=:\n\r]")
@@ -202,7 +195,7 @@ def expand_path(name: str, text: str) -> str:
         return text
     text = os.path.expanduser(text)
     values = [os.environ.get(match[1] or match[2], "") for match in _VARIABLE.finditer(text)]
-    for variable in _SECRET_VARIABLES:
+    for variable in SECRET_VARIABLES:
         secret = os.environ.get(variable)
         if secret and any(secret in value for value in values):
             raise OptionError(
@@ -233,7 +226,13 @@ def _read_login(get_option: GetOption, session: Session) -> PasswordLogin | None
         return None
     from .login_options import read_login  # here, because most tasks pass no password
 
-    return read_login(get_option, session)
+    return read_login(
+        get_option,
+        session,
+        *(read_text(get_option, name) for name in ("password", "totp_secret")),
+        stay_logged_in=read_boolean(get_option, "stay_logged_in"),
+        validate_certs=read_boolean(get_option, "validate_certs"),
+    )
 
 
 def _plain(name: str, value: t.Any) -> t.Any:

@@ -40,7 +40,7 @@ class Errors:
     def describe(self, end: str, total: int, size: int) -> str:
         """Return how many of the ``total`` sessions ended so, and for each of the most frequent codes a few names and the message.
 
-        The text has at most ``size`` bytes. The messages share what the rest of it leaves.
+        The text has at most ``size`` bytes. The messages share the space that the rest leaves.
         """
         codes = self.codes()
         first = f"{self.count:,} of {_plural(total, 'session')} {end}."

@@ -95,7 +95,7 @@ def read_login(
 def _explain(
     response: Response, fields: dict[str, t.Any], endpoint: str, secrets: t.Sequence[str], details: dict[str, t.Any]
 ) -> ServiceError:
-    """Return the error for an answer that is neither a token nor a stage."""
+    """Return the error for an answer that is not a token and not a stage."""
     status, code = response.status, fields.get("code")
     code = code if isinstance(code, str) else ""
     shown = safe_value(code, CODE, secrets)

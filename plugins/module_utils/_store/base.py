@@ -134,8 +134,7 @@ class Store(abc.ABC):
 
     def read_accounts(self) -> t.Iterator[AccountEntry]:
         """Read the entries of all accounts, except those that cannot be read."""
-        keys = (key for key in self.keys(ACCOUNT_PREFIX) if isinstance(key, str))
-        for stored in self.read_many(keys):
+        for stored in self.read_many(key for key in self.keys(ACCOUNT_PREFIX) if isinstance(key, str)):
             if isinstance(stored, StoredState) and stored.entry is not None:
                 yield stored.entry
 
@@ -155,7 +154,7 @@ class Store(abc.ABC):
     def load_state(self, key: str, record: bytes | None, note: bytes | None) -> StoredState:
         """Decode a stored record and note, each None if there is none. Of an account, ``record`` is the entry."""
         if key.startswith(ACCOUNT_PREFIX):
-            return self._load_account(key, record)
+            return self._load_account(key, record) if record else StoredState()
         loaded_note = None
         if note is not None:
             from .._model.note import UNREADABLE, load_note  # here, because most sessions have no note
@@ -174,10 +173,8 @@ class Store(abc.ABC):
             raise type(error)(f"{error.message} The record is {self.location(key)}.", code=error.code) from None
         return StoredState(loaded, loaded_note, needs_reencryption=self.needs_reencryption(record))
 
-    def _load_account(self, key: str, entry: bytes | None) -> StoredState:
+    def _load_account(self, key: str, entry: bytes) -> StoredState:
         """Decode the entry of an account. One that this store cannot decrypt is damaged, because another key may have been dropped."""
-        if entry is None:
-            return StoredState()
         from .._model.account import load_entry  # here, because most tasks log in to no account
 
         try:

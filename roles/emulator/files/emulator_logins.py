@@ -25,7 +25,7 @@ from typing import Any, Callable, NamedTuple, NoReturn, Tuple
 from emulator_base import Refused, check_fields, fingerprint, make_room
 
 USER_FIELDS = ("password", "totp_secret", "mfa_bind", "risk", "change_password", "stage", "keep_alive")
-STAGE_OF_FLAG = {"mfa_bind": "MFABind", "risk": "TokenVerify", "change_password": "ChangePassword"}
+STAGE_OF_FLAG = dict(zip(("mfa_bind", "risk", "change_password"), ("MFABind", "TokenVerify", "ChangePassword")))
 NEEDED = {  # stage: its required parameters
     "ADPassword": ("EndUserId", "Password"),
     "MFAVerify": ("SessionId", "AuthenticationCode"),

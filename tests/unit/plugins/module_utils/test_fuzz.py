@@ -22,16 +22,25 @@ from hypothesis import strategies as st
 
 from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision import (
     Outcome,
+    PasswordLogin,
     TokenRequest,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._keeper.keeper import Keeper
+from ansible_collections.wuying.workspace.plugins.module_utils._model.account import (
+    REFUSED,
+    UNKNOWN,
+    account_of,
+    new_entry,
+)
 from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import (
     ClockSkew,
+    LoginRefused,
     Refused,
     ServiceError,
     TokenRejected,
     WuyingError,
 )
+from ansible_collections.wuying.workspace.plugins.module_utils._model.keep_alive import KeepAlive
 from ansible_collections.wuying.workspace.plugins.module_utils._model.note import (
     load_note,
     new_note,
@@ -41,6 +50,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model.session im
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.argument_spec import (
     IDENTITY,
     argument_spec,
+    login_spec,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.fleet import (
     read_filters,
@@ -58,6 +68,13 @@ from ansible_collections.wuying.workspace.plugins.module_utils._service import (
     connections as connections_module,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._service.client import ServiceClient
+from ansible_collections.wuying.workspace.plugins.module_utils._service.login import (
+    KEEP_ALIVE,
+    MFA,
+    PASSWORD,
+    LoginAnswer,
+    read_login,
+)
 from ansible_collections.wuying.workspace.plugins.module_utils._service.response import (
     RefreshResult,
     read_response,
@@ -83,6 +100,7 @@ PROFILE = settings(
 )
 ENDPOINT = "http://127.0.0.1:9"
 SESSION = session_at(ENDPOINT)
+ACCOUNT = account_of(SESSION)
 DEEP = b"[" * 100000
 SECRET = "v1/Sesame+open=" + "0123456789abcdef" * 4 + "**"
 """It is different in base64 and percent-encoded."""
@@ -100,6 +118,7 @@ LONGEST_MESSAGE = 1000
 KEYS = ["QUFB" * 10 + "QUE=", "QkJC" * 10 + "QkI="]
 NOW = 1_800_000_000.0
 RECORD = next_record(None, SESSION, "v1first", SECRET, NOW, 900, "1CBAFFAB-B697-4049-A9B1-67E1FC5F0000")
+RECORD = RECORD._replace(session_id="an ID", keep_alive=KeepAlive(f"ka-{SECRET}", NOW, NOW, 1, NOW))
 NOTE = new_note(None, fingerprint(SECRET), "a test")
 FAILED = NOTE.failed(ServiceError("It was busy.", code="Throttling", retryable=True), unknown=True)
 
@@ -165,7 +184,20 @@ def as_json(value: t.Any) -> bytes:
 
 # Responses
 
-names = st.sampled_from(["Code", "code", "LoginToken", "loginToken", "RequestId", "Message", "Data"])
+names = st.sampled_from(
+    [
+        "Code",
+        "code",
+        "LoginToken",
+        "loginToken",
+        "RequestId",
+        "Message",
+        "Data",
+        "NextStage",
+        "SessionId",
+        "RiskVerifyInfo",
+    ]
+)
 codes = st.sampled_from(
     [
         "InvalidLoginToken",
@@ -229,6 +261,20 @@ def test_any_response_contains_a_token_or_is_an_error(status, headers, body):
         answer = read_response(Response(status, headers, body), ENDPOINT, [SECRET], NOW)
         assert is_token(answer.login_token)
         assert 200 <= status < 300
+
+
+@PROFILE
+@given(status=statuses, headers=headers, body=bodies, stage=st.sampled_from([PASSWORD, MFA, KEEP_ALIVE]))
+@example(status=200, headers={}, body=DEEP, stage=PASSWORD)
+@example(status=200, headers={}, body=as_json({"NextStage": FORMS[4][:60]}), stage=PASSWORD)
+@example(status=200, headers={"date": "Mon, 01 Jan 0001 00:00:00 +1400"}, body=as_json({"LoginToken": NEXT}), stage=MFA)
+def test_any_response_to_a_login_is_a_token_a_stage_or_an_error(status, headers, body, stage):
+    with only_wuying_errors():
+        answer = read_login(Response(status, headers, body), ENDPOINT, stage, [SECRET], NOW, NOW)
+        assert 200 <= status < 300
+        assert is_token(answer.login_token) or answer.next_stage
+        assert answer.next_stage is None or not [form for form in FORMS if form in answer.next_stage]
+        assert math.isfinite(answer.clock_offset)
 
 
 class SocketPairs:
@@ -342,17 +388,51 @@ notes = st.one_of(
 key_lists = st.sampled_from([None, KEYS[:1], KEYS[1:], KEYS])
 
 
+ENTRY = new_entry(ACCOUNT).with_attempt("aaaa", NOW - 10, REFUSED).with_attempt("bbbb", NOW, UNKNOWN)
+ENTRY_FIELDS = json.loads(ENTRY.dump())
+entries = st.one_of(
+    st.just(ENTRY.dump()),
+    mutated(
+        st.dictionaries(st.sampled_from([*ENTRY_FIELDS, "other"]), stored_values, max_size=2).map(
+            lambda changes: as_json({**ENTRY_FIELDS, **changes})
+        )
+    ),
+    st.binary(max_size=60),
+)
+
+
+@PROFILE
+@given(data=entries, keys=key_lists, now=st.floats(0, 4e9))
+@example(data=DEEP, keys=None, now=NOW)
+def test_any_stored_bytes_are_an_entry_of_an_account_or_damage(data, keys, now):
+    store = MemoryStore({ACCOUNT.key: data}, keys and Encryption(keys))
+    with only_wuying_errors():
+        stored = store.read(ACCOUNT.key)
+        assert (stored.entry is None) == (stored.damage is not None)
+        if stored.entry is not None:
+            assert stored.entry.account == ACCOUNT
+            until = stored.entry.as_of(now).blocked_until(now)
+            assert until is None or now < until <= now + 86400
+    assert len(list(store.read_accounts())) <= 1
+
+
 class FakeService:
-    """A service that refreshes every token, or always fails."""
+    """A service that refreshes every token and accepts every login, or always fails."""
+
+    timeout = 0.01
 
     def __init__(self, error: ServiceError | None) -> None:
         self.error = error
 
-    def refresh(self, *_arguments: t.Any) -> RefreshResult:
+    def refresh(self, *_arguments: t.Any, **_options: t.Any) -> RefreshResult:
         """Raise the error, or return the next token."""
         if self.error is not None:
             raise self.error
         return RefreshResult(NEXT, None, NOW)
+
+    def log_in(self, *_arguments: t.Any) -> LoginAnswer:
+        """Raise the error, or return the next token."""
+        return LoginAnswer(*self.refresh())
 
 
 def show(outcome: Outcome) -> None:
@@ -401,23 +481,27 @@ def test_any_stored_bytes_are_a_note(data):
     keys=key_lists,
     token=st.sampled_from([None, SECRET, "v1first", "v1new"]),
     force=st.booleans(),
-    now=st.sampled_from([NOW, NOW + 700, NOW + 1000, NOW - 100]),
+    login=st.sampled_from([None, PasswordLogin(SECRET), PasswordLogin(SECRET, force=True)]),
+    entry=st.one_of(st.none(), entries),
+    now=st.sampled_from([NOW, NOW + 700, NOW + 1000, NOW - 100, NOW + 9000, NOW + 9e5]),
     error=st.sampled_from(
         [
             None,
             ServiceError("It is busy.", retryable=True),
             TokenRejected("It was refused.", code="InvalidLoginToken"),
             Refused("It was refused.", code="SomethingElse"),
+            LoginRefused("It was refused.", code="SomethingElse"),
         ]
     ),
 )
-def test_a_keeper_copes_with_any_stored_bytes(data, note, keys, token, force, now, error):
-    files = {SESSION.key: data, **({f"note {SESSION.key}": note} if note is not None else {})}
+def test_a_keeper_copes_with_any_stored_bytes(data, note, keys, token, force, login, entry, now, error):
+    files = {SESSION.key: data, f"note {SESSION.key}": note, ACCOUNT.key: entry}
+    files = {name: each for name, each in files.items() if each is not None}
     store = MemoryStore(files, keys and Encryption(keys))
     warnings: list[str] = []
     service = t.cast(ServiceClient, FakeService(error))
     keeper = Keeper(store, lambda: service, scope="", deadline=time.monotonic() + 60, clock=lambda: now)
-    request = TokenRequest(SESSION, token, force)
+    request = TokenRequest(SESSION, token, force, password_login=login)
     with only_wuying_errors():
         snapshot = store.read(SESSION.key)
         with only_wuying_errors():
@@ -471,15 +555,19 @@ VALID: dict[str, st.SearchStrategy[t.Any]] = {
     "validate_certs": st.booleans(),
     "proxy": mostly(None, st.sampled_from(["http://127.0.0.1:9", f"http://{SECRET}@x", f"https://{SECRET}"])),
     "login_token": st.sampled_from([None, "", SECRET, f"{SECRET}\n"]),
+    "password": st.sampled_from([None, None, SECRET, f"{SECRET}\n", "x" * 1025]),
+    "totp_secret": mostly(None, st.sampled_from([SECRET, "JBSWY3DPEHPK3PXP", "otpauth://totp/a?secret=JBSWY3DP"])),
+    "authentication_code": mostly(None, st.sampled_from(["012345", 123456, SECRET])),
+    "stay_logged_in": st.booleans(),
     "filters": mostly(None, st.dictionaries(st.sampled_from([*IDENTITY, "x"]), any_values, max_size=2)),
 }
-OPTIONS = [*argument_spec(), "login_token", "filters"]
+OPTIONS = [*argument_spec(), *login_spec(), "filters"]
 options = st.builds(
     lambda valid, changes: {**valid, **changes},
     st.fixed_dictionaries({name: VALID.get(name, st.none()) for name in OPTIONS}),
     mostly({}, st.dictionaries(st.sampled_from(OPTIONS), st.one_of(words, any_values), max_size=2)),
 )
-own_options = st.dictionaries(st.sampled_from([*IDENTITY, "login_token"]), st.one_of(words, any_values), max_size=3)
+own_options = st.dictionaries(st.sampled_from([*IDENTITY, *login_spec()]), st.one_of(words, any_values), max_size=3)
 
 
 @PROFILE

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import os
 import secrets
@@ -61,7 +62,7 @@ def main() -> None:
     }
     users = {name: {"password": password, **fields} for name, fields in own_fields.items()}
     created = [password, totp_secret]
-    for session in sum(lists.values(), []):
+    for session in itertools.chain.from_iterable(lists.values()):
         fields = dict(session)
         users[fields.pop("end_user_id")] = fields
         created += fields.values()

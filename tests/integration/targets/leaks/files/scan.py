@@ -30,6 +30,11 @@ def as_json(text: str) -> str:
     return json.dumps(text)[1:-1]
 
 
+def as_repr(text: str) -> set[str]:
+    """Return text as Python shows it within other text, without and with quotes."""
+    return {repr(text)[1:-1], repr(text + "'\"")[1:-1][: -len("\\'\"")]}
+
+
 def as_base64(data: bytes) -> Iterator[str]:
     """Yield the base64 of data at each offset, without characters that depend on adjacent bytes."""
     for skipped in range(3):
@@ -51,12 +56,8 @@ def encodings(text: str) -> dict[str, set[str]]:
         "base64": set(as_base64(text.encode())),
         "json": {as_json(text), as_json(text).replace("/", "\\/"), json.dumps(text, ensure_ascii=False)[1:-1]},
         "twice json": {as_json(as_json(text))},
-        "repr": {
-            repr(text)[1:-1],
-            repr(text + "'\"")[1:-1][: -len("\\'\"")],
-            ascii(text)[1:-1],
-            as_json(repr(text)[1:-1]),
-        },
+        "repr": {*as_repr(text), ascii(text)[1:-1], as_json(repr(text)[1:-1])},
+        "twice repr": {twice for once in as_repr(text) for twice in as_repr(once)},
         "html": {html.escape(text), html.escape(text, quote=False)},
     }
 

@@ -12,7 +12,15 @@ from ansible.module_utils.basic import AnsibleModule
 def main() -> None:
     """Run the module."""
     secret = {"type": "str", "no_log": True}
-    names = ("login_token", "access_key_secret", "security_token", "store_password", "store_key", "password", "totp_secret")
+    names = (
+        "login_token",
+        "access_key_secret",
+        "security_token",
+        "store_password",
+        "store_key",
+        "password",
+        "totp_secret",
+    )
     module = AnsibleModule(dict.fromkeys(names, secret), supports_check_mode=True)
     module.exit_json(changed=False)
 

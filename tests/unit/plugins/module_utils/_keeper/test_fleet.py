@@ -156,7 +156,7 @@ def test_no_more_than_max_parallel_sessions_are_refreshed_at_a_time(
 ) -> None:
     fleet.have(dict.fromkeys("abcdefgh", STALE))
     running: list[int] = [0]
-    most, guard, refresh = [0], threading.Lock(), Keeper.obtain
+    most, guard, obtain = [0], threading.Lock(), Keeper.obtain
 
     def counted(*arguments: t.Any) -> t.Any:
         with guard:
@@ -164,12 +164,12 @@ def test_no_more_than_max_parallel_sessions_are_refreshed_at_a_time(
             most[0] = max(most[0], running[0])
         try:
             time.sleep(0.02)
-            return refresh(*arguments)
+            return obtain(*arguments)
         finally:
             with guard:
                 running[0] -= 1
 
-    monkeypatch.setattr(Keeper, "refresh", counted)
+    monkeypatch.setattr(Keeper, "obtain", counted)
     fleet.keep(max_parallel=3)
     assert most == [3]
 
@@ -530,14 +530,14 @@ def test_no_thread_remains_if_the_caller_wants_no_more_reports(fleet: Fleet) -> 
 def test_an_unexpected_error_fails_one_session_only(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     fleet.have(dict.fromkeys("abcd", STALE))
 
-    refresh = Keeper.obtain
+    obtain = Keeper.obtain
 
     def fail(keeper: Keeper, request: TokenRequest, *arguments: t.Any) -> Outcome:
         if request.session.end_user_id == "b":
             raise KeyError("v1secret")
-        return refresh(keeper, request, *arguments)
+        return obtain(keeper, request, *arguments)
 
-    monkeypatch.setattr(Keeper, "refresh", fail)
+    monkeypatch.setattr(Keeper, "obtain", fail)
     results = {report.session.end_user_id: report.result for report in fleet.keep() if report.session}
     failed = results.pop("b")
     assert isinstance(failed, WuyingError)
@@ -573,13 +573,13 @@ def test_a_failure_keeps_no_traceback(fleet: Fleet) -> None:
 
 def test_a_session_that_another_task_deletes_is_no_failure(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     fleet.have({"a": STALE})
-    refresh = Keeper.obtain
+    obtain = Keeper.obtain
 
     def delete_first(keeper: Keeper, request: TokenRequest, *arguments: t.Any) -> Outcome:
         keeper.delete(request.session.key)
-        return refresh(keeper, request, *arguments)
+        return obtain(keeper, request, *arguments)
 
-    monkeypatch.setattr(Keeper, "refresh", delete_first)
+    monkeypatch.setattr(Keeper, "obtain", delete_first)
     (report,) = fleet.keep()
     assert report.result == Outcome(False)
     assert fleet.stored("a") is None

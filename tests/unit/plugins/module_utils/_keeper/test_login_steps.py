@@ -183,6 +183,14 @@ def test_a_second_request_for_a_code_is_a_refusal_of_the_code(site: Site) -> Non
     assert site.sent[1][1] == {"SessionId": "an ID", "AuthenticationCode": "287082"}
 
 
+def test_the_session_id_of_the_first_answer_is_kept_if_the_last_has_none(site: Site) -> None:
+    stage = LoginAnswer("", None, NOW, MFA, "first ID")
+    site.request(stage, DONE._replace(session_id=None), **login(authentication_code="287082"))
+    assert site.sent[1][1]["SessionId"] == site.record().session_id == "first ID"
+    site.request(stage, DONE, **login(authentication_code="287083", force=True))
+    assert site.record().session_id == "an ID"
+
+
 def test_a_missing_code_is_asked_for_each_time_and_sends_nothing(site: Site) -> None:
     first = site.failure(LoginAnswer("", None, NOW, MFA, "an ID"), **login())
     again = site.failure(**login())
@@ -243,6 +251,23 @@ def test_a_password_login_without_a_new_keep_alive_token_leaves_the_refused_one(
     assert site.request(DONE._replace(keep_alive_token=None), **login(stay_logged_in=True)).logged_in
     assert site.record().keep_alive == kept
     assert len(site.warnings) == 1 and "issued no keep-alive token" in site.warnings[0]
+
+
+@pytest.mark.parametrize("code", [{}, {"authentication_code": "287082"}])
+def test_a_session_that_stays_logged_in_asks_for_a_keep_alive_token_with_a_password(
+    site: Site, code: dict[str, str]
+) -> None:
+    site.have(-5, KeepAlive("ka-kept", NOW - DAY, NOW - DAY, 1, NOW - 10), ended="InvalidLoginToken")
+    stages = [LoginAnswer("", None, NOW, MFA, "an ID")] if code else []
+    site.request(*stages, DONE, **login(**code))
+    assert [parameters.get("KeepAlive") for _kind, parameters in site.sent] == ["true"] * (len(stages) + 1)
+    assert site.record().keep_alive == KeepAlive("ka-new", NOW, NOW)
+
+
+def test_a_session_that_does_not_stay_logged_in_asks_for_no_keep_alive_token(site: Site) -> None:
+    site.request(DONE._replace(keep_alive_token=None), **login())
+    assert site.sent == [(PASSWORD, {"Password": SECRET})]
+    assert (site.record().keep_alive, site.warnings) == (None, [])
 
 
 def test_a_new_keep_alive_token_replaces_the_old_one(site: Site) -> None:

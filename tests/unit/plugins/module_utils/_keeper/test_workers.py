@@ -712,10 +712,10 @@ def test_the_sessions_of_a_killed_process_fail_and_others_are_refreshed(
     fleet.have(dict.fromkeys(names, STALE))
     refresh = client.ServiceClient.refresh
 
-    def kill_at_one(service: t.Any, session: t.Any, *arguments: t.Any) -> t.Any:
+    def kill_at_one(service: t.Any, session: t.Any, *arguments: t.Any, **options: t.Any) -> t.Any:
         if session.end_user_id == names[10]:
             os.kill(os.getpid(), signal.SIGKILL)
-        return refresh(service, session, *arguments)
+        return refresh(service, session, *arguments, **options)
 
     monkeypatch.setattr(client.ServiceClient, "refresh", kill_at_one)
     reports = fleet.keep()
@@ -736,10 +736,10 @@ def test_the_session_of_a_stopped_process_fails_at_the_deadline_and_others_are_r
     fleet.have(dict.fromkeys(names, STALE))
     refresh = client.ServiceClient.refresh
 
-    def stop_at_one(service: t.Any, session: t.Any, *arguments: t.Any) -> t.Any:
+    def stop_at_one(service: t.Any, session: t.Any, *arguments: t.Any, **options: t.Any) -> t.Any:
         if session.end_user_id == names[10]:
             stop_for_ever()
-        return refresh(service, session, *arguments)
+        return refresh(service, session, *arguments, **options)
 
     monkeypatch.setattr(client.ServiceClient, "refresh", stop_at_one)
     start = time.monotonic()

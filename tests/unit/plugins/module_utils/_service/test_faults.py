@@ -34,10 +34,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions
     WuyingError,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._model.keep_alive import KeepAlive
-from ansible_collections.wuying.workspace.plugins.module_utils._model.record import (
-    Record,
-    next_record,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._model.record import Record, next_record
 from ansible_collections.wuying.workspace.plugins.module_utils._service import client, retry
 from ansible_collections.wuying.workspace.plugins.module_utils._service.client import ServiceClient
 from ansible_collections.wuying.workspace.plugins.module_utils._store.directory import (

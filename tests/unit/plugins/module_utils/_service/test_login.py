@@ -216,6 +216,15 @@ def test_any_answer_of_the_service_that_is_nothing_else_is_a_refusal(stage, stat
     assert words[stage] in error.message and f"({code})" in error.message
 
 
+@pytest.mark.parametrize("status", [302, 400, 403, 429, 500, 503])
+@pytest.mark.parametrize("next_stage", ["", MFA])
+def test_no_token_or_stage_of_another_status_is_accepted(status, next_stage):
+    error = failure_of(make_response(status, **{**CAPTURED, "NextStage": next_stage}))
+    assert isinstance(error, LoginRefused) == (status < 500)
+    assert error.outcome_unknown == (status >= 500)
+    assert TOKEN not in f"{error} {error.as_result()}"
+
+
 def test_a_code_alone_is_an_answer_of_the_service():
     for status in (200, 400, 403, 404):
         assert isinstance(failure_of(make_response(status, Code="InvalidPassword")), LoginRefused)
@@ -410,6 +419,14 @@ def test_a_short_password_does_not_hide_request_ids():
     for password in ("1", "ab", "abcde"):
         assert read(make_response(**CAPTURED), PASSWORD, password).request_id == REQUEST_ID
         assert failure_of(make_response(403, Code="Zzz", RequestId=REQUEST_ID), PASSWORD, password).request_id
+
+
+def test_a_short_password_hides_no_codes_by_chance():
+    for password in ("7", "x", "Zz", "123"):
+        assert (
+            failure_of(make_response(403, Code="InvalidPassword.Login"), PASSWORD, password).code
+            == "InvalidPassword.Login"
+        )
 
 
 def test_a_code_that_is_part_of_a_secret_is_used_but_not_shown():
