@@ -114,7 +114,7 @@ options:
         O(end_user_id), O(directory_id), and O(endpoint). Each value is a string or a list of strings, one of which must match the session.
       - You cannot combine it with O(sessions). A record that cannot be read is always reported as failed, because its session is unknown.
       - If not set, all sessions in the store are processed.
-      - A session from the store whose endpoint is neither that of its region nor a loopback address fails with V(EndpointNotNamed), unless
+      - A session from the store whose endpoint is not that of its region or a loopback address fails with V(EndpointNotNamed), unless
         O(endpoint) or the C(endpoint) of this option names that endpoint. Otherwise, someone who can write to the store could choose where
         requests are sent. The C(endpoint) of this option also selects sessions, so list all endpoints of the fleet in it.
     type: dict
@@ -265,7 +265,7 @@ counts:
   type: dict
   contains:
     total:
-      description: All sessions that were processed, all records that cannot be read, and each node of a Redis Cluster whose sessions cannot be listed.
+      description: All processed sessions, all records that cannot be read, and each node of a Redis Cluster whose sessions cannot be listed.
       type: int
       sample: 2000
     refreshed:
@@ -304,8 +304,7 @@ counts:
 sessions:
   description:
     - The results of the sessions that O(results) selects, in the order of O(sessions).
-    - If a node of a Redis Cluster cannot be used, its sessions are unknown. A single entry, which has neither a session nor a key, stands for all of
-      them.
+    - If a node of a Redis Cluster cannot be used, its sessions are unknown. A single entry without a session or a key stands for all of them.
   returned: unless an option is invalid or the store cannot be used
   type: list
   elements: dict
