@@ -154,7 +154,7 @@ class Store(abc.ABC):
     def load_state(self, key: str, record: bytes | None, note: bytes | None) -> StoredState:
         """Decode a stored record and note, each None if there is none. Of an account, ``record`` is the entry."""
         if key.startswith(ACCOUNT_PREFIX):
-            return self._load_account(key, record) if record else StoredState()
+            return StoredState() if record is None else self._load_account(key, record)
         loaded_note = None
         if note is not None:
             from .._model.note import UNREADABLE, load_note  # here, because most sessions have no note
