@@ -108,7 +108,7 @@ def _is_flag(value: t.Any) -> bool:
 _FAILURE_FIELDS: dict[str, t.Callable[[t.Any], bool]] = {
     "message": _is_text,
     "error_code": lambda value: isinstance(value, str) and bool(_CODE.fullmatch(value)),
-    "http_status": lambda value: value is None or (type(value) is int and 100 <= value <= 999),
+    "http_status": lambda value: value is None or (isinstance(value, int) and 100 <= value <= 999),
     "request_id": lambda value: value is None or (isinstance(value, str) and bool(_REQUEST_ID.fullmatch(value))),
     "retryable": _is_flag,
     "login_needed": _is_flag,

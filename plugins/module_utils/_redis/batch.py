@@ -60,7 +60,10 @@ class _Keys:
 
 
 def list_keys(connection: Connection, prefix: str) -> t.Iterator[str | StoreError]:
-    """Return the keys of all sessions or accounts with this prefix, and the errors of servers whose sessions cannot be listed, but raise that of the only one."""
+    """Return the keys of all sessions or accounts with this prefix, and the errors of servers that cannot be listed.
+
+    The error of the only server is raised.
+    """
     servers = connection.servers()
     retries = _retries(connection)
     # All keys are read before the first is returned, so that none is returned twice and a lost connection can be retried.

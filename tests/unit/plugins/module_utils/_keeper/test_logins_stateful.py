@@ -391,8 +391,8 @@ class Machine(RuleBasedStateMachine):
     def keeper(self) -> Keeper:
         """Return a keeper like that of a task."""
         service = t.cast(ServiceClient, self.service)
-        clock = lambda: self.service.now  # noqa: E731
-        return Keeper(self.store, lambda: service, scope="", deadline=time.monotonic() + 60, clock=clock)
+        deadline = time.monotonic() + 60
+        return Keeper(self.store, lambda: service, scope="", deadline=deadline, clock=lambda: self.service.now)
 
     def compare(self, request: TokenRequest, troubles: dict[str, str]) -> str:
         """Send a request, and compare what happens with the oracle. Return how it ended."""

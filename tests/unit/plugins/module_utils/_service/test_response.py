@@ -192,7 +192,10 @@ FAMILIES = {
         OperationConflict Resource.Conflict ConcurrentModification OperationInProgress SessionProcessing ResourceInUse DuplicateRequest
         RepeatedRequest IncorrectStatus IncorrectDesktopStatus InvalidState OfficeSiteUpdating Desktop.Pending
     """,
-    "to unlock it": "UserInBlacklist Black_List.User UserBanned UserLocked EndUser.Locked AccountFrozen OfficeSiteSuspended EndUserDisabled Forbidden.AccountLocked",
+    "to unlock it": """
+        UserInBlacklist Black_List.User UserBanned UserLocked EndUser.Locked AccountFrozen OfficeSiteSuspended EndUserDisabled
+        Forbidden.AccountLocked
+    """,
     LATER: """
         QuotaExceeded Quota.LoginToken RequestLimitExceeded LimitExceeded.Session TooManyRequests FrequentRequests ServerBusy
         FlowControl.User ThrottlingException Request.Throttled SlowDown TooFast QPSOver FreqControl Overload SystemOverloaded TryAgainLater
