@@ -486,7 +486,7 @@ def test_no_item_is_begun_after_the_deadline(processes: int) -> None:
     assert time.monotonic() < end + workers._GRACE
     assert sorted(number for number, _began in results) == list(range(ITEMS))
     begun = [began for _number, began in results if began != LOST]
-    assert begun and max(begun) < end + 0.5
+    assert max(begun, default=0.0) < end + 0.5  # On a busy machine, the processes may start after the deadline.
     assert len(begun) < ITEMS
 
 
