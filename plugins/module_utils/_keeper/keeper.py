@@ -45,8 +45,9 @@ class Keeper:
     ) -> None:
         """Take the store, and ``connect``, which returns the service when a refresh is needed.
 
-        ``connect_unsigned`` returns the service when a login is needed, without looking for credentials. ``scope`` is everything that decides how a
-        request ends, such as credentials. Only keepers with the same scope share a failure. Only a few digits of its hash are stored. ``deadline`` (of :func:`time.monotonic`) is when everything must be done.
+        ``connect_unsigned`` returns the service when a login is needed, without looking for credentials. ``scope`` is everything
+        that decides how a request ends, such as credentials. Only keepers with the same scope share a failure. Only a few digits
+        of its hash are stored. ``deadline`` (of :func:`time.monotonic`) is when everything must be done.
         ``warnings`` are about the whole task, by subject. The service may add some too.
         """
         self.store = store
