@@ -24,6 +24,7 @@ _URL = re.compile(
 _OCTET = r"(0|[1-9][0-9]?|1[0-9]{2}|2[0-4][0-9]|25[0-5])"
 _LOOPBACK = re.compile(rf"https?://(localhost|127(\.{_OCTET}){{3}}|\[::1\])(:[0-9]+)?/?")
 _LONGEST_HOST = 253
+LOGIN_NEEDS_TLS = "validate_certs=false allows logins at loopback endpoints only. Remove it, and set ca_path to the CA of the endpoint."
 _PORTS = {"https": "443", "http": "80"}
 
 

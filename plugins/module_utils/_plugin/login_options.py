@@ -13,7 +13,7 @@ import re
 import typing as t
 
 from .._keeper.decision import PasswordLogin
-from .._model.endpoint import is_loopback
+from .._model.endpoint import LOGIN_NEEDS_TLS, is_loopback
 from .._model.exceptions import OptionError
 from .._model.session import Session
 from .._model.totp import read_secret
@@ -53,7 +53,5 @@ def read_login(
     if code is not None and not _CODE.fullmatch(str(code)):
         raise OptionError('authentication_code must consist of exactly 6 digits. Quote it, such as "012345".')
     if not validate_certs and not is_loopback(session.endpoint):
-        raise OptionError(
-            "validate_certs=false allows logins at loopback endpoints only. Remove it, and set ca_path to the CA of the endpoint."
-        )
+        raise OptionError(LOGIN_NEEDS_TLS)
     return PasswordLogin(password, totp_secret, code and str(code), stay_logged_in)

@@ -17,7 +17,7 @@ import typing as t
 from ansible.module_utils.basic import missing_required_lib
 
 from .._model.encoding import in_words
-from .._model.endpoint import host_of, is_loopback
+from .._model.endpoint import LOGIN_NEEDS_TLS, host_of, is_loopback
 from .._model.exceptions import ClockSkew, MissingLibraryError, OptionError, ServiceError, Throttled
 from .._model.session import Session
 from .._runtime.timeouts import sleep_unless_signalled
@@ -34,7 +34,6 @@ Answer = t.TypeVar("Answer")
 API_VERSION = "2020-10-02"
 SECRET_PARAMETERS = ("Password", "AuthenticationCode", "KeepAliveToken")
 """The parameters of a login that are secrets."""
-LOGIN_NEEDS_TLS = "validate_certs=false allows logins at loopback endpoints only. Remove it, and set ca_path to the CA of the endpoint."
 LEAST_TIME = 1.0
 """No attempt starts with fewer seconds left than this, or than a tenth of ``timeout`` if that is shorter.
 
