@@ -481,12 +481,12 @@ def test_no_item_is_begun_after_the_deadline(processes: int) -> None:
         time.sleep(0.1)
         return number, began
 
-    end = time.monotonic() + 1
-    results = run(take_long, seconds=1, processes=processes)
+    end = time.monotonic() + 3
+    results = run(take_long, seconds=3, processes=processes)
     assert time.monotonic() < end + workers._GRACE
     assert sorted(number for number, _began in results) == list(range(ITEMS))
     begun = [began for _number, began in results if began != LOST]
-    assert max(begun, default=0.0) < end + 0.5  # On a busy machine, the processes may start after the deadline.
+    assert begun and max(begun) < end + 0.5
     assert len(begun) < ITEMS
 
 
