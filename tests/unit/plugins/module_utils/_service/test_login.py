@@ -662,6 +662,7 @@ def test_no_login_is_sent_without_time_or_to_a_port_where_nobody_listens(server)
             PASSWORD,
         )
     assert server.sent == []
+    server.shutdown()  # a thread that still waits for a connection would keep the port open
     server.server_close()
     with client(retries=1) as service:
         with pytest.raises(ServiceError) as caught:
