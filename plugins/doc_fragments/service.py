@@ -76,15 +76,16 @@ options:
   ca_path:
     description:
       - The path of a file or directory of CA certificates to verify the endpoint with. C(~) and environment variables in it are expanded.
-      - If not set, the environment variables E(REQUESTS_CA_BUNDLE) and E(CURL_CA_BUNDLE) are used. If they are not set either, the
-        certificates that the Python package C(requests) provides are used.
+      - If not set, the environment variable E(REQUESTS_CA_BUNDLE) or E(CURL_CA_BUNDLE) is used.
+      - If none of them is set, the certificates that the Python package C(requests) provides are used.
     type: str
   proxy:
     description:
       - The URL of an HTTP proxy. It consists of V(http://), a host, and optionally a port. It cannot contain a user name or password.
       - V(https://) proxies are not supported. The connection through the proxy to the endpoint is encrypted.
-      - If not set, the usual environment variables (E(HTTPS_PROXY), E(NO_PROXY), and so on) are used. A proxy is never used for loopback
-        addresses.
+      - A proxy is never used for loopback addresses.
+      - If not set, the usual environment variables (E(HTTPS_PROXY), E(NO_PROXY), and so on) are used.
+      - If none of them is set, no proxy is used.
     type: str
 requirements:
   - requests, on the host that runs this plugin, when a token must be refreshed or a user logged in

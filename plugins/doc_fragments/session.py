@@ -50,7 +50,7 @@ options:
       - If it is too large, an expired token is treated as current. If it is too small, tokens are refreshed more often than necessary.
       - The service's documentation says 15 minutes. A newer version of it says 8 hours (V(28800)).
       - The validity is stored with each token. A new value applies from the next refresh.
-      - If not set, the stored validity of the session is kept. A new session gets 900 seconds.
+      - If not set, the session keeps its stored validity. A new session gets 900 seconds.
     type: int
   refresh_before:
     description:

@@ -34,14 +34,15 @@ options:
       - Login tokens and keep-alive tokens are stored unencrypted unless O(store_key) is set. Only file permissions or the access control of
         Redis protect unencrypted tokens.
       - With V(none), nothing is stored, and each task refreshes the token that is passed to it.
-      - If not set, the environment variable E(WUYING_TOKEN_STORE) is used. If that is not set either, the directory
-        C(wuying.workspace/login_tokens) in the user's XDG state directory (E(XDG_STATE_HOME), by default C(~/.local/state)) is used.
+      - If not set, the environment variable E(WUYING_TOKEN_STORE) is used.
+      - If neither is set, the directory C(wuying.workspace/login_tokens) in the user's XDG state directory (E(XDG_STATE_HOME), by default
+        C(~/.local/state)) is used.
     type: str
   store_username:
     description:
       - The user name for a Redis store.
-      - If not set, the environment variable E(WUYING_TOKEN_STORE_USERNAME) is used, if O(store) comes from the environment too. If neither is
-        set, the default user of Redis is used.
+      - If not set, the environment variable E(WUYING_TOKEN_STORE_USERNAME) is used, if O(store) comes from the environment too.
+      - If neither is set, the default user of Redis is used.
     type: str
   store_password:
     description:

@@ -57,8 +57,9 @@ options:
         taken from the options of the task.
       - A string with a line break or one of the characters C([]{}=:) is refused, because it may be JSON or YAML text with a token. Pass such an
         O(sessions[].end_user_id) in a dictionary.
-      - If not set, the module processes all sessions in the store, or those that O(filters) selects. The options of the task that identify a
-        session then have no effect, so that C(module_defaults) can set them. Only O(endpoint) still names an endpoint that records may have.
+      - Without it, the options of the task that identify a session have no effect, so that C(module_defaults) can set them. Only O(endpoint)
+        still names an endpoint that records may have.
+      - If not set, the module processes all sessions in the store, or those that O(filters) selects.
     type: list
     elements: dict
     suboptions:
@@ -142,8 +143,8 @@ options:
     description:
       - The maximum number of requests per second (0.001 to 1000000) that this task sends. Other tasks and hosts are not counted.
       - If set, a single process sends all requests, which limits the rate to about 1,000 requests per second.
-      - If not set, only O(max_parallel) limits the rate. If the service throttles requests, each process of the task slows down, and speeds up
-        again as the service allows.
+      - If the service throttles requests, each process of the task slows down, and speeds up again as the service allows.
+      - If not set, only O(max_parallel) limits the rate.
     type: float
   deadline:
     description:
