@@ -36,8 +36,8 @@ prepared and signed beforehand. This test makes no decisions and stores nothing.
 and one if it is 2. The ceiling also depends on ``max_parallel``, because more threads in one process wait longer for each other.
 
 .. figure:: speed.svg
-   :alt: Two charts by the number of stale sessions in one task, for the directory store, Redis and the ceiling. The left one shows sessions a second,
-         the right one seconds per 1,000 sessions. The table below has the values.
+   :alt: Two charts by the number of stale sessions in one task, for the directory store, Redis and the ceiling. The upper one shows sessions a second,
+         the lower one seconds per 1,000 sessions. The table below has the values.
 """
 FLEET = """
 The table has the figures for ``max_parallel: 8``, and for 10,000 sessions also for other values. The memory is the total of all processes of the task. The

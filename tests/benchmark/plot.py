@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Draw the performance of a fleet as an SVG file with a background of its own."""
+"""Draw the performance of a fleet as an SVG file for light and dark pages, narrow enough for a phone."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pathlib import Path
 
 from ansible_collections.wuying.workspace.tests.benchmark.fleet import PARALLEL, Line
 
-WIDTH, HEIGHT, LEFT, TOP = 330, 220, 60, 50
-GAP = LEFT + 40
+WIDTH, HEIGHT, LEFT, TOP = 310, 200, 60, 50
+PANEL = TOP + HEIGHT + 50
 SERIES = ("directory", "Redis", "ceiling")
 LICENCE = "\n".join(line[2:] for line in Path(__file__).read_text(encoding="utf-8").splitlines()[:3])
 STYLE = """
@@ -27,6 +27,15 @@ text { font: 13px system-ui, sans-serif; fill: #1f2328; }
 .redis { stroke: #cf222e; } circle.redis { fill: #cf222e; }
 .ceiling { stroke: #6e7781; } circle.ceiling { fill: #6e7781; }
 path.ceiling { stroke-dasharray: 5 4; }
+@media (prefers-color-scheme: dark) {
+text { fill: #e6e8ea; }
+.page { fill: #131416; }
+.number { fill: #a4abb3; }
+.grid { stroke: #3a4048; }
+.directory { stroke: #6cb2f5; } circle.directory { fill: #6cb2f5; }
+.redis { stroke: #ff8182; } circle.redis { fill: #ff8182; }
+.ceiling { stroke: #a4abb3; } circle.ceiling { fill: #a4abb3; }
+}
 """
 
 Points = t.Dict[int, float]
@@ -45,7 +54,7 @@ def draw(lines: t.Sequence[Line]) -> str:
         throughput["ceiling"][line.sessions] = (known + line.ceiling) / 2
     for sessions, rate in throughput["ceiling"].items():
         seconds["ceiling"][sessions] = 1000 / rate
-    width, height = 2 * (LEFT + WIDTH) + GAP, TOP + HEIGHT + 85
+    width, height = LEFT + WIDTH + 30, 2 * PANEL + 40
     return "\n".join(
         [
             f"<!--\n{LICENCE}\n-->",
@@ -53,38 +62,38 @@ def draw(lines: t.Sequence[Line]) -> str:
             "<title>Throughput of one task by the number of stale sessions</title>",
             f"<style>{STYLE}</style>",
             f'<rect class="page" width="{width}" height="{height}"/>',
-            *_panel(LEFT, "Sessions a second", throughput),
-            *_panel(LEFT + WIDTH + GAP, "Seconds per 1,000 sessions", seconds),
+            *_panel(TOP, "Sessions a second", throughput),
+            *_panel(TOP + PANEL, "Seconds per 1,000 sessions", seconds),
             *_legend([name for name in SERIES if throughput[name]]),
             "</svg>\n",
         ]
     )
 
 
-def _panel(left: float, title: str, series: dict[str, Points]) -> list[str]:
+def _panel(start: float, title: str, series: dict[str, Points]) -> list[str]:
     sizes = sorted({size for points in series.values() for size in points})
     top = _round_up(max(value for points in series.values() for value in points.values()))
     low, high = math.log10(sizes[0]), math.log10(max(sizes[-1], 10 * sizes[0]))
-    shapes = [f'<text class="title" x="{left}" y="{TOP - 20}">{title}</text>']
+    shapes = [f'<text class="title" x="{LEFT}" y="{start - 20}">{title}</text>']
     for step in range(5):
-        value, y = top * step / 4, TOP + HEIGHT * (1 - step / 4)
+        value, y = top * step / 4, start + HEIGHT * (1 - step / 4)
         shapes.append(
-            f'<path class="grid" d="M{left} {y:.1f}h{WIDTH}"/><text class="number" text-anchor="end" '
-            f'x="{left - 8}" y="{y + 4:.1f}">{value:,g}</text>'
+            f'<path class="grid" d="M{LEFT} {y:.1f}h{WIDTH}"/><text class="number" text-anchor="end" '
+            f'x="{LEFT - 8}" y="{y + 4:.1f}">{value:,g}</text>'
         )
 
     def across(size: int) -> float:
-        return left + WIDTH * (math.log10(size) - low) / (high - low)
+        return LEFT + WIDTH * (math.log10(size) - low) / (high - low)
 
     for size in sizes:
         shapes.append(
-            f'<text class="number" text-anchor="middle" x="{across(size):.1f}" y="{TOP + HEIGHT + 20}">{size:,}</text>'
+            f'<text class="number" text-anchor="middle" x="{across(size):.1f}" y="{start + HEIGHT + 20}">{size:,}</text>'
         )
     shapes.append(
-        f'<text class="number" text-anchor="middle" x="{left + WIDTH / 2}" y="{TOP + HEIGHT + 40}">stale sessions in one task</text>'
+        f'<text class="number" text-anchor="middle" x="{LEFT + WIDTH / 2}" y="{start + HEIGHT + 40}">stale sessions in one task</text>'
     )
     for name, points in series.items():
-        places = [(across(size), TOP + HEIGHT * (1 - value / top)) for size, value in sorted(points.items())]
+        places = [(across(size), start + HEIGHT * (1 - value / top)) for size, value in sorted(points.items())]
         path = "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
         if places:
             shapes.append(f'<path class="line {name.lower()}" d="M{path}"/>')
@@ -93,14 +102,11 @@ def _panel(left: float, title: str, series: dict[str, Points]) -> list[str]:
 
 
 def _legend(names: list[str]) -> list[str]:
-    y = TOP + HEIGHT + 70
-    labels = {"ceiling": "ceiling: prepared requests, sent over as many connections"}
-    shapes, left = [], LEFT
-    for name in names:
+    y, shapes = 2 * PANEL + 20, []
+    for left, name in zip(range(LEFT, LEFT + WIDTH, 115), names):
         shapes.append(
-            f'<path class="line {name.lower()}" d="M{left} {y - 4}h28"/><text x="{left + 36}" y="{y}">{labels.get(name, name)}</text>'
+            f'<path class="line {name.lower()}" d="M{left} {y - 4}h28"/><text x="{left + 36}" y="{y}">{name}</text>'
         )
-        left += 130
     return shapes
 
 
