@@ -279,7 +279,7 @@ def benchmark(session: nox.Session) -> None:
 
 @core_session
 def docs(session: nox.Session) -> None:
-    """Build the documentation site into build/docs/html and check its links."""
+    """Build the documentation site into build/docs/html, and check its links and its search."""
     install_core(session, "-r", "docs/site/requirements.txt")
     # ansible-doc does not find roles if this checkout is inside of another collection tree.
     tree = copy_collection(session, create_temp_directory("docs"))
@@ -299,6 +299,7 @@ def docs(session: nox.Session) -> None:
     command += ["--conf-dir", site, "--doctree-dir", BUILD / "docs/doctrees", rst, html]
     session.run(*command, env=variables)
     session.run("python", "tests/tools/links.py", html)
+    session.run("python", site / "check_search.py", html)
     session.log(f"The documentation is in {html.relative_to(ROOT)}/index.html")
 
 

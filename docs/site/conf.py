@@ -12,7 +12,9 @@ import typing as t
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import yaml
 from docutils import nodes
+from sphinx.addnodes import index
 
 if t.TYPE_CHECKING:
     from sphinx.addnodes import pending_xref
@@ -22,7 +24,10 @@ if t.TYPE_CHECKING:
 project = "wuying.workspace"
 author = "The wuying.workspace authors"
 project_copyright = f"2026 {author}"
-html_title = project
+GUIDES = Path(__file__).resolve().parents[1] / "docsite" / "rst"
+ROOT = GUIDES.parents[2]
+release = yaml.safe_load((ROOT / "galaxy.yml").read_text())["version"]
+html_title = f"{project} {release}"
 extensions = ["sphinx_antsibull_ext"]
 antsibull_ext_color_scheme = "default-autodark"
 default_role = "any"
@@ -35,14 +40,15 @@ html_static_path = ["static"]
 html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sphinx = False
+html_use_index = False
+# antsibull-docs always writes these. The home page takes their place.
+exclude_patterns = ["collections/environment_variables.rst", "collections/wuying/workspace/index.rst"]
 
 # Generated pages link to these labels of Ansible's documentation. The build needs no network, so it loads no inventory.
 ANSIBLE = "https://docs.ansible.com/ansible/latest/reference_appendices/"
 ANSIBLE_LABELS = {
-    "ansible_configuration_settings": ANSIBLE + "config.html#ansible-configuration-settings",
     "common_return_values": ANSIBLE + "common_return_values.html#common-return-values",
 }
-GUIDES = Path(__file__).resolve().parents[1] / "docsite" / "rst"
 REPOSITORY = "https://github.com/wuying-workspace/wuying.workspace/blob/main/"
 # Guides link to files of the repository, so that the links work on a code host. These files have a page on the site.
 PAGES = {
@@ -83,20 +89,32 @@ def link_pages(app: Sphinx, document: nodes.document) -> None:
 
 def find_page(path: str) -> str:
     """Return the address of the page for a file, relative to a guide; files without a page are on the code host."""
-    name = (GUIDES / path).resolve().relative_to(GUIDES.parents[2]).as_posix()
+    name = (GUIDES / path).resolve().relative_to(ROOT).as_posix()
     for pattern, page in PAGES.items():
         if match := re.fullmatch(pattern, name):
             return match.expand(page)
     return REPOSITORY + name
 
 
-def drop_contents(_app: Sphinx, document: nodes.document) -> None:
-    """Remove the tables of contents of generated pages, because the theme shows one beside each page."""
-    for topic in list(document.findall(nodes.topic)):
+def index_names(app: Sphinx, document: nodes.document) -> None:
+    """Make the search lead to the row of a guide's table if a word is the name in the row's first cell."""
+    if "/docsite/" not in app.env.docname:
+        return
+    seen = set()
+    for row in document.findall(nodes.row):
+        for name in list(row[0].findall(nodes.literal)):
+            anchor = nodes.make_id(f"row-{name.astext()}")
+            if anchor not in seen:
+                seen.add(anchor)
+                row["ids"].append(anchor)
+                row[0].insert(0, index(entries=[("single", name.astext(), anchor, "main", None)]))
+
+
+def mark_contents(_app: Sphinx, document: nodes.document) -> None:
+    """Give the tables of contents of generated pages the class with which the theme accepts them. They lead to the examples."""
+    for topic in document.findall(nodes.topic):
         if "contents" in topic["classes"]:
-            topic.parent.remove(topic)
-            for title in document.findall(nodes.title):
-                title.attributes.pop("refid", None)  # the link back to it
+            topic["classes"].append("this-will-duplicate-information-and-it-is-still-useful-here")
 
 
 def setup(app: Sphinx) -> None:
@@ -104,4 +122,5 @@ def setup(app: Sphinx) -> None:
     app.connect("builder-inited", copy_pictures)
     app.connect("missing-reference", resolve)
     app.connect("doctree-read", link_pages)
-    app.connect("doctree-read", drop_contents)
+    app.connect("doctree-read", index_names)
+    app.connect("doctree-read", mark_contents)
