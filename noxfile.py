@@ -292,7 +292,7 @@ def docs(session: nox.Session) -> None:
             session.run("antsibull-changelog", "release", "--update-existing")
     command: list[str | Path]
     command = ["antsibull-docs", "--config-file", site / "antsibull-docs.cfg", "collection"]
-    command += ["--cleanup=everything", "--use-current", "--fail-on-error", "--dest-dir", rst]
+    command += ["--use-current", "--fail-on-error", "--dest-dir", rst]
     session.run(*command, "wuying.workspace", env=variables)
     shutil.copy2(site / "index.rst", rst)
     command = ["python", "-m", "sphinx", "--quiet", "--fail-on-warning", "--keep-going"]

@@ -75,6 +75,12 @@ def copy_pictures(app: Sphinx) -> None:
         shutil.copy2(picture, folder)
 
 
+def name_changelog(_app: Sphinx, name: str, content: list[str]) -> None:
+    """Replace the title of the changelog, in which antsibull-docs spells the name of the collection with capitals."""
+    if name.endswith("/changelog"):
+        content[0] = content[0].replace("Wuying.Workspace Release Notes", "Changelog")
+
+
 def link_pages(app: Sphinx, document: nodes.document) -> None:
     """Turn a guide's links to files of the repository into links to pages of the site."""
     if "/docsite/" not in app.env.docname:
@@ -120,6 +126,7 @@ def mark_contents(_app: Sphinx, document: nodes.document) -> None:
 def setup(app: Sphinx) -> None:
     """Connect the functions above to Sphinx's events."""
     app.connect("builder-inited", copy_pictures)
+    app.connect("source-read", name_changelog)
     app.connect("missing-reference", resolve)
     app.connect("doctree-read", link_pages)
     app.connect("doctree-read", index_names)
