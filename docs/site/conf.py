@@ -116,11 +116,18 @@ def index_names(app: Sphinx, document: nodes.document) -> None:
                 row[0].insert(0, index(entries=[("single", name.astext(), anchor, "main", None)]))
 
 
-def mark_contents(_app: Sphinx, document: nodes.document) -> None:
-    """Give the tables of contents of generated pages the class with which the theme accepts them. They lead to the examples."""
-    for topic in document.findall(nodes.topic):
+def mark_contents(app: Sphinx, document: nodes.document) -> None:
+    """Give the tables of contents of generated pages the class with which the theme accepts them. They lead to the examples.
+
+    The one of the changelog is removed, because the theme shows the same beside the page.
+    """
+    for topic in list(document.findall(nodes.topic)):
         if "contents" in topic["classes"]:
             topic["classes"].append("this-will-duplicate-information-and-it-is-still-useful-here")
+            if app.env.docname.endswith("/changelog"):
+                topic.parent.remove(topic)
+                for title in document.findall(nodes.title):
+                    title.attributes.pop("refid", None)  # the link back to it
 
 
 def setup(app: Sphinx) -> None:
