@@ -85,8 +85,16 @@ class Site:
         """Take a login token."""
         return self._answer("refresh", {"LoginToken": login_token, "SessionId": session_id})
 
-    def log_in(self, _session: object, stage: str, parameters: t.Mapping[str, str | None], _deadline: float) -> t.Any:
+    def log_in(
+        self,
+        _session: object,
+        stage: str,
+        parameters: t.Mapping[str, str | None],
+        _deadline: float,
+        known_secrets: t.Sequence[str],
+    ) -> t.Any:
         """Take a stage of a login."""
+        self.known_secrets = set(known_secrets)
         return self._answer(stage, {name: value for name, value in parameters.items() if value is not None})
 
     def _answer(self, kind: str, parameters: t.Mapping[str, str | None]) -> t.Any:
@@ -230,6 +238,15 @@ def test_a_completed_login_removes_the_attempts(site: Site) -> None:
     site.failure(REFUSED_LOGIN, **login(password="another"))
     assert site.request(DONE, **login()).logged_in
     assert site.entry().attempts == ()
+
+
+def test_all_secrets_that_the_service_knows_are_hidden_in_each_answer(site: Site) -> None:
+    site.have(-5, KeepAlive("ka-kept", NOW - DAY, NOW - DAY, 1, NOW - 10), ended="InvalidLoginToken")
+    token = site.record().login_token
+    needs_code = LoginAnswer("", None, NOW, MFA, "an ID")
+    site.failure(needs_code, REFUSED_LOGIN, **login(totp_secret="GEZDGNBVGY3TQOJQ"))
+    assert kinds(site) == [PASSWORD, MFA]
+    assert site.known_secrets == {token, "ka-kept", SECRET, "GEZDGNBVGY3TQOJQ"}
 
 
 # Keep-alive tokens

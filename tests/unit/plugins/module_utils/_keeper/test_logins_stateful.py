@@ -112,7 +112,7 @@ class Service:
         return RefreshResult(list(self.alive)[-1], None, self.now)
 
     def log_in(
-        self, session: Session, stage: str, parameters: t.Mapping[str, str | None], deadline: float
+        self, session: Session, stage: str, parameters: t.Mapping[str, str | None], *_more: t.Any
     ) -> LoginAnswer:
         """Take a stage of a login, or fail."""
         secret = parameters["KeepAliveToken" if stage == KEEP_ALIVE else "Password"] or ""
