@@ -153,14 +153,23 @@ def sanity(session: nox.Session) -> None:
                 session.log(f"{file.stem.removeprefix('ansible-test-')} did not run: {reason}")
 
 
+def context_of(path: Path) -> str:
+    """Return where the code that a file in tests/unit tests runs: "modules", "module_utils", "controller", or "project" for other code."""
+    folder, name, *_rest = path.parts
+    if folder == "plugins" and name in ("modules", "module_utils"):
+        return name
+    return "controller" if folder in ("playbooks", "extensions") or name == "lookup" else "project"
+
+
 @core_session
 def units(session: nox.Session) -> None:
-    """Run all unit tests with ansible-test. Arguments: "controller", "newest", "oldest", or a Python such as 3.10.
+    """Run all unit tests with ansible-test. Arguments: "controller", "project", "newest", "oldest", or a Python such as 3.10.
 
-    "controller" are the tests of what never runs on targets. The others say which Python runs the rest.
+    "controller" are the tests of plugins and playbooks that run on the controller, and "project" those that do not depend on
+    ansible-core, such as the tests of the emulator. The others say which Python runs the tests of modules.
     """
     _tool, tree = prepare(session)
-    wanted = session.posargs or ("controller", "newest", "oldest")
+    wanted = session.posargs or ("controller", "project", "newest", "oldest")
     targets = find_pythons(CORE, remote=True)
     names = {"newest": PYTHON, "oldest": targets[-1]}
     versions = [names.get(name, name) for name in wanted if name in (*names, *targets)]
@@ -169,9 +178,7 @@ def units(session: nox.Session) -> None:
     # ansible-test stops after the first context that fails, so each runs on its own.
     contexts: dict[str, list[Path]] = {}
     for path in sorted((tree / "tests/unit").rglob("test_*.py")):
-        folder, name, *_rest = path.relative_to(tree / "tests/unit").parts
-        on_targets = folder == "plugins" and name in ("modules", "module_utils")
-        contexts.setdefault(name if on_targets else "controller", []).append(path)
+        contexts.setdefault(context_of(path.relative_to(tree / "tests/unit")), []).append(path)
     failed = []
     for version in dict.fromkeys((PYTHON, *versions)):
         python = Path(session.bin) / "python"
@@ -180,8 +187,8 @@ def units(session: nox.Session) -> None:
             session.run(PYTHONS[version], "-m", "venv", str(python.parents[1]), external=True)
         options = ("--requirements", "--target-python", f"{version}@{python}")
         for context, paths in contexts.items():
-            on_controller = version == PYTHON and "controller" in wanted
-            if on_controller if context == "controller" else version in versions:
+            on_target = context in ("modules", "module_utils")
+            if version in versions if on_target else version == PYTHON and context in wanted:
                 chosen = [
                     str(path.relative_to(tree))
                     for path in paths

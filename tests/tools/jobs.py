@@ -91,9 +91,8 @@ class End(NamedTuple):
 def plan(target: str, core: str, arguments: Sequence[str]) -> list[Job]:
     """Return the jobs of a Makefile target, longest first."""
     newest = [
-        Job("units", "", ("controller", "newest"), "newest"),
+        Job("units", "", ("controller", "project", "newest")),
         Job("integration", "", TARGETS[1::3], "1"),
-        Job("units", "", ("oldest",), "oldest"),
         Job("integration", "", TARGETS[::3], "2"),
         Job("integration", "", TARGETS[2::3], "3"),
         Job("sanity"),
@@ -105,16 +104,17 @@ def plan(target: str, core: str, arguments: Sequence[str]) -> list[Job]:
         sanity = ("--test=compile", "--test=import", "--test=validate-modules")
         targets = ("module_wuying_login_token", "lookup_wuying_login_token", "not_given", "trust")
         return [
-            *newest[:3],
+            *newest[:2],
             Job("units", CORES[0], ("controller", "oldest")),
-            *newest[3:5],
+            *newest[2:4],
             Job("sanity", CORES[0], sanity),
             Job("integration", CORES[0], targets),
-            *newest[5:],
+            *newest[4:],
         ]
     if target == "test-all":
         # Each Python runs the unit tests with one core, the oldest with the oldest.
         shares = {core: ["controller"] for core in CORES}
+        shares[CORES[-2]].append("project")
         for number, version in enumerate(reversed(PYTHONS)):
             shares[CORES[number * len(CORES) // len(PYTHONS)]].append(version)
         # These take long and do not depend on the core.

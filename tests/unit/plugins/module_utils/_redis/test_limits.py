@@ -310,7 +310,7 @@ def test_sessions_that_are_due_end_by_the_deadline(servers: RedisServers) -> Non
         for number in range(FEW):
             own, now = session._replace(end_user_id=f"user {number}"), time.time()
             put(store, next_record(None, own, "v1first", "v1second", now - 800, 900, None))
-    result = run_module(MODULES[0], delayed(server, 0.05), 6, fail_on="none", auth_method="anonymous", retries=0)
+    result = run_module(MODULES[0], delayed(server, 0.1), 12, fail_on="none", auth_method="anonymous", retries=0)
     counts = result["counts"]
     assert counts["total"] == FEW == counts["not_refreshed"] + counts["failed"]
     assert counts["not_refreshed"]
