@@ -13,7 +13,7 @@ import typing as t
 from .._model.exceptions import LockTimeout, NotEncrypted, WuyingError
 from .._model.record import ENDED, EXPIRED, Record, Snapshot, StoredState, next_validity
 from .._model.session import fingerprint
-from .._store.base import LockedSession, Store
+from .._store.base import FirstNote, LockedSession, Store
 from .decision import DEFAULT_REFRESH_BEFORE, PASSWORD, RETURN, Outcome, Step, TokenRequest, Warn, decide
 
 if t.TYPE_CHECKING:
@@ -104,7 +104,7 @@ class Keeper:
                     self._connect()  # Fail before anything is written, for example if credentials are missing.
                 if time.monotonic() >= self.deadline:
                     raise LockTimeout(_TOO_LATE)
-                locked = held.enter_context(self.store.lock(key, self.deadline))
+                locked = held.enter_context(self._lock(request, snapshot))
             except WuyingError as error:
                 return self._return_stored_or_raise(request, self.store.read(key), error, warn)
             return self._obtain_locked(request, snapshot, locked, warn)
@@ -156,6 +156,17 @@ class Keeper:
                     "refresh_before", _TOO_LARGE.format(request.refresh_before, validity, validity / 2)
                 )
         return decide(request, stored, self._clock(), self.store.name)
+
+    def _lock(self, request: TokenRequest, snapshot: Snapshot) -> t.ContextManager[LockedSession]:
+        """Take the lock, and store the note of a refresh with it if nothing has changed since the snapshot."""
+        key = request.session.key
+        if snapshot.note is not None or (request.login_token is not None and snapshot.record is not None):
+            return self.store.lock(key, self.deadline)
+        from .._model.note import new_note
+
+        sent = snapshot.fingerprint if request.login_token is None else fingerprint(request.login_token)
+        first_note = FirstNote(snapshot.fingerprint, new_note(None, sent, self._scope))
+        return self.store.lock_with_note(key, self.deadline, first_note)
 
     def _obtain_locked(self, request: TokenRequest, snapshot: Snapshot, locked: LockedSession, warn: Warn) -> Outcome:
         stored = locked.read()

@@ -120,7 +120,8 @@ class _Steps:
             self._unknown = previous is not None and (
                 previous.possibly_spent is None or noted in previous.possibly_spent
             )
-            self._note = new_note(previous, noted, self._means.scope)
+            note, first = new_note(previous, noted, self._means.scope), self._locked.noted
+            self._note = first if first is not None and first._replace(id=note.id) == note else note
             self._locked.write_note(self._note)
 
     def _refresh(self, step: Step, service: ServiceClient) -> RefreshResult:
@@ -195,7 +196,7 @@ class _Steps:
         record = record._replace(uuid=request.uuid or record.uuid)
         logged_in = step.kind != REFRESH
         try:
-            self._locked.save(record)
+            self._locked.save_and_release(record)
         except StoreError as error:
             message = f"The login token was {'issued' if logged_in else 'refreshed'} but could not be saved. This result contains the only copy. "
             next_step = _NEXT_STEPS.get(error.code, "Fix the store, then pass this token as login_token.")

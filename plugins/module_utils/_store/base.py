@@ -28,8 +28,18 @@ LOCKED = (
 )
 
 
+class FirstNote(t.NamedTuple):
+    """A note to store together with the lock, if there is none and the login token has this ``fingerprint``, empty for no record."""
+
+    fingerprint: str
+    note: Note
+
+
 class LockedSession(abc.ABC):
     """A session or an account in a store, under its exclusive lock. All methods raise :class:`StoreError`."""
+
+    noted: Note | None = None
+    """The note that was stored together with the lock. It is removed with the lock unless it is written again."""
 
     @abc.abstractmethod
     def read(self) -> StoredState:
@@ -46,6 +56,10 @@ class LockedSession(abc.ABC):
     @abc.abstractmethod
     def save(self, record: Record) -> None:
         """Replace the record durably and atomically, and remove the note."""
+
+    def save_and_release(self, record: Record) -> None:
+        """Save the record as the last change of the session. If that saves time, release the lock at once."""
+        self.save(record)
 
     @abc.abstractmethod
     def save_failure(self, note: Note) -> None:
@@ -96,6 +110,10 @@ class Store(abc.ABC):
     @abc.abstractmethod
     def lock(self, key: str, deadline: float) -> t.ContextManager[LockedSession]:
         """Take the exclusive lock of a session or account. Raises :class:`LockTimeout` at ``deadline`` (of :func:`time.monotonic`)."""
+
+    def lock_with_note(self, key: str, deadline: float, first_note: FirstNote) -> t.ContextManager[LockedSession]:
+        """Take the lock of a session, and store a note with it if that saves time, see :attr:`LockedSession.noted`."""
+        return self.lock(key, deadline)
 
     def read_many(self, keys: t.Iterable[str]) -> t.Iterator[StoredState | StoreError]:
         """Read many sessions, in order. The error of one session is returned in its place."""
