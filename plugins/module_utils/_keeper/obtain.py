@@ -115,7 +115,7 @@ class _Steps:
     def _write_note(self, step: Step) -> None:
         """Store a note before the first request, and before one that may spend another login token."""
         noted = _noted(step, self._stored.record)
-        if self._note is None or (step.kind == REFRESH and noted != self._note.fingerprint):
+        if self._note is None or (noted and noted != self._note.fingerprint):
             previous = self._stored.note if self._note is None else self._note
             self._unknown = previous is not None and (
                 previous.possibly_spent is None or noted in previous.possibly_spent

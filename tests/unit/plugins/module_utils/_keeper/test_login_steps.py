@@ -295,6 +295,15 @@ def test_a_new_keep_alive_token_replaces_the_old_one(site: Site) -> None:
     assert site.sent == [(KEEP_ALIVE, {"KeepAliveToken": "ka-kept", "KeepAlive": "true"})]
 
 
+def test_a_login_after_a_passed_token_may_spend_the_stored_one(site: Site) -> None:
+    record = site.have(400, KeepAlive("ka-kept", NOW - 4 * DAY, NOW - 4 * DAY))
+    lost = ServiceError("It was lost.", code="ConnectionLost", outcome_unknown=True)
+    error = site.failure(REJECTED, lost, REJECTED, login_token="v1dead", force=True)
+    assert kinds(site) == ["refresh", KEEP_ALIVE, "refresh"]
+    assert error.code == "OutcomeUnknown"
+    assert site.store.read(SESSION.key).may_be_spent(record.login_token)
+
+
 @pytest.mark.parametrize(("refusals", "wait"), [(0, HOUR), (1, DAY), (2, DAY)])
 def test_a_refused_keep_alive_token_waits(site: Site, refusals: int, wait: int) -> None:
     kept = KeepAlive("ka-kept", NOW - DAY, NOW - DAY, refusals, NOW - 3 * DAY)
