@@ -21,13 +21,16 @@ PAGE = (ROOT / "docs/docsite/rst/troubleshooting.rst").read_text(encoding="utf-8
 WORDS = re.compile(r"[A-Z][A-Za-z0-9]*[a-z][A-Za-z0-9]*")
 # Texts of the same form in the plugins that are no error codes: stages, operations and parameters of the service, and names in Python.
 NO_CODES = set(
-    """
+    re.findall(
+        r"\w+",
+        """
     ADPassword ChangePassword KeepAliveVerify MFABind MFAVerify TokenVerify
     GetLoginToken RefreshLoginToken
     AccessKey AccessKeyId Action AuthenticationCode CurrentStage DirectoryId Format KeepAliveToken LoginToken Password
     SecurityToken SessionId Signature SignatureMethod SignatureNonce SignatureVersion Timestamp Uuid Version
     Answer Cluster Error Item PanicException Result
-    """.split()
+        """,
+    )
 )
 
 
@@ -75,7 +78,7 @@ def test_rows_are_sorted_and_complete() -> None:
 
 
 def test_a_text_that_is_no_code_still_exists() -> None:
-    assert NO_CODES - TEXTS == set()
+    assert sorted(NO_CODES - TEXTS) == []
 
 
 def test_each_class_of_errors_has_a_row() -> None:
