@@ -246,6 +246,7 @@ def environment(job: Job, home: Path, pip_settings: configparser.RawConfigParser
         pip_settings.write(file)
     # Real folders come first, because ansible-test uses the first python3.x that it finds.
     folders = dict.fromkeys(str(Path(python).parent) for python in PYTHONS.values())
+    colored = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     # Like the user, the demo continues the session in the store, which has the only copy of the next token.
     account = job.session == "demo" and "WUYING_LOGIN_TOKEN" in os.environ
     foreign = (FOREIGN,) if account else (FOREIGN, ACCOUNT)
@@ -255,7 +256,7 @@ def environment(job: Job, home: Path, pip_settings: configparser.RawConfigParser
         **{name: os.environ[name] for name in names},
         "CI": "false" if job.session == "format" else "true",  # in CI, they only check
         "CORE": job.core,
-        **({"ANSIBLE_FORCE_COLOR": "1"} if job.session == "demo" and sys.stdout.isatty() else {}),
+        **({"ANSIBLE_FORCE_COLOR": "1"} if job.session == "demo" and colored else {}),
         "NOX_ENABLE_STALENESS_CHECK": "1",  # the newest Python may be another than last time
         "GIT_CONFIG_GLOBAL": str(Path.home() / ".gitconfig"),  # may declare this checkout safe
         "PATH": os.pathsep.join((*folders, str(VENV / "bin"), os.environ.get("PATH", ""))),
