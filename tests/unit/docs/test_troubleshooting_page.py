@@ -42,10 +42,11 @@ def read_table(section: str) -> list[list[str]]:
 
 
 def find_texts() -> set[str]:
-    """Return all texts in the plugins that look like an error code."""
+    """Return all texts in plugins and extensions that look like an error code."""
     return {
         node.value
-        for path in (ROOT / "plugins").rglob("*.py")
+        for folder in ("plugins", "extensions")
+        for path in (ROOT / folder).rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and WORDS.fullmatch(node.value)
     }
