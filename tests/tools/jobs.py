@@ -44,7 +44,7 @@ TARGETS = sorted(path.name for path in ROOT.glob("tests/integration/targets/*"))
 TARGETS = [name for name in TARGETS if not name.startswith("setup_")]
 AT_A_TIME = (os.cpu_count() or 1) + 1  # some tests wait more than they compute
 NOX_SAYS = "nox > "  # The demo shows what nox says only if it fails.
-DURATION = "This can take a minute."
+DURATION = "This takes a minute."
 # User settings that would change the tests. The demo needs those of the account to run against the service.
 FOREIGN = re.compile(r"(ANSIBLE|GIT)_.*|PYTHON(?!S$).*|VIRTUAL_ENV")
 ACCOUNT = re.compile(r"(XDG|WUYING|ALIBABA_CLOUD)_.*|HOME")
@@ -173,7 +173,7 @@ def run(job: Job, pip_settings: configparser.RawConfigParser, yesterday: float, 
     folder = job.folder
     with locked(str(job)):
         start = time.monotonic()
-        first = "" if job.installed else f" Installing its packages first, in {folder.relative_to(ROOT)}. {DURATION}"
+        first = "" if job.installed else f" First installing its packages in {folder.relative_to(ROOT)}. {DURATION}"
         say(f"Starting {job}.{first}")
         for old in ("collection", "junit"):
             shutil.rmtree(folder / old, ignore_errors=True)
@@ -272,7 +272,7 @@ def install_nox(upgrade: bool) -> bool:
     if stamp.exists():
         options += ["--retries", "1"]  # If the index does not respond, pip says so and keeps what is installed.
     else:
-        say(f"Setting up {VENV.relative_to(ROOT)} with {sys.executable}: {', '.join(PACKAGES)}. {DURATION}")
+        say(f"Setting up {VENV.relative_to(ROOT)}: {', '.join(PACKAGES)}. {DURATION}")
         call(sys.executable, "-m", "venv", "--clear", VENV).check_returncode()
     pip = call(VENV / "bin/python", "-m", "pip", "install", *options, *PACKAGES)
     failed = pip.returncode != 0 or (stamp.exists() and UNREACHABLE.search(pip.stdout) is not None)

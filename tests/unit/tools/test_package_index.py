@@ -191,7 +191,7 @@ def test_a_job_whose_packages_cannot_be_downloaded_names_the_index(
 
 def test_the_demo_shows_only_its_own_output_and_when_it_installs_packages(installed: Checkout) -> None:
     (installed.path / "session-says").write_text("nox > Running session demo\nPLAY [demo]\n")
-    installing = " Installing its packages first, in .nox/demo. This can take a minute."
+    installing = " First installing its packages in .nox/demo. This takes a minute."
     for first in (installing, ""):
         assert installed.make("demo").stdout.splitlines() == [f"Starting demo.{first}", "PLAY [demo]"]
 
