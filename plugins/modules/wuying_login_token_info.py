@@ -44,6 +44,10 @@ options:
   deadline:
     description:
       - The maximum duration in seconds (up to 86400) of the task, for a store in Redis.
+  refresh_before:
+    description:
+      - The number of seconds (0 to 31622400) before its expiry at which a login token is listed as V(stale). The value is capped at half of the token's
+        validity.
   filters:
     description:
       - A dictionary that selects the sessions to list. Its keys can be O(region_id), O(client_id), O(office_site_id), O(end_user_id),
@@ -52,10 +56,6 @@ options:
       - They do not apply to RV(accounts).
       - If not set, all sessions are listed.
     type: dict
-  refresh_before:
-    description:
-      - The number of seconds (0 to 31622400) before its expiry at which a login token is listed as V(stale). The value is capped at half of the token's
-        validity.
 seealso:
   - module: wuying.workspace.wuying_login_tokens
     description: Keeps the login tokens of many sessions valid.
