@@ -10,7 +10,7 @@ DOCUMENTATION = r"""
 module: wuying_login_token_info
 author:
   - The wuying.workspace authors (@wuying-workspace)
-short_description: List WUYING Workspace sessions in a store
+short_description: List sessions and their states
 version_added: 0.1.0
 description:
   - Lists the sessions in a store, with the age and state of their login tokens, and whether the sessions can repair themselves, but never a token.
@@ -22,9 +22,10 @@ description:
     C(become=false).
 extends_documentation_fragment:
   - wuying.workspace.attributes
-  - wuying.workspace.session.many
+  - wuying.workspace.session.no_effect
   - wuying.workspace.session
   - wuying.workspace.store
+  - wuying.workspace.service.no_effect
   - wuying.workspace.service
 attributes:
   check_mode:
@@ -38,8 +39,15 @@ attributes:
 options:
   end_user_id:
     description:
-      - This option has no effect. Use O(filters) instead.
+      - This option has no effect in this module. Use O(filters) instead.
     type: str
+  deadline:
+    description:
+      - The maximum duration in seconds (up to 86400) of the task, for a store in Redis.
+  refresh_before:
+    description:
+      - The number of seconds (0 to 31622400) before its expiry at which a login token is listed as V(stale). The value is capped at half of the token's
+        validity.
   filters:
     description:
       - A dictionary that selects the sessions to list. Its keys can be O(region_id), O(client_id), O(office_site_id), O(end_user_id),

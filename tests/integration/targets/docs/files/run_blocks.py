@@ -115,7 +115,8 @@ class Reader(NamedTuple):
             "127.0.0.1:8700": "127.0.0.1:" + os.environ["FREE_PORT"],
             "python3 ": sys.executable + " ",
             # For a reader with an account, the inventory sets the endpoint. Otherwise the demo starts its own emulator.
-            "make demo": "ansible-playbook wuying.workspace.demo --inventory inventory/hosts",
+            "make demo": "ansible-playbook wuying.workspace.demo",
+            "wuying.workspace.demo": "wuying.workspace.demo --inventory inventory/hosts",
             '-a "region_id=': f'-a "endpoint={self.emulator} region_id=',
             # After this command, only the installed collection is used.
             "ansible-galaxy collection install": "export ANSIBLE_COLLECTIONS_PATH=$PWD/installed\n"
