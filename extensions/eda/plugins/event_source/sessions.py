@@ -34,7 +34,7 @@ options:
     description:
       - A token is reported as C(stale) if it is valid for no more than this number of seconds. At most half of its validity counts.
       - Choose less than the C(refresh_before) of the schedule that refreshes the tokens, minus the interval of that schedule. Otherwise, tokens
-        whose turn is still to come are reported.
+        are reported that the next run of the schedule would refresh in time.
     type: int
     default: 45
   filters:
@@ -183,7 +183,7 @@ def read_options(args: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
 
 
 class Watcher:
-    """Reads a store again and again, and returns what has changed. It remembers only the sessions that are not valid."""
+    """Reads a store again and again, and returns the changes as events. It remembers only the sessions that are not valid."""
 
     def __init__(self, options: t.Mapping[str, t.Any]) -> None:
         """Check the options. Raises :class:`OptionError`."""

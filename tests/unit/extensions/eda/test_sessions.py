@@ -10,9 +10,11 @@ import asyncio
 import json
 import logging
 import os
+import re
 import runpy
 import subprocess
 import sys
+import textwrap
 import time
 import types
 import typing as t
@@ -45,6 +47,8 @@ CURRENT, STALE, EXPIRED = 800.0, 20.0, -5.0
 KEY = "c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0MDA="
 OTHER_KEY = "b3RoZXIwb3RoZXIwb3RoZXIwb3RoZXIwb3RoZXIwb3Q="
 SCRIPT = Path(str(sessions.__file__))
+GUIDE = (SCRIPT.parents[4] / "docs/docsite/rst/guide_eda.rst").read_text(encoding="utf-8")
+TYPES = (*sessions.SITUATIONS[1:], sessions.REPAIRED, sessions.STORE_FAILED, sessions.STORE_RECOVERED)
 
 
 class Watched:
@@ -70,8 +74,9 @@ class Watched:
 
     def end(self, record: Record, code: str = "InvalidLoginToken") -> Record:
         """Save that the service has rejected the token of a session."""
-        put(self.store, record.ended_with(code))
-        return record
+        ended = record.ended_with(code)
+        put(self.store, ended)
+        return ended
 
     def fail(self, record: Record, token: str, code: str) -> None:
         """Save the failure of a refresh."""
@@ -114,12 +119,12 @@ def keep_alive(**changes: t.Any) -> KeepAlive:
 
 
 def set_clock(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
-    """Let the source read a clock that differs by so many seconds."""
+    """Change the clock of the source by so many seconds."""
     real = time.time
     monkeypatch.setattr(sessions, "time", types.SimpleNamespace(time=lambda: real() + seconds))
 
 
-# What happens to a session
+# Changes of a session
 
 
 def test_a_current_session_causes_no_event(watched):
@@ -277,7 +282,7 @@ def test_tokens_from_the_future_are_stale(watched, monkeypatch):
     assert watched.poll() == []
 
 
-# What an event contains
+# Fields of an event
 
 
 def test_an_event_describes_the_session(watched):
@@ -417,12 +422,16 @@ def test_a_wrong_key_is_reported_once_for_all_sessions(watched):
 def test_a_store_in_redis_is_watched(tmp_path, monkeypatch):
     servers = RedisServers(tmp_path)
     try:
-        server = servers("--requirepass", "redis-secret")
+        rights = re.findall(r"user watcher on >PASSWORD (.+)", GUIDE)[0].split()
+        server = servers(
+            "--user", "default", "on", "nopass", "~*", "+@all", "--user", "watcher", "on", ">redis-secret", *rights
+        )
+        with open_store_only(sessions.read_options({"store": server.address}).get) as store:
+            put(store, make_record(ALICE, STALE))
         monkeypatch.setenv("WUYING_TOKEN_STORE", server.address)
+        monkeypatch.setenv("WUYING_TOKEN_STORE_USERNAME", "watcher")
         monkeypatch.setenv("WUYING_TOKEN_STORE_PASSWORD", "redis-secret")
         watcher = sessions.Watcher(sessions.read_options({"deadline": 5}))
-        with open_store_only(sessions.read_options({}).get) as store:
-            put(store, make_record(ALICE, STALE))
         seen = [event["type"] for event in watcher.poll()]
         server.kill()
         (failed,) = watcher.poll()
@@ -585,8 +594,49 @@ def test_the_source_finds_its_own_collection(watched, tmp_path, other):
     assert json.loads(done.stdout)["type"] == "stale"
 
 
-def test_the_example_rulebook_handles_every_event_but_the_recovery_of_the_store():
-    rulebook = yaml.safe_load((SCRIPT.parents[2] / "rulebooks/sessions.yml").read_text(encoding="utf-8"))
-    conditions = " ".join(rule["condition"] for rule in rulebook[0]["rules"])
-    types = {*sessions.SITUATIONS[1:], sessions.REPAIRED, sessions.STORE_FAILED}
-    assert {event_type for event_type in types if f'"{event_type}"' in conditions} == types
+# Rulebooks and the guide
+
+
+def read_rulebooks() -> list[t.Any]:
+    """Return the rulebooks of the collection and of the guide."""
+    blocks = re.findall(r"code-block:: yaml\+jinja\n\n((?:\n| +[^\n]*\n)+)", GUIDE)
+    texts = [(SCRIPT.parents[2] / "rulebooks/sessions.yml").read_text(encoding="utf-8"), *map(textwrap.dedent, blocks)]
+    return [yaml.safe_load(text)[0] for text in texts if "sources:" in text]
+
+
+def types_of(rulebook: t.Any) -> set[str]:
+    """Return the types of events that the conditions of a rulebook name."""
+    conditions = [rule["condition"] for rule in rulebook["rules"]]
+    return {name for condition in conditions for name in re.findall(r'"(\w+)"', condition)}
+
+
+def names_in_table(title: str) -> set[str]:
+    """Return the names in the first column of a table in the guide."""
+    table = GUIDE.split(f"* - {title}\n")[1].split("\n\n")[0]
+    return {
+        name.removeprefix("event.")
+        for row in re.findall(r"\* - (``.*)", table)
+        for name in re.findall("``(.*?)``", row)
+    }
+
+
+def test_the_example_reacts_to_every_event_but_the_recovery_of_the_store():
+    example = read_rulebooks()[0]
+    assert types_of(example) == {*TYPES} - {"store_recovered"}
+
+
+def test_rulebooks_have_valid_options_and_conditions():
+    rulebooks = read_rulebooks()
+    assert len(rulebooks) == 3
+    for rulebook in rulebooks:
+        sessions.read_options(rulebook["sources"][0]["wuying.workspace.sessions"])
+        assert types_of(rulebook) <= {*TYPES}
+
+
+def test_the_guide_lists_all_events_fields_and_options(watched):
+    record = watched.end(watched.have(ALICE, EXPIRED))
+    assert record.ended
+    (event,) = watched.poll()
+    assert names_in_table("``event.type``") == {*TYPES}
+    assert names_in_table("Field") | {"type"} == set(event)
+    assert names_in_table("Option") == set(sessions.DEFAULTS)
