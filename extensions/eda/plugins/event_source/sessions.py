@@ -151,7 +151,7 @@ DEFAULTS: dict[str, t.Any] = {
 """The options, with their defaults."""
 
 Event = t.Dict[str, t.Any]
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("wuying.workspace.sessions")
 
 
 async def main(queue: asyncio.Queue[Event], args: dict[str, t.Any]) -> None:

@@ -478,7 +478,7 @@ def test_a_part_of_the_store_that_cannot_be_listed_does_not_end_what_is_known(wa
 )
 def test_a_wrong_option_ends_the_source(options, text):
     with pytest.raises(OptionError, match=text) as raised:
-        asyncio.run(sessions.main(asyncio.Queue(), options))
+        asyncio.run(asyncio.wait_for(sessions.main(asyncio.Queue(), options), 20))
     assert "v1secret" not in str(raised.value)
 
 
@@ -508,37 +508,30 @@ def test_the_examples_have_valid_options():
 # As ansible-rulebook runs it
 
 
-async def collect(main: t.Callable[..., t.Coroutine[t.Any, t.Any, None]], count: int, **options: t.Any) -> list[t.Any]:
-    """Run the source until it has emitted so many events."""
-    queue: asyncio.Queue[t.Any] = asyncio.Queue(1)
-    source = asyncio.create_task(main(queue, options))
-    events = [await asyncio.wait_for(queue.get(), 20) for _event in range(count)]
-    source.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await source
-    return events
-
-
 def test_the_source_runs_by_its_path_until_it_is_cancelled(watched):
-    for session in (ALICE, BOB):
-        watched.have(session, STALE)
+    """Each change happens after the event of the previous one."""
     main = runpy.run_path(str(SCRIPT))["main"]
-    events = asyncio.run(collect(main, 2, store=str(watched.path)))
-    assert {event["session"]["end_user_id"] for event in events} == {"alice", "bob"}
 
+    async def run() -> t.AsyncIterator[t.Any]:
+        queue: asyncio.Queue[t.Any] = asyncio.Queue(1)
+        source = asyncio.create_task(main(queue, {"store": str(watched.path), "interval": 0.1}))
+        for session, seconds_left in ((BOB, None), (ALICE, EXPIRED), (ALICE, CURRENT)):
+            if seconds_left is not None:
+                watched.have(session, seconds_left)
+            event = await asyncio.wait_for(queue.get(), 20)
+            yield event["type"], event["session"]["end_user_id"], event["initial"]
+        source.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await source
 
-def test_later_changes_are_emitted(watched):
-    async def run() -> list[t.Any]:
-        pending = asyncio.create_task(collect(sessions.main, 2, store=str(watched.path), interval=0.1))
-        await asyncio.sleep(0.3)
-        watched.have(ALICE, EXPIRED)
-        await asyncio.sleep(0.5)
-        watched.have(ALICE, CURRENT)
-        return await pending
+    async def collect() -> list[t.Any]:
+        return [each async for each in run()]
 
-    assert [(event["type"], event["initial"]) for event in asyncio.run(run())] == [
-        ("expired", False),
-        ("repaired", False),
+    watched.have(BOB, STALE)
+    assert asyncio.run(collect()) == [
+        ("stale", "bob", True),
+        ("expired", "alice", False),
+        ("repaired", "alice", False),
     ]
 
 
