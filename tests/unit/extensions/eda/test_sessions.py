@@ -302,7 +302,8 @@ def test_an_event_describes_the_session(watched):
 
 
 def test_an_ended_session_has_the_code_with_which_the_service_rejected_the_token(watched):
-    watched.end(watched.have(ALICE, EXPIRED), "OutcomeUnknown")
+    record = watched.end(watched.have(ALICE, EXPIRED), "OutcomeUnknown")
+    watched.fail(record, record.login_token, "ServiceUnavailable")
     assert [event["error_code"] for event in watched.poll()] == ["OutcomeUnknown"]
 
 
