@@ -558,13 +558,17 @@ def test_the_event_loop_runs_while_a_slow_store_is_read(watched, monkeypatch):
     assert asyncio.run(count_ticks()) >= 5
 
 
-@pytest.mark.parametrize("other", ["", "__init__.py"], ids=["alone", "beside the package ansible"])
-def test_the_source_finds_its_own_collection(watched, tmp_path, other):
-    """Other Python packages may have collections, too."""
-    elsewhere = tmp_path / "elsewhere"
-    (elsewhere / "ansible_collections").mkdir(parents=True)
-    if other:
-        (elsewhere / "ansible_collections" / other).touch()
+@pytest.mark.parametrize(
+    "files", [[], ["wuying/other/galaxy.yml"], ["__init__.py"]], ids=["none", "namespace", "package"]
+)
+def test_the_source_finds_its_own_collection_beside_others(watched, tmp_path, files):
+    """On the path of Python there are no other collections, or some, or those of the package "ansible"."""
+    core = tmp_path / "core"
+    core.mkdir()
+    (core / "ansible").symlink_to(Path(str(sys.modules["ansible"].__file__)).parent)
+    for name in files:
+        (core / "ansible_collections" / name).parent.mkdir(parents=True)
+        (core / "ansible_collections" / name).touch()
     watched.have(ALICE, STALE)
     code = (
         "import asyncio, json, runpy, sys\n"
@@ -576,10 +580,9 @@ def test_the_source_finds_its_own_collection(watched, tmp_path, other):
         "    source.cancel()\n"
         "asyncio.run(run())\n"
     )
-    core = str(Path(sys.modules["ansible"].__file__ or "").parents[1])
     done = subprocess.run(
-        [sys.executable, "-c", code, str(SCRIPT), str(watched.path)],
-        env={**os.environ, "PYTHONPATH": f"{elsewhere}:{core}"},
+        [sys.executable, "-S", "-c", code, str(SCRIPT), str(watched.path)],
+        env={**os.environ, "PYTHONPATH": str(core)},
         cwd=tmp_path,
         check=True,
         stdout=subprocess.PIPE,
