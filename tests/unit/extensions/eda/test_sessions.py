@@ -496,6 +496,11 @@ def test_null_and_empty_values_are_not_given(monkeypatch):
     assert (options["store"], options["filters"], options["interval"]) == ("/from/environment", None, 30)
 
 
+def test_galaxy_lists_the_source():
+    listed = yaml.safe_load((SCRIPT.parents[4] / "meta/extensions.yml").read_text(encoding="utf-8"))["extensions"]
+    assert [each["args"]["ext_dir"] for each in listed] == [str(SCRIPT.parent.relative_to(SCRIPT.parents[3]))]
+
+
 def test_the_documentation_has_all_options_with_their_defaults():
     documented = yaml.safe_load(sessions.DOCUMENTATION)["options"]
     assert {name: option.get("default") for name, option in documented.items()} == sessions.DEFAULTS
