@@ -11,7 +11,6 @@ import json
 import logging
 import os
 import re
-import runpy
 import subprocess
 import sys
 import textwrap
@@ -514,13 +513,12 @@ def test_the_examples_have_valid_options():
 # As ansible-rulebook runs it
 
 
-def test_the_source_runs_by_its_path_until_it_is_cancelled(watched):
+def test_changes_are_emitted_until_the_source_is_cancelled(watched):
     """Each change happens after the event of the previous one."""
-    main = runpy.run_path(str(SCRIPT))["main"]
 
     async def run() -> t.AsyncIterator[t.Any]:
         queue: asyncio.Queue[t.Any] = asyncio.Queue(1)
-        source = asyncio.create_task(main(queue, {"store": str(watched.path), "interval": 0.1}))
+        source = asyncio.create_task(sessions.main(queue, {"store": str(watched.path), "interval": 0.1}))
         for session, seconds_left in ((BOB, None), (ALICE, EXPIRED), (ALICE, CURRENT)):
             if seconds_left is not None:
                 watched.have(session, seconds_left)
