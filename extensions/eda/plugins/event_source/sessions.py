@@ -220,7 +220,9 @@ class Watcher:
             for key in gone:
                 del self._reported[key]
             if not found:
-                failures["NoSession"] = "The store contains no session that matches. Check store, filters and the user."
+                failures["NoSession"] = (
+                    "The store contains no session that matches. Check store and filters, and the user who runs ansible-rulebook."
+                )
         events += self._describe_store(failures)
         self._initial = self._initial and not found
         return events
