@@ -130,7 +130,7 @@ def ansible_test(session: nox.Session, tree: Path, *arguments: str) -> None:
 def security(session: nox.Session) -> None:
     """Search the code with bandit, and the workflows with zizmor, for known kinds of vulnerabilities."""
     session.install("--upgrade", "bandit", "zizmor")
-    session.run("bandit", "--quiet", "--recursive", "plugins", "roles/emulator/files", "tests/tools")
+    session.run("bandit", "--quiet", "--recursive", "plugins", "extensions", "roles/emulator/files", "tests/tools")
     session.run("zizmor", "--quiet", "--offline", ".")
 
 
@@ -249,6 +249,11 @@ def fuzz(session: nox.Session) -> None:
 def integration(session: nox.Session) -> None:
     """Run the integration targets given as arguments, or all."""
     _tool, tree = prepare(session)
+    if "event_source_sessions" in session.posargs or all(each.startswith("-") for each in session.posargs):
+        try:
+            session.install("--only-binary=:all:", "ansible-rulebook")
+        except CommandFailed:
+            session.log("Cannot install ansible-rulebook. If there is none on PATH, its test is skipped.")
     options = ("--requirements", "--continue-on-error")
     ansible_test(session, tree, "integration", *options, *session.posargs)
 

@@ -48,7 +48,8 @@ LEFT_OUT = re.compile(
     |^(fields|env|file):$           # AWX
     |^plugins/module_utils/$        # test_layout.py
     |^minor_changes:$               # antsibull-changelog
-    |^user\ ansible\                 # the unit tests of the Redis store
+    |^user\ (ansible|watcher)\       # the unit tests of the Redis store and of the event source
+    |ansible-rulebook|^\ +sources:$  # needs Java; the target event_source_sessions runs the example, and its unit tests read the rulebooks
     |wuying\.workspace\.log_in     # needs a terminal; the target log_in runs it in one
     |community\.hashi_vault         # needs another collection
     """,
