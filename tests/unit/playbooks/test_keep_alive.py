@@ -261,7 +261,12 @@ def test_a_misspelled_variable_is_refused_and_the_closest_is_named(
 
 
 def test_variables_of_other_software_are_accepted(play: t.Callable[..., Run]) -> None:
-    others = {"keepalived_instances": [], "nginx_keepalive_timeout": 5, "wuying_users": []}
+    others = {
+        "keepalived_instances": [],
+        "nginx_keepalive_timeout": 5,
+        "wuying_users": [],
+        "keep_alive_service_name": "x",
+    }
     assert play(counted(total=1, unchanged=1), **others).status == 0
 
 
