@@ -118,12 +118,18 @@ def play(tmp_path: Path) -> t.Callable[..., Run]:
         "keep_alive_metrics_path": f"{tmp_path}/out/wuying.prom",
     }
 
-    def run(fleet: dict[str, t.Any], store: dict[str, t.Any] = STORE, *arguments: str, **variables: t.Any) -> Run:
+    def run(
+        fleet: dict[str, t.Any],
+        store: dict[str, t.Any] = STORE,
+        *arguments: str,
+        playbook: str = "wuying.workspace.keep_alive",
+        **variables: t.Any,
+    ) -> Run:
         results = {"wuying_login_tokens": fleet, "wuying_login_token_info": store}
         (tmp_path / "results.json").write_text(json.dumps(results))
         extra = f"--extra-vars={json.dumps({**paths, **variables})}"
         ended = subprocess.run(
-            (sys.executable, "-m", "ansible.cli.playbook", "wuying.workspace.keep_alive", extra, *arguments),
+            (sys.executable, "-m", "ansible.cli.playbook", playbook, extra, *arguments),
             cwd=tmp_path,
             env={
                 **{name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")},
@@ -312,3 +318,11 @@ def test_without_paths_and_in_check_mode_nothing_is_written(play: t.Callable[...
     assert play(GOOD, keep_alive_metrics_path="", keep_alive_report_path="").status == 0
     assert play(GOOD, STORE, "--check").status == 0
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_playbook_that_imports_this_one_writes_both_files(play: t.Callable[..., Run], tmp_path: Path) -> None:
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project/fleet.yml").write_text("- import_playbook: wuying.workspace.keep_alive\n")
+    run = play(GOOD, playbook="project/fleet.yml")
+    assert (run.status, run.report["success"]) == (0, True), run.output
+    assert run.metrics["wuying_keep_alive_last_run_success"] == {"": 1}
