@@ -49,7 +49,7 @@ LEFT_OUT = re.compile(
     |^plugins/module_utils/$        # test_layout.py
     |^minor_changes:$               # antsibull-changelog
     |keep_alive_service_|^\[Unit\]$  # the target role_keep_alive
-    |^\$\ sudo\                     # needs an installed schedule
+    |^(\$\ )?sudo\                 # needs an installed schedule
     |^groups:$                      # test_schedule_page.py
     |^4\ sessions:                  # output
     |^user\ ansible\                 # the unit tests of the Redis store
