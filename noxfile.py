@@ -37,6 +37,7 @@ NEWEST = ("2.21", "2.19")  # the newest release of ansible-core, and the newest 
 LEAST_COVERAGE = 97.0  # percent of the statements and branches in plugins/
 # These generate their input, or kill processes at random. The result does not depend on the Python.
 PROPERTY_TESTS = ("test_fuzz*.py", "test_*_stateful.py", "test_crashes.py")
+NIGHTLY_TESTS = (*PROPERTY_TESTS, "test_signer.py", "test_account.py")
 FOUND = os.environ.get("PYTHONS") or f"3.{sys.version_info[1]} {sys.executable}"
 PYTHONS = dict(line.split(" ", 1) for line in FOUND.splitlines())
 """The available Pythons, newest first."""
@@ -129,7 +130,7 @@ def ansible_test(session: nox.Session, tree: Path, *arguments: str) -> None:
 def security(session: nox.Session) -> None:
     """Search the code with bandit, and the workflows with zizmor, for known kinds of vulnerabilities."""
     session.install("--upgrade", "bandit", "zizmor")
-    session.run("bandit", "--quiet", "--recursive", "plugins", "roles/emulator/files", "tests/tools")
+    session.run("bandit", "--quiet", "--recursive", "plugins", "extensions", "roles/emulator/files", "tests/tools")
     session.run("zizmor", "--quiet", "--offline", ".")
 
 
@@ -237,7 +238,7 @@ def redis_versions(session: nox.Session) -> None:
 @core_session
 def fuzz(session: nox.Session) -> None:
     """Run the tests that generate their input for as long as a night allows, with new input each time."""
-    files = sorted(path for name in PROPERTY_TESTS for path in Path("tests/unit").rglob(name))
+    files = sorted(path for name in NIGHTLY_TESTS for path in Path("tests/unit").rglob(name))
     variables: dict[str, t.Any] = {"FUZZ": "nightly", "HYPOTHESIS_STORAGE_DIRECTORY": str(BUILD / "hypothesis")}
     # -rP shows the output of passed tests, such as how many processes they killed in time.
     options = ("-qrP", "-nauto", "--hypothesis-show-statistics")
@@ -248,6 +249,11 @@ def fuzz(session: nox.Session) -> None:
 def integration(session: nox.Session) -> None:
     """Run the integration targets given as arguments, or all."""
     _tool, tree = prepare(session)
+    if "event_source_sessions" in session.posargs or all(each.startswith("-") for each in session.posargs):
+        try:
+            session.install("--only-binary=:all:", "ansible-rulebook")
+        except CommandFailed:
+            session.log("Cannot install ansible-rulebook. If there is none on PATH, its test is skipped.")
     options = ("--requirements", "--continue-on-error")
     ansible_test(session, tree, "integration", *options, *session.posargs)
 

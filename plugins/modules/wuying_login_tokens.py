@@ -10,7 +10,7 @@ DOCUMENTATION = r"""
 module: wuying_login_tokens
 author:
   - The wuying.workspace authors (@wuying-workspace)
-short_description: Keep many WUYING Workspace login tokens valid
+short_description: Keep the tokens of many users valid
 version_added: 0.1.0
 description:
   - Ensures that many sessions have current login tokens, as M(wuying.workspace.wuying_login_token) does for one session, but much faster than

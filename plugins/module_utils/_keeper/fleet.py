@@ -162,7 +162,6 @@ def _catch(function: t.Callable[..., T], *arguments: t.Any) -> T | WuyingError:
     except Exception as error:
         failure = WuyingError(
             f"An unexpected error occurred ({type(error).__name__}). Run the task again. If the error persists, report it.",
-            code="Unforeseen",
             retryable=True,
         )
     failure.__context__ = None

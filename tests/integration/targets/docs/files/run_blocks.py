@@ -48,7 +48,12 @@ LEFT_OUT = re.compile(
     |^(fields|env|file):$           # AWX
     |^plugins/module_utils/$        # test_layout.py
     |^minor_changes:$               # antsibull-changelog
-    |^user\ ansible\                 # the unit tests of the Redis store
+    |^user\ (ansible|watcher)\       # the unit tests of the Redis store and of the event source
+    |ansible-rulebook|^\ +sources:$  # needs Java; the target event_source_sessions runs the example, and its unit tests read the rulebooks
+    |keep_alive_service_|^\[Unit\]$  # the target role_keep_alive
+    |^(\$\ )?sudo\                 # needs an installed schedule
+    |^groups:$                      # test_schedule_page.py
+    |^4\ sessions:                  # output
     |wuying\.workspace\.log_in     # needs a terminal; the target log_in runs it in one
     |community\.hashi_vault         # needs another collection
     """,
@@ -111,11 +116,14 @@ class Reader(NamedTuple):
             "https://github.com/wuying-workspace/wuying.workspace.git": f"file://{self.folder}/checkout",
             "rediss://redis.example.com": self.folder / "store",
             "/home/ops/tokens": self.folder / "store",
+            "/var/lib/wuying/": f"{self.folder}/",
+            "/var/lib/node_exporter/": f"{self.folder}/",
             "--port 8700": "--port " + os.environ["FREE_PORT"],
             "127.0.0.1:8700": "127.0.0.1:" + os.environ["FREE_PORT"],
             "python3 ": sys.executable + " ",
             # For a reader with an account, the inventory sets the endpoint. Otherwise the demo starts its own emulator.
-            "make demo": "ansible-playbook wuying.workspace.demo --inventory inventory/hosts",
+            "make demo": "ansible-playbook wuying.workspace.demo",
+            "wuying.workspace.demo": "wuying.workspace.demo --inventory inventory/hosts",
             '-a "region_id=': f'-a "endpoint={self.emulator} region_id=',
             # After this command, only the installed collection is used.
             "ansible-galaxy collection install": "export ANSIBLE_COLLECTIONS_PATH=$PWD/installed\n"
