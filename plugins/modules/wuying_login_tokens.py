@@ -430,12 +430,14 @@ retryable:
   sample: false
 """
 
+import contextlib
 import time
 import typing as t
 
 from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision import TokenRequest
 from ansible_collections.wuying.workspace.plugins.module_utils._keeper.fleet import (
     MAX_PARALLEL,
+    Report,
     keep_all,
     read_requested,
     read_stored,
@@ -445,17 +447,25 @@ from ansible_collections.wuying.workspace.plugins.module_utils._plugin.argument_
     argument_spec,
     login_spec,
     session_spec,
+    store_spec,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.fleet import (
     FleetResult,
-    read_named_endpoints,
     read_requests,
     read_selection,
-    refuse_unnamed,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.module import Module
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.options import read_number
-from ansible_collections.wuying.workspace.plugins.module_utils._plugin.wiring import open_keeper
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin.progress import Progress
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin.selection import (
+    read_account_selection,
+    read_named_endpoints,
+    refuse_unnamed,
+)
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin.wiring import open_copy, open_keeper
+
+Requests = t.Optional[t.List[TokenRequest]]
+"""The requests for the sessions in ``sessions``. None stands for the sessions of the store."""
 
 
 def main() -> None:
@@ -480,6 +490,7 @@ def main() -> None:
             "results": {"type": "str", "default": "failed", "choices": ["failed", "all", "none"]},
             "fail_on": {"type": "str", "default": "any", "choices": ["any", "all", "none"]},
             "rekey": {"type": "bool", "default": False, "no_log": False},
+            "copy_from": {"type": "dict", "options": store_spec(required=True)},
         },
         mutually_exclusive=[("sessions", "filters")],
         supports_check_mode=True,
@@ -491,28 +502,67 @@ def run(module: Module) -> FleetResult:
     """Return the results of all sessions. Raises :class:`WuyingError` if no session can be processed."""
     params, get_option = module.params, module.params.get
     check_options(params)
-    max_parallel = int(read_number(get_option, "max_parallel", 1, 256))
-    max_qps = None if params["max_qps"] is None else read_number(get_option, "max_qps", 0.001, 1e6)
     requests = None if params["sessions"] is None else read_requests(get_option, params["sessions"])
     if params["store"] == "none":
         check_distinct(requests or [])
-    select, named = read_selection(get_option), read_named_endpoints(get_option)
+    source = params["copy_from"]
     results = "all" if params["return_token"] else params["results"]
-    result = FleetResult(results, return_token=params["return_token"])
+    result = FleetResult(results, return_token=params["return_token"], copies=source is not None)
+    progress = Progress(module.log)
+    with contextlib.closing((keep if source is None else copy)(module, requests, progress)) as reports:
+        for report in reports:
+            result.add(report, time.time())
+            progress.step(result.counts)
+    progress.end(result.counts)
+    if requests is None and not result.counts["total"]:
+        place = "the store" if source is None else "copy_from"
+        module.warn(f"No session in {place} was selected. Check store, filters and the user who runs the task.")
+    return result
+
+
+def keep(module: Module, requests: Requests, progress: Progress) -> t.Generator[Report, None, None]:
+    """Keep sessions valid. Raises :class:`WuyingError` if no session can be processed."""
+    params, get_option = module.params, module.params.get
+    max_parallel = read_max_parallel(params)
+    max_qps = None if params["max_qps"] is None else read_number(get_option, "max_qps", 0.001, 1e6)
+    select, named = read_selection(get_option), read_named_endpoints(get_option)
     with open_keeper(get_option, module.warn, connections=max_parallel, max_qps=max_qps) as keeper:
         store = keeper.store
-        for report in keep_all(
+        yield from keep_all(
             keeper,
             refuse_unnamed(read_stored(store, select), named) if requests is None else read_requested(store, requests),
             max_parallel=max_parallel,
             one_process=max_qps is not None,  # A limit applies to all requests only within one process.
             rekey=params["rekey"],
             check=module.check_mode,
-        ):
-            result.add(report, time.time())
-    if requests is None and not result.counts["total"]:
-        module.warn("No session in the store was selected. Check store, filters and the user who runs the task.")
-    return result
+            begin=progress.begin,
+        )
+        if params["rekey"]:
+            from ansible_collections.wuying.workspace.plugins.module_utils._keeper.accounts import reencrypt_accounts
+
+            yield from reencrypt_accounts(keeper, read_account_selection(get_option, requests), check=module.check_mode)
+
+
+def copy(module: Module, requests: Requests, progress: Progress) -> t.Generator[Report, None, None]:
+    """Copy sessions and the entries of their accounts. Raises :class:`WuyingError` if the stores cannot be used."""
+    # Imported here, because few tasks copy.
+    from ansible_collections.wuying.workspace.plugins.module_utils._keeper.accounts import copy_accounts
+    from ansible_collections.wuying.workspace.plugins.module_utils._keeper.copy import copy_sessions
+
+    params, get_option, check = module.params, module.params.get, module.check_mode
+    max_parallel = read_max_parallel(params)
+    select, accounts = read_selection(get_option), read_account_selection(get_option, requests)
+    with open_copy(get_option, params["copy_from"], module.warn) as (source, target):
+        # Accounts come first, so that no session is in the target before the waits of its account.
+        yield from copy_accounts(source, target.store, accounts, deadline=target.deadline, check=check)
+        progress.begin(sum(map(bool, source.keys())) if requests is None else len(requests))
+        readings = read_stored(source, select) if requests is None else read_requested(source, requests)
+        yield from copy_sessions(readings, source.name, target, max_parallel=max_parallel, check=check)
+
+
+def read_max_parallel(params: dict[str, t.Any]) -> int:
+    """Return the number of sessions to process at a time. Raises :class:`OptionError`."""
+    return int(read_number(params.get, "max_parallel", 1, 256))
 
 
 def check_options(params: dict[str, t.Any]) -> None:
@@ -521,6 +571,14 @@ def check_options(params: dict[str, t.Any]) -> None:
         raise OptionError("store=none needs sessions and return_token=true, because nothing is stored.")
     if params["rekey"] and not params["store_key"]:
         raise OptionError("rekey requires store_key. Put the key that all records should use first.")
+    if params["copy_from"] is not None:
+        if "none" in (params["store"], params["copy_from"]["store"]):
+            raise OptionError("copy_from needs two stores. Set store and copy_from.store to directories or Redis URLs.")
+        for name in ("force", "rekey", "return_token"):
+            if params[name]:
+                raise OptionError(
+                    f"{name} cannot be combined with copy_from, because a copy sends no request and returns no token."
+                )
 
 
 def check_distinct(requests: list[TokenRequest]) -> None:

@@ -41,8 +41,7 @@ _OMITTED = re.compile(r"__omit_place_holder__[0-9a-f]*|<<Omit>>")
 def given(values: t.Mapping[str, t.Any], spec: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     """Return the options that were given: without null, omitted values and empty strings, and with encrypted text decrypted.
 
-    An empty ``store_key`` remains, because it is an error. Names that are not in ``spec`` remain for the caller to refuse. Raises
-    :class:`OptionError`.
+    An empty ``store_key`` remains, because it is an error, and so do names that are not in ``spec``. Raises :class:`OptionError`.
     """
     found = {}
     for name, value in values.items():
@@ -50,7 +49,9 @@ def given(values: t.Mapping[str, t.Any], spec: t.Mapping[str, t.Any]) -> dict[st
             value = _plain(name, value)
             if value is None or (value == "" and name != "store_key"):
                 continue
-            if "options" in spec[name] and isinstance(value, (list, str)):
+            if "options" in spec[name] and isinstance(value, Mapping):
+                value = given(value, spec[name]["options"])
+            elif "options" in spec[name] and isinstance(value, (list, str)):
                 sessions = [text.strip(" ") for text in value.split(",")] if isinstance(value, str) else value
                 value = [own_options(f"{name}[{at}]", each, spec[name]["options"]) for at, each in enumerate(sessions)]
         found[name] = value
