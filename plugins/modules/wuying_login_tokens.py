@@ -22,6 +22,7 @@ description:
     login fail with C(error_code=LoginsStopped), and nothing counts against their accounts.
   - With O(sessions), the module processes these sessions. Without it, the module processes all sessions in the store, or those that O(filters)
     selects. Run it this way on a schedule to keep the tokens of a fleet valid.
+  - With O(copy_from), the module sends no request. It copies sessions from another store instead.
   - A session that fails does not stop the others. RV(sessions) contains the result of each session that O(results) selects, by default
     of those that failed or have warnings.
   - On a schedule, O(refresh_before) must be at least the interval of the schedule plus the duration of a run. The value is capped at half
@@ -183,9 +184,51 @@ options:
         O(store_key).
       - Unencrypted records are read only with V(true). Set it once, to start to encrypt a store or to change keys, and not on a schedule.
         Otherwise, the task accepts records that someone without a key has written to the store.
+      - The entries of accounts that O(sessions) or O(filters) select are re-encrypted, too.
     type: bool
     default: false
+  copy_from:
+    description:
+      - The store to copy sessions from, for example to move them from a directory to Redis. O(store) is the store to copy to. Without
+        O(sessions) and O(filters), all sessions are copied. No request is sent, so the options that describe requests have no effect.
+      - The other store is only read. Before you copy, stop all tasks that use it. If one used it in the meantime, copy again.
+      - A copied session has the same tokens, lineage, and validity. If the outcome of a request is unknown, it is unknown in the copy, too.
+        Accounts whose logins have to wait are copied as well, with O(sessions) and O(filters) those of the selected users.
+      - If both stores have the session, the newer token wins. A token is newer if it was obtained from the other one. Of tokens from two
+        logins, one that is valid is newer than one that is not, and otherwise the one that was obtained later. If the copy wins, it also
+        knows the tokens that the replaced record knew, and keeps its keep-alive token if it has none.
+      - A record that cannot be read, in either store, is reported as failed, and is not changed. Running the task again copies only
+        sessions that are missing or newer.
+      - You cannot combine it with O(force), O(rekey), O(return_token), or O(store=none).
+    type: dict
+    suboptions:
+      store:
+        description:
+          - The directory or the Redis URL to copy from, as in O(store). It must be another store than O(store).
+          - No option of this dictionary is read from the environment. O(store) and its secrets can come from the environment.
+        type: str
+        required: true
+      store_username:
+        description: The user name for this store, if it is in Redis. The rights C(+scan) and C(+hmget) are enough.
+        type: str
+      store_password:
+        description: The password for this store, if it is in Redis.
+        type: str
+      store_ca_path:
+        description: The path of CA certificates to verify this store, as in O(store_ca_path).
+        type: str
+      store_key:
+        description:
+          - The keys that decrypt the records of this store. The first key in O(store_key) encrypts them in O(store).
+          - If not set, records must not be encrypted. If set, a record that is not encrypted fails with C(error_code=NotEncrypted).
+        type: list
+        elements: str
 notes:
+  - A task that takes longer than 5 seconds logs a line for each tenth of the sessions that are due, with the counts so far, to the system log of the
+    host. To see the lines, run C(journalctl --follow --grep 'sessions processed') there. They contain no names. With C(no_log=true) on the task, nothing
+    is logged.
+  - If the task is stopped by SIGINT or SIGTERM, it finishes the sessions that it has begun, and fails with C(error_code=Interrupted). RV(counts) contains
+    the counts so far. If C(ansible-playbook) itself is stopped, it shows no result, but the system log contains the counts.
   - With O(return_token=true), a registered result contains the tokens in plain text. Set C(no_log=true) on the task.
 seealso:
   - module: wuying.workspace.wuying_login_token
@@ -248,6 +291,16 @@ EXAMPLES = r"""
   become: false
   no_log: true
 
+- name: Move all sessions to Redis, after everything that uses the directory was stopped
+  wuying.workspace.wuying_login_tokens:
+    store: rediss://redis.example.com
+    store_password: "{{ redis_password }}"
+    store_key: "{{ store_key }}"
+    copy_from:
+      store: /home/ops/tokens
+  delegate_to: localhost
+  become: false
+
 - name: Report users who must log in again
   ansible.builtin.debug:
     msg: "{{ item.session.end_user_id }}: {{ item.msg }}"
@@ -260,12 +313,14 @@ RETURN = r"""
 counts:
   description:
     - The number of sessions by outcome. The total is the sum of RV(counts.refreshed), RV(counts.logged_in), RV(counts.unchanged),
-      RV(counts.not_refreshed), and RV(counts.failed).
+      RV(counts.not_refreshed), RV(counts.failed), and RV(counts.copied).
   returned: unless an option is invalid or the store cannot be used
   type: dict
   contains:
     total:
-      description: All processed sessions, all records that cannot be read, and each node of a Redis Cluster whose sessions cannot be listed.
+      description:
+        - All processed sessions, all records that cannot be read, each node of a Redis Cluster whose sessions cannot be listed, and each account whose
+          entry cannot be copied or re-encrypted.
       type: int
       sample: 2000
     refreshed:
@@ -277,7 +332,7 @@ counts:
       type: int
       sample: 4
     unchanged:
-      description: Sessions whose stored token was current.
+      description: Sessions whose stored token was current. With O(copy_from), sessions whose token in O(store) is the same or newer.
       type: int
       sample: 786
     not_refreshed:
@@ -285,8 +340,8 @@ counts:
       type: int
       sample: 7
     failed:
-      description: Sessions that failed, including those whose new token could not be saved, records that cannot be read, and nodes
-        of a Redis Cluster whose sessions cannot be listed.
+      description: Sessions that failed, including those whose new token could not be saved, and everything else in RV(counts.total) that could
+        not be read or written.
       type: int
       sample: 3
     login_needed:
@@ -298,7 +353,15 @@ counts:
       type: int
       sample: 7
     rekeyed:
-      description: Sessions whose record was re-encrypted with the first key in O(store_key).
+      description: Records of sessions and entries of accounts that were re-encrypted with the first key in O(store_key).
+      type: int
+      sample: 0
+    copied:
+      description: Sessions whose record was copied. Only returned with O(copy_from).
+      type: int
+      sample: 0
+    accounts:
+      description: Accounts whose logins have to wait, or did so in the last 30 days, and whose entry was copied. Only returned with O(copy_from).
       type: int
       sample: 0
 sessions:
@@ -314,11 +377,11 @@ sessions:
       type: dict
       sample: {end_user_id: alice}
     key:
-      description: The key of the record in the store. Only returned if the record cannot be read.
+      description: The key of the record in the store. Only returned if the record cannot be read. That of an account begins with C(account-).
       type: str
       sample: 0c6c1e5b0f7e0d3f2f1b8f6f0f6e7a4d6f9d2c1b0a9f8e7d6c5b4a3f2e1d0c9b
     changed:
-      description: Whether the token was refreshed or the session logged in.
+      description: Whether the token was refreshed, the session logged in, or its record copied.
       type: bool
       sample: true
     failed:
@@ -331,8 +394,8 @@ sessions:
       sample: false
     source:
       description:
-        - The origin of the token. V(store) if it was read from the store, V(refresh) if this task refreshed it, and V(login) if this task
-          logged in.
+        - The origin of the token. V(store) if it was read from the store, V(refresh) if this task refreshed it, V(login) if this task
+          logged in, and V(copy) if this task copied it.
       type: str
       sample: refresh
     session_id:

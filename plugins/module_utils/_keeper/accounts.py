@@ -57,26 +57,49 @@ def reencrypt_accounts(keeper: Keeper, selects: Selects, *, check: bool = False)
 
 def _merge(source: StoredState, target: StoredState) -> AccountEntry | None:
     """Return the entry that the target is to have, None if it stays as it is. Raises :class:`StoreError`."""
-    if target.damage:
-        raise StoreError(f"The entry of the account is damaged ({target.damage}). Delete it.", code="DamagedRecord")
-    entry = source.entry if target.entry is None or source.entry is None else target.entry.merged_with(source.entry)
+    _check(target)
+    entry = source.entry
+    if entry is None or (not entry.attempts and entry.step is None):
+        return None
+    if target.entry is not None:
+        entry = target.entry.merged_with(entry)
     return None if entry == target.entry else entry
+
+
+def _check(stored: StoredState) -> None:
+    """Raise :class:`StoreError` if an entry cannot be read."""
+    if stored.damage:
+        message = (
+            f"The entry of an account cannot be read ({stored.damage}). Add its key to store_key, or delete the entry."
+        )
+        raise StoreError(message, code="DamagedRecord")
 
 
 def _process(
     store: Store, selects: Selects, change: t.Callable[[str, StoredState], bool], deadline: float
 ) -> t.Iterator[tuple[str, WuyingError | None]]:
     """Call a function for each selected account. Yield the key of each that it changes, and the error of each that fails."""
-    with hold_signals():
-        for key, stored in store.read_all(ACCOUNT_PREFIX):
-            if isinstance(stored, StoreError):
-                yield key, stored
-            elif stored.entry is not None and selects(stored.entry.account):
-                if is_over(deadline):
-                    code = "Interrupted" if signal_pending() else "DeadlineExceeded"
-                    message = "The task was stopped or timed out before this account could be processed. Run it again."
-                    yield key, WuyingError(message, code=code, retryable=True)
-                    continue
-                result = catch(change, key, stored)
+
+    def process(key: str, stored: StoredState | StoreError) -> bool:
+        if isinstance(stored, StoreError):
+            raise stored
+        _check(stored)
+        if stored.entry is None or not selects(stored.entry.account):
+            return False
+        if is_over(deadline):
+            code = "Interrupted" if signal_pending() else "DeadlineExceeded"
+            message = "The task was stopped or timed out before this account could be processed. Run it again."
+            raise WuyingError(message, code=code, retryable=True)
+        return change(key, stored)
+
+    try:
+        with hold_signals():
+            listed = list(store.keys(ACCOUNT_PREFIX))
+            yield from (("", failure) for failure in listed if isinstance(failure, StoreError))
+            keys = [key for key in listed if isinstance(key, str)]
+            for key, stored in zip(keys, store.read_many(keys)):
+                result = catch(process, key, stored)
                 if result is not False:
                     yield key, result if isinstance(result, WuyingError) else None
+    except StoreError as error:  # Reported, and not raised, because the results of the sessions must not be lost.
+        yield "", error.with_traceback(None)

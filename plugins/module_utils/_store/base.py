@@ -105,15 +105,15 @@ class Store(abc.ABC):
             except StoreError as error:
                 yield error
 
-    def read_all(self, prefix: str = "") -> t.Iterator[tuple[str, StoredState | StoreError]]:
-        """Read all sessions or, with their prefix, accounts: the key of each, and its state or error. A damaged record is an error, too.
+    def read_all(self) -> t.Iterator[tuple[str, StoredState | StoreError]]:
+        """Read all sessions: the key of each, and its state or error. A damaged record is an error, too.
 
         The error of a part that cannot be listed, or not be read in time, has an empty key, and comes last.
         """
         failures: list[StoreError] = []
 
         def listed() -> t.Iterator[str]:
-            for key in self.keys(prefix):
+            for key in self.keys():
                 if isinstance(key, StoreError):
                     failures.append(key)
                 else:
@@ -122,12 +122,11 @@ class Store(abc.ABC):
         keys, names = itertools.tee(listed())
         for key, stored in zip(names, self.read_many(keys)):
             if isinstance(stored, StoreError) and stored.code == "DeadlineExceeded":
-                message = f"{1 + sum(1 for _name in names):,} records could not be read in time. Try again later or increase deadline."
+                message = f"{1 + sum(1 for _name in names):,} sessions could not be read in time. Try again later or increase deadline."
                 failures.append(StoreError(message, code=stored.code, retryable=True))
                 break
             if isinstance(stored, StoredState) and stored.damage:
-                noun = "account" if prefix else "session"
-                message = f"A record is damaged ({stored.damage}), so its {noun} is unknown. Delete it, and ask users without a session to log in again."
+                message = f"A record is damaged ({stored.damage}), so its session is unknown. Delete it, and ask users without a session to log in again."
                 yield key, StoreError(message, code="DamagedRecord")
             else:
                 yield key, stored
@@ -135,7 +134,7 @@ class Store(abc.ABC):
 
     def read_accounts(self) -> t.Iterator[AccountEntry]:
         """Read the entries of all accounts, except those that cannot be read."""
-        for _key, stored in self.read_all(ACCOUNT_PREFIX):
+        for stored in self.read_many(key for key in self.keys(ACCOUNT_PREFIX) if isinstance(key, str)):
             if isinstance(stored, StoredState) and stored.entry is not None:
                 yield stored.entry
 
@@ -179,9 +178,8 @@ class Store(abc.ABC):
         from .._model.account import load_entry  # here, because most tasks log in to no account
 
         try:
-            return StoredState(
-                entry=load_entry(self._decrypt(entry), key), needs_reencryption=self.needs_reencryption(entry)
-            )
+            loaded = load_entry(self._decrypt(entry), key)
+            return StoredState(entry=loaded, needs_reencryption=self.needs_reencryption(entry))
         except DamagedRecord as error:
             reason = str(error)
         except StoreError as error:

@@ -22,6 +22,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model.account im
     account_of,
     new_entry,
 )
+from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import StoreError
 from ansible_collections.wuying.workspace.plugins.module_utils._model.keep_alive import KeepAlive
 from ansible_collections.wuying.workspace.plugins.module_utils._model.record import Record
 from ansible_collections.wuying.workspace.plugins.module_utils._model.session import ACCOUNT_PREFIX
@@ -287,6 +288,13 @@ def test_the_entries_of_both_stores_are_merged(fleet):
     assert fleet.run()["changed"] is False
 
 
+def test_an_entry_without_a_failed_login_is_not_copied(fleet):
+    put_entry(fleet.store, new_entry(account_of(fleet.session("erin"))))
+    assert fleet.run()["changed"] is False
+    put_entry(fleet.store, new_entry(account_of(fleet.session("erin")))._replace(step=7))
+    assert fleet.run()["counts"]["accounts"] == 1
+
+
 def test_a_damaged_entry_of_the_target_is_not_replaced(fleet):
     fill(fleet)
     fleet.run()
@@ -316,12 +324,46 @@ def test_rekey_reencrypts_entries_of_accounts(fleet):
     assert all(state.entry is not None for state in content(fleet.store).values())
 
 
+def test_results_are_not_lost_if_accounts_cannot_be_listed(fleet, monkeypatch):
+    key = new_key()
+    fleet.encrypt_with(key)
+    fleet.have({"alice": STALE})
+    keys = DirectoryStore.keys
+
+    def fail_for_accounts(store, prefix=""):
+        if prefix:
+            raise StoreError("The store is gone.")
+        return keys(store)
+
+    monkeypatch.setattr(DirectoryStore, "keys", fail_for_accounts)
+    result = fleet.run(store=str(fleet.path), copy_from=None, rekey=True, store_key=key)
+    assert (result["failed"], result["counts"]["refreshed"]) == (True, 1)
+    assert "The store is gone." in result["msg"]
+
+
 def test_rekey_reports_entries_of_accounts_with_an_unknown_key(fleet):
     fleet.encrypt_with(new_key())
     put_entry(fleet.store, entry_of(fleet, "dave"))
     result = fleet.run(store=str(fleet.path), copy_from=None, rekey=True, store_key=new_key())
     assert (result["error_code"], result["counts"]["failed"]) == ("DamagedRecord", 1)
     assert "not encrypted with a key in store_key" in result["msg"]
+
+
+def test_a_source_in_redis_needs_only_rights_to_read(fleet, tmp_path):
+    require_redis()
+    fill(fleet, keep_alive=False)
+    servers = RedisServers(tmp_path)
+    try:
+        server = servers()
+        fleet.run(store=server.address)
+        rights = ("reset", "on", ">sesame", "~wuying.workspace:*", "+scan", "+hmget")
+        server.client().execute_command("ACL", "SETUSER", "reader", *rights)
+        source = {"store": server.address, "store_username": "reader", "store_password": "sesame"}
+        assert fleet.run(copy_from=source)["counts"]["copied"] == 3
+        assert "sesame" not in fleet.printed
+        assert fleet.run(copy_from={**source, "store_password": "other"})["error_code"] == "StoreAccessDenied"
+    finally:
+        servers.stop()
 
 
 # Options
@@ -424,6 +466,22 @@ def test_a_copy_imports_no_http_library(fleet):
     assert json.loads(out)["counts"]["copied"] == 3
     loaded = {line.rpartition("|")[2].strip() for line in err.decode().splitlines()}
     assert not loaded & {"requests", "urllib3", "http.client", "multiprocessing"}
+
+
+def test_a_killed_copy_is_completed_by_the_next_one(fleet):
+    fleet.have({f"user-{number}": CURRENT for number in range(300)})
+    process = fleet.start_process(max_parallel=2)
+    target = Path(fleet.options["store"])
+    end = time.monotonic() + 30
+    while len(list(target.glob("*.record"))) < 20 and time.monotonic() < end:
+        time.sleep(0.002)
+    process.kill()
+    process.communicate(timeout=30)
+    states = content(target_of(fleet))
+    assert {state.record for state in states.values()} <= {None, *(s.record for s in content(fleet.store).values())}
+    result = fleet.run()
+    assert 0 < result["counts"]["copied"] < 300
+    assert content(target_of(fleet)) == content(fleet.store)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
