@@ -291,11 +291,9 @@ EXAMPLES = r"""
   become: false
   no_log: true
 
-- name: Move all sessions to Redis, after everything that uses the directory was stopped
+# The new store is in Redis. WUYING_TOKEN_STORE, WUYING_TOKEN_STORE_PASSWORD and WUYING_TOKEN_STORE_KEY contain its URL, password and key.
+- name: Move all sessions from a directory, after everything that uses it was stopped
   wuying.workspace.wuying_login_tokens:
-    store: rediss://redis.example.com
-    store_password: "{{ redis_password }}"
-    store_key: "{{ store_key }}"
     copy_from:
       store: /home/ops/tokens
   delegate_to: localhost
