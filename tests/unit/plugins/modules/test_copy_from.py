@@ -382,9 +382,10 @@ def test_a_source_in_redis_needs_only_rights_to_read(fleet, tmp_path):
         ({"copy_from": {"store": "/tmp/x", "store_key": "sesame"}}, "copy_from: store_key must consist"),
         ({"copy_from": {"store_key": "sesame"}}, "missing required arguments: store found in copy_from"),
         ({"copy_from": {"store": "/tmp/x", "storekey": "sesame"}}, "Unsupported parameters"),
-        ({"copy_from": '{"store": "/tmp/x", "store_password": "sesame"}'}, "Pass a dictionary"),
-        ({"copy_from": "store=/tmp/x,store_password=sesame"}, "Pass a dictionary"),
-        ({"copy_from": "/tmp/sesame"}, "unable to convert"),
+        ({"copy_from": '{"store": "/tmp/x", "store_password": "sesame"}'}, "copy_from must be a dictionary"),
+        ({"copy_from": "store=/tmp/x,store_password=sesame"}, "copy_from must be a dictionary"),
+        ({"copy_from": ["sesame"]}, "copy_from must be a dictionary"),
+        ({"copy_from": "/tmp/sesame"}, "copy_from must be a dictionary"),
     ],
 )
 def test_a_wrong_option_is_refused_without_its_value(fleet, options, says):
