@@ -166,9 +166,8 @@ def _copy_items(items: list[_Item], target: Target, parallel: int, *, check: boo
         else:
             due.append(item)
     with hold_signals():
-        not_begun = functools.partial(_not_begun, target.deadline)
         copy = functools.partial(_copy_item, target)
-        yield from run_all(copy, due, parallel, deadline=target.deadline, not_done=not_begun)
+        yield from run_all(copy, due, parallel, deadline=target.deadline, not_done=_not_begun)
 
 
 def _copy_item(target: Target, item: _Item) -> Report:
@@ -181,7 +180,7 @@ def _report(item: _Item, result: Outcome | WuyingError, warnings: list[str]) -> 
     return Report(item.position, item.session.key, item.session, result, tuple(warnings))
 
 
-def _not_begun(deadline: float, left: t.Iterable[_Item], _is_killed: bool) -> t.Iterator[Report]:
+def _not_begun(left: t.Iterable[_Item], _is_killed: bool) -> t.Iterator[Report]:
     for item in left:
         error: WuyingError = LockTimeout(_NOT_BEGUN.format("timed out"))
         if signal_pending():
