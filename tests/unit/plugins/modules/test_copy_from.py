@@ -26,6 +26,8 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions
 from ansible_collections.wuying.workspace.plugins.module_utils._model.keep_alive import KeepAlive
 from ansible_collections.wuying.workspace.plugins.module_utils._model.record import Record
 from ansible_collections.wuying.workspace.plugins.module_utils._model.session import ACCOUNT_PREFIX
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin import progress
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin.module import Module
 from ansible_collections.wuying.workspace.plugins.module_utils._store.base import Store
 from ansible_collections.wuying.workspace.plugins.module_utils._store.directory import DirectoryStore
 from ansible_collections.wuying.workspace.plugins.modules import wuying_login_tokens
@@ -199,6 +201,20 @@ def test_unreadable_records_and_entries_are_reported_and_do_not_stop_others(flee
         fleet.session("alice").key,
         account_of(fleet.session("dave")).key,
     }
+
+
+@pytest.mark.parametrize("copies", [True, False])
+def test_a_long_task_logs_its_progress_without_names_and_tokens(fleet, monkeypatch, copies):
+    records = fleet.have({f"user-{number}": STALE for number in range(20)})
+    lines: list[str] = []
+    monkeypatch.setattr(progress, "_FIRST", 0.0)
+    monkeypatch.setattr(Module, "log", lambda _module, line, **_more: lines.append(line))
+    fleet.run(**({} if copies else {"store": str(fleet.path), "copy_from": None}))
+    logged = [line for line in lines if "sessions processed" in line]
+    assert [line.partition(" sessions")[0] for line in logged] == [f"{number} of 20" for number in range(2, 21, 2)]
+    assert logged[-1].endswith("copied 20" if copies else "refreshed 20")
+    assert all("user-" not in line and "v1" not in line for line in logged)
+    assert all(record.login_token not in line for record in records.values() for line in lines)
 
 
 # Keys
