@@ -73,6 +73,14 @@ def open_store(get_option: GetOption, deadline: float) -> Store:
     return RedisStore(place, **login, ca_path=ca_path, deadline=deadline, encryption=encryption)
 
 
+def is_same_store(store: t.Any, other: t.Any) -> bool:
+    """Return True if two addresses are of the same store, as far as they show. Raises :class:`OptionError`."""
+    place, other_place = _read_place(store), _read_place(other)
+    if isinstance(place, str) and isinstance(other_place, str):
+        return os.path.realpath(place) == os.path.realpath(other_place)
+    return place == other_place
+
+
 def is_exposed(store: t.Any) -> bool:
     """Return True if a store's password would travel over the network unencrypted. Raises :class:`OptionError`."""
     place = _read_place(store)

@@ -66,13 +66,14 @@ return 'done'
 """
 
 SAVE = """
--- tombstone as read, fingerprint as read, new fingerprint, record, lifetime, note_id, owner of a lock to release
+-- tombstone as read, fingerprint as read, new fingerprint, record, lifetime, note_id, owner of a lock to release, new note, its note_id
 local tombstone = redis.call('GET', KEYS[3])
 if tombstone and tombstone ~= ARGV[1] then return 'deleted' end
 local fingerprint = redis.call('HGET', KEYS[1], 'fingerprint')
 if fingerprint and fingerprint ~= ARGV[2] and fingerprint ~= ARGV[3] then return 'newer' end
 redis.call('HSET', KEYS[1], 'record', ARGV[4], 'fingerprint', ARGV[3])
 if redis.call('HGET', KEYS[1], 'note_id') == ARGV[6] then redis.call('HDEL', KEYS[1], 'note', 'note_id') end
+if ARGV[8] ~= '' then redis.call('HSET', KEYS[1], 'note', ARGV[8], 'note_id', ARGV[9]) end
 redis.call('PEXPIRE', KEYS[1], ARGV[5])
 if redis.call('GET', KEYS[2]) == ARGV[7] then redis.call('PEXPIRE', KEYS[2], 0) end
 return 'done'

@@ -176,13 +176,14 @@ class _LockedHash(LockedSession):
             scripts.WRITE_NOTE, self.owner, self._fingerprint, self._store.dump(note), note.id, _RECORD_LIFETIME
         )
 
-    def save(self, record: Record) -> None:
+    def save(self, record: Record, note: Note | None = None) -> None:
         self._end = self._connection.end_of_save()
         new_fingerprint, lifetime = fingerprint(record.login_token), _lifetime(record)
         fingerprints = self._fingerprint, new_fingerprint
         data, releaser = self._store.dump(record), self.owner if self._is_last else ""
+        new_note = (self._store.dump(note), note.id) if note else ("", "")
         self._write_until_deadline(
-            scripts.SAVE, self._tombstone, *fingerprints, data, lifetime, self._note_id, releaser
+            scripts.SAVE, self._tombstone, *fingerprints, data, lifetime, self._note_id, releaser, *new_note
         )
         self._fingerprint = new_fingerprint
         self._replication.wait_for_replica(scripts.hash_name(self._key), slot_of(self._key), lifetime)

@@ -54,8 +54,8 @@ class LockedSession(abc.ABC):
         """Store the note of a request durably, and reserve the space of the new record."""
 
     @abc.abstractmethod
-    def save(self, record: Record) -> None:
-        """Replace the record durably and atomically, and remove the note."""
+    def save(self, record: Record, note: Note | None = None) -> None:
+        """Replace the record and the note durably and atomically. Without ``note``, remove the note."""
 
     def save_and_release(self, record: Record) -> None:
         """Save the record as the last change of the session. If that saves time, release the lock at once."""
@@ -196,7 +196,8 @@ class Store(abc.ABC):
         from .._model.account import load_entry  # here, because most tasks log in to no account
 
         try:
-            return StoredState(entry=load_entry(self._decrypt(entry), key))
+            loaded = load_entry(self._decrypt(entry), key)
+            return StoredState(entry=loaded, needs_reencryption=self.needs_reencryption(entry))
         except DamagedRecord as error:
             reason = str(error)
         except StoreError as error:
@@ -248,7 +249,7 @@ class NoStore(Store, LockedSession):
     def write_note(self, note: Note) -> None:
         """Store nothing."""
 
-    def save(self, record: Record) -> None:
+    def save(self, record: Record, note: Note | None = None) -> None:
         """Store nothing."""
 
     def save_failure(self, note: Note) -> None:

@@ -11,6 +11,7 @@ block must match LEFT_OUT.
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -114,7 +115,9 @@ class Reader(NamedTuple):
             "/opt/release/install": "sleep 1",
             "delay: 60": "delay: 1",
             "https://github.com/wuying-workspace/wuying.workspace.git": f"file://{self.folder}/checkout",
+            "rediss://new-redis.example.com": self.folder / "new-store",
             "rediss://redis.example.com": self.folder / "store",
+            "/home/ops/backup": self.folder / "backup",
             "/home/ops/tokens": self.folder / "store",
             "/var/lib/wuying/": f"{self.folder}/",
             "/var/lib/node_exporter/": f"{self.folder}/",
@@ -188,6 +191,7 @@ def run_page(reader: Reader, page: Path) -> int:
     # Ansible does not expand ~ to the HOME of this test.
     variables["ansible_async_dir"] = str(reader.folder / "async")
     variables["redis_password"] = "unused"
+    variables["new_store_key"] = base64.urlsafe_b64encode(bytes(32)).decode()
     variables["logins"] = [
         {
             "end_user_id": user,
