@@ -2,12 +2,11 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Define the interface of a store, and the store that keeps nothing."""
+"""Define the interface of a store."""
 
 from __future__ import annotations
 
 import abc
-import contextlib
 import itertools
 import typing as t
 
@@ -225,44 +224,3 @@ class Store(abc.ABC):
                 code="WrongStoreKey",
             )
         return self._encryption.decrypt(data)
-
-
-class NoStore(Store, LockedSession):
-    """Stores nothing."""
-
-    def __init__(self) -> None:
-        super().__init__("none")
-
-    def read(self, key: str = "") -> StoredState:
-        return StoredState()
-
-    def keys(self, prefix: str = "") -> t.Iterator[str]:
-        return iter(())
-
-    @contextlib.contextmanager
-    def lock(self, key: str, deadline: float) -> t.Iterator[LockedSession]:
-        yield self
-
-    def set_aside(self) -> str:
-        raise StoreError("There is no record to set aside.")
-
-    def write_note(self, note: Note) -> None:
-        """Store nothing."""
-
-    def save(self, record: Record, note: Note | None = None) -> None:
-        """Store nothing."""
-
-    def save_failure(self, note: Note) -> None:
-        """Store nothing."""
-
-    def rewrite(self, record: Record) -> None:
-        """Store nothing."""
-
-    def write_entry(self, entry: AccountEntry) -> None:
-        """Store nothing."""
-
-    def delete(self) -> bool:
-        return False
-
-    def close(self) -> None:
-        """Do nothing."""
