@@ -3,39 +3,44 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # Developer interface; `make` lists the targets.
-#   CORE=2.18        use another ansible-core than the newest release
-#   ARGS="..."       pass arguments to the tool: a unit test, an integration target, ...
 
 TARGETS = $(shell sed -n 's/^\([a-z-]*\):.*\#\#.*/\1/p' Makefile)
-.PHONY: $(TARGETS)
+.PHONY: help $(TARGETS)
 
-help: ## List the targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 24
+help:
+	@echo 'make TARGET [ARGS="..."] [CORE=2.18]'
+	@echo 'CORE selects another ansible-core than the newest release.'
+	@awk -F ': *## ' '/^##@ / {print "\n" substr($$0, 5)} /^[a-z-]*:.*## / {printf "  %-23s%s\n", $$1, $$2}' Makefile
 
+##@ Try it
+demo: ## Run the demo against an emulator of the service
+
+##@ Test everything
+ci: ## Run test, and what differs with the oldest versions
 test: ## Run all checks and tests with the newest ansible-core
-ci: ## Run test, and what differs with the oldest ansible-core and the oldest Python
-test-all: ## Run all checks and tests with every supported ansible-core and every available Python
+test-all: ## Run all tests with every ansible-core and Python
 
-units: ## Run unit tests: ARGS=FILE, ARGS=FILE::TEST, ARGS="-k EXPRESSION", or all
-integration: ## Run integration targets: ARGS=TARGET, or all
+##@ Test something
+units: ## Run unit tests: all, ARGS=FILE, FILE::TEST or "-k WORD"
+integration: ## Run integration targets: all, or ARGS=TARGET
 sanity: ## Run the sanity tests of ansible-test
 coverage: ## Measure how much of plugins/ the tests execute
+redis-versions: ## Run the tests of the Redis store with each redis-py
+fuzz: ## Run the tests with random input, for a night
 
+##@ Check
+format: ## Format the code and sort its imports
 lint: ## Run ruff, mypy, yamllint, bandit and zizmor
+ansible-lint: ## Lint playbooks, roles and examples
 docs-check: ## Check the documentation with antsibull-docs
 license-check: ## Check that every file names its license
 extra-checks: ## Check for unwanted files and check the action group
 build-import-check: ## Build the collection and import it as Galaxy does
-ansible-lint: ## Lint playbooks, roles and examples with the production profile
-execution-environment: ## Check the execution environment in the documentation with ansible-builder
+execution-environment: ## Check the execution environment of the AWX guide
 
-format: ## Format the code and sort its imports
-redis-versions: ## Run the unit tests of the Redis store with each version of its library
-fuzz: ## Run the tests that generate their input, for a night
-demo: ## Run playbooks/demo.yml against the emulator
+##@ Build
 docs: ## Build the documentation site into build/docs/html
-benchmark: ## Print how long tasks take, compared with Ansible's own modules
-
+benchmark: ## Measure the speed
 clean: ## Remove everything that these targets create
 	rm -rf .nox .ruff_cache build
 	find . -name __pycache__ -prune -exec rm -rf {} +

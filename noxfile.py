@@ -37,6 +37,7 @@ NEWEST = ("2.21", "2.19")  # the newest release of ansible-core, and the newest 
 LEAST_COVERAGE = 97.0  # percent of the statements and branches in plugins/
 # These generate their input, or kill processes at random. The result does not depend on the Python.
 PROPERTY_TESTS = ("test_fuzz*.py", "test_*_stateful.py", "test_crashes.py")
+NIGHTLY_TESTS = (*PROPERTY_TESTS, "test_signer.py", "test_account.py")
 FOUND = os.environ.get("PYTHONS") or f"3.{sys.version_info[1]} {sys.executable}"
 PYTHONS = dict(line.split(" ", 1) for line in FOUND.splitlines())
 """The available Pythons, newest first."""
@@ -129,7 +130,7 @@ def ansible_test(session: nox.Session, tree: Path, *arguments: str) -> None:
 def security(session: nox.Session) -> None:
     """Search the code with bandit, and the workflows with zizmor, for known kinds of vulnerabilities."""
     session.install("--upgrade", "bandit", "zizmor")
-    session.run("bandit", "--quiet", "--recursive", "plugins", "roles/emulator/files", "tests/tools")
+    session.run("bandit", "--quiet", "--recursive", "plugins", "extensions", "roles/emulator/files", "tests/tools")
     session.run("zizmor", "--quiet", "--offline", ".")
 
 
@@ -153,14 +154,23 @@ def sanity(session: nox.Session) -> None:
                 session.log(f"{file.stem.removeprefix('ansible-test-')} did not run: {reason}")
 
 
+def context_of(path: Path) -> str:
+    """Return where the code that a file in tests/unit tests runs: "modules", "module_utils", "controller", or "project" for other code."""
+    folder, name, *_rest = path.parts
+    if folder == "plugins" and name in ("modules", "module_utils"):
+        return name
+    return "controller" if folder in ("playbooks", "extensions") or name == "lookup" else "project"
+
+
 @core_session
 def units(session: nox.Session) -> None:
-    """Run all unit tests with ansible-test. Arguments: "controller", "newest", "oldest", or a Python such as 3.10.
+    """Run all unit tests with ansible-test. Arguments: "controller", "project", "newest", "oldest", or a Python such as 3.10.
 
-    "controller" are the tests of what never runs on targets. The others say which Python runs the rest.
+    "controller" are the tests of plugins and playbooks that run on the controller, and "project" those that do not depend on
+    ansible-core, such as the tests of the emulator. The others say which Python runs the tests of modules.
     """
     _tool, tree = prepare(session)
-    wanted = session.posargs or ("controller", "newest", "oldest")
+    wanted = session.posargs or ("controller", "project", "newest", "oldest")
     targets = find_pythons(CORE, remote=True)
     names = {"newest": PYTHON, "oldest": targets[-1]}
     versions = [names.get(name, name) for name in wanted if name in (*names, *targets)]
@@ -169,9 +179,7 @@ def units(session: nox.Session) -> None:
     # ansible-test stops after the first context that fails, so each runs on its own.
     contexts: dict[str, list[Path]] = {}
     for path in sorted((tree / "tests/unit").rglob("test_*.py")):
-        folder, name, *_rest = path.relative_to(tree / "tests/unit").parts
-        on_targets = folder == "plugins" and name in ("modules", "module_utils")
-        contexts.setdefault(name if on_targets else "controller", []).append(path)
+        contexts.setdefault(context_of(path.relative_to(tree / "tests/unit")), []).append(path)
     failed = []
     for version in dict.fromkeys((PYTHON, *versions)):
         python = Path(session.bin) / "python"
@@ -180,8 +188,8 @@ def units(session: nox.Session) -> None:
             session.run(PYTHONS[version], "-m", "venv", str(python.parents[1]), external=True)
         options = ("--requirements", "--target-python", f"{version}@{python}")
         for context, paths in contexts.items():
-            on_controller = version == PYTHON and "controller" in wanted
-            if on_controller if context == "controller" else version in versions:
+            on_target = context in ("modules", "module_utils")
+            if version in versions if on_target else version == PYTHON and context in wanted:
                 chosen = [
                     str(path.relative_to(tree))
                     for path in paths
@@ -230,7 +238,7 @@ def redis_versions(session: nox.Session) -> None:
 @core_session
 def fuzz(session: nox.Session) -> None:
     """Run the tests that generate their input for as long as a night allows, with new input each time."""
-    files = sorted(path for name in PROPERTY_TESTS for path in Path("tests/unit").rglob(name))
+    files = sorted(path for name in NIGHTLY_TESTS for path in Path("tests/unit").rglob(name))
     variables: dict[str, t.Any] = {"FUZZ": "nightly", "HYPOTHESIS_STORAGE_DIRECTORY": str(BUILD / "hypothesis")}
     # -rP shows the output of passed tests, such as how many processes they killed in time.
     options = ("-qrP", "-nauto", "--hypothesis-show-statistics")
@@ -241,6 +249,11 @@ def fuzz(session: nox.Session) -> None:
 def integration(session: nox.Session) -> None:
     """Run the integration targets given as arguments, or all."""
     _tool, tree = prepare(session)
+    if "event_source_sessions" in session.posargs or all(each.startswith("-") for each in session.posargs):
+        try:
+            session.install("--only-binary=:all:", "ansible-rulebook")
+        except CommandFailed:
+            session.log("Cannot install ansible-rulebook. If there is none on PATH, its test is skipped.")
     options = ("--requirements", "--continue-on-error")
     ansible_test(session, tree, "integration", *options, *session.posargs)
 

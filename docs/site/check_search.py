@@ -13,21 +13,19 @@ from pathlib import Path
 from sphinx.search import js_index
 from sphinx.search.en import SearchEnglish
 
-MODULE = Path(__file__).resolve().parents[2] / "plugins/modules/wuying_login_token.py"
+TROUBLESHOOTING = Path(__file__).resolve().parents[1] / "docsite/rst/troubleshooting.rst"
 # For each query, a page that must be among the results.
 QUERIES = {
     "install": "index",
-    "leaked token": "guide_fleet",
-    "revoke": "security",
-    "upgrade": "index",
+    **dict.fromkeys(("leaked token", "migrate", "monitor", "revoke", "upgrade"), "troubleshooting"),
     "wuying_store": "wuying_login_token_lookup",
     "WUYING_TOKEN_STORE": "guide_settings",
-    **dict.fromkeys(
-        re.findall(r"\bV\(([A-Z][a-z]+[A-Z]\w+)\)", MODULE.read_text("utf-8")), "wuying_login_token_module"
-    ),
 }
 # For each name, a page with a table that has a row for it. The search lists the row first.
-ROWS = {"max_qps": "guide_settings", "store_key": "guide_settings"}
+ROWS = {
+    **dict.fromkeys(re.findall(r"^   \* - ``([A-Z]\w+)``$", TROUBLESHOOTING.read_text("utf-8"), re.MULTILINE), "troubleshooting"),
+    **dict.fromkeys(("max_qps", "store_key"), "guide_settings"),
+}
 
 with (Path(sys.argv[1]) / "searchindex.js").open(encoding="utf-8") as file:
     INDEX = js_index.load(file)

@@ -92,6 +92,40 @@ requirements:
   - alibabacloud-credentials, only for O(auth_method=provider_chain)
 """
 
+    NO_EFFECT = r"""
+options:
+  auth_method:
+    description:
+      - This option has no effect in this module.
+  access_key_id:
+    description:
+      - This option has no effect in this module.
+  access_key_secret:
+    description:
+      - This option has no effect in this module.
+  security_token:
+    description:
+      - This option has no effect in this module.
+  signature_version:
+    description:
+      - This option has no effect in this module.
+  timeout:
+    description:
+      - This option has no effect in this module.
+  retries:
+    description:
+      - This option has no effect in this module.
+  validate_certs:
+    description:
+      - This option has no effect in this module.
+  ca_path:
+    description:
+      - This option has no effect in this module.
+  proxy:
+    description:
+      - This option has no effect in this module.
+"""
+
     LOOKUP = r"""
 options:
   auth_method:

@@ -72,6 +72,31 @@ options:
     required: false
 """
 
+    NO_EFFECT = r"""
+options:
+  region_id:
+    description:
+      - This option has no effect in this module.
+    required: false
+  client_id:
+    description:
+      - This option has no effect in this module.
+    required: false
+  office_site_id:
+    description:
+      - This option has no effect in this module.
+    required: false
+  directory_id:
+    description:
+      - This option has no effect in this module.
+  endpoint:
+    description:
+      - This option has no effect in this module.
+  validity:
+    description:
+      - This option has no effect in this module.
+"""
+
     LOOKUP = r"""
 options:
   region_id:

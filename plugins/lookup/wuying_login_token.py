@@ -8,7 +8,7 @@ DOCUMENTATION = r"""
 name: wuying_login_token
 author:
   - The wuying.workspace authors (@wuying-workspace)
-short_description: Look up a valid WUYING Workspace login token
+short_description: Look up a valid login token
 version_added: 0.1.0
 description:
   - Returns the current login token of one or more sessions of WUYING Workspace (cloud desktops of Alibaba Cloud).

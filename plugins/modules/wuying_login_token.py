@@ -10,7 +10,7 @@ DOCUMENTATION = r"""
 module: wuying_login_token
 author:
   - The wuying.workspace authors (@wuying-workspace)
-short_description: Keep one WUYING Workspace login token valid
+short_description: Log a user in, keep the token valid
 version_added: 0.1.0
 description:
   - Ensures that one session of WUYING Workspace (cloud desktops of Alibaba Cloud) has a current login token, and returns the token.
@@ -357,11 +357,8 @@ error_code:
     - "V(LoginBlocked): No password was sent, because an earlier login was refused or its outcome is unknown. The wait ends at
       RV(blocked_until)."
     - "V(LoginNeedsPerson): The login reached RV(stage), which only a person can pass, or which needs O(authentication_code) or O(totp_secret)."
-    - The other codes of this collection are V(MissingCredentials), V(MissingLibrary),
-      V(InvalidOption), V(InvalidResponse), V(Interrupted), V(Throttling), V(ServiceUnavailable), V(DeadlineExceeded), V(Timeout),
-      V(NameNotResolved), V(ConnectionFailed), V(ConnectionLost), V(TlsFailed), V(ProxyFailed), V(NotKept), V(NewerFormat),
-      V(WrongStoreKey), V(NotEncrypted), V(StoreUnavailable), V(StoreUnsafe), and with Redis V(StoreAccessDenied), V(StoreReadOnly),
-      V(StoreFull), V(LockLost), and V(NewerRecord).
+    - The page L(Troubleshooting,https://wuying-workspace.github.io/wuying.workspace/collections/wuying/workspace/docsite/troubleshooting.html)
+      lists all codes.
   returned: failure
   type: str
   sample: Throttling.User

@@ -10,7 +10,7 @@ DOCUMENTATION = r"""
 module: wuying_login_token_info
 author:
   - The wuying.workspace authors (@wuying-workspace)
-short_description: List WUYING Workspace sessions in a store
+short_description: List sessions and their states
 version_added: 0.1.0
 description:
   - Lists the sessions in a store, with the age and state of their login tokens, and whether the sessions can repair themselves, but never a token.
@@ -22,9 +22,10 @@ description:
     C(become=false).
 extends_documentation_fragment:
   - wuying.workspace.attributes
-  - wuying.workspace.session.many
+  - wuying.workspace.session.no_effect
   - wuying.workspace.session
   - wuying.workspace.store
+  - wuying.workspace.service.no_effect
   - wuying.workspace.service
 attributes:
   check_mode:
@@ -38,8 +39,15 @@ attributes:
 options:
   end_user_id:
     description:
-      - This option has no effect. Use O(filters) instead.
+      - This option has no effect in this module. Use O(filters) instead.
     type: str
+  deadline:
+    description:
+      - The maximum duration in seconds (up to 86400) of the task, for a store in Redis.
+  refresh_before:
+    description:
+      - The number of seconds (0 to 31622400) before its expiry at which a login token is listed as V(stale). The value is capped at half of the token's
+        validity.
   filters:
     description:
       - A dictionary that selects the sessions to list. Its keys can be O(region_id), O(client_id), O(office_site_id), O(end_user_id),
@@ -48,6 +56,12 @@ options:
       - They do not apply to RV(accounts).
       - If not set, all sessions are listed.
     type: dict
+  limit:
+    description:
+      - The maximum number of sessions to list (0 to 10000000), those that expire first. At most as many records that cannot be read are listed, too.
+      - RV(counts), RV(next_expiry) and RV(accounts) cover all of them.
+      - If not set, all sessions are listed.
+    type: int
 seealso:
   - module: wuying.workspace.wuying_login_tokens
     description: Keeps the login tokens of many sessions valid.
@@ -88,6 +102,12 @@ EXAMPLES = r"""
   ansible.builtin.debug:
     msg: "{{ store.sessions | selectattr('stays_logged_in', 'defined') | rejectattr('stays_logged_in') | map(attribute='session.end_user_id') }}"
 
+- name: Count the sessions of a large store, and list those whose tokens expire first
+  wuying.workspace.wuying_login_token_info:
+    limit: 20
+  delegate_to: localhost
+  become: false
+
 - name: List the sessions of alice and bob
   wuying.workspace.wuying_login_token_info:
     filters:
@@ -99,8 +119,8 @@ EXAMPLES = r"""
 RETURN = r"""
 sessions:
   description:
-    - The sessions, sorted by the expiry of their tokens, with records that cannot be read last. At most 10,000 of the latter are returned.
-      RV(counts) covers all of them.
+    - The sessions, sorted by the expiry of their tokens, with records that cannot be read last. O(limit) restricts their number. At most 10,000
+      records that cannot be read are returned. RV(counts) covers all of them.
   returned: success
   type: list
   elements: dict
@@ -199,6 +219,12 @@ counts:
     unencrypted: 0
     unreachable: 0
     unreadable: 0
+next_expiry:
+  description:
+    - The time in UTC at which the first of the tokens that are still valid expires. Null if no token is valid.
+  returned: success
+  type: str
+  sample: "2026-01-31T08:15:00Z"
 accounts:
   description:
     - The accounts for which no password is sent at the moment, sorted by the end of the wait. To end a wait, run
@@ -264,7 +290,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model.record imp
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.argument_spec import argument_spec
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.fleet import MOST_FAILED, read_filters
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.module import Module
-from ansible_collections.wuying.workspace.plugins.module_utils._plugin.options import read_refresh_before
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin.options import read_number, read_refresh_before
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.wiring import open_store_only
 
 UNREACHABLE = "unreachable"
@@ -282,13 +308,14 @@ STATES = (CURRENT, STALE, EXPIRED, ENDED, *UNREADABLE_BECAUSE.values(), UNREADAB
 def main() -> None:
     """Run the module."""
     module = Module(
-        argument_spec={**argument_spec(one_session=False), "filters": {"type": "dict"}}, supports_check_mode=True
+        argument_spec={**argument_spec(one_session=False), "filters": {"type": "dict"}, "limit": {"type": "int"}},
+        supports_check_mode=True,
     )
     module.execute(lambda: module.exit_json(changed=False, **run(module)))
 
 
 def run(module: Module) -> dict[str, t.Any]:
-    """Return the sessions that the filters select, earliest expiry first, their counts, and the accounts that wait.
+    """Return the sessions that the filters select, earliest expiry first, their counts, the next expiry, and the accounts that wait.
 
     Raises :class:`WuyingError`.
     """
@@ -298,9 +325,11 @@ def run(module: Module) -> dict[str, t.Any]:
             "store=none stores nothing, so there is nothing to list. Set store to a directory or a Redis URL."
         )
     matches = read_filters(get_option("filters"))
+    limit = None if get_option("limit") is None else int(read_number(get_option, "limit", 0, 10_000_000))
+    most_unreadable = MOST_FAILED if limit is None else min(limit, MOST_FAILED)
     refresh_before, now = read_refresh_before(get_option), time.time()
     listed: list[tuple[float, str, dict[str, t.Any]]] = []
-    counts, unreadable = dict.fromkeys(STATES, 0), 0
+    counts, unreadable, next_expiry = dict.fromkeys(STATES, 0), 0, math.inf
     with open_store_only(get_option) as store:
         for key, stored in store.read_all():
             if isinstance(stored, StoreError):
@@ -309,10 +338,12 @@ def run(module: Module) -> dict[str, t.Any]:
             elif stored.record is not None and matches(stored.record.session):
                 expiry = stored.record.expires_at
                 entry = describe(key, stored, stored.record, now, refresh_before)
+                if entry["state"] in (CURRENT, STALE):
+                    next_expiry = min(next_expiry, expiry)
             else:
                 continue
             counts[entry["state"]] += 1
-            if expiry < math.inf or not key or unreadable <= MOST_FAILED:
+            if expiry < math.inf or not key or unreadable <= most_unreadable:
                 listed.append((expiry, key, entry))
         try:
             waiting = [entry for entry in store.read_accounts() if entry.as_of(now).blocked_until(now)]
@@ -321,7 +352,13 @@ def run(module: Module) -> dict[str, t.Any]:
             module.warn(f"The accounts whose logins must wait could not be listed. {error.message}")
     listed.sort(key=lambda each: each[:2])
     accounts = sorted((describe_account(entry, now) for entry in waiting), key=lambda each: each["blocked_until"])
-    return {"sessions": [entry for _expiry, _key, entry in listed], "counts": counts, "accounts": accounts}
+    readable = [entry for expiry, _key, entry in listed if expiry < math.inf]
+    return {
+        "sessions": readable[:limit] + [entry for expiry, _key, entry in listed if expiry == math.inf],
+        "counts": counts,
+        "next_expiry": None if next_expiry == math.inf else format_timestamp(next_expiry),
+        "accounts": accounts,
+    }
 
 
 def describe_error(key: str, error: StoreError) -> dict[str, t.Any]:

@@ -10,7 +10,7 @@ DOCUMENTATION = r"""
 module: wuying_login_tokens
 author:
   - The wuying.workspace authors (@wuying-workspace)
-short_description: Keep many WUYING Workspace login tokens valid
+short_description: Keep the tokens of many users valid
 version_added: 0.1.0
 description:
   - Ensures that many sessions have current login tokens, as M(wuying.workspace.wuying_login_token) does for one session, but much faster than
@@ -22,6 +22,7 @@ description:
     login fail with C(error_code=LoginsStopped), and nothing counts against their accounts.
   - With O(sessions), the module processes these sessions. Without it, the module processes all sessions in the store, or those that O(filters)
     selects. Run it this way on a schedule to keep the tokens of a fleet valid.
+  - With O(copy_from), the module sends no request. It copies sessions from another store instead.
   - A session that fails does not stop the others. RV(sessions) contains the result of each session that O(results) selects, by default
     of those that failed or have warnings.
   - On a schedule, O(refresh_before) must be at least the interval of the schedule plus the duration of a run. The value is capped at half
@@ -184,9 +185,51 @@ options:
         O(store_key).
       - Unencrypted records are read only with V(true). Set it once, to start to encrypt a store or to change keys, and not on a schedule.
         Otherwise, the task accepts records that someone without a key has written to the store.
+      - The entries of accounts that O(sessions) or O(filters) select are re-encrypted, too.
     type: bool
     default: false
+  copy_from:
+    description:
+      - The store to copy sessions from, for example to move them from a directory to Redis. O(store) is the store to copy to. Without
+        O(sessions) and O(filters), all sessions are copied. No request is sent, so the options that describe requests have no effect.
+      - The other store is only read. Before you copy, stop all tasks that use it. If one used it in the meantime, copy again.
+      - A copied session has the same tokens, lineage, and validity. If the outcome of a request is unknown, it is unknown in the copy, too.
+        Accounts whose logins have to wait are copied as well, with O(sessions) and O(filters) those of the selected users.
+      - If both stores have the session, the newer token wins. A token is newer if it was obtained from the other one. Of tokens from two
+        logins, one that is valid is newer than one that is not, and otherwise the one that was obtained later. If the copy wins, it also
+        knows the tokens that the replaced record knew, and keeps its keep-alive token if it has none.
+      - A record that cannot be read, in either store, is reported as failed, and is not changed. Running the task again copies only
+        sessions that are missing or newer.
+      - You cannot combine it with O(force), O(rekey), O(return_token), or O(store=none).
+    type: dict
+    suboptions:
+      store:
+        description:
+          - The directory or the Redis URL to copy from, as in O(store). It must be another store than O(store).
+          - No option of this dictionary is read from the environment. O(store) and its secrets can come from the environment.
+        type: str
+        required: true
+      store_username:
+        description: The user name for this store, if it is in Redis. The rights C(+scan) and C(+hmget) are enough.
+        type: str
+      store_password:
+        description: The password for this store, if it is in Redis.
+        type: str
+      store_ca_path:
+        description: The path of CA certificates to verify this store, as in O(store_ca_path).
+        type: str
+      store_key:
+        description:
+          - The keys that decrypt the records of this store. The first key in O(store_key) encrypts them in O(store).
+          - If not set, records must not be encrypted. If set, a record that is not encrypted fails with C(error_code=NotEncrypted).
+        type: list
+        elements: str
 notes:
+  - A task that takes longer than 5 seconds logs a line for each tenth of the sessions that are due, with the counts so far, to the system log of the
+    host. To see the lines, run C(journalctl --follow --grep 'sessions processed') there. They contain no names. With C(no_log=true) on the task, nothing
+    is logged.
+  - If the task is stopped by SIGINT or SIGTERM, it finishes the sessions that it has begun, and fails with C(error_code=Interrupted). RV(counts) contains
+    the counts so far. If C(ansible-playbook) itself is stopped, it shows no result, but the system log contains the counts.
   - With O(return_token=true), a registered result contains the tokens in plain text. Set C(no_log=true) on the task.
 seealso:
   - module: wuying.workspace.wuying_login_token
@@ -249,6 +292,14 @@ EXAMPLES = r"""
   become: false
   no_log: true
 
+# The new store is in Redis. WUYING_TOKEN_STORE, WUYING_TOKEN_STORE_PASSWORD and WUYING_TOKEN_STORE_KEY contain its URL, password and key.
+- name: Move all sessions from a directory, after everything that uses it was stopped
+  wuying.workspace.wuying_login_tokens:
+    copy_from:
+      store: /home/ops/tokens
+  delegate_to: localhost
+  become: false
+
 - name: Report users who must log in again
   ansible.builtin.debug:
     msg: "{{ item.session.end_user_id }}: {{ item.msg }}"
@@ -261,12 +312,14 @@ RETURN = r"""
 counts:
   description:
     - The number of sessions by outcome. The total is the sum of RV(counts.refreshed), RV(counts.logged_in), RV(counts.unchanged),
-      RV(counts.not_refreshed), and RV(counts.failed).
+      RV(counts.not_refreshed), RV(counts.failed), and RV(counts.copied).
   returned: unless an option is invalid or the store cannot be used
   type: dict
   contains:
     total:
-      description: All processed sessions, all records that cannot be read, and each node of a Redis Cluster whose sessions cannot be listed.
+      description:
+        - All processed sessions, all records that cannot be read, each node of a Redis Cluster whose sessions cannot be listed, and each account whose
+          entry cannot be copied or re-encrypted.
       type: int
       sample: 2000
     refreshed:
@@ -278,7 +331,7 @@ counts:
       type: int
       sample: 4
     unchanged:
-      description: Sessions whose stored token was current.
+      description: Sessions whose stored token was current. With O(copy_from), sessions whose token in O(store) is the same or newer.
       type: int
       sample: 786
     not_refreshed:
@@ -286,8 +339,8 @@ counts:
       type: int
       sample: 7
     failed:
-      description: Sessions that failed, including those whose new token could not be saved, records that cannot be read, and nodes
-        of a Redis Cluster whose sessions cannot be listed.
+      description: Sessions that failed, including those whose new token could not be saved, and everything else in RV(counts.total) that could
+        not be read or written.
       type: int
       sample: 3
     login_needed:
@@ -299,7 +352,15 @@ counts:
       type: int
       sample: 7
     rekeyed:
-      description: Sessions whose record was re-encrypted with the first key in O(store_key).
+      description: Records of sessions and entries of accounts that were re-encrypted with the first key in O(store_key).
+      type: int
+      sample: 0
+    copied:
+      description: Sessions whose record was copied. Only returned with O(copy_from).
+      type: int
+      sample: 0
+    accounts:
+      description: Accounts whose logins have to wait, or did so in the last 30 days, and whose entry was copied. Only returned with O(copy_from).
       type: int
       sample: 0
 sessions:
@@ -315,11 +376,11 @@ sessions:
       type: dict
       sample: {end_user_id: alice}
     key:
-      description: The key of the record in the store. Only returned if the record cannot be read.
+      description: The key of the record in the store. Only returned if the record cannot be read. That of an account begins with C(account-).
       type: str
       sample: 0c6c1e5b0f7e0d3f2f1b8f6f0f6e7a4d6f9d2c1b0a9f8e7d6c5b4a3f2e1d0c9b
     changed:
-      description: Whether the token was refreshed or the session logged in.
+      description: Whether the token was refreshed, the session logged in, or its record copied.
       type: bool
       sample: true
     failed:
@@ -332,8 +393,8 @@ sessions:
       sample: false
     source:
       description:
-        - The origin of the token. V(store) if it was read from the store, V(refresh) if this task refreshed it, and V(login) if this task
-          logged in.
+        - The origin of the token. V(store) if it was read from the store, V(refresh) if this task refreshed it, V(login) if this task
+          logged in, and V(copy) if this task copied it.
       type: str
       sample: refresh
     session_id:
@@ -431,12 +492,14 @@ retryable:
   sample: false
 """
 
+import contextlib
 import time
 import typing as t
 
 from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision import TokenRequest
 from ansible_collections.wuying.workspace.plugins.module_utils._keeper.fleet import (
     MAX_PARALLEL,
+    Report,
     keep_all,
     read_requested,
     read_stored,
@@ -446,17 +509,25 @@ from ansible_collections.wuying.workspace.plugins.module_utils._plugin.argument_
     argument_spec,
     login_spec,
     session_spec,
+    store_spec,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.fleet import (
     FleetResult,
-    read_named_endpoints,
     read_requests,
     read_selection,
-    refuse_unnamed,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.module import Module
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.options import read_number
-from ansible_collections.wuying.workspace.plugins.module_utils._plugin.wiring import open_keeper
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin.progress import Progress
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin.selection import (
+    read_account_selection,
+    read_named_endpoints,
+    refuse_unnamed,
+)
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin.wiring import open_copy, open_keeper
+
+Requests = t.Optional[t.List[TokenRequest]]
+"""The requests for the sessions in ``sessions``. None stands for the sessions of the store."""
 
 
 def main() -> None:
@@ -481,6 +552,7 @@ def main() -> None:
             "results": {"type": "str", "default": "failed", "choices": ["failed", "all", "none"]},
             "fail_on": {"type": "str", "default": "any", "choices": ["any", "all", "none"]},
             "rekey": {"type": "bool", "default": False, "no_log": False},
+            "copy_from": {"type": "dict", "options": store_spec(required=True)},
         },
         mutually_exclusive=[("sessions", "filters")],
         supports_check_mode=True,
@@ -492,28 +564,67 @@ def run(module: Module) -> FleetResult:
     """Return the results of all sessions. Raises :class:`WuyingError` if no session can be processed."""
     params, get_option = module.params, module.params.get
     check_options(params)
-    max_parallel = int(read_number(get_option, "max_parallel", 1, 256))
-    max_qps = None if params["max_qps"] is None else read_number(get_option, "max_qps", 0.001, 1e6)
     requests = None if params["sessions"] is None else read_requests(get_option, params["sessions"])
     if params["store"] == "none":
         check_distinct(requests or [])
-    select, named = read_selection(get_option), read_named_endpoints(get_option)
+    source = params["copy_from"]
     results = "all" if params["return_token"] else params["results"]
-    result = FleetResult(results, return_token=params["return_token"])
+    result = FleetResult(results, return_token=params["return_token"], copies=source is not None)
+    progress = Progress(module.log)
+    with contextlib.closing((keep if source is None else copy)(module, requests, progress)) as reports:
+        for report in reports:
+            result.add(report, time.time())
+            progress.step(result.counts)
+    progress.end(result.counts)
+    if requests is None and not result.counts["total"]:
+        place = "the store" if source is None else "copy_from"
+        module.warn(f"No session in {place} was selected. Check store, filters and the user who runs the task.")
+    return result
+
+
+def keep(module: Module, requests: Requests, progress: Progress) -> t.Generator[Report, None, None]:
+    """Keep sessions valid. Raises :class:`WuyingError` if no session can be processed."""
+    params, get_option = module.params, module.params.get
+    max_parallel = read_max_parallel(params)
+    max_qps = None if params["max_qps"] is None else read_number(get_option, "max_qps", 0.001, 1e6)
+    select, named = read_selection(get_option), read_named_endpoints(get_option)
     with open_keeper(get_option, module.warn, connections=max_parallel, max_qps=max_qps) as keeper:
         store = keeper.store
-        for report in keep_all(
+        yield from keep_all(
             keeper,
             refuse_unnamed(read_stored(store, select), named) if requests is None else read_requested(store, requests),
             max_parallel=max_parallel,
             one_process=max_qps is not None,  # A limit applies to all requests only within one process.
             rekey=params["rekey"],
             check=module.check_mode,
-        ):
-            result.add(report, time.time())
-    if requests is None and not result.counts["total"]:
-        module.warn("No session in the store was selected. Check store, filters and the user who runs the task.")
-    return result
+            begin=progress.begin,
+        )
+        if params["rekey"]:
+            from ansible_collections.wuying.workspace.plugins.module_utils._keeper.accounts import reencrypt_accounts
+
+            yield from reencrypt_accounts(keeper, read_account_selection(get_option, requests), check=module.check_mode)
+
+
+def copy(module: Module, requests: Requests, progress: Progress) -> t.Generator[Report, None, None]:
+    """Copy sessions and the entries of their accounts. Raises :class:`WuyingError` if the stores cannot be used."""
+    # Imported here, because few tasks copy.
+    from ansible_collections.wuying.workspace.plugins.module_utils._keeper.accounts import copy_accounts
+    from ansible_collections.wuying.workspace.plugins.module_utils._keeper.copy import copy_sessions
+
+    params, get_option, check = module.params, module.params.get, module.check_mode
+    max_parallel = read_max_parallel(params)
+    select, accounts = read_selection(get_option), read_account_selection(get_option, requests)
+    with open_copy(get_option, params["copy_from"], module.warn) as (source, target):
+        # Accounts come first, so that no session is in the target before the waits of its account.
+        yield from copy_accounts(source, target.store, accounts, deadline=target.deadline, check=check)
+        progress.begin(sum(map(bool, source.keys())) if requests is None else len(requests))
+        readings = read_stored(source, select) if requests is None else read_requested(source, requests)
+        yield from copy_sessions(readings, source.name, target, max_parallel=max_parallel, check=check)
+
+
+def read_max_parallel(params: dict[str, t.Any]) -> int:
+    """Return the number of sessions to process at a time. Raises :class:`OptionError`."""
+    return int(read_number(params.get, "max_parallel", 1, 256))
 
 
 def check_options(params: dict[str, t.Any]) -> None:
@@ -522,6 +633,14 @@ def check_options(params: dict[str, t.Any]) -> None:
         raise OptionError("store=none needs sessions and return_token=true, because nothing is stored.")
     if params["rekey"] and not params["store_key"]:
         raise OptionError("rekey requires store_key. Put the key that all records should use first.")
+    if params["copy_from"] is not None:
+        if "none" in (params["store"], params["copy_from"]["store"]):
+            raise OptionError("copy_from needs two stores. Set store and copy_from.store to directories or Redis URLs.")
+        for name in ("force", "rekey", "return_token"):
+            if params[name]:
+                raise OptionError(
+                    f"{name} cannot be combined with copy_from, because a copy sends no request and returns no token."
+                )
 
 
 def check_distinct(requests: list[TokenRequest]) -> None:

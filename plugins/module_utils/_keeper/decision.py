@@ -75,7 +75,8 @@ class Outcome(t.NamedTuple):
     """The record before and after a request.
 
     If a new token could not be saved, ``not_saved`` is the reason. If the stored token is returned because it could not be
-    refreshed, ``not_refreshed`` is the reason. ``logged_in`` is True if the new token comes from a login.
+    refreshed, ``not_refreshed`` is the reason. ``logged_in`` is True if the new token comes from a login, and ``copied`` if it
+    comes from another store.
     """
 
     changed: bool
@@ -84,6 +85,7 @@ class Outcome(t.NamedTuple):
     not_saved: WuyingError | None = None
     not_refreshed: WuyingError | None = None
     logged_in: bool = False
+    copied: bool = False
 
     def without_lineage(self) -> Outcome:
         """Return the outcome without the lineage of its records, which makes up most of its size."""

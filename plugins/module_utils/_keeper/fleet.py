@@ -21,6 +21,7 @@ from .._runtime.timeouts import sleep_unless_signalled
 from .._store.base import Store
 from .decision import NO_RECORD, Outcome, TokenRequest, Warn
 from .keeper import Keeper
+from .threads import is_over
 from .workers import count_processes, run_all
 
 MAX_PARALLEL = 8
@@ -96,12 +97,14 @@ def keep_all(
     one_process: bool = False,
     rekey: bool = False,
     check: bool = False,
+    begin: t.Callable[[int], None] = lambda count: None,
 ) -> t.Iterator[Report]:
     """Keep sessions valid, and report each when it is done. A failure of one session does not stop the others.
 
     With ``rekey``, re-encrypt records that are not encrypted with the first key. With ``check``, predict the reports and change
-    nothing. After a signal, sessions that were begun are finished, and the others fail as ``Interrupted``. After the deadline, no
-    session is begun. Sessions whose server fails are tried once more when the others are done.
+    nothing. ``begin`` is called with the number of sessions that are due. After a signal, sessions that were begun are finished, and
+    the others fail as ``Interrupted``. After the deadline, no session is begun. Sessions whose server fails are tried once more
+    when the others are done.
     """
     due: list[_DueSession] = []
     for position, (key, request, stored) in enumerate(readings):
@@ -112,9 +115,9 @@ def keep_all(
         needs_reencryption = rekey and stored.needs_reencryption
         result: Outcome | WuyingError | None
         if check:
-            result = _catch(keeper.predict, request, stored, warnings.append)
+            result = catch(keeper.predict, request, stored, warnings.append)
         else:
-            result = _catch(keeper.return_stored, request, stored)
+            result = catch(keeper.return_stored, request, stored)
         if result is None or (needs_reencryption and not check):
             expiry = math.inf
             if result is None:  # The age of a new token that was passed is unknown, so it comes first.
@@ -124,6 +127,7 @@ def keep_all(
             due.append(_DueSession((expiry, position), request, stored.snapshot(), result, needs_reencryption))
         else:
             yield Report(position, key, request.session, result, tuple(warnings), needs_reencryption)
+    begin(len(due))
     due.sort(key=lambda session: session.order)
     processes = 1 if one_process else count_processes(sum(session.result is None for session in due), max_parallel)
     if processes > 1 and not keeper.connect():
@@ -144,13 +148,13 @@ def keep_all(
                     yield report
             if not postponed:
                 break
-            if not sleep_unless_signalled(min(_PAUSE, keeper.deadline - time.monotonic())) or _is_over(keeper):
+            if not sleep_unless_signalled(min(_PAUSE, keeper.deadline - time.monotonic())) or is_over(keeper.deadline):
                 yield from (each.report for each in postponed)
                 break
             due = [each.due for each in postponed]
 
 
-def _catch(function: t.Callable[..., T], *arguments: t.Any) -> T | WuyingError:
+def catch(function: t.Callable[..., T], *arguments: t.Any) -> T | WuyingError:
     """Return the result or the error of a function, without the memory that a traceback holds.
 
     An unforeseen error is a failure of one session only, because others may hold the only copies of their tokens.
@@ -162,16 +166,10 @@ def _catch(function: t.Callable[..., T], *arguments: t.Any) -> T | WuyingError:
     except Exception as error:
         failure = WuyingError(
             f"An unexpected error occurred ({type(error).__name__}). Run the task again. If the error persists, report it.",
-            code="Unforeseen",
             retryable=True,
         )
     failure.__context__ = None
     return failure.with_traceback(None)
-
-
-def _is_over(keeper: Keeper) -> bool:
-    """Return True if no more sessions are to be begun."""
-    return signal_pending() or time.monotonic() >= keeper.deadline
 
 
 def _process_or_postpone(keeper: Keeper, due: _DueSession) -> Report | _Postponed:
@@ -187,7 +185,7 @@ def _process(keeper: Keeper, due: _DueSession) -> Report:
     warnings: list[str] = []
     session, result = due.request.session, due.result
     if result is None:
-        result = _catch(_obtain, keeper, due.request, due.snapshot, warnings.append)
+        result = catch(_obtain, keeper, due.request, due.snapshot, warnings.append)
     rekeyed = due.needs_reencryption and _reencrypt(keeper, session.key, result, warnings.append)
     if isinstance(result, Outcome):
         result = result.without_lineage()
@@ -198,7 +196,7 @@ def _reencrypt(keeper: Keeper, key: str, result: Outcome | WuyingError, warn: Wa
     """Encrypt a record with the first key, unless it was just saved. Return True if it is now encrypted with that key."""
     if isinstance(result, Outcome) and result.changed:
         return result.not_saved is None
-    written = _catch(keeper.reencrypt, key)
+    written = catch(keeper.reencrypt, key)
     if isinstance(written, WuyingError):
         warn(f"{_NOT_REENCRYPTED}{written.message}")
         return False
@@ -239,10 +237,10 @@ def _too_late(keeper: Keeper, left: t.Iterable[_DueSession]) -> t.Iterator[Repor
         result = due.result
         if time.monotonic() >= keeper.deadline + _GRACE:
             states = iter(())
-        stored: t.Any = _catch(next, states, None)
+        stored: t.Any = catch(next, states, None)
         if result is None:
             stored = stored if isinstance(stored, StoredState) else StoredState()
-            result = _catch(keeper.return_late, due.request, stored, warnings.append)
+            result = catch(keeper.return_late, due.request, stored, warnings.append)
         elif due.needs_reencryption:
             warnings.append(f"{_NOT_REENCRYPTED}The task timed out. Run it again or increase deadline.")
         if isinstance(result, Outcome):

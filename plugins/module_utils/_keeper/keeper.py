@@ -13,7 +13,7 @@ import typing as t
 from .._model.exceptions import LockTimeout, NotEncrypted, WuyingError
 from .._model.record import ENDED, EXPIRED, Record, Snapshot, StoredState, next_validity
 from .._model.session import fingerprint
-from .._store.base import LockedSession, Store
+from .._store.base import FirstNote, LockedSession, Store
 from .decision import DEFAULT_REFRESH_BEFORE, PASSWORD, RETURN, Outcome, Step, TokenRequest, Warn, decide
 
 if t.TYPE_CHECKING:
@@ -104,7 +104,7 @@ class Keeper:
                     self._connect()  # Fail before anything is written, for example if credentials are missing.
                 if time.monotonic() >= self.deadline:
                     raise LockTimeout(_TOO_LATE)
-                locked = held.enter_context(self.store.lock(key, self.deadline))
+                locked = held.enter_context(self._lock(request, snapshot))
             except WuyingError as error:
                 return self._return_stored_or_raise(request, self.store.read(key), error, warn)
             return self._obtain_locked(request, snapshot, locked, warn)
@@ -124,7 +124,7 @@ class Keeper:
             from .login import predict_wait  # here, because most tasks log in to no account
 
             predict_wait(request, request.password_login, self.store, self._clock())
-        valid = record is not None and not request.passes_new_token(record) and _is_valid(record, self._clock())
+        valid = record is not None and not request.passes_new_token(record) and is_valid(record, self._clock())
         return Outcome(True, record, record if valid else None)
 
     def delete(self, key: str, *, check: bool = False) -> Outcome:
@@ -140,12 +140,16 @@ class Keeper:
         return Outcome(exists, stored.record)
 
     def reencrypt(self, key: str) -> bool:
-        """Encrypt a record with the first key. Return False if it already was."""
+        """Encrypt the record of a session, or the entry of an account, with the first key. Return False if it already was."""
         with self.store.lock(key, self.deadline) as locked:
             stored = locked.read()
-            if stored.record is None or not stored.needs_reencryption:
+            if not stored.needs_reencryption:
                 return False
-            locked.rewrite(stored.record)
+            if stored.record is not None:
+                locked.rewrite(stored.record)
+            elif stored.entry is not None:
+                for _slot in range(2):  # The older slot of a file has an older entry.
+                    locked.write_entry(stored.entry)
             return True
 
     def _decide(self, request: TokenRequest, stored: StoredState) -> Step:
@@ -157,11 +161,21 @@ class Keeper:
                 )
         return decide(request, stored, self._clock(), self.store.name)
 
+    def _lock(self, request: TokenRequest, snapshot: Snapshot) -> t.ContextManager[LockedSession]:
+        """Take the lock, and store the note of a refresh with it if nothing has changed since the snapshot."""
+        key = request.session.key
+        if snapshot.note is not None or (request.login_token is not None and snapshot.record is not None):
+            return self.store.lock(key, self.deadline)
+        from .._model.note import new_note
+
+        sent = snapshot.fingerprint if request.login_token is None else fingerprint(request.login_token)
+        first_note = FirstNote(snapshot.fingerprint, new_note(None, sent, self._scope))
+        return self.store.lock_with_note(key, self.deadline, first_note)
+
     def _obtain_locked(self, request: TokenRequest, snapshot: Snapshot, locked: LockedSession, warn: Warn) -> Outcome:
         stored = locked.read()
         if stored.damage:
-            aside = f"It was set aside as {locked.set_aside()}. Delete it after you have examined it, because it may contain a token."
-            warn(f"The record of the session is damaged ({stored.damage}). {aside}")
+            set_aside(stored.damage, locked, warn)
         elif stored.record is not None and hash(stored.record) != snapshot.record:
             # A refresh or login ended after this request: its outcome is as new as that of a forced one.
             request = request.without_force()
@@ -200,7 +214,7 @@ class Keeper:
     ) -> Outcome:
         record, now = stored.record, self._clock()
         fresh = request.must_send(record)
-        if error.login_needed or error.token_rejected or fresh or record is None or not _is_valid(record, now):
+        if error.login_needed or error.token_rejected or fresh or record is None or not is_valid(record, now):
             raise error
         warn(
             "Could not refresh the login token. Returning the stored token, which is valid for at most another "
@@ -210,5 +224,12 @@ class Keeper:
         return Outcome(False, record, record, not_refreshed=error.with_traceback(None))
 
 
-def _is_valid(record: Record, now: float) -> bool:
+def set_aside(damage: str, locked: LockedSession, warn: Warn) -> None:
+    """Move the damaged record of a session to another name, so that a new one can be saved."""
+    aside = f"It was set aside as {locked.set_aside()}. Delete it after you have examined it, because it may contain a token."
+    warn(f"The record of the session is damaged ({damage}). {aside}")
+
+
+def is_valid(record: Record, now: float) -> bool:
+    """Return True if the token of a record has not expired, and the service has not rejected it."""
     return record.state(now, 0) not in (EXPIRED, ENDED)

@@ -55,7 +55,15 @@ class Login:
         self._deadline = deadline
         self._clock = clock
         self._uuid = request.uuid or (record and record.uuid)
-        self._has_keep_alive = record is not None and record.keep_alive is not None
+        keep_alive, login = record and record.keep_alive, request.password_login
+        self._has_keep_alive = keep_alive is not None
+        secrets = (
+            request.login_token,
+            record and record.login_token,
+            keep_alive and keep_alive.token,
+            *(login or ())[:2],
+        )
+        self._secrets = [secret for secret in secrets if secret]
 
     def with_keep_alive(self, token: str) -> LoginAnswer:
         """Log in with a keep-alive token, and ask for the next one. Raises :class:`ServiceError` and :class:`LockTimeout`."""
@@ -127,7 +135,8 @@ class Login:
         return answer
 
     def _send(self, stage: str, **parameters: str | None) -> LoginAnswer:
-        return self._service.log_in(self._session, stage, {**parameters, "Uuid": self._uuid}, self._deadline)
+        parameters["Uuid"] = self._uuid
+        return self._service.log_in(self._session, stage, parameters, self._deadline, self._secrets)
 
     def _check_time(self, stages: int, wait: float = 0) -> None:
         """Raise :class:`LockTimeout` if the deadline does not leave the time-out for each stage, and the wait."""

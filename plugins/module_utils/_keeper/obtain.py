@@ -115,12 +115,13 @@ class _Steps:
     def _write_note(self, step: Step) -> None:
         """Store a note before the first request, and before one that may spend another login token."""
         noted = _noted(step, self._stored.record)
-        if self._note is None or (step.kind == REFRESH and noted != self._note.fingerprint):
+        if self._note is None or (noted and noted != self._note.fingerprint):
             previous = self._stored.note if self._note is None else self._note
             self._unknown = previous is not None and (
                 previous.possibly_spent is None or noted in previous.possibly_spent
             )
-            self._note = new_note(previous, noted, self._means.scope)
+            note, first = new_note(previous, noted, self._means.scope), self._locked.noted
+            self._note = first if first is not None and first._replace(id=note.id) == note else note
             self._locked.write_note(self._note)
 
     def _refresh(self, step: Step, service: ServiceClient) -> RefreshResult:
@@ -195,7 +196,7 @@ class _Steps:
         record = record._replace(uuid=request.uuid or record.uuid)
         logged_in = step.kind != REFRESH
         try:
-            self._locked.save(record)
+            self._locked.save_and_release(record)
         except StoreError as error:
             message = f"The login token was {'issued' if logged_in else 'refreshed'} but could not be saved. This result contains the only copy. "
             next_step = _NEXT_STEPS.get(error.code, "Fix the store, then pass this token as login_token.")

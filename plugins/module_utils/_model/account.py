@@ -98,6 +98,20 @@ class AccountEntry(t.NamedTuple):
         """Return the entry without the last attempt."""
         return self._replace(attempts=self.attempts[:-1])
 
+    def merged_with(self, other: AccountEntry) -> AccountEntry:
+        """Return the entry with the attempts of another one of the same account.
+
+        Marks depend on the salt. Those with another salt than that of the newest attempt match no secret, but refusals still count for
+        the wait of the whole account.
+        """
+        attempts = {
+            each[:2]: each
+            for each in sorted((*self.attempts, *other.attempts), key=lambda each: (each.at, each.outcome != UNKNOWN))
+        }
+        newest = max((self, other), key=lambda entry: max((each.at for each in entry.attempts), default=-math.inf))
+        step = max((entry.step for entry in (self, other) if entry.step is not None), default=None)
+        return AccountEntry(self.account, newest.salt, tuple(attempts.values())[-_MOST_ATTEMPTS:], step)
+
     def needs_code(self, mark: str) -> bool:
         """Return True if the service accepted the password with this mark and asked for a code that was not passed."""
         return any(each.mark == mark and each.outcome == CODE_MISSING for each in self.attempts)

@@ -31,7 +31,7 @@ class WuyingError(Exception):
     when the next login may be sent (ISO 8601, UTC). ``token_rejected`` is True if the service no longer accepts the stored token.
     """
 
-    code = "Error"
+    code = "Unforeseen"
     retryable = False
     login_needed = False
 

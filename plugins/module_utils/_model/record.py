@@ -131,17 +131,22 @@ class StoredState(t.NamedTuple):
 
     def snapshot(self) -> Snapshot:
         """Return a value that shows later whether the state has changed."""
-        if self.record is None:
+        record = self.record
+        if record is None:
             return Snapshot(None, self.note)
-        return Snapshot(hash(self.record), self.note, self.record.keep_alive is not None)
+        return Snapshot(hash(record), self.note, record.keep_alive is not None, fingerprint(record.login_token))
 
 
 class Snapshot(t.NamedTuple):
-    """The state that a caller saw before it waited for the lock. ``record`` is a hash, to save memory in a large fleet."""
+    """The state that a caller saw before it waited for the lock. ``record`` is a hash, to save memory in a large fleet.
+
+    ``fingerprint`` is that of the login token, empty if there is no record.
+    """
 
     record: int | None
     note: Note | None
     has_keep_alive: bool = False
+    fingerprint: str = ""
 
 
 def next_record(

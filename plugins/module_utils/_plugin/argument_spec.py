@@ -40,12 +40,19 @@ def argument_spec(*, one_session: bool = True) -> Spec:
         "endpoint": {"type": "str"},
         "validity": {"type": "int"},
         "refresh_before": {"type": "int", "default": 300},
-        "store": {"type": "str"},
+        **store_spec(),
+        **service_spec(),
+    }
+
+
+def store_spec(*, required: bool = False) -> Spec:
+    """Return the argument spec of the options that select a store and protect it."""
+    return {
+        "store": {"type": "str", "required": required},
         "store_username": {"type": "str"},
         "store_password": {"type": "str", "no_log": True},
         "store_ca_path": {"type": "str"},
         "store_key": {"type": "list", "elements": "str", "no_log": True},
-        **service_spec(),
     }
 
 

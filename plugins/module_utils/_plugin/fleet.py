@@ -9,9 +9,9 @@ from __future__ import annotations
 import typing as t
 
 from .._keeper.decision import TokenRequest
-from .._model.endpoint import is_default_or_loopback, parse_endpoint
-from .._model.exceptions import OptionError, StoreError, WuyingError
-from .._model.session import Session
+from .._model.endpoint import parse_endpoint
+from .._model.exceptions import OptionError, WuyingError
+from .._model.session import ACCOUNT_PREFIX, Session
 from .argument_spec import IDENTITY, LOGIN_SECRETS, session_spec
 from .options import (
     GetOption,
@@ -26,7 +26,7 @@ from .options import (
 from .result import describe, message_of
 
 if t.TYPE_CHECKING:
-    from .._keeper.fleet import Reading, Report
+    from .._keeper.fleet import Report
     from .summary import Errors
 
 MOST_SECRETS = 1000
@@ -36,6 +36,7 @@ _MESSAGE, _PART = 2000, 500
 _UNKNOWN = {
     "unreadable": ("record", "{} cannot be read", 1),
     "unlisted": ("server", "The sessions of {} cannot be listed", 3),
+    "account": ("account", "The logins of {} cannot be copied or re-encrypted", 1),
 }
 """What failed if the sessions are not known, how to say that, and how many messages to show. Those about servers name them."""
 
@@ -62,7 +63,7 @@ def read_requests(get_option: GetOption, sessions: t.Sequence[t.Mapping[str, t.A
 
 def read_filters(filters: t.Any) -> t.Callable[[Session], bool]:
     """Return a function that returns True if a session matches ``filters``. Raises :class:`OptionError`."""
-    wanted = _read_wanted(filters)
+    wanted = read_wanted(filters)
 
     def matches(session: Session) -> bool:
         return all(getattr(session, name) in values for name, values in wanted.items())
@@ -81,35 +82,11 @@ def read_selection(get_option: GetOption) -> t.Callable[[Session], TokenRequest 
     return request_for
 
 
-def read_named_endpoints(get_option: GetOption) -> set[str]:
-    """Return the endpoints that ``endpoint`` and ``filters`` name. Raises :class:`OptionError`."""
-    named = _read_wanted(get_option("filters")).get("endpoint", set())
-    endpoint = get_option("endpoint")
-    return named | {parse_endpoint(str(endpoint))} if endpoint else named
-
-
-def refuse_unnamed(readings: t.Iterable[Reading], named: t.Container[str]) -> t.Iterator[Reading]:
-    """Replace each state whose session has an endpoint of its own, which the task does not name, by an error.
-
-    Someone who can write to the store could otherwise choose where the task sends signed requests.
-    """
-    for key, request, stored in readings:
-        if request is None or request.session.endpoint in named or is_default_or_loopback(*request.session[:2]):
-            yield key, request, stored
-        else:
-            message = f"The record of this session names the endpoint {request.session.endpoint}, which is not that of its region. "
-            message += (
-                "Nothing was sent. If the endpoint is correct, set endpoint to it (wuying_endpoint in the playbook keep_alive). "
-                "To allow several, list all endpoints of the fleet in filters. Otherwise, delete the record."
-            )
-            yield key, request, StoreError(message, code="EndpointNotNamed")
-
-
 class FleetResult:
     """Counts sessions by outcome and collects the entries to return. The reports themselves are not stored."""
 
-    def __init__(self, results: str, *, return_token: bool) -> None:
-        """Collect the entries that ``results`` selects: ``failed``, ``all`` or ``none``."""
+    def __init__(self, results: str, *, return_token: bool, copies: bool = False) -> None:
+        """Collect the entries that ``results`` selects: ``failed``, ``all`` or ``none``. ``copies`` is True for a copy to another store."""
         self._results = results
         self._return_token = return_token
         self._entries: list[tuple[int, dict[str, t.Any]]] = []
@@ -121,21 +98,23 @@ class FleetResult:
         """The first of these warnings."""
         ends = ("refreshed", "logged_in", "unchanged", "not_refreshed", "failed")
         names = ("total", *ends, "login_needed", "warned", "rekeyed")
-        self.counts = dict.fromkeys(names, 0)
+        self.counts = dict.fromkeys((*names, "copied", "accounts") if copies else names, 0)
 
     def add(self, report: Report, now: float) -> None:
         """Count a session and, if it is to be returned, add its entry. ``now`` is in seconds since 1970 (UTC)."""
         outcome = None if isinstance(report.result, WuyingError) else report.result
+        if report.session is None and outcome is not None:  # the entry of an account
+            self.counts["accounts" if outcome.copied else "rekeyed"] += 1
+            return
         failure = report.result if isinstance(report.result, WuyingError) else report.result.not_saved
         not_refreshed = outcome and outcome.not_refreshed
         name = report.session.end_user_id if report.session else report.key
         end = "unchanged"
         if outcome is not None and outcome.changed:
-            end = "logged_in" if outcome.logged_in else "refreshed"
+            end = "copied" if outcome.copied else "logged_in" if outcome.logged_in else "refreshed"
         if failure is not None:
             end = "failed"
-            kind = "failed" if report.session else "unreadable" if report.key else "unlisted"
-            self._add_error(kind, name, failure)
+            self._add_error(_kind_of(report), name, failure)
             self._retryable = self._retryable and failure.retryable
             self.counts["login_needed"] += failure.login_needed
         elif not_refreshed is not None:
@@ -189,7 +168,9 @@ class FleetResult:
     def as_result(self) -> dict[str, t.Any]:
         """Return the result of the task, with the sessions in the order in which they were requested."""
         return {
-            "changed": any(self.counts[name] for name in ("refreshed", "logged_in", "rekeyed")),
+            "changed": any(
+                self.counts.get(name) for name in ("refreshed", "logged_in", "rekeyed", "copied", "accounts")
+            ),
             "counts": self.counts,
             "sessions": [entry for _position, entry in sorted(self._entries, key=lambda positioned: positioned[0])],
         }
@@ -215,7 +196,14 @@ class FleetResult:
         self._errors.setdefault(kind, Errors()).add(name, error)
 
 
-def _read_wanted(filters: t.Any) -> dict[str, set[str]]:
+def _kind_of(report: Report) -> str:
+    """Return what failed: a session, or what is not known to be one."""
+    if report.session is not None:
+        return "failed"
+    return "account" if report.key.startswith(ACCOUNT_PREFIX) else "unreadable" if report.key else "unlisted"
+
+
+def read_wanted(filters: t.Any) -> dict[str, set[str]]:
     """Return the values that ``filters`` allows for parts of an identity. Raises :class:`OptionError`."""
     filters = filters or {}
     if not isinstance(filters, dict):

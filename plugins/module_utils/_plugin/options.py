@@ -28,8 +28,6 @@ GetOption = t.Callable[[str], t.Any]
 """Returns the value of an option by its name, None if it was not given."""
 
 DAY = 86400
-"""Seconds of a day."""
-_YEAR = 366 * DAY
 _REQUIRED = ("region_id", "client_id", "office_site_id", "end_user_id")
 _VARIABLE = re.compile(r"\$(?:(\w+)|\{([^}]*)\})", re.ASCII)
 """Matches what :func:`os.path.expandvars` replaces."""
@@ -41,8 +39,7 @@ _OMITTED = re.compile(r"__omit_place_holder__[0-9a-f]*|<<Omit>>")
 def given(values: t.Mapping[str, t.Any], spec: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     """Return the options that were given: without null, omitted values and empty strings, and with encrypted text decrypted.
 
-    An empty ``store_key`` remains, because it is an error. Names that are not in ``spec`` remain for the caller to refuse. Raises
-    :class:`OptionError`.
+    An empty ``store_key`` remains, because it is an error, and so do names that are not in ``spec``. Raises :class:`OptionError`.
     """
     found = {}
     for name, value in values.items():
@@ -50,7 +47,11 @@ def given(values: t.Mapping[str, t.Any], spec: t.Mapping[str, t.Any]) -> dict[st
             value = _plain(name, value)
             if value is None or (value == "" and name != "store_key"):
                 continue
-            if "options" in spec[name] and isinstance(value, (list, str)):
+            if "options" in spec[name] and spec[name].get("type") == "dict":
+                if not isinstance(value, Mapping):
+                    raise OptionError(f"{name} must be a dictionary.")
+                value = given(value, spec[name]["options"])
+            elif "options" in spec[name] and isinstance(value, (list, str)):
                 sessions = [text.strip(" ") for text in value.split(",")] if isinstance(value, str) else value
                 value = [own_options(f"{name}[{at}]", each, spec[name]["options"]) for at, each in enumerate(sessions)]
         found[name] = value
@@ -144,7 +145,7 @@ def read_validity(get_option: GetOption) -> float | None:
 
 def read_refresh_before(get_option: GetOption) -> float:
     """Return how many seconds before its expiry a token becomes stale. Raises :class:`OptionError`."""
-    return read_number(get_option, "refresh_before", 0, _YEAR)
+    return read_number(get_option, "refresh_before", 0, 366 * DAY)
 
 
 def read_number(get_option: GetOption, name: str, least: float, most: float) -> float:

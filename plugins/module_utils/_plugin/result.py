@@ -75,6 +75,8 @@ def mask_secrets(options: t.Mapping[str, t.Any]) -> None:
 
 def _source(outcome: Outcome) -> str:
     """Return where the token of a result comes from."""
+    if outcome.copied:
+        return "copy"
     if not outcome.changed or outcome.record == outcome.before:
         return "store"
     return "login" if outcome.logged_in else "refresh"

@@ -11,7 +11,7 @@ import sys
 import typing as t
 
 from .._model.exceptions import OptionError, StoreError
-from .._store.base import NoStore, Store
+from .._store.base import Store
 from .._store.directory import DirectoryStore
 from .._store.failures import explain_import
 from .options import GetOption, can_be_encoded, expand_path, read_ca_path, read_text
@@ -62,6 +62,8 @@ def open_store(get_option: GetOption, deadline: float) -> Store:
     place = _read_place(get_option("store"))
     encryption = _open_encryption(get_option("store_key"), accepts_unencrypted=bool(get_option("rekey")))
     if place is None:
+        from .._store.no_store import NoStore  # imported here, because few tasks store nothing
+
         return NoStore()
     if isinstance(place, str):
         return DirectoryStore(place, encryption)
@@ -71,6 +73,14 @@ def open_store(get_option: GetOption, deadline: float) -> Store:
     login = {name: read_text(get_option, f"store_{name}") for name in ("username", "password")}
     ca_path = read_ca_path(get_option, "store_ca_path")
     return RedisStore(place, **login, ca_path=ca_path, deadline=deadline, encryption=encryption)
+
+
+def is_same_store(store: t.Any, other: t.Any) -> bool:
+    """Return True if two addresses are of the same store, as far as they show. Raises :class:`OptionError`."""
+    place, other_place = _read_place(store), _read_place(other)
+    if isinstance(place, str) and isinstance(other_place, str):
+        return os.path.realpath(place) == os.path.realpath(other_place)
+    return place == other_place
 
 
 def is_exposed(store: t.Any) -> bool:

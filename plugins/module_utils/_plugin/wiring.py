@@ -16,14 +16,15 @@ import typing as t
 
 from .._keeper.keeper import Keeper
 from .._model.endpoint import parse_proxy
-from .._model.exceptions import ServiceError, WuyingError
+from .._model.exceptions import OptionError, ServiceError, WuyingError
 from .._store.base import Store
 from . import credentials
 from .argument_spec import service_spec
 from .options import DAY, GetOption, read_boolean, read_ca_path, read_number
-from .store_options import open_store
+from .store_options import is_same_store, open_store
 
 if t.TYPE_CHECKING:
+    from .._keeper.copy import Target
     from .._service.client import ServiceClient
 
 
@@ -77,6 +78,33 @@ def open_keeper(
         finally:
             for warning in keeper.task_warnings().values():
                 warn(warning)
+
+
+@contextlib.contextmanager
+def open_copy(
+    get_option: GetOption, source: t.Mapping[str, t.Any], warn: t.Callable[[str], None]
+) -> t.Iterator[tuple[Store, Target]]:
+    """Yield the store that ``source`` names, and that of the options as the target of a copy. Raises :class:`WuyingError`.
+
+    At the end of the block, ``warn`` is called with each warning about a store.
+    """
+    from .._keeper.copy import Target  # here, because few tasks copy
+
+    deadline = _deadline(get_option)
+    is_redis = "://" in str(get_option("store"))
+    with contextlib.closing(open_store(get_option, deadline)) as target:
+        try:
+            opened = open_store(source.get, deadline)
+        except OptionError as error:
+            raise OptionError(f"copy_from: {error.message}", code=error.code) from None
+        with contextlib.closing(opened):
+            if is_same_store(get_option("store"), source["store"]):
+                raise OptionError(
+                    "store and copy_from name the same store. To re-encrypt its records, use rekey instead of copy_from."
+                )
+            yield opened, Target(target, deadline, accepts_keep_alive=target.encrypted or not is_redis)
+        for warning in (*target.warnings, *opened.warnings):
+            warn(warning)
 
 
 def open_store_only(get_option: GetOption) -> contextlib.closing[Store]:

@@ -73,7 +73,7 @@ denied: protected mode
     accepts only clients on its own host, because it is in protected mode and has no password. Set one, and pass it as store_password.
 denied: without any password configured|no password is set
     has no password. Omit store_password, or set a password on the server.
-denied: NOAUTH|[Aa]uthentication required
+denied: NOAUTH|[Aa]uthentication required|unauthenticated multibulk length
     requires a password. Set store_password, and store_username if the server has users.
 denied: <username>.*(<AuthenticationError>|WRONGPASS|invalid username-password)
     does not accept this user name and password. Check store_username and store_password, and that the user is enabled.

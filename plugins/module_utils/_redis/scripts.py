@@ -19,19 +19,37 @@ PREFIX = "wuying.workspace:"
 """The start of all key names."""
 
 ACQUIRE = """
--- owner, lease
+-- owner, lease; then fingerprint as read, note, note_id, lifetime to write a note too, if the session has none
 local owner = redis.call('GET', KEYS[2])
 if owner and owner ~= ARGV[1] then return {0} end
 redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
-local stored = redis.call('HMGET', KEYS[1], 'record', 'note', 'fingerprint')
+local stored = redis.call('HMGET', KEYS[1], 'record', 'note', 'fingerprint', 'note_id')
+local is_free = not stored[2] or stored[4] == ARGV[5]
+local is_noted = ARGV[3] and is_free and (stored[3] or '') == ARGV[3]
+if is_noted then
+  redis.call('HSET', KEYS[1], 'note', ARGV[4], 'note_id', ARGV[5])
+  redis.call('HDEL', KEYS[1], '') -- as in WRITE_NOTE
+  redis.call('PEXPIRE', KEYS[1], math.max(redis.call('PTTL', KEYS[1]), tonumber(ARGV[6])))
+  stored[2] = false
+end
 -- Cut off what is no record, so that the reply is not too large, and the task can set it aside.
 for n = 1, 3 do stored[n] = stored[n] and string.sub(stored[n], 1, 65536) end
-return {1, stored[1], stored[2], stored[3], redis.call('GET', KEYS[3])}
+return {is_noted and 2 or 1, stored[1], stored[2], stored[3], redis.call('GET', KEYS[3])}
 """
 
-SET_LEASE = """
--- owner, lease; PEXPIRE with a lease of 0 deletes the lock
+RENEW = """
+-- owner, lease
 if redis.call('GET', KEYS[2]) == ARGV[1] then redis.call('PEXPIRE', KEYS[2], ARGV[2]) end
+return 'done'
+"""
+
+RELEASE = """
+-- owner, note_id of a note to remove
+if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 'done' end
+if ARGV[2] ~= '' and redis.call('HGET', KEYS[1], 'note_id') == ARGV[2] then
+  redis.call('HDEL', KEYS[1], 'note', 'note_id')
+end
+redis.call('PEXPIRE', KEYS[2], 0)
 return 'done'
 """
 
@@ -48,14 +66,16 @@ return 'done'
 """
 
 SAVE = """
--- tombstone as read, fingerprint as read, new fingerprint, record, lifetime, note_id
+-- tombstone as read, fingerprint as read, new fingerprint, record, lifetime, note_id, owner of a lock to release, new note, its note_id
 local tombstone = redis.call('GET', KEYS[3])
 if tombstone and tombstone ~= ARGV[1] then return 'deleted' end
 local fingerprint = redis.call('HGET', KEYS[1], 'fingerprint')
 if fingerprint and fingerprint ~= ARGV[2] and fingerprint ~= ARGV[3] then return 'newer' end
 redis.call('HSET', KEYS[1], 'record', ARGV[4], 'fingerprint', ARGV[3])
 if redis.call('HGET', KEYS[1], 'note_id') == ARGV[6] then redis.call('HDEL', KEYS[1], 'note', 'note_id') end
+if ARGV[8] ~= '' then redis.call('HSET', KEYS[1], 'note', ARGV[8], 'note_id', ARGV[9]) end
 redis.call('PEXPIRE', KEYS[1], ARGV[5])
+if redis.call('GET', KEYS[2]) == ARGV[7] then redis.call('PEXPIRE', KEYS[2], 0) end
 return 'done'
 """
 
@@ -110,7 +130,7 @@ _REPLIES: dict[str, tuple[object, ...]] = {
     SET_ASIDE: (b"done", b"lost"),
     DELETE: (0, 1, b"lost"),
 }
-"""All possible replies of the scripts that may return anything but 'done'. ACQUIRE may also return 1 and the stored values."""
+"""All possible replies of the scripts that may return anything but 'done'. ACQUIRE may also return the stored values, after 2 if it wrote the note, and otherwise after 1."""
 _REFUSALS: dict[object, tuple[str, bool, str]] = {
     b"lost": (
         "LockLost",
@@ -158,7 +178,7 @@ def raise_refusal(reply: object) -> None:
 
 def _check_reply(script: str, reply: t.Any) -> t.Any:
     """Return the reply of a script. Raises :class:`UnexpectedReply` if the script never returns it."""
-    if script == ACQUIRE and isinstance(reply, list) and reply[:1] == [1]:
+    if script == ACQUIRE and isinstance(reply, list) and reply[:1] in ([1], [2]):
         check_fields(reply[1:], 4)
     elif reply not in _REPLIES.get(script, (b"done",)):
         raise UnexpectedReply

@@ -18,7 +18,7 @@ from .._model.record import Record, StoredState
 from .._model.session import fingerprint
 from .._runtime.signals import signal_pending
 from .._runtime.timeouts import Backoff
-from .._store.base import LOCKED, LockedSession, Store
+from .._store.base import LOCKED, FirstNote, LockedSession, Store
 from . import lease as leases
 from . import scripts
 from .batch import list_keys, read_hashes, read_one
@@ -84,10 +84,16 @@ class RedisStore(Store):
     def keys(self, prefix: str = "") -> t.Iterator[str | StoreError]:
         return list_keys(self._connection, prefix)
 
+    def lock(self, key: str, deadline: float) -> t.ContextManager[LockedSession]:
+        return self._lock(key, deadline, None)
+
+    def lock_with_note(self, key: str, deadline: float, first_note: FirstNote) -> t.ContextManager[LockedSession]:
+        return self._lock(key, deadline, first_note)
+
     @contextlib.contextmanager
-    def lock(self, key: str, deadline: float) -> t.Iterator[LockedSession]:
+    def _lock(self, key: str, deadline: float, first_note: FirstNote | None) -> t.Iterator[LockedSession]:
         locked = _LockedHash(self, self._connection, self._replication, key, deadline)
-        locked.acquire()
+        locked.acquire(first_note)
         with self._leases.renewing(key, locked.owner, self._connection.server(slot_of(key))):
             try:
                 self._replication.check(slot_of(key))
@@ -100,7 +106,7 @@ class RedisStore(Store):
         self._connection.close()
 
     def _renew_lease(self, key: str, owner: str) -> None:
-        command = scripts.command(key, scripts.SET_LEASE, owner, int(leases.LEASE * 1000))
+        command = scripts.command(key, scripts.RENEW, owner, int(leases.LEASE * 1000))
         self._connection.run(command, slot_of(key), retries=0, end=self._connection.end)
 
 
@@ -121,26 +127,35 @@ class _LockedHash(LockedSession):
         self._fingerprint: bytes | str = ""
         self._tombstone: bytes | str = ""
         self._note_id = ""
+        self._is_last = self._is_released = False
         self._end: float | None = None
         """When a new token must be saved and the lock released."""
 
-    def acquire(self) -> None:
+    def acquire(self, first_note: FirstNote | None) -> None:
         """Wait for the lock until the deadline. Raises :class:`LockTimeout`."""
         backoff = Backoff(self._deadline, _FIRST_PAUSE, _LONGEST_PAUSE)
+        more: tuple[t.Any, ...] = ()
+        if first_note is not None:
+            seen, note = first_note
+            more = (seen, self._store.dump(note), note.id, _RECORD_LIFETIME)
         while True:
-            acquired, *values = self._run(scripts.ACQUIRE, self.owner, int(leases.LEASE * 1000))
+            acquired, *values = self._run(scripts.ACQUIRE, self.owner, int(leases.LEASE * 1000), *more)
             if acquired:
-                record, note, token_fingerprint, tombstone = values
-                self._found = (record, note)
+                record, note_found, token_fingerprint, tombstone = values
+                self._found = (record, note_found)
                 self._fingerprint, self._tombstone = token_fingerprint or "", tombstone or ""
+                if first_note is not None and acquired == 2:
+                    self.noted = first_note.note
                 return
             if signal_pending() or not backoff.wait():
                 raise LockTimeout(LOCKED)
 
     def release(self) -> None:
-        """Release the lock. If the server cannot be reached, the lease expires."""
-        with contextlib.suppress(StoreError):
-            self._run(scripts.SET_LEASE, self.owner, 0)
+        """Release the lock, and remove a note that was stored with it and not used. If the server cannot be reached, the lease expires."""
+        unused = self.noted.id if self.noted and not self._note_id else ""
+        if not self._is_released:
+            with contextlib.suppress(StoreError):
+                self._run(scripts.RELEASE, self.owner, unused)
 
     def read(self) -> StoredState:
         if self._found is None:
@@ -155,18 +170,34 @@ class _LockedHash(LockedSession):
 
     def write_note(self, note: Note) -> None:
         self._note_id = note.id
+        if note == self.noted:
+            return
         self._write(
             scripts.WRITE_NOTE, self.owner, self._fingerprint, self._store.dump(note), note.id, _RECORD_LIFETIME
         )
 
-    def save(self, record: Record) -> None:
+    def save(self, record: Record, note: Note | None = None) -> None:
         self._end = self._connection.end_of_save()
         new_fingerprint, lifetime = fingerprint(record.login_token), _lifetime(record)
         fingerprints = self._fingerprint, new_fingerprint
-        data = self._store.dump(record)
-        self._write_until_deadline(scripts.SAVE, self._tombstone, *fingerprints, data, lifetime, self._note_id)
+        data, releaser = self._store.dump(record), self.owner if self._is_last else ""
+        new_note = (self._store.dump(note), note.id) if note else ("", "")
+        self._write_until_deadline(
+            scripts.SAVE, self._tombstone, *fingerprints, data, lifetime, self._note_id, releaser, *new_note
+        )
         self._fingerprint = new_fingerprint
         self._replication.wait_for_replica(scripts.hash_name(self._key), slot_of(self._key), lifetime)
+
+    def save_and_release(self, record: Record) -> None:
+        self._is_last = True
+        try:
+            self.save(record)
+        except StoreError as error:
+            # If the first reply was lost, the lock was free, and another task may have refreshed the token since.
+            stored = self.read().record if error.code == "NewerRecord" else None
+            if stored is None or not stored.knows(record.login_token):
+                raise
+        self._is_released = True
 
     def save_failure(self, note: Note) -> None:
         self._write(scripts.SAVE_FAILURE, self._store.dump(note), note.id, even_if_full=True)

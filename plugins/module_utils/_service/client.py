@@ -107,18 +107,24 @@ class ServiceClient:
             raise
 
     def log_in(
-        self, session: Session, stage: str, parameters: t.Mapping[str, str | None], deadline: float
+        self,
+        session: Session,
+        stage: str,
+        parameters: t.Mapping[str, str | None],
+        deadline: float,
+        known_secrets: t.Sequence[str] = (),
     ) -> LoginAnswer:
         """Send one stage of a login before ``deadline`` (of :func:`time.monotonic`), without a signature.
 
-        ``parameters`` are those of the stage, by the service's names. Requests are repeated only if they were certainly not counted
-        as an attempt to log in. Raises :class:`OptionError` and :class:`ServiceError`.
+        ``parameters`` are those of the stage, by the service's names. ``known_secrets`` were sent before, and the answer may repeat
+        them. Requests are repeated only if they were certainly not counted as an attempt to log in. Raises :class:`OptionError` and
+        :class:`ServiceError`.
         """
         if not self._verifies_certificates and not is_loopback(session.endpoint):
             raise OptionError(LOGIN_NEEDS_TLS)
         identity = _identity(session)
         del identity["DirectoryId"]
-        secrets = [value for name in SECRET_PARAMETERS for value in [parameters.get(name)] if value]
+        secrets = [*known_secrets, *filter(None, map(parameters.get, SECRET_PARAMETERS))]
 
         def read(response: Response, sent_at: float) -> LoginAnswer:
             return read_login(response, session.endpoint, stage, secrets, sent_at, self._clock())

@@ -2,12 +2,11 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Define the interface of a store, and the store that keeps nothing."""
+"""Define the interface of a store."""
 
 from __future__ import annotations
 
 import abc
-import contextlib
 import itertools
 import typing as t
 
@@ -28,8 +27,18 @@ LOCKED = (
 )
 
 
+class FirstNote(t.NamedTuple):
+    """A note to store together with the lock, if there is none and the login token has this ``fingerprint``, empty for no record."""
+
+    fingerprint: str
+    note: Note
+
+
 class LockedSession(abc.ABC):
     """A session or an account in a store, under its exclusive lock. All methods raise :class:`StoreError`."""
+
+    noted: Note | None = None
+    """The note that was stored together with the lock. It is removed with the lock unless it is written again."""
 
     @abc.abstractmethod
     def read(self) -> StoredState:
@@ -44,8 +53,12 @@ class LockedSession(abc.ABC):
         """Store the note of a request durably, and reserve the space of the new record."""
 
     @abc.abstractmethod
-    def save(self, record: Record) -> None:
-        """Replace the record durably and atomically, and remove the note."""
+    def save(self, record: Record, note: Note | None = None) -> None:
+        """Replace the record and the note durably and atomically. Without ``note``, remove the note."""
+
+    def save_and_release(self, record: Record) -> None:
+        """Save the record as the last change of the session. If that saves time, release the lock at once."""
+        self.save(record)
 
     @abc.abstractmethod
     def save_failure(self, note: Note) -> None:
@@ -96,6 +109,10 @@ class Store(abc.ABC):
     @abc.abstractmethod
     def lock(self, key: str, deadline: float) -> t.ContextManager[LockedSession]:
         """Take the exclusive lock of a session or account. Raises :class:`LockTimeout` at ``deadline`` (of :func:`time.monotonic`)."""
+
+    def lock_with_note(self, key: str, deadline: float, first_note: FirstNote) -> t.ContextManager[LockedSession]:
+        """Take the lock of a session, and store a note with it if that saves time, see :attr:`LockedSession.noted`."""
+        return self.lock(key, deadline)
 
     def read_many(self, keys: t.Iterable[str]) -> t.Iterator[StoredState | StoreError]:
         """Read many sessions, in order. The error of one session is returned in its place."""
@@ -178,7 +195,8 @@ class Store(abc.ABC):
         from .._model.account import load_entry  # here, because most tasks log in to no account
 
         try:
-            return StoredState(entry=load_entry(self._decrypt(entry), key))
+            loaded = load_entry(self._decrypt(entry), key)
+            return StoredState(entry=loaded, needs_reencryption=self.needs_reencryption(entry))
         except DamagedRecord as error:
             reason = str(error)
         except StoreError as error:
@@ -206,44 +224,3 @@ class Store(abc.ABC):
                 code="WrongStoreKey",
             )
         return self._encryption.decrypt(data)
-
-
-class NoStore(Store, LockedSession):
-    """Stores nothing."""
-
-    def __init__(self) -> None:
-        super().__init__("none")
-
-    def read(self, key: str = "") -> StoredState:
-        return StoredState()
-
-    def keys(self, prefix: str = "") -> t.Iterator[str]:
-        return iter(())
-
-    @contextlib.contextmanager
-    def lock(self, key: str, deadline: float) -> t.Iterator[LockedSession]:
-        yield self
-
-    def set_aside(self) -> str:
-        raise StoreError("There is no record to set aside.")
-
-    def write_note(self, note: Note) -> None:
-        """Store nothing."""
-
-    def save(self, record: Record) -> None:
-        """Store nothing."""
-
-    def save_failure(self, note: Note) -> None:
-        """Store nothing."""
-
-    def rewrite(self, record: Record) -> None:
-        """Store nothing."""
-
-    def write_entry(self, entry: AccountEntry) -> None:
-        """Store nothing."""
-
-    def delete(self) -> bool:
-        return False
-
-    def close(self) -> None:
-        """Do nothing."""

@@ -129,7 +129,7 @@ class _SessionFile(LockedSession):
             record, note = slots.value
             stored = self._store.load_state(self._key, record or None, note or None)
             slots.sync()
-            if stored.record is not None and self._store.encrypted:
+            if (stored.record or stored.entry) is not None and self._store.encrypted:
                 # A task that was killed before it had written both slots may have left an old copy in the other one.
                 older = slots.older
                 if older is None or (older.record and self._store.needs_reencryption(older.record)):
@@ -152,7 +152,7 @@ class _SessionFile(LockedSession):
     def write_entry(self, entry: AccountEntry) -> None:
         self._reserve_and_write(record=self._store.dump(entry))
 
-    def save(self, record: Record) -> None:
+    def save(self, record: Record, note: Note | None = None) -> None:
         with self._store.errors():
             if self._file is not None and not os.fstat(self._file).st_nlink:
                 self.close()  # The file was removed: write a new one.
@@ -161,7 +161,7 @@ class _SessionFile(LockedSession):
                 record.keep_alive is None or record.keep_alive.token != self._keep_alive.token
             )
             for _slot in range(2 if self._needs_reencryption or replaces else 1):
-                self._write(record=self._store.dump(record), note=b"")
+                self._write(record=self._store.dump(record), note=self._store.dump(note) if note else b"")
 
     def save_failure(self, note: Note) -> None:
         with self._store.errors():

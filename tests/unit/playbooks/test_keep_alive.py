@@ -261,7 +261,12 @@ def test_a_misspelled_variable_is_refused_and_the_closest_is_named(
 
 
 def test_variables_of_other_software_are_accepted(play: t.Callable[..., Run]) -> None:
-    others = {"keepalived_instances": [], "nginx_keepalive_timeout": 5, "wuying_users": []}
+    others = {
+        "keepalived_instances": [],
+        "nginx_keepalive_timeout": 5,
+        "wuying_users": [],
+        "keep_alive_service_name": "x",
+    }
     assert play(counted(total=1, unchanged=1), **others).status == 0
 
 
@@ -296,15 +301,13 @@ def test_each_variable_of_the_play_is_known() -> None:
 def test_fail_on_decides_when_the_run_fails(
     counts: dict[str, int], entries: list[dict[str, t.Any]], any_: bool, all_: bool
 ) -> None:
-    task = yaml.safe_load((PLAYBOOKS / "keep_alive.yml").read_text(encoding="utf-8"))[0]["tasks"][-1]
+    block = yaml.safe_load((PLAYBOOKS / "keep_alive.yml").read_text(encoding="utf-8"))[0]["tasks"][-1]
     engine = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)  # evaluates an expression
     engine.filters["bool"] = bool
-    variables = {"counts": counted(total=9, **counts), "fleet": {"sessions": entries}, "keep_alive_allow_empty": False}
-    variables.update(
-        {name: engine.from_string(task["vars"][name]).render(variables) for name in ("lost", "due", "unlisted")}
-    )
-    fails = {
-        fail_on: engine.compile_expression(task["when"])(variables, keep_alive_fail_on=fail_on)
-        for fail_on in ("any", "all", "none")
-    }
+    variables: dict[str, t.Any] = {"counts": counted(total=9, **counts), "keep_alive_allow_empty": False}
+    variables["fleet"] = {"counts": variables["counts"], "sessions": entries}
+    for name in ("lost", "unlisted", "due"):
+        variables[name] = engine.from_string(block["vars"][name]).render(variables)
+    problem = engine.from_string(block["vars"]["problem"])
+    fails = {fail_on: bool(problem.render(variables, keep_alive_fail_on=fail_on)) for fail_on in ("any", "all", "none")}
     assert fails == {"any": any_, "all": all_, "none": False}

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[3]
-FOLDERS = ("LICENSES", "changelogs", "docs/docsite", "meta", "playbooks", "plugins", "roles")
+FOLDERS = ("LICENSES", "changelogs", "docs/docsite", "extensions", "meta", "playbooks", "plugins", "roles")
 """The folders of the collection that are published."""
 DOCUMENTS = re.compile(r"(CHANGELOG\.(md|rst)(\.license)?|COPYING|README\.md|REUSE\.toml|SECURITY\.md)")
 """The files that are published beside them."""

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""`make` asks the package index only when necessary, and names it if it cannot be reached."""
+"""`make` asks the package index only when necessary, names it if it cannot be reached, and shows the demo without its own tools."""
 
 from __future__ import annotations
 
@@ -21,23 +21,25 @@ VERSION = f"{sys.version_info[0]}.{sys.version_info[1]}"
 ADVICE = "from the package index. Check the network, or pip's configuration (pip config list)."
 NO_INDEX = "ERROR: No matching distribution found for {} (from versions: none)"
 # Takes the place of the Python that has nox. Logs its arguments, and fails as the files tell it.
-STUB = """#!/bin/sh
+STUB = r"""#!/bin/sh
 cd "${0%%/.nox/*}"
 case $* in
 *"pip config list"*) exit ;;
 esac
 echo "$*" >>calls
+report=$(echo "$*" | sed -n 's/.*--report \([^ ]*\).*/\1/p')
+test ! -e session-says || cat session-says
 case $* in
 *"pip install"*)
     cat pip-output
     exit "$(cat pip-status)"
     ;;
 *--no-install*)
-    echo '{"sessions": [{"result": "success"}]}' >.nox/lint/report.json
+    echo '{"sessions": [{"result": "success"}]}' >"$report"
     ;;
 *)
-    echo '{"sessions": [{"result": "success"}]}' >.nox/lint/report.json
-    test ! -e session-fails || { cat session-fails; echo '{"sessions": []}' >.nox/lint/report.json; exit 1; }
+    echo '{"sessions": [{"result": "success"}]}' >"$report"
+    test ! -e session-fails || { cat session-fails; echo '{"sessions": []}' >"$report"; exit 1; }
     ;;
 esac
 """
@@ -62,9 +64,13 @@ class Checkout(t.NamedTuple):
             text=True,
         )
 
+    def make(self, target: str) -> subprocess.CompletedProcess[str]:
+        """Do what ``make`` does with a target and a single Python."""
+        return self.run(sys.executable, "tests/tools/jobs.py", "", target, PYTHONS=f"{VERSION} {sys.executable}")
+
     def make_lint(self) -> subprocess.CompletedProcess[str]:
-        """Do what ``make lint`` does with a single Python."""
-        return self.run(sys.executable, "tests/tools/jobs.py", "", "lint", PYTHONS=f"{VERSION} {sys.executable}")
+        """Do what ``make lint`` does."""
+        return self.make("lint")
 
     def calls(self) -> str:
         """Return the calls of pip and nox since the last time."""
@@ -181,3 +187,17 @@ def test_a_job_whose_packages_cannot_be_downloaded_names_the_index(
         assert ended.returncode
         assert ended.stdout.splitlines()[-2:] == [advice, "0 passed, 1 failed, 0 skipped"]
         assert "--no-install" not in installed.calls()
+
+
+def test_the_demo_shows_only_its_own_output_and_when_it_installs_packages(installed: Checkout) -> None:
+    (installed.path / "session-says").write_text("nox > Running session demo\nPLAY [demo]\n")
+    installing = " First installing its packages in .nox/demo. This takes a minute."
+    for first in (installing, ""):
+        assert installed.make("demo").stdout.splitlines() == [f"Starting demo.{first}", "PLAY [demo]"]
+
+
+def test_the_demo_shows_what_nox_says_if_it_fails(installed: Checkout) -> None:
+    (installed.path / "session-fails").write_text("nox > Python interpreter 3.99 not found\n")
+    ended = installed.make("demo")
+    assert ended.returncode
+    assert "nox > Python interpreter 3.99 not found" in ended.stdout

@@ -9,6 +9,7 @@ from __future__ import annotations
 import calendar
 import hashlib
 import hmac
+import os
 import time
 import types
 import typing as t
@@ -48,8 +49,9 @@ V3_KEY = signer.Credentials("YourAccessKeyId", "YourAccessKeySecret")
 V3_SIGNATURE = "06563a9e1b43f5dfe96b81484da74bceab24a1d853912eee15083a6f0f3283c0"
 PARAMETERS = {"RegionId": "cn-hangzhou", "EndUserId": "alice", "LoginToken": "v1 +/~*é"}
 
+NIGHTLY = os.environ.get("FUZZ") == "nightly"
 many = settings(
-    max_examples=5000,
+    max_examples=20000 if NIGHTLY else 1000,
     deadline=None,
     database=None,
     suppress_health_check=list(HealthCheck),

@@ -81,6 +81,37 @@ def test_sessions_are_sorted_by_expiry_with_damaged_records_last(full):
     assert names == ["expired", "stale", "ended", "current", full.session("damaged").key]
 
 
+@pytest.mark.parametrize(
+    ("limit", "expected"), [(0, []), (2, ["expired", "stale"]), (9, ["expired", "stale", "ended", "current"])]
+)
+def test_a_limit_selects_the_sessions_that_expire_first_and_everything_is_counted(full, limit, expected):
+    result = full.run(limit=limit)
+    damaged = [full.session("damaged").key] if limit else []
+    assert list(by_user(result)) == [*expected, *damaged]
+    assert (result["counts"], result["next_expiry"]) == (full.run()["counts"], full.run()["next_expiry"])
+
+
+def test_a_limit_applies_to_records_that_cannot_be_read(full):
+    full.have({"damaged-too": CURRENT})
+    file_of(full.path, full.session("damaged-too")).write_bytes(b"{")
+    result = full.run(limit=1)
+    assert [entry["state"] for entry in result["sessions"]] == ["expired", "damaged"]
+    assert result["counts"]["damaged"] == 2
+
+
+def test_a_limit_below_zero_is_refused(full):
+    assert full.run(limit=-1)["error_code"] == "InvalidOption"
+
+
+def test_the_next_expiry_is_that_of_the_first_valid_token(full):
+    assert seconds(full.run()["next_expiry"]) == int(full.stored("stale").expires_at)
+
+
+def test_without_a_valid_token_there_is_no_next_expiry(fleet):
+    fleet.have({"expired": EXPIRED})
+    assert fleet.run()["next_expiry"] is None
+
+
 def test_an_entry_contains_identity_key_age_and_expiry(full):
     entry = by_user(full.run())["stale"]
     record = full.stored("stale")

@@ -11,6 +11,7 @@ block must match LEFT_OUT.
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -48,7 +49,12 @@ LEFT_OUT = re.compile(
     |^(fields|env|file):$           # AWX
     |^plugins/module_utils/$        # test_layout.py
     |^minor_changes:$               # antsibull-changelog
-    |^user\ ansible\                 # the unit tests of the Redis store
+    |^user\ (ansible|watcher)\       # the unit tests of the Redis store and of the event source
+    |ansible-rulebook|^\ +sources:$  # needs Java; the target event_source_sessions runs the example, and its unit tests read the rulebooks
+    |keep_alive_service_|^\[Unit\]$  # the target role_keep_alive
+    |^(\$\ )?sudo\                 # needs an installed schedule
+    |^groups:$                      # test_schedule_page.py
+    |^4\ sessions:                  # output
     |wuying\.workspace\.log_in     # needs a terminal; the target log_in runs it in one
     |community\.hashi_vault         # needs another collection
     """,
@@ -109,13 +115,18 @@ class Reader(NamedTuple):
             "/opt/release/install": "sleep 1",
             "delay: 60": "delay: 1",
             "https://github.com/wuying-workspace/wuying.workspace.git": f"file://{self.folder}/checkout",
+            "rediss://new-redis.example.com": self.folder / "new-store",
             "rediss://redis.example.com": self.folder / "store",
+            "/home/ops/backup": self.folder / "backup",
             "/home/ops/tokens": self.folder / "store",
+            "/var/lib/wuying/": f"{self.folder}/",
+            "/var/lib/node_exporter/": f"{self.folder}/",
             "--port 8700": "--port " + os.environ["FREE_PORT"],
             "127.0.0.1:8700": "127.0.0.1:" + os.environ["FREE_PORT"],
             "python3 ": sys.executable + " ",
             # For a reader with an account, the inventory sets the endpoint. Otherwise the demo starts its own emulator.
-            "make demo": "ansible-playbook wuying.workspace.demo --inventory inventory/hosts",
+            "make demo": "ansible-playbook wuying.workspace.demo",
+            "wuying.workspace.demo": "wuying.workspace.demo --inventory inventory/hosts",
             '-a "region_id=': f'-a "endpoint={self.emulator} region_id=',
             # After this command, only the installed collection is used.
             "ansible-galaxy collection install": "export ANSIBLE_COLLECTIONS_PATH=$PWD/installed\n"
@@ -180,6 +191,7 @@ def run_page(reader: Reader, page: Path) -> int:
     # Ansible does not expand ~ to the HOME of this test.
     variables["ansible_async_dir"] = str(reader.folder / "async")
     variables["redis_password"] = "unused"
+    variables["new_store_key"] = base64.urlsafe_b64encode(bytes(32)).decode()
     variables["logins"] = [
         {
             "end_user_id": user,

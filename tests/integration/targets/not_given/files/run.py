@@ -163,7 +163,7 @@ def values_of(names: set[str], play: Play) -> dict[str, str]:
         "fail_on": "any",
         "rekey": "false",
     }
-    names = names - {"end_user_id", "store_key", "sessions", "filters"}
+    names = names - {"end_user_id", "store_key", "sessions", "filters", "copy_from"}
     if names - set(values):
         sys.exit(f"Add values of {', '.join(sorted(names - set(values)))} to this test.")
     return {name: values[name] for name in names}
@@ -188,6 +188,13 @@ def add_empty_module_options(play: Play, options: dict[str, set[str]]) -> None:
         task = {**empty[MANY], **required, "sessions": sessions, "filters": value, "end_user_id": value}
         play.add(f"many: {kind}", **{MANY: task}, register="many")
         play.check(f"many: {kind}, which refreshed", "many.counts.refreshed == 2")
+
+        source = dict.fromkeys(["store_username", "store_password", "store_ca_path"], value)
+        source["store"] = f"{play.folder}/wuying.workspace/login_tokens"
+        play.add(
+            f"many: {kind} source", **{MANY: {"store": f"{play.folder}/{kind}", "copy_from": source}}, register="many"
+        )
+        play.check(f"many: {kind} source, which was copied", "many.counts.copied > 1")
 
         task = {**empty[INFO], "filters": {**identity, "end_user_id": [user, value]}}
         play.add(f"info: {kind}", **{INFO: task}, register="info")
@@ -235,6 +242,11 @@ def add_typed_module_options(play: Play, options: dict[str, set[str]]) -> None:
         }
         play.add(f"many: {kind} users", **{MANY: task}, register="many")
         play.check(f"many: {kind} users, which are unchanged", "many.counts.unchanged == 2")
+
+        source = {name: typed_of[name] for name in ["store", "store_username", "store_password", "store_ca_path"]}
+        task = {"store": typed(f"{play.folder}/typed-{kind}"), "copy_from": source}
+        play.add(f"many: {kind} source", **{MANY: task}, register="many")
+        play.check(f"many: {kind} source, which was copied", "many.counts.copied > 1")
 
         task = {"store": typed_of["store"], "filters": {**identity, "end_user_id": [typed(user), typed("nobody")]}}
         play.add(f"info: {kind} text", **{INFO: task}, register="info")

@@ -61,13 +61,13 @@ from ansible_collections.wuying.workspace.plugins.module_utils._service.response
 from ansible_collections.wuying.workspace.plugins.module_utils._store.base import (
     ENVELOPE,
     LockedSession,
-    NoStore,
     Store,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._store.directory import (
     DirectoryStore,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._store.encryption import Encryption
+from ansible_collections.wuying.workspace.plugins.module_utils._store.no_store import NoStore
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.memory_store import (
     MemoryStore,
 )

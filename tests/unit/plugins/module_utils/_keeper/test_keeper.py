@@ -31,10 +31,10 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model.record imp
     StoredState,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._model.session import fingerprint
-from ansible_collections.wuying.workspace.plugins.module_utils._store.base import NoStore
 from ansible_collections.wuying.workspace.plugins.module_utils._store.directory import (
     DirectoryStore,
 )
+from ansible_collections.wuying.workspace.plugins.module_utils._store.no_store import NoStore
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.single_session import (
     SingleSession,
     file_of,

@@ -85,8 +85,16 @@ class Site:
         """Take a login token."""
         return self._answer("refresh", {"LoginToken": login_token, "SessionId": session_id})
 
-    def log_in(self, _session: object, stage: str, parameters: t.Mapping[str, str | None], _deadline: float) -> t.Any:
+    def log_in(
+        self,
+        _session: object,
+        stage: str,
+        parameters: t.Mapping[str, str | None],
+        _deadline: float,
+        known_secrets: t.Sequence[str],
+    ) -> t.Any:
         """Take a stage of a login."""
+        self.known_secrets = set(known_secrets)
         return self._answer(stage, {name: value for name, value in parameters.items() if value is not None})
 
     def _answer(self, kind: str, parameters: t.Mapping[str, str | None]) -> t.Any:
@@ -232,6 +240,15 @@ def test_a_completed_login_removes_the_attempts(site: Site) -> None:
     assert site.entry().attempts == ()
 
 
+def test_all_secrets_that_the_service_knows_are_hidden_in_each_answer(site: Site) -> None:
+    site.have(-5, KeepAlive("ka-kept", NOW - DAY, NOW - DAY, 1, NOW - 10), ended="InvalidLoginToken")
+    token = site.record().login_token
+    needs_code = LoginAnswer("", None, NOW, MFA, "an ID")
+    site.failure(needs_code, REFUSED_LOGIN, **login(totp_secret="GEZDGNBVGY3TQOJQ"))
+    assert kinds(site) == [PASSWORD, MFA]
+    assert site.known_secrets == {token, "ka-kept", SECRET, "GEZDGNBVGY3TQOJQ"}
+
+
 # Keep-alive tokens
 
 
@@ -276,6 +293,15 @@ def test_a_new_keep_alive_token_replaces_the_old_one(site: Site) -> None:
     assert site.record().keep_alive == KeepAlive("ka-new", NOW, NOW)
     assert site.record().session_id == "an ID"
     assert site.sent == [(KEEP_ALIVE, {"KeepAliveToken": "ka-kept", "KeepAlive": "true"})]
+
+
+def test_a_login_after_a_passed_token_may_spend_the_stored_one(site: Site) -> None:
+    record = site.have(400, KeepAlive("ka-kept", NOW - 4 * DAY, NOW - 4 * DAY))
+    lost = ServiceError("It was lost.", code="ConnectionLost", outcome_unknown=True)
+    error = site.failure(REJECTED, lost, REJECTED, login_token="v1dead", force=True)
+    assert kinds(site) == ["refresh", KEEP_ALIVE, "refresh"]
+    assert error.code == "OutcomeUnknown"
+    assert site.store.read(SESSION.key).may_be_spent(record.login_token)
 
 
 @pytest.mark.parametrize(("refusals", "wait"), [(0, HOUR), (1, DAY), (2, DAY)])

@@ -16,8 +16,8 @@ import os
 import tempfile
 import time
 import typing as t
+from pathlib import Path
 
-import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
@@ -47,7 +47,11 @@ from ansible_collections.wuying.workspace.plugins.module_utils._service.login im
 from ansible_collections.wuying.workspace.plugins.module_utils._service.response import RefreshResult
 from ansible_collections.wuying.workspace.plugins.module_utils._store.base import Store
 from ansible_collections.wuying.workspace.plugins.module_utils._store.directory import DirectoryStore
-from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.memory_store import MemoryStore
+from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.redis_server import (
+    RedisServer,
+    RedisServers,
+    require_redis,
+)
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.single_session import session_at
 
 NIGHTLY = os.environ.get("FUZZ") == "nightly"
@@ -112,7 +116,7 @@ class Service:
         return RefreshResult(list(self.alive)[-1], None, self.now)
 
     def log_in(
-        self, session: Session, stage: str, parameters: t.Mapping[str, str | None], deadline: float
+        self, session: Session, stage: str, parameters: t.Mapping[str, str | None], *_more: t.Any
     ) -> LoginAnswer:
         """Take a stage of a login, or fail."""
         secret = parameters["KeepAliveToken" if stage == KEEP_ALIVE else "Password"] or ""
@@ -448,13 +452,30 @@ class WithDirectory(Machine):
         return self.opened.enter_context(contextlib.closing(DirectoryStore(os.path.join(folder, "store"))))
 
 
-class WithMemory(Machine):
-    """The comparison with a store in memory."""
+class WithRedis(Machine):
+    """The comparison with a Redis server."""
+
+    server: t.ClassVar[RedisServer]
 
     def open_store(self) -> Store:
-        return MemoryStore({}, None)
+        from ansible_collections.wuying.workspace.plugins.module_utils._redis.address import parse_address
+        from ansible_collections.wuying.workspace.plugins.module_utils._redis.store import RedisStore
+
+        self.server.client().flushall()
+        access = dict.fromkeys(("username", "password", "ca_path"))
+        store = RedisStore(parse_address(self.server.address), deadline=time.monotonic() + 3600, **access)
+        return self.opened.enter_context(contextlib.closing(store))
 
 
-@pytest.mark.parametrize("machine", [WithDirectory, WithMemory])
-def test_any_sequence_of_logins_keeps_the_guarantees(machine: type[Machine]) -> None:
-    run_state_machine_as_test(machine, settings=PROFILE)
+def test_any_sequence_of_logins_keeps_the_guarantees_in_a_directory() -> None:
+    run_state_machine_as_test(WithDirectory, settings=PROFILE)
+
+
+def test_any_sequence_of_logins_keeps_the_guarantees_in_redis(tmp_path: Path) -> None:
+    require_redis()
+    servers = RedisServers(tmp_path)
+    try:
+        WithRedis.server = servers("--appendonly", "no")
+        run_state_machine_as_test(WithRedis, settings=PROFILE)
+    finally:
+        servers.stop()

@@ -485,3 +485,45 @@ def test_whatever_is_loaded_can_be_used(name, value, now):
     entry = entry.as_of(now)
     assert (entry.blocked_until(now) or now) - now <= DAY
     assert load_entry(entry.with_attempt(entry.mark("x"), now, UNKNOWN).dump(), ACCOUNT.key).attempts
+
+
+# Two entries of one account
+
+
+OTHER_SALT = "0b" * 16
+
+
+def test_merged_entries_have_the_attempts_of_both_in_order():
+    one = entry_with(("aaaa", 0, REFUSED), ("aaaa", 20, UNKNOWN))
+    other = entry_with(("bbbb", 10, REFUSED))._replace(salt=one.salt)
+    assert [each.at - NOW for each in one.merged_with(other).attempts] == [0, 10, 20]
+    assert one.merged_with(other) == other.merged_with(one)
+
+
+def test_merging_again_changes_nothing():
+    one, other = entry_with(("aaaa", 0, REFUSED)), entry_with(("bbbb", 10, REFUSED))._replace(salt=OTHER_SALT, step=7)
+    merged = one.merged_with(other)
+    assert merged.merged_with(other) == merged.merged_with(one) == merged
+    assert (merged.salt, merged.step) == (OTHER_SALT, 7)
+
+
+def test_the_outcome_of_an_attempt_replaces_an_unknown_one():
+    one = entry_with(("aaaa", 0, UNKNOWN))
+    ended = one.with_outcome(REFUSED)
+    assert one.merged_with(ended) == ended.merged_with(one) == ended
+
+
+def test_refusals_of_both_entries_count_for_the_whole_account():
+    one = entry_with(("aaaa", 0, REFUSED), ("bbbb", MINUTE, REFUSED))
+    other = entry_with(("cccc", 2 * MINUTE, REFUSED))._replace(salt=OTHER_SALT)
+    assert wait(one, "dddd", HOUR) is None
+    assert wait(one.merged_with(other), "dddd", HOUR) == pytest.approx(DAY - HOUR)
+
+
+def test_a_merged_entry_is_bounded():
+    one = entry_with(*(("aaaa", number, UNKNOWN) for number in range(128)))
+    other = entry_with(*(("bbbb", number + 0.5, REFUSED) for number in range(128)))._replace(salt=one.salt)
+    merged = one.merged_with(other)
+    assert len(merged.attempts) == 128
+    assert merged.attempts[-1].at == NOW + 127.5
+    assert merged.merged_with(other) == merged

@@ -31,10 +31,10 @@ from ansible_collections.wuying.workspace.plugins.module_utils._plugin.options i
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.wiring import open_keeper
 from ansible_collections.wuying.workspace.plugins.module_utils._service import client
-from ansible_collections.wuying.workspace.plugins.module_utils._store.base import NoStore
 from ansible_collections.wuying.workspace.plugins.module_utils._store.directory import (
     DirectoryStore,
 )
+from ansible_collections.wuying.workspace.plugins.module_utils._store.no_store import NoStore
 from ansible_collections.wuying.workspace.plugins.module_utils.signer import Credentials
 
 NAN, INFINITY = float("nan"), float("inf")

@@ -225,7 +225,7 @@ try:
     module.main()
 except SystemExit:
     used = [resource.getrusage(who).ru_maxrss / 1024 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    json.dump([time.monotonic() - begun, max(used)], sys.stderr)
+    print("\\n", json.dumps([time.monotonic() - begun, max(used)]), file=sys.stderr)
 """
 MODULES = ("wuying_login_tokens", "wuying_login_token_info")
 
@@ -245,7 +245,7 @@ def run_module(name: str, address: str, deadline: float, **options: t.Any) -> t.
         timeout=100,
     )
     assert not run.returncode, run.stderr
-    seconds, memory = json.loads(run.stderr)
+    seconds, memory = json.loads(run.stderr.splitlines()[-1])  # after the warnings of libraries
     assert seconds < deadline + GRACE
     assert memory < MOST_MEMORY
     return json.loads(run.stdout)
@@ -310,7 +310,7 @@ def test_sessions_that_are_due_end_by_the_deadline(servers: RedisServers) -> Non
         for number in range(FEW):
             own, now = session._replace(end_user_id=f"user {number}"), time.time()
             put(store, next_record(None, own, "v1first", "v1second", now - 800, 900, None))
-    result = run_module(MODULES[0], delayed(server, 0.05), 6, fail_on="none", auth_method="anonymous", retries=0)
+    result = run_module(MODULES[0], delayed(server, 0.1), 12, fail_on="none", auth_method="anonymous", retries=0)
     counts = result["counts"]
     assert counts["total"] == FEW == counts["not_refreshed"] + counts["failed"]
     assert counts["not_refreshed"]

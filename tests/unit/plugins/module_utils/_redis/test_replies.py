@@ -181,12 +181,13 @@ def test_an_unexpected_reply_to_a_write_is_not_a_success(
 
 @pytest.mark.parametrize("reply", [NOTHING, b":1\r\n", b"+OK\r\n"])
 def test_a_token_is_returned_if_the_reply_to_saving_it_is_unexpected(
-    server: FakeRedis, store: RedisStore, emulator: Emulator, reply: bytes
+    server: FakeRedis, emulator: Emulator, reply: bytes
 ) -> None:
     server.replies[scripts.SAVE.encode()] = reply
-    single_session = SingleSession(store, emulator, session_at(emulator.url))
-    request = TokenRequest(single_session.session, emulator.issue())
-    outcome = single_session.keeper(seconds=1).ensure(request, single_session.warnings.append)
+    with contextlib.closing(open_store(server.address, 6)) as store:
+        single_session = SingleSession(store, emulator, session_at(emulator.url))
+        request = TokenRequest(single_session.session, emulator.issue())
+        outcome = single_session.keeper(seconds=5).ensure(request, single_session.warnings.append)
     assert outcome.record is not None and outcome.not_saved is not None
     assert "does not respond like a Redis server" in outcome.not_saved.message
 

@@ -693,3 +693,13 @@ def test_no_error_of_a_login_shows_a_parameter(server):
                 log_in(server, service, PASSWORD, **parameters)
         shown = f"{caught.value} {caught.value!r} {caught.value.as_result()}"
         assert not [secret for secret in ("Sesame", "287082", KEPT, "a security token") if secret in shown]
+
+
+def test_no_answer_shows_a_secret_of_an_earlier_request(server):
+    server.answers = [(403, {"Code": "Sesame.open", "RequestId": REQUEST_ID})]
+    with client() as service:
+        with pytest.raises(LoginRefused) as caught:
+            service.log_in(
+                session_at(server.url), MFA, {"AuthenticationCode": "287082"}, time.monotonic() + 20, ["Sesame.open"]
+            )
+    assert "Sesame" not in f"{caught.value} {caught.value!r} {caught.value.as_result()}"

@@ -1,0 +1,188 @@
+# Copyright (c) 2026 The wuying.workspace authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Copy sessions to another store, unless it has a newer login token of the session."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import time
+import typing as t
+
+from .._model.exceptions import LockTimeout, OptionError, StoreError, WuyingError
+from .._model.note import Note, new_note
+from .._model.record import LINEAGE_LENGTH, PASSED_LENGTH, Record, StoredState
+from .._model.session import Session, fingerprint
+from .._runtime.signals import hold_signals, signal_pending
+from .._store.base import Store
+from .decision import NO_RECORD, Outcome, Warn, not_stored
+from .fleet import Reading, Report, catch
+from .keeper import is_valid, set_aside
+from .workers import run_all
+
+_CHUNK = 500
+"""How many sessions of the source are in memory at a time."""
+_NEEDS_KEY = "This session has a keep-alive token, which logs its user in, so it can be copied to Redis only with store_key. Set store_key."
+_IN_USE = (
+    "The source has a note of a refresh or login that is in progress or was interrupted. If tasks still use the source, stop them, and "
+    "copy again."
+)
+_NOT_BEGUN = "The task {} before this session could be copied. Run it again. It copies the sessions that are missing."
+
+
+class _Item(t.NamedTuple):
+    """A session of the source. ``position`` is its place among the sessions to copy."""
+
+    position: int
+    session: Session
+    stored: StoredState
+
+
+def combine(source: StoredState, target: StoredState, now: float) -> StoredState | None:
+    """Return the record and note that the target is to have, None if it stays as it is.
+
+    The record with the newer token wins. A note is copied if the token of its record may be spent.
+    """
+    record, existing = source.record, target.record
+    if record is None:
+        return None
+    note = source.note if source.may_be_spent(record.login_token) else None
+    if existing is None:
+        return StoredState(record, note)
+    if record.login_token == existing.login_token:
+        return StoredState(existing, note) if note and not target.may_be_spent(record.login_token) else None
+    return StoredState(_merge(record, existing), note) if _is_newer(record, existing, now) else None
+
+
+def _is_newer(record: Record, other: Record, now: float) -> bool:
+    """Return True if the token of a record replaces that of another record of the session.
+
+    That is so if the record has used up the other token. Of two unrelated tokens, from two logins, a valid one replaces one that
+    is not, and otherwise the one that was obtained later replaces the other.
+    """
+    follows, is_followed = record.knows(other.login_token), other.knows(record.login_token)
+    if follows != is_followed:
+        return follows
+    order, other_order = ((is_valid(each, now), each.obtained_at) for each in (record, other))
+    return order > other_order
+
+
+def _merge(record: Record, replaced: Record) -> Record:
+    """Return a record that knows also the tokens of the one that it replaces, and has what only that one has."""
+    lineage = (*replaced.lineage, fingerprint(replaced.login_token), *record.lineage)
+    passed = (*replaced.passed, *record.passed)
+    return record._replace(
+        lineage=tuple(dict.fromkeys(lineage))[-LINEAGE_LENGTH:],
+        passed=tuple(dict.fromkeys(passed))[-PASSED_LENGTH:],
+        uuid=record.uuid or replaced.uuid,
+        keep_alive=record.keep_alive or replaced.keep_alive,
+    )
+
+
+class Target(t.NamedTuple):
+    """The store to copy to. ``deadline`` (of :func:`time.monotonic`) is when the task must be done."""
+
+    store: Store
+    deadline: float
+    accepts_keep_alive: bool = True
+    clock: t.Callable[[], float] = time.time
+
+    def plan(self, item: _Item, existing: StoredState, warn: Warn) -> tuple[Outcome, Note | None]:
+        """Return the outcome of a copy if the target has the state ``existing``, and the note to store with its record."""
+        state = combine(item.stored, existing, self.clock())
+        if state is None or state.record is None:
+            return Outcome(False, existing.record, existing.record), None
+        if state.record.keep_alive is not None and not self.accepts_keep_alive:
+            raise OptionError(_NEEDS_KEY)
+        if state.note is not None and state.note.failure is None:
+            warn(_IN_USE)
+        return Outcome(True, existing.record, state.record, copied=True), state.note
+
+    def copy(self, item: _Item, warn: Warn) -> Outcome:
+        """Copy a session under its lock in the target. Raises :class:`WuyingError`."""
+        with self.store.lock(item.session.key, self.deadline) as locked:
+            existing = locked.read()
+            if existing.damage:
+                set_aside(existing.damage, locked, warn)
+            outcome, note = self.plan(item, existing, warn)
+            if outcome.changed and outcome.record is not None:
+                # As before a refresh: this checks the lock, and reserves the space of the record. If the second write fails, the record
+                # of the target is as before, and this note still covers its token if the note before did.
+                locked.write_note(new_note(existing.note, fingerprint(outcome.record.login_token), ""))
+                locked.save(outcome.record, note)
+            return outcome
+
+
+def copy_sessions(
+    readings: t.Iterable[Reading], source_name: str, target: Target, *, max_parallel: int, check: bool = False
+) -> t.Iterator[Report]:
+    """Copy sessions, and report each. The source is only read. A failure of one session does not stop the others.
+
+    With ``check``, predict the reports and change nothing. After a signal or the deadline, no more sessions are copied.
+    """
+    numbered = enumerate(readings)
+    position, done = 0, False
+    try:
+        for chunk in iter(lambda: list(itertools.islice(numbered, _CHUNK)), []):
+            items = []
+            for position, (key, request, stored) in chunk:
+                error = _unusable(request and request.session, stored, source_name)
+                if error is None and request is not None and isinstance(stored, StoredState):
+                    items.append(_Item(position, request.session, stored))
+                else:
+                    yield Report(position, key, request and request.session, t.cast(WuyingError, error))
+            yield from _copy_items(items, target, max_parallel, check=check)
+            done = True
+    except StoreError as error:
+        if not done:
+            raise
+        yield Report(position + 1, "", None, error.with_traceback(None))  # One of the stores failed in the meantime.
+
+
+def _unusable(session: Session | None, stored: StoredState | StoreError, source_name: str) -> WuyingError | None:
+    """Return why a session of the source cannot be copied, None if it can."""
+    if isinstance(stored, StoreError):
+        return stored
+    if stored.damage:
+        return StoreError(f"The record of the session is damaged ({stored.damage}).", code="DamagedRecord")
+    if stored.record is None and session is not None:
+        return WuyingError(f"{not_stored(session, source_name)} Nothing was copied.", code=NO_RECORD)
+    return None
+
+
+def _copy_items(items: list[_Item], target: Target, parallel: int, *, check: bool) -> t.Iterator[Report]:
+    """Copy sessions that the target does not have. Only these are locked."""
+    due = []
+    for item, existing in zip(items, target.store.read_many(item.session.key for item in items)):
+        warnings: list[str] = []
+        planned = existing if isinstance(existing, StoreError) else catch(target.plan, item, existing, warnings.append)
+        if check and isinstance(existing, StoredState) and existing.damage:
+            warnings.append(f"The record of the session is damaged ({existing.damage}) and would be set aside.")
+        result = planned if isinstance(planned, WuyingError) else planned[0]
+        if isinstance(result, WuyingError) or not result.changed or check:
+            yield _report(item, result, warnings)
+        else:
+            due.append(item)
+    with hold_signals():
+        copy = functools.partial(_copy_item, target)
+        yield from run_all(copy, due, parallel, deadline=target.deadline, not_done=_not_begun)
+
+
+def _copy_item(target: Target, item: _Item) -> Report:
+    warnings: list[str] = []
+    return _report(item, catch(target.copy, item, warnings.append), warnings)
+
+
+def _report(item: _Item, result: Outcome | WuyingError, warnings: list[str]) -> Report:
+    result = result.without_lineage() if isinstance(result, Outcome) else result
+    return Report(item.position, item.session.key, item.session, result, tuple(warnings))
+
+
+def _not_begun(left: t.Iterable[_Item], _is_killed: bool) -> t.Iterator[Report]:
+    for item in left:
+        error: WuyingError = LockTimeout(_NOT_BEGUN.format("timed out"))
+        if signal_pending():
+            error = WuyingError(_NOT_BEGUN.format("was stopped"), code="Interrupted", retryable=True)
+        yield _report(item, error, [])

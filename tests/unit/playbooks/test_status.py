@@ -1,0 +1,198 @@
+# Copyright (c) 2026 The wuying.workspace authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The playbook status shows a table of limited size, with the most urgent sessions first.
+
+The module is replaced by one that returns a given result. tests/integration/targets/role_keep_alive runs the real one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import typing as t
+from pathlib import Path
+
+import pytest
+
+PLAYBOOKS = Path(__file__).parents[3] / "playbooks"
+MODULE = """#!/usr/bin/python
+# WANT_JSON
+import os, sys
+with open(sys.argv[1]) as arguments, open(os.environ["STUB"] + ".arguments", "w") as copy:
+    copy.write(arguments.read())
+print(open(os.environ["STUB"]).read())
+"""
+HEADING = "USER   OFFICE    STATE    TIME LEFT    REPAIRS ITSELF"
+
+
+class Run(t.NamedTuple):
+    """The end of a run of the playbook."""
+
+    status: int
+    output: str
+    lines: list[str]
+
+
+def entry(user: str, state: str, remaining: int = 0, **values: t.Any) -> dict[str, t.Any]:
+    """Return the entry of a session."""
+    session = {"end_user_id": user, "office_site_id": "office-1"}
+    settings = {"outcome_unknown": False, "stays_logged_in": False}
+    return {"session": session, "state": state, "remaining": remaining, **settings, **values}
+
+
+def stays(blocked_until: str | None = None) -> dict[str, t.Any]:
+    """Return the values of a session that stays logged in."""
+    return {"stays_logged_in": True, "keep_alive_blocked_until": blocked_until}
+
+
+def listed(*sessions: dict[str, t.Any], accounts: t.Sequence[t.Any] = (), **counts: int) -> dict[str, t.Any]:
+    """Return a result of the module."""
+    return {"changed": False, "sessions": sessions, "counts": counts, "accounts": accounts, "next_expiry": None}
+
+
+def waiting(user: str) -> dict[str, str]:
+    """Return an account whose logins have to wait."""
+    return {"end_user_id": user, "office_site_id": "office-1", "blocked_until": "2026-01-31T09:00:00Z"}
+
+
+@pytest.fixture
+def play(tmp_path: Path) -> t.Callable[..., Run]:
+    """Return a function that runs the playbook with a result of the module and extra variables."""
+    collection = tmp_path / "ansible_collections/wuying/workspace"
+    (collection / "plugins/modules").mkdir(parents=True)
+    (collection / "plugins/modules/wuying_login_token_info.py").write_text(MODULE)
+    (collection / "playbooks").symlink_to(PLAYBOOKS)
+
+    def run(result: dict[str, t.Any], **variables: t.Any) -> Run:
+        (tmp_path / "result.json").write_text(json.dumps(result))
+        ended = subprocess.run(
+            (
+                sys.executable,
+                "-m",
+                "ansible.cli.playbook",
+                "wuying.workspace.status",
+                f"--extra-vars={json.dumps(variables)}",
+            ),
+            cwd=tmp_path,
+            env={
+                **{name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")},
+                "ANSIBLE_COLLECTIONS_PATH": str(tmp_path),
+                "ANSIBLE_LOCALHOST_WARNING": "false",
+                "ANSIBLE_INVENTORY_UNPARSED_WARNING": "false",
+                "ANSIBLE_NOCOLOR": "1",
+                "STUB": str(tmp_path / "result.json"),
+            },
+            check=False,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        found = re.search(r'"msg": (\[\n.*?\n    \])', ended.stdout, re.DOTALL)
+        return Run(ended.returncode, ended.stdout, json.loads(found[1]) if found else [])
+
+    return run
+
+
+def test_the_most_urgent_sessions_come_first(play: t.Callable[..., Run]) -> None:
+    run = play(
+        listed(
+            entry("a", "ended", **stays()),
+            entry("bob", "ended"),
+            entry("c", "expired", **stays("2026-01-31T09:00:00Z")),
+            entry("dave", "stale", 135),
+            entry("e", "current", 59, **stays()),
+            entry("f", "current", 28742, outcome_unknown=True),
+            {
+                "key": "0c6c",
+                "state": "damaged",
+                "error_code": "DamagedRecord",
+                "msg": "The record 0c6c is damaged. Delete it.",
+            },
+            current=2,
+            stale=1,
+            expired=1,
+            ended=2,
+            damaged=1,
+            locked=0,
+        )
+    )
+    assert run.status == 0, run.output
+    assert run.lines == [
+        "7 sessions: 2 current, 1 stale, 1 expired, 2 ended, 1 damaged",
+        "USER  OFFICE    STATE                     TIME LEFT   REPAIRS ITSELF",
+        "?     ?         damaged                   -           no",
+        "bob   office-1  ended                     -           no",
+        "a     office-1  ended                     -           yes",
+        "c     office-1  expired                   -           after 2026-01-31T09:00:00Z",
+        "dave  office-1  stale                     2 min 15 s  no",
+        "e     office-1  current                   59 s        yes",
+        "f     office-1  current, outcome unknown  7 h 59 min  no",
+        "Damaged: The record 0c6c is damaged. Delete it.",
+    ]
+
+
+def test_accounts_that_wait_are_listed(play: t.Callable[..., Run]) -> None:
+    run = play(
+        listed(entry("alice", "current", 600), accounts=[waiting(f"user-{number}") for number in range(30)], current=1)
+    )
+    assert run.lines[:3] == ["1 session: 1 current", HEADING, "alice  office-1  current  10 min 00 s  no"]
+    assert run.lines[3] == "No password of user-0 (office-1) is sent before 2026-01-31T09:00:00Z."
+    assert len(run.lines) == 24
+    assert run.lines[-1] == "10 more accounts have to wait."
+
+
+def test_the_output_of_a_large_fleet_is_limited(play: t.Callable[..., Run], tmp_path: Path) -> None:
+    damaged = {"key": "0c6c", "state": "damaged", "error_code": "DamagedRecord", "msg": "It is damaged."}
+    many = [
+        entry(
+            "u" * 200 + str(number),
+            "current",
+            600,
+            session={"end_user_id": "\N{GRINNING FACE}" * 99, "office_site_id": "o" * 99},
+        )
+        for number in range(40)
+    ]
+    run = play(listed(*many, *[damaged] * 40, current=99_960, damaged=40))
+    assert len(run.lines) == 1 + 1 + 40 + 1 + 3
+    assert run.lines[-4] == "99960 more. To show them, set status_limit or status_filters."
+    assert max(map(len, run.lines)) < 120
+    assert json.loads((tmp_path / "result.json.arguments").read_text())["limit"] == 40
+
+
+def test_the_variables_are_passed_to_the_module(play: t.Callable[..., Run], tmp_path: Path) -> None:
+    filters = {"region_id": "cn-hangzhou"}
+    run = play(
+        listed(entry("alice", "current", 600), entry("bob", "current", 700), current=2),
+        status_limit=1,
+        status_filters=filters,
+        wuying_refresh_before=60,
+        wuying_store="/srv/tokens",
+    )
+    assert run.lines[-1] == "1 more. To show them, set status_limit or status_filters."
+    arguments = json.loads((tmp_path / "result.json.arguments").read_text())
+    assert (arguments["limit"], arguments["filters"], arguments["store"]) == (1, filters, "/srv/tokens")
+    assert arguments["refresh_before"] == 60
+
+
+def test_an_empty_store_is_explained(play: t.Callable[..., Run]) -> None:
+    run = play(listed(current=0))
+    assert run.status == 0
+    assert run.lines[0] == "0 sessions"
+    assert run.lines[1].startswith("No session in the store was selected. Check wuying_store or WUYING_TOKEN_STORE")
+
+
+def test_a_store_that_cannot_be_read_fails(play: t.Callable[..., Run]) -> None:
+    run = play({"failed": True, "msg": "The store cannot be used. Check it."})
+    assert run.status == 2
+    assert "The store cannot be used. Check it." in run.output
+
+
+def test_a_misspelled_variable_is_refused(play: t.Callable[..., Run]) -> None:
+    run = play(listed(current=0), status_limits=5)
+    assert run.status == 2
+    assert "This playbook has no variable status_limits. Did you mean status_limit?" in run.output
