@@ -577,8 +577,8 @@ def run(module: Module) -> FleetResult:
             progress.step(result.counts)
     progress.end(result.counts)
     if requests is None and not result.counts["total"]:
-        place = "the store" if source is None else "copy_from"
-        module.warn(f"No session in {place} was selected. Check store, filters and the user who runs the task.")
+        place, option = ("the store", "store") if source is None else ("copy_from", "copy_from.store")
+        module.warn(f"No session in {place} was selected. Check {option}, filters and the user who runs the task.")
     return result
 
 

@@ -144,6 +144,7 @@ def copy_sessions(
 def _unusable(session: Session | None, stored: StoredState | StoreError, source_name: str) -> WuyingError | None:
     """Return why a session of the source cannot be copied, None if it can."""
     if isinstance(stored, StoreError):
+        stored.message = f"copy_from: {stored.message}"
         return stored
     if stored.damage:
         return StoreError(f"The record of the session is damaged ({stored.damage}).", code="DamagedRecord")

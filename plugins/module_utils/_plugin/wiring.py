@@ -102,6 +102,10 @@ def open_copy(
                 raise OptionError(
                     "store and copy_from name the same store. To re-encrypt its records, use rekey instead of copy_from."
                 )
+            if not opened.exists():
+                raise OptionError(
+                    "copy_from: the directory in store does not exist. Check its path and the user who runs the task."
+                )
             yield opened, Target(target, deadline, accepts_keep_alive=target.encrypted or not is_redis)
         for warning in (*target.warnings, *opened.warnings):
             warn(warning)

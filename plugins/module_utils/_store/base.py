@@ -99,6 +99,10 @@ class Store(abc.ABC):
         """Return the name of a session's record in messages."""
         return f"{key} in {self.name}"
 
+    def exists(self) -> bool:
+        """Return False if nothing was ever stored here, as far as is known without a connection."""
+        return True
+
     @abc.abstractmethod
     def keys(self, prefix: str = "") -> t.Iterator[str | StoreError]:
         """Return the keys of all sessions that have a record, in any order, and an error for each part that cannot be listed.

@@ -49,6 +49,9 @@ class DirectoryStore(Store):
     def location(self, key: str) -> str:
         return os.path.join(self.name, f"{key}.record")
 
+    def exists(self) -> bool:
+        return self._open_folder(create=False) is not None
+
     def keys(self, prefix: str = "") -> t.Iterator[str]:
         folder = self._open_folder(create=False)
         with self.errors():

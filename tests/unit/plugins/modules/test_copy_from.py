@@ -166,8 +166,18 @@ def test_sessions_and_filters_select_what_is_copied(fleet):
     assert missing["counts"]["unchanged"] == 1
 
 
-def test_an_empty_source_causes_a_warning(fleet):
-    assert "No session in copy_from was selected" in warnings_of(fleet.run())[0]
+def test_an_empty_source_causes_a_warning(fleet, tmp_path):
+    (tmp_path / "source").mkdir(mode=0o700)
+    warning = "No session in copy_from was selected. Check copy_from.store, filters and the user who runs the task."
+    assert warning in str(warnings_of(fleet.run())[0])
+
+
+def test_a_source_that_does_not_exist_is_an_error(fleet, tmp_path):
+    for check in (False, True):
+        result = fleet.run(check=check)
+        assert (result["failed"], result["error_code"]) == (True, "InvalidOption")
+        assert "copy_from: the directory in store does not exist." in result["msg"]
+    assert not (tmp_path / "source").exists()
 
 
 def test_an_older_token_does_not_replace_a_newer_one(fleet):
@@ -242,6 +252,7 @@ def test_an_unencrypted_record_of_an_encrypted_source_is_refused(fleet):
     fill(fleet)
     result = fleet.run(copy_from={**fleet.options["copy_from"], "store_key": new_key()})
     assert (result["error_code"], result["changed"]) == ("NotEncrypted", False)
+    assert "copy_from: The record of this session is not encrypted" in json.dumps(result)
 
 
 # Redis
