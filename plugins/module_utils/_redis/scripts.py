@@ -22,13 +22,13 @@ ACQUIRE = """
 -- owner, lease; then fingerprint as read, note, note_id, lifetime to write a note too, if the session has none
 local owner = redis.call('GET', KEYS[2])
 if owner and owner ~= ARGV[1] then return {0} end
+if ARGV[3] then redis.call('HDEL', KEYS[1], '') end -- as in WRITE_NOTE
 redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
 local stored = redis.call('HMGET', KEYS[1], 'record', 'note', 'fingerprint', 'note_id')
 local is_free = not stored[2] or stored[4] == ARGV[5]
 local is_noted = ARGV[3] and is_free and (stored[3] or '') == ARGV[3]
 if is_noted then
   redis.call('HSET', KEYS[1], 'note', ARGV[4], 'note_id', ARGV[5])
-  redis.call('HDEL', KEYS[1], '') -- as in WRITE_NOTE
   redis.call('PEXPIRE', KEYS[1], math.max(redis.call('PTTL', KEYS[1]), tonumber(ARGV[6])))
   stored[2] = false
 end
@@ -45,11 +45,10 @@ return 'done'
 
 RELEASE = """
 -- owner, note_id of a note to remove
-if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 'done' end
 if ARGV[2] ~= '' and redis.call('HGET', KEYS[1], 'note_id') == ARGV[2] then
   redis.call('HDEL', KEYS[1], 'note', 'note_id')
 end
-redis.call('PEXPIRE', KEYS[2], 0)
+if redis.call('GET', KEYS[2]) == ARGV[1] then redis.call('PEXPIRE', KEYS[2], 0) end
 return 'done'
 """
 

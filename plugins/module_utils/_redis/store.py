@@ -127,6 +127,7 @@ class _LockedHash(LockedSession):
         self._fingerprint: bytes | str = ""
         self._tombstone: bytes | str = ""
         self._note_id = ""
+        self._acquired_at = 0.0
         self._is_last = self._is_released = False
         self._end: float | None = None
         """When a new token must be saved and the lock released."""
@@ -139,6 +140,7 @@ class _LockedHash(LockedSession):
             seen, note = first_note
             more = (seen, self._store.dump(note), note.id, _RECORD_LIFETIME)
         while True:
+            self._acquired_at = time.time()  # The monotonic clock stops while the host is suspended.
             acquired, *values = self._run(scripts.ACQUIRE, self.owner, int(leases.LEASE * 1000), *more)
             if acquired:
                 record, note_found, token_fingerprint, tombstone = values
@@ -169,12 +171,12 @@ class _LockedHash(LockedSession):
         return name
 
     def write_note(self, note: Note) -> None:
+        # If the note was stored with the lock, writing it again only checks that the lock was not lost in the meantime.
+        if note != self.noted or not 0 <= time.time() - self._acquired_at < leases.LEASE / 3:
+            self._write(
+                scripts.WRITE_NOTE, self.owner, self._fingerprint, self._store.dump(note), note.id, _RECORD_LIFETIME
+            )
         self._note_id = note.id
-        if note == self.noted:
-            return
-        self._write(
-            scripts.WRITE_NOTE, self.owner, self._fingerprint, self._store.dump(note), note.id, _RECORD_LIFETIME
-        )
 
     def save(self, record: Record, note: Note | None = None) -> None:
         self._end = self._connection.end_of_save()

@@ -20,7 +20,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model.note impor
 from ansible_collections.wuying.workspace.plugins.module_utils._model.record import Record, StoredState, next_record
 from ansible_collections.wuying.workspace.plugins.module_utils._model.session import fingerprint
 from ansible_collections.wuying.workspace.plugins.module_utils._redis import connection as connection_module
-from ansible_collections.wuying.workspace.plugins.module_utils._redis import scripts
+from ansible_collections.wuying.workspace.plugins.module_utils._redis import lease, scripts
 from ansible_collections.wuying.workspace.plugins.module_utils._redis.address import parse_address
 from ansible_collections.wuying.workspace.plugins.module_utils._redis.store import RedisStore
 from ansible_collections.wuying.workspace.plugins.module_utils._store.base import FirstNote
@@ -185,6 +185,57 @@ def test_another_note_than_the_first_one_replaces_it(store: RedisStore) -> None:
     with store.lock_with_note(SESSION.key, soon(), FIRST) as locked:
         locked.write_note(note)
     assert store.read(SESSION.key).note == note
+
+
+def test_no_token_is_sent_after_the_lock_was_lost(
+    store: RedisStore, open_store: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(store, record_of())
+    with store.lock_with_note(SESSION.key, soon(), FIRST) as locked:
+        monkeypatch.setattr(lease, "LEASE", 0.05)
+        time.sleep(0.1)
+        locked.write_note(NOTE)  # The lock is still held, although nobody could know.
+    monkeypatch.setattr(store._leases, "_renew", lambda *_any: None)
+    with store.lock_with_note(SESSION.key, soon(), FIRST._replace(note=NOTE._replace(id="unused"))) as locked:
+        assert locked.noted is None  # The note above was used.
+    put(store, record_of())
+    with store.lock_with_note(SESSION.key, soon(), FIRST) as locked:
+        time.sleep(0.1)
+        with open_store().lock(SESSION.key, soon()):
+            with pytest.raises(StoreError, match="lost the session's lock"):
+                locked.write_note(NOTE)
+
+
+def test_a_note_that_is_not_used_is_removed_after_the_lock_was_lost(
+    nodes: list[RedisServer], store: RedisStore, open_store: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(store, record_of())
+    monkeypatch.setattr(lease, "LEASE", 0.05)
+    monkeypatch.setattr(store._leases, "_renew", lambda *_any: None)
+    first = store.lock_with_note(SESSION.key, soon(), FIRST)
+    first.__enter__()
+    time.sleep(0.1)
+    monkeypatch.setattr(lease, "LEASE", 30.0)
+    with open_store().lock(SESSION.key, soon()):
+        assert raw_note(nodes)
+        first.__exit__(None, None, None)
+        assert not raw_note(nodes)
+        with pytest.raises(StoreError, match="Another task"):
+            with store.lock(SESSION.key, time.monotonic() + 0.3):
+                pass
+
+
+def test_without_the_right_to_remove_notes_nothing_is_written(servers: RedisServers) -> None:
+    server = servers()
+    client = server.client()
+    client.acl_setuser("few", enabled=True, passwords=["+sesame"], keys=["*"], commands=["+@all", "-hdel"])
+    access = {"username": "few", "password": "sesame", "ca_path": None}
+    with contextlib.closing(RedisStore(parse_address(server.address), deadline=soon(), **access)) as store:
+        with pytest.raises(StoreError) as caught:
+            with store.lock_with_note(SESSION.key, soon(), FIRST._replace(fingerprint="")):
+                pass
+    assert caught.value.code == "StoreAccessDenied"
+    assert client.keys() == []
 
 
 def test_saving_the_last_record_releases_the_lock(store: RedisStore, open_store: Open) -> None:
