@@ -98,6 +98,7 @@ EXAMPLES = r"""
 import asyncio
 import logging
 import os
+import re
 import sys
 import time
 import typing as t
@@ -149,6 +150,10 @@ DEFAULTS: dict[str, t.Any] = {
     **dict.fromkeys(("filters", "store", "store_username", "store_password", "store_ca_path", "store_key")),
 }
 """The options, with their defaults."""
+
+TEMPLATE = re.compile(r"\{[{%#]")
+"""Matches the start of a template. A playbook that gets an event as an extra variable would run it."""
+_HAS_TEMPLATE = "The identity of a session contains a template, so no event is sent for the session. Find out who wrote its record, and delete it."
 
 Event = t.Dict[str, t.Any]
 logger = logging.getLogger("wuying.workspace.sessions")
@@ -209,6 +214,9 @@ class Watcher:
                         failures.setdefault(stored.code, stored.message)
                     elif stored.record is not None and self._matches(stored.record.session):
                         found = True
+                        if TEMPLATE.search("\n".join(filter(None, stored.record.session))):
+                            failures.setdefault("DamagedRecord", _HAS_TEMPLATE)
+                            continue
                         event_type = self._compare(key, stored.record, now)
                         if event_type is not None:
                             events.append(self._describe(event_type, key, stored, stored.record, now))

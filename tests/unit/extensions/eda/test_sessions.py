@@ -326,7 +326,7 @@ def test_a_refresh_that_is_in_progress_has_no_code(watched):
 
 
 def test_events_of_odd_identities_are_json_and_contain_no_secret(watched):
-    texts = odd_texts(150)
+    texts = [text for text in odd_texts(150) if not sessions.TEMPLATE.search(text)]
     secrets: list[str] = []
     for text in texts:
         session = ALICE._replace(end_user_id=text, office_site_id=text, directory_id=text)
@@ -337,6 +337,17 @@ def test_events_of_odd_identities_are_json_and_contain_no_secret(watched):
     printed = json.dumps(events)
     assert {event["session"]["directory_id"] for event in json.loads(printed)} == set(texts)
     assert not [secret for secret in (*secrets, "v1keep", "v1uuid", "v1token") if secret in printed]
+
+
+@pytest.mark.parametrize("name", ["{{ lookup('pipe', 'id') }}", "a{%b", "{# c"])
+@pytest.mark.parametrize("option", ["end_user_id", "client_id", "office_site_id", "directory_id"])
+def test_no_event_contains_a_template(watched, option, name):
+    watched.have(ALICE._replace(**{option: name}), EXPIRED)
+    watched.have(ALICE._replace(end_user_id="{bob}"), STALE)
+    failed, stale = sorted(watched.poll(), key=lambda event: event["type"] == "stale")
+    assert (failed["type"], failed["error_code"], stale["type"]) == ("store_failed", "DamagedRecord", "stale")
+    assert name not in json.dumps([failed, stale])
+    assert watched.poll() == []
 
 
 def test_filters_select_sessions(watched):
