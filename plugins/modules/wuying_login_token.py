@@ -10,7 +10,7 @@ DOCUMENTATION = r"""
 module: wuying_login_token
 author:
   - The wuying.workspace authors (@wuying-workspace)
-short_description: Log a user in, keep the token valid
+short_description: Log in and keep the token valid
 version_added: 0.1.0
 description:
   - Ensures that one session of WUYING Workspace (cloud desktops of Alibaba Cloud) has a current login token, and returns the token.
