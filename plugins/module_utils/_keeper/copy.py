@@ -25,9 +25,7 @@ from .workers import run_all
 _CHUNK = 500
 """How many sessions of the source are in memory at a time."""
 _NEEDS_KEY = "Records with a keep-alive token can be copied to Redis only if store_key is set."
-_IN_USE = (
-    "A refresh or login in the source store is in progress or was interrupted. Stop all tasks that use that store, and copy again."
-)
+_IN_USE = "A refresh or login in the source store is in progress or was interrupted. Stop all tasks that use that store, and copy again."
 _NOT_BEGUN = "The task {} before this session could be copied. Run it again. It copies the sessions that are missing."
 
 
