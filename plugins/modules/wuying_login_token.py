@@ -10,11 +10,11 @@ DOCUMENTATION = r"""
 module: wuying_login_token
 author:
   - The wuying.workspace authors (@wuying-workspace)
-short_description: Log a user in, keep the token valid
+short_description: Log in and keep the token valid
 version_added: 0.1.0
 description:
   - Ensures that one session of WUYING Workspace (cloud desktops of Alibaba Cloud) has a current login token, and returns the token.
-  - A login token is valid for minutes. If it is valid for at most O(refresh_before) seconds, it is stale, and the module refreshes it with
+  - A login token is valid for minutes or hours. If it is valid for at most O(refresh_before) seconds, it is stale, and the module refreshes it with
     the service's operation C(RefreshLoginToken). Otherwise, it is current, and the module changes nothing and sends no request.
   - The first token comes from O(password), with which the module logs in, or from O(login_token), which another program obtained. The newest
     token is saved in a store, so either is needed only once. You can pass both in every task. The module recognizes tokens that the session

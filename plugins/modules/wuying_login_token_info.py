@@ -58,8 +58,9 @@ options:
     type: dict
   limit:
     description:
-      - The maximum number of sessions to list (0 to 10000000), those that expire first. At most as many records that cannot be read are listed, too.
-      - RV(counts), RV(next_expiry) and RV(accounts) cover all of them.
+      - The maximum number of sessions to list (0 to 10000000), those that expire first. The same limit applies separately to unreadable
+        records.
+      - RV(counts) and RV(next_expiry) include all sessions, and RV(accounts) includes all accounts.
       - If not set, all sessions are listed.
     type: int
 seealso:

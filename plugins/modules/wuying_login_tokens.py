@@ -193,8 +193,8 @@ options:
       - The store to copy sessions from, for example to move them from a directory to Redis. O(store) is the store to copy to. Without
         O(sessions) and O(filters), all sessions are copied. No request is sent, so the options that describe requests have no effect.
       - The other store is only read. Before you copy, stop all tasks that use it. If one used it in the meantime, copy again.
-      - A copied session has the same tokens, lineage, and validity. If the outcome of a request is unknown, it is unknown in the copy, too.
-        Accounts whose logins have to wait are copied as well, with O(sessions) and O(filters) those of the selected users.
+      - A copied session has the same tokens, validity, and fingerprints of earlier tokens. If the outcome of a request is unknown, it is
+        unknown in the copy, too. The login blocks of accounts are copied as well, with O(sessions) and O(filters) those of the selected users.
       - If both stores have the session, the newer token wins. A token is newer if it was obtained from the other one. Of tokens from two
         logins, one that is valid is newer than one that is not, and otherwise the one that was obtained later. If the copy wins, it also
         knows the tokens that the replaced record knew, and keeps its keep-alive token if it has none.
@@ -205,7 +205,7 @@ options:
     suboptions:
       store:
         description:
-          - The directory or the Redis URL to copy from, as in O(store). It must be another store than O(store).
+          - The directory or the Redis URL to copy from, as in O(store). It must differ from O(store).
           - No option of this dictionary is read from the environment. O(store) and its secrets can come from the environment.
         type: str
         required: true
@@ -339,8 +339,7 @@ counts:
       type: int
       sample: 7
     failed:
-      description: Sessions that failed, including those whose new token could not be saved, and everything else in RV(counts.total) that could
-        not be read or written.
+      description: Sessions that failed, including those whose new token could not be saved, and other entries that could not be read or written.
       type: int
       sample: 3
     login_needed:
@@ -360,7 +359,7 @@ counts:
       type: int
       sample: 0
     accounts:
-      description: Accounts whose logins have to wait, or did so in the last 30 days, and whose entry was copied. Only returned with O(copy_from).
+      description: Number of copied account entries (blocked now or in the last 30 days). Only returned with O(copy_from).
       type: int
       sample: 0
 sessions:

@@ -56,7 +56,7 @@ def reencrypt_accounts(keeper: Keeper, selects: Selects, *, check: bool = False)
 
 
 def _merge(source: StoredState, target: StoredState) -> AccountEntry | None:
-    """Return the entry that the target is to have, None if it stays as it is. Raises :class:`StoreError`."""
+    """Return the entry to write to the target, None if it stays as it is. Raises :class:`StoreError`."""
     _check(target)
     entry = source.entry
     if entry is None or (not entry.attempts and entry.step is None):

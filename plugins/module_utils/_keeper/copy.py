@@ -24,11 +24,8 @@ from .workers import run_all
 
 _CHUNK = 500
 """How many sessions of the source are in memory at a time."""
-_NEEDS_KEY = "This session has a keep-alive token, which logs its user in, so it can be copied to Redis only with store_key. Set store_key."
-_IN_USE = (
-    "The source has a note of a refresh or login that is in progress or was interrupted. If tasks still use the source, stop them, and "
-    "copy again."
-)
+_NEEDS_KEY = "Records with a keep-alive token can be copied to Redis only if store_key is set."
+_IN_USE = "A refresh or login in the source store is in progress or was interrupted. Stop all tasks that use that store, and copy again."
 _NOT_BEGUN = "The task {} before this session could be copied. Run it again. It copies the sessions that are missing."
 
 
@@ -41,7 +38,7 @@ class _Item(t.NamedTuple):
 
 
 def combine(source: StoredState, target: StoredState, now: float) -> StoredState | None:
-    """Return the record and note that the target is to have, None if it stays as it is.
+    """Return the record and note to write to the target, None if it stays as it is.
 
     The record with the newer token wins. A note is copied if the token of its record may be spent.
     """
@@ -70,7 +67,7 @@ def _is_newer(record: Record, other: Record, now: float) -> bool:
 
 
 def _merge(record: Record, replaced: Record) -> Record:
-    """Return a record that knows also the tokens of the one that it replaces, and has what only that one has."""
+    """Return a record that knows also the tokens of the one that it replaces, and keeps fields that only the replaced record has."""
     lineage = (*replaced.lineage, fingerprint(replaced.login_token), *record.lineage)
     passed = (*replaced.passed, *record.passed)
     return record._replace(

@@ -76,7 +76,7 @@ def open_store(get_option: GetOption, deadline: float) -> Store:
 
 
 def is_same_store(store: t.Any, other: t.Any) -> bool:
-    """Return True if two addresses are of the same store, as far as they show. Raises :class:`OptionError`."""
+    """Return True if two addresses are of the same store, as far as the addresses reveal it. Raises :class:`OptionError`."""
     place, other_place = _read_place(store), _read_place(other)
     if isinstance(place, str) and isinstance(other_place, str):
         return os.path.realpath(place) == os.path.realpath(other_place)

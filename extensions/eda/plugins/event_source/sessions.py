@@ -13,10 +13,10 @@ author:
 short_description: Watch WUYING Workspace sessions in a store.
 description:
   - An ansible-rulebook event source plugin that reads a store of wuying.workspace at regular intervals, and emits an event for each session whose
-    situation has changed. It sends no request to the service and writes nothing. No event contains a token.
+    state has changed. It sends no request to the service and writes nothing. No event contains a token.
   - An event has the C(type) C(stale) if a token was not refreshed in time, but is still valid, C(expired) if it has expired, C(ended) if the service
     has rejected it and the session can log in by itself, C(login_needed) if the service has rejected it and the user must log in again, or
-    C(repaired) if a session that was in one of these situations has a new token.
+    C(repaired) if a session that was in one of these states has a new token.
   - These events contain C(session) (the identity, with the same keys as in the modules), C(key) (the key of the record in the store), C(obtained_at),
     C(expires_at), C(remaining) (the number of seconds for which the token is still valid, at most), and C(stays_logged_in) (whether a keep-alive
     token is stored). They contain C(error_code) if the service rejected the token or the last refresh failed.
@@ -32,7 +32,8 @@ options:
     default: 30
   refresh_before:
     description:
-      - A token is reported as C(stale) if it is valid for no more than this number of seconds. At most half of its validity counts.
+      - A token is reported as C(stale) if it is valid for no more than this number of seconds. The value is capped at half
+        of the token's validity.
       - Choose less than the C(refresh_before) of the schedule that refreshes the tokens, minus the interval of that schedule. Otherwise, tokens
         are reported that the next run of the schedule would refresh in time.
     type: int
@@ -57,7 +58,7 @@ options:
     description:
       - The password for a Redis store.
       - If not set, the environment variable E(WUYING_TOKEN_STORE_PASSWORD) is used, if O(store) comes from the environment too. If O(store) comes
-        from elsewhere, the variable is an error, so that its password is never sent to a server that someone else chose.
+        from elsewhere, the source fails if the variable is set, so that its password is never sent to a server that someone else chose.
     type: str
   store_ca_path:
     description:
@@ -68,7 +69,7 @@ options:
     description:
       - One or more keys that decrypt records. A string can contain several keys, separated by commas.
       - If not set, the environment variable E(WUYING_TOKEN_STORE_KEY) is used, if O(store) comes from the environment too or is not set. If O(store)
-        comes from elsewhere, the variable is an error.
+        comes from elsewhere, the source fails if the variable is set.
     type: list
     elements: str
   deadline:

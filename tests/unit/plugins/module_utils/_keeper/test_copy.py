@@ -214,7 +214,7 @@ def test_a_request_in_progress_in_the_source_causes_a_warning(fleet, target):
     leave_note(fleet.store, fleet.session("bob"), records["bob"].login_token)
     warned = {report.session.end_user_id: report.warnings for report in copy(fleet, target)}
     assert warned["alice"] == ()
-    assert "stop them" in warned["bob"][0]
+    assert "Stop all tasks" in warned["bob"][0]
 
 
 def test_records_that_cannot_be_read_are_reported_and_do_not_stop_others(fleet, target):
