@@ -50,6 +50,12 @@ class Note(t.NamedTuple):
         failure = {"message": error.message, "token_rejected": error.token_rejected, **error.as_result()}
         return self._replace(possibly_spent=possibly_spent, failure=failure)
 
+    def merged_with(self, other: Note) -> Note:
+        """Return the note that also lists the possibly spent tokens of another one."""
+        if self.possibly_spent is None or other.possibly_spent is None:
+            return self._replace(possibly_spent=None)
+        return self._replace(possibly_spent=_bounded((*self.possibly_spent, *other.possibly_spent)))
+
     def error(self) -> WuyingError | None:
         """Return the failure as an error that another caller can raise, or None if there is no failure."""
         if self.failure is None:
@@ -68,11 +74,15 @@ def new_note(previous: Note | None, sent: str, scope: str) -> Note:
     ``sent`` is the fingerprint of the login token that the request may spend, empty if there is none.
     """
     possibly_spent: tuple[str, ...] | None = () if previous is None else previous.possibly_spent
-    if sent and possibly_spent is not None and sent not in possibly_spent:
-        possibly_spent = (*possibly_spent, sent)
-        if len(possibly_spent) > POSSIBLY_SPENT_LENGTH:
-            possibly_spent = None
+    if sent and possibly_spent is not None:
+        possibly_spent = _bounded((*possibly_spent, sent))
     return Note(os.urandom(16).hex(), sent, scope, possibly_spent)
+
+
+def _bounded(possibly_spent: tuple[str, ...]) -> tuple[str, ...] | None:
+    """Return the fingerprints, each once, or None, which covers every token, if there are too many."""
+    once = tuple(dict.fromkeys(possibly_spent))
+    return once if len(once) <= POSSIBLY_SPENT_LENGTH else None
 
 
 UNREADABLE = Note(id="", fingerprint="", scope="", possibly_spent=None)
