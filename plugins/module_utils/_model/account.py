@@ -13,9 +13,10 @@ import os
 import typing as t
 
 from .encoding import FORMAT, canonical_json, dump_line, load_object
+from .endpoint import is_endpoint
 from .exceptions import DamagedRecord, StoreError
 from .keep_alive import CLOCK_TOLERANCE, FIRST_WAIT, LONGER_WAIT
-from .session import ACCOUNT_PREFIX, Session, fingerprint
+from .session import ACCOUNT_PREFIX, LONGEST_ID, Session, fingerprint, is_id
 from .totp import STEP
 
 ENTRY_LIFETIME = 30 * 86400.0
@@ -179,13 +180,25 @@ def load_entry(data: bytes, key: str) -> AccountEntry:
     try:
         entry = AccountEntry(**{**fields, "account": Account(**fields["account"])})
         entry = entry._replace(attempts=tuple(Attempt(*each) for each in fields["attempts"]))
-        valid = version == FORMAT and entry.account.key == key and len(bytes.fromhex(entry.salt)) >= 16
+        valid = (
+            version == FORMAT
+            and _is_account(entry.account)
+            and entry.account.key == key
+            and len(bytes.fromhex(entry.salt)) >= 16
+        )
         valid = valid and all(map(_is_attempt, entry.attempts)) and (entry.step is None or isinstance(entry.step, int))
     except (KeyError, TypeError, ValueError, OverflowError):
         valid = False
     if not valid:
         raise DamagedRecord("it is not the entry of this account")
     return entry
+
+
+def _is_account(account: Account) -> bool:
+    # A character has at most three if its case is folded.
+    return (
+        is_endpoint(account.endpoint) and is_id(account.office_site_id) and is_id(account.end_user_id, 3 * LONGEST_ID)
+    )
 
 
 def _is_attempt(attempt: Attempt) -> bool:

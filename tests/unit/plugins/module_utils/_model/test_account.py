@@ -390,6 +390,11 @@ def test_an_entry_is_loaded_as_it_was_stored(entry):
     assert load_entry(data, ACCOUNT.key) == entry
 
 
+def test_the_longest_user_is_loaded():
+    account = account_of(SESSION._replace(end_user_id="\u0390" * 256))
+    assert load_entry(new_entry(account).dump(), account.key).account == account
+
+
 def test_the_entry_of_another_account_is_damage():
     other = account_of(SESSION._replace(end_user_id="bob"))
     with pytest.raises(DamagedRecord):
@@ -411,6 +416,12 @@ def test_the_entry_of_another_account_is_damage():
         ("unknown", 1),
         ("account", {**FIELDS["account"], "end_user_id": "ALICE"}),
         ("account", {**FIELDS["account"], "end_user_id": None}),
+        *[
+            (part, value)
+            for part in ("end_user_id", "office_site_id")
+            for value in (5, {"a": 1}, "", "x\ny", "x" * 769)
+        ],
+        *[("endpoint", value) for value in (5, [], "", "x", "https://e/x", "http://example.com", "https://e\nx")],
         ("account", {**FIELDS["account"], "client_id": "x"}),
         ("salt", ""),
         ("salt", "00" * 15),
@@ -443,8 +454,12 @@ def test_a_field_with_an_invalid_value_is_damage(name, value):
     fields = {**FIELDS, name: value}
     if value is DELETED:
         del fields[name]
+    key = ACCOUNT.key
+    if name in FIELDS["account"]:
+        account = ACCOUNT._replace(**{name: value})
+        fields, key = {**FIELDS, "account": account._asdict()}, account.key
     with pytest.raises(DamagedRecord) as caught:
-        load_entry(json.dumps(fields).encode(), ACCOUNT.key)
+        load_entry(json.dumps(fields).encode(), key)
     assert str(caught.value) == "it is not the entry of this account"
 
 
