@@ -11,12 +11,11 @@ import re
 import typing as t
 
 from .encoding import FORMAT, dump_line, load_object
-from .exceptions import DamagedRecord, WuyingError
+from .exceptions import DamagedRecord, WuyingError, is_code
 from .session import fingerprint
 
 _LONGEST_TEXT = 2000
 """The longest text of a failure that is shown, in characters."""
-_CODE = re.compile(r"[A-Z][A-Za-z0-9_.]{0,199}")
 _REQUEST_ID = re.compile(r"[0-9A-Za-z-]{1,64}")
 _STAGE = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 _TIMESTAMP = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}Z")
@@ -117,7 +116,7 @@ def _is_flag(value: t.Any) -> bool:
 
 _FAILURE_FIELDS: dict[str, t.Callable[[t.Any], bool]] = {
     "message": _is_text,
-    "error_code": lambda value: isinstance(value, str) and bool(_CODE.fullmatch(value)),
+    "error_code": is_code,
     "http_status": lambda value: value is None or (isinstance(value, int) and 100 <= value <= 999),
     "request_id": lambda value: value is None or (isinstance(value, str) and bool(_REQUEST_ID.fullmatch(value))),
     "retryable": _is_flag,
