@@ -6,9 +6,10 @@
 
 from __future__ import annotations
 
+import time
 import typing as t
 
-from .._model.account import Account, AccountEntry
+from .._model.account import Account, AccountEntry, new_entry
 from .._model.exceptions import StoreError, WuyingError
 from .._model.record import StoredState
 from .._model.session import ACCOUNT_PREFIX
@@ -24,7 +25,13 @@ Selects = t.Callable[[Account], bool]
 
 
 def copy_accounts(
-    source: Store, target: Store, selects: Selects, *, deadline: float, check: bool = False
+    source: Store,
+    target: Store,
+    selects: Selects,
+    *,
+    deadline: float,
+    check: bool = False,
+    clock: t.Callable[[], float] = time.time,
 ) -> t.Iterator[Report]:
     """Copy the entries of accounts, and report each that the target did not have, or that fails. The source is only read.
 
@@ -32,11 +39,11 @@ def copy_accounts(
     """
 
     def copy(key: str, stored: StoredState) -> bool:
-        entry = _merge(stored, target.read(key))
+        entry = _merge(stored, target.read(key), clock())
         if entry is None or check:
             return entry is not None
         with target.lock(key, deadline) as locked:
-            entry = _merge(stored, locked.read())
+            entry = _merge(stored, locked.read(), clock())
             if entry is not None:
                 locked.write_entry(entry)
         return entry is not None
@@ -55,15 +62,15 @@ def reencrypt_accounts(keeper: Keeper, selects: Selects, *, check: bool = False)
         yield Report(0, key, None, failure or Outcome(False), rekeyed=failure is None)
 
 
-def _merge(source: StoredState, target: StoredState) -> AccountEntry | None:
+def _merge(source: StoredState, target: StoredState, now: float) -> AccountEntry | None:
     """Return the entry to write to the target, None if it stays as it is. Raises :class:`StoreError`."""
     _check(target)
-    entry = source.entry
-    if entry is None or (not entry.attempts and entry.step is None):
+    if source.entry is None:
         return None
-    if target.entry is not None:
-        entry = target.entry.merged_with(entry)
-    return None if entry == target.entry else entry
+    existing = target.entry or new_entry(source.entry.account)
+    entry = existing.merged_with(source.entry, now)
+    has_new = (entry.attempts, entry.step) != (existing.attempts, existing.step)
+    return entry if has_new else None
 
 
 def _check(stored: StoredState) -> None:

@@ -12,6 +12,7 @@ import time
 import typing as t
 
 from .._model.exceptions import LockTimeout, OptionError, StoreError, WuyingError
+from .._model.keep_alive import CLOCK_TOLERANCE, merge_keep_alive
 from .._model.note import Note, new_note
 from .._model.record import LINEAGE_LENGTH, PASSED_LENGTH, Record, StoredState
 from .._model.session import Session, fingerprint
@@ -40,33 +41,47 @@ class _Item(t.NamedTuple):
 def combine(source: StoredState, target: StoredState, now: float) -> StoredState | None:
     """Return the record and note to write to the target, None if it stays as it is.
 
-    The record with the newer token wins. A note is copied if the token of its record may be spent.
+    The record with the newer token wins. Of the same token, everything that either store knows is stored.
     """
     record, existing = source.record, target.record
     if record is None:
         return None
-    note = source.note if source.may_be_spent(record.login_token) else None
+    note = _merge_notes(source, target, record.login_token)
     if existing is None:
         return StoredState(record, note)
     if record.login_token == existing.login_token:
-        return StoredState(existing, note) if note and not target.may_be_spent(record.login_token) else None
-    return StoredState(_merge(record, existing), note) if _is_newer(record, existing, now) else None
+        keep_alive = merge_keep_alive(existing.keep_alive, record.keep_alive, now)
+        merged = existing._replace(keep_alive=keep_alive, ended=existing.ended or record.ended)
+        note = note or target.note
+        return None if (merged, note) == (existing, target.note) else StoredState(merged, note)
+    return StoredState(_merge(record, existing, now), note) if _is_newer(record, existing, now) else None
+
+
+def _merge_notes(source: StoredState, target: StoredState, token: str) -> Note | None:
+    """Return the note to store with a token: the notes of both stores that say that it may be spent, as one."""
+    if target.note is None or not target.may_be_spent(token):
+        return source.note if source.may_be_spent(token) else None
+    return target.note.merged_with(source.note) if source.note and source.may_be_spent(token) else target.note
 
 
 def _is_newer(record: Record, other: Record, now: float) -> bool:
     """Return True if the token of a record replaces that of another record of the session.
 
     That is so if the record has used up the other token. Of two unrelated tokens, from two logins, a valid one replaces one that
-    is not, and otherwise the one that was obtained later replaces the other.
+    is not, and otherwise the one that was obtained later replaces the other. A time in the future, from a host whose clock was
+    wrong, is earlier than all others.
     """
     follows, is_followed = record.knows(other.login_token), other.knows(record.login_token)
     if follows != is_followed:
         return follows
-    order, other_order = ((is_valid(each, now), each.obtained_at) for each in (record, other))
+    latest = now + CLOCK_TOLERANCE
+    order, other_order = (
+        (is_valid(each, now), each.obtained_at <= latest, each.obtained_at) for each in (record, other)
+    )
     return order > other_order
 
 
-def _merge(record: Record, replaced: Record) -> Record:
+def _merge(record: Record, replaced: Record, now: float) -> Record:
     """Return a record that knows also the tokens of the one that it replaces, and keeps fields that only the replaced record has."""
     lineage = (*replaced.lineage, fingerprint(replaced.login_token), *record.lineage)
     passed = (*replaced.passed, *record.passed)
@@ -74,7 +89,7 @@ def _merge(record: Record, replaced: Record) -> Record:
         lineage=tuple(dict.fromkeys(lineage))[-LINEAGE_LENGTH:],
         passed=tuple(dict.fromkeys(passed))[-PASSED_LENGTH:],
         uuid=record.uuid or replaced.uuid,
-        keep_alive=record.keep_alive or replaced.keep_alive,
+        keep_alive=merge_keep_alive(record.keep_alive, replaced.keep_alive, now),
     )
 
 
@@ -93,7 +108,8 @@ class Target(t.NamedTuple):
             return Outcome(False, existing.record, existing.record), None
         if state.record.keep_alive is not None and not self.accepts_keep_alive:
             raise OptionError(_NEEDS_KEY)
-        if state.note is not None and state.note.failure is None:
+        note = item.stored.note
+        if note is not None and note.failure is None and note.may_be_spent(state.record.login_token):
             warn(_IN_USE)
         return Outcome(True, existing.record, state.record, copied=True), state.note
 
@@ -101,13 +117,13 @@ class Target(t.NamedTuple):
         """Copy a session under its lock in the target. Raises :class:`WuyingError`."""
         with self.store.lock(item.session.key, self.deadline) as locked:
             existing = locked.read()
+            outcome, note = self.plan(item, existing, warn)
             if existing.damage:
                 set_aside(existing.damage, locked, warn)
-            outcome, note = self.plan(item, existing, warn)
             if outcome.changed and outcome.record is not None:
                 # As before a refresh: this checks the lock, and reserves the space of the record. If the second write fails, the record
-                # of the target is as before, and this note still covers its token if the note before did.
-                locked.write_note(new_note(existing.note, fingerprint(outcome.record.login_token), ""))
+                # of the target is as before, and this note covers the tokens that the note before did.
+                locked.write_note(new_note(existing.note, "", ""))
                 locked.save(outcome.record, note)
             return outcome
 

@@ -13,9 +13,11 @@ import os
 import typing as t
 
 from .encoding import FORMAT, canonical_json, dump_line, load_object
+from .endpoint import is_endpoint
 from .exceptions import DamagedRecord, StoreError
-from .keep_alive import FIRST_WAIT, LONGER_WAIT
-from .session import ACCOUNT_PREFIX, Session, fingerprint
+from .keep_alive import CLOCK_TOLERANCE, FIRST_WAIT, LONGER_WAIT
+from .session import ACCOUNT_PREFIX, LONGEST_ID, Session, fingerprint, is_id
+from .totp import STEP
 
 ENTRY_LIFETIME = 30 * 86400.0
 """How many seconds an attempt to log in is remembered."""
@@ -28,6 +30,8 @@ _MOST_ATTEMPTS = 128
 
 UNKNOWN, REFUSED, CODE_MISSING = "unknown", "refused", "code missing"
 """The outcomes of an attempt. A password whose code was missing was accepted, and waits until a code comes with it."""
+ANY_SECRET = ""
+"""The mark of an attempt from another store, with a secret that cannot be recognized here. It counts for every secret."""
 
 
 class Account(t.NamedTuple):
@@ -98,23 +102,29 @@ class AccountEntry(t.NamedTuple):
         """Return the entry without the last attempt."""
         return self._replace(attempts=self.attempts[:-1])
 
-    def merged_with(self, other: AccountEntry) -> AccountEntry:
-        """Return the entry with the attempts of another one of the same account.
+    def merged_with(self, other: AccountEntry, now: float) -> AccountEntry:
+        """Return the entry with the attempts of another one of the same account. No wait of this one ends.
 
-        Marks depend on the salt. Those with another salt than that of the newest attempt match no secret, but refusals still count for
-        the wait of the whole account.
+        Marks depend on the salt. If the salts differ, the attempts of the other entry count for every secret. A time step in the
+        future is ignored, because it would replace the one that was used.
         """
-        attempts = {
-            each[:2]: each
-            for each in sorted((*self.attempts, *other.attempts), key=lambda each: (each.at, each.outcome != UNKNOWN))
-        }
-        newest = max((self, other), key=lambda entry: max((each.at for each in entry.attempts), default=-math.inf))
-        step = max((entry.step for entry in (self, other) if entry.step is not None), default=None)
-        return AccountEntry(self.account, newest.salt, tuple(attempts.values())[-_MOST_ATTEMPTS:], step)
+        salt = self.salt if self.attempts else other.salt
+        refused = {each[:2] for each in other.attempts if each.outcome == REFUSED}
+        own = [each for each in self.attempts if each.outcome != UNKNOWN or each[:2] not in refused]
+        known = {(each.at, outcome) for each in self.attempts for outcome in (each.outcome, UNKNOWN)}
+        new = [each for each in other.attempts if each[1:] not in known]
+        if other.salt != salt:
+            new = [each._replace(mark=ANY_SECRET) for each in new]
+        steps = [entry.step for entry in (self, other) if entry.step is not None and entry.step <= now // STEP]
+        merged = AccountEntry(self.account, salt, (*new, *own), max(steps, default=self.step))
+        # With the tolerance, the clocks of two hosts may differ, and a second copy still recognizes the attempts of the first.
+        attempts = merged.as_of(now + CLOCK_TOLERANCE).attempts
+        kept = sorted(attempts, key=lambda each: each.outcome != UNKNOWN)[-_MOST_ATTEMPTS:]
+        return merged._replace(attempts=tuple(sorted(kept, key=lambda each: each.at)))
 
     def needs_code(self, mark: str) -> bool:
         """Return True if the service accepted the password with this mark and asked for a code that was not passed."""
-        return any(each.mark == mark and each.outcome == CODE_MISSING for each in self.attempts)
+        return bool(self._times(mark, CODE_MISSING))
 
     def blocked_until(self, now: float, mark: str | None = None) -> float | None:
         """Return until when no login may be sent, in seconds since 1970 (UTC), or None.
@@ -129,9 +139,12 @@ class AccountEntry(t.NamedTuple):
         """Encode the entry as one line of JSON, for :func:`load_entry`."""
         return dump_line({"account_format": FORMAT, **self._asdict(), "account": self.account._asdict()})
 
+    def _times(self, mark: str, outcome: str) -> list[float]:
+        """Return when the secret with this mark was sent, for the attempts with this outcome."""
+        return [each.at for each in self.attempts if each.mark in (mark, ANY_SECRET) and each.outcome == outcome]
+
     def _secret_wait(self, mark: str) -> float:
-        refused = [each.at for each in self.attempts if each[::2] == (mark, REFUSED)]
-        unknown = [each.at for each in self.attempts if each[::2] == (mark, UNKNOWN)]
+        refused, unknown = self._times(mark, REFUSED), self._times(mark, UNKNOWN)
         ends = [-math.inf]
         if refused:
             ends.append(max(refused) + (FIRST_WAIT if len(refused) == 1 else LONGER_WAIT))
@@ -167,13 +180,25 @@ def load_entry(data: bytes, key: str) -> AccountEntry:
     try:
         entry = AccountEntry(**{**fields, "account": Account(**fields["account"])})
         entry = entry._replace(attempts=tuple(Attempt(*each) for each in fields["attempts"]))
-        valid = version == FORMAT and entry.account.key == key and len(bytes.fromhex(entry.salt)) >= 16
+        valid = (
+            version == FORMAT
+            and _is_account(entry.account)
+            and entry.account.key == key
+            and len(bytes.fromhex(entry.salt)) >= 16
+        )
         valid = valid and all(map(_is_attempt, entry.attempts)) and (entry.step is None or isinstance(entry.step, int))
     except (KeyError, TypeError, ValueError, OverflowError):
         valid = False
     if not valid:
         raise DamagedRecord("it is not the entry of this account")
     return entry
+
+
+def _is_account(account: Account) -> bool:
+    # A character has at most three if its case is folded.
+    return (
+        is_endpoint(account.endpoint) and is_id(account.office_site_id) and is_id(account.end_user_id, 3 * LONGEST_ID)
+    )
 
 
 def _is_attempt(attempt: Attempt) -> bool:

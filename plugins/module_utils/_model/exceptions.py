@@ -10,6 +10,7 @@ or text from the service: of a response it shows only ``Code`` and ``RequestId``
 
 from __future__ import annotations
 
+import re
 import typing as t
 
 RAISE_FILE_LIMIT = (
@@ -20,6 +21,13 @@ RAISE_THREAD_LIMIT = (
     "Raise the limit of processes and threads (ulimit -u, and pids of a container), or stop some of them."
 )
 """What to do if no thread can be started."""
+
+_CODE = re.compile(r"[A-Z][A-Za-z0-9_.]{0,199}")
+
+
+def is_code(value: object) -> bool:
+    """Return True if a stored value can be the code of an error, of the service or of this collection."""
+    return isinstance(value, str) and _CODE.fullmatch(value) is not None
 
 
 class WuyingError(Exception):

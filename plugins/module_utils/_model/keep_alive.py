@@ -59,3 +59,23 @@ class KeepAlive(t.NamedTuple):
             and token.isprintable()
             and all(isinstance(number, (int, float)) and 0 <= number <= LATEST_TIME for number in numbers)
         )
+
+
+def merge_keep_alive(one: KeepAlive | None, other: KeepAlive | None, now: float) -> KeepAlive | None:
+    """Return the newer of two keep-alive tokens of a session. If they are the same, all refusals since its last acceptance count.
+
+    Times in the future, from a host whose clock was wrong, count less than others.
+    """
+    if one is None or other is None:
+        return one or other
+    latest = now + CLOCK_TOLERANCE
+    if one.token != other.token:
+        return max(one, other, key=lambda each: (each.obtained_at <= latest, each.obtained_at))
+    usable = [each for each in (one, other) if max(each.accepted_at, each.refused_at) <= latest] or [one]
+    accepted_at = max(each.accepted_at for each in usable)
+    refused = [each for each in usable if each.refusals and each.refused_at >= accepted_at]
+    return one._replace(
+        accepted_at=accepted_at,
+        refusals=max((each.refusals for each in refused), default=0),
+        refused_at=max((each.refused_at for each in refused), default=0.0),
+    )

@@ -11,12 +11,11 @@ import re
 import typing as t
 
 from .encoding import FORMAT, dump_line, load_object
-from .exceptions import DamagedRecord, WuyingError
+from .exceptions import DamagedRecord, WuyingError, is_code
 from .session import fingerprint
 
 _LONGEST_TEXT = 2000
 """The longest text of a failure that is shown, in characters."""
-_CODE = re.compile(r"[A-Z][A-Za-z0-9_.]{0,199}")
 _REQUEST_ID = re.compile(r"[0-9A-Za-z-]{1,64}")
 _STAGE = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 _TIMESTAMP = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}Z")
@@ -50,6 +49,12 @@ class Note(t.NamedTuple):
         failure = {"message": error.message, "token_rejected": error.token_rejected, **error.as_result()}
         return self._replace(possibly_spent=possibly_spent, failure=failure)
 
+    def merged_with(self, other: Note) -> Note:
+        """Return the note that also lists the possibly spent tokens of another one."""
+        if self.possibly_spent is None or other.possibly_spent is None:
+            return self._replace(possibly_spent=None)
+        return self._replace(possibly_spent=_bounded((*self.possibly_spent, *other.possibly_spent)))
+
     def error(self) -> WuyingError | None:
         """Return the failure as an error that another caller can raise, or None if there is no failure."""
         if self.failure is None:
@@ -68,11 +73,15 @@ def new_note(previous: Note | None, sent: str, scope: str) -> Note:
     ``sent`` is the fingerprint of the login token that the request may spend, empty if there is none.
     """
     possibly_spent: tuple[str, ...] | None = () if previous is None else previous.possibly_spent
-    if sent and possibly_spent is not None and sent not in possibly_spent:
-        possibly_spent = (*possibly_spent, sent)
-        if len(possibly_spent) > POSSIBLY_SPENT_LENGTH:
-            possibly_spent = None
+    if sent and possibly_spent is not None:
+        possibly_spent = _bounded((*possibly_spent, sent))
     return Note(os.urandom(16).hex(), sent, scope, possibly_spent)
+
+
+def _bounded(possibly_spent: tuple[str, ...]) -> tuple[str, ...] | None:
+    """Return the fingerprints, each once, or None, which covers every token, if there are too many."""
+    once = tuple(dict.fromkeys(possibly_spent))
+    return once if len(once) <= POSSIBLY_SPENT_LENGTH else None
 
 
 UNREADABLE = Note(id="", fingerprint="", scope="", possibly_spent=None)
@@ -107,7 +116,7 @@ def _is_flag(value: t.Any) -> bool:
 
 _FAILURE_FIELDS: dict[str, t.Callable[[t.Any], bool]] = {
     "message": _is_text,
-    "error_code": lambda value: isinstance(value, str) and bool(_CODE.fullmatch(value)),
+    "error_code": is_code,
     "http_status": lambda value: value is None or (isinstance(value, int) and 100 <= value <= 999),
     "request_id": lambda value: value is None or (isinstance(value, str) and bool(_REQUEST_ID.fullmatch(value))),
     "retryable": _is_flag,

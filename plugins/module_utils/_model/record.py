@@ -11,7 +11,7 @@ import typing as t
 
 from .encoding import FORMAT, dump_line, load_object
 from .endpoint import is_endpoint
-from .exceptions import DamagedRecord, StoreError
+from .exceptions import DamagedRecord, StoreError, is_code
 from .keep_alive import CLOCK_TOLERANCE, LATEST_TIME, KeepAlive
 from .session import Session, fingerprint, is_token, load_session
 
@@ -227,12 +227,13 @@ def _with_newest(fingerprints: tuple[str, ...], token: str, length: int) -> tupl
 
 
 def _is_valid(record: Record) -> bool:
-    texts = (record.request_id, record.ended, record.session_id, record.uuid)
+    texts = (record.request_id, record.session_id, record.uuid)
     return (
         is_token(record.login_token)
         and all(isinstance(time, (int, float)) for time in (record.obtained_at, record.expires_at))
         and 0 <= record.obtained_at < record.expires_at <= LATEST_TIME
         and all(text is None or (isinstance(text, str) and text.isprintable()) for text in texts)
+        and (record.ended is None or is_code(record.ended))
         and all(isinstance(each, str) for each in (*record.lineage, *record.passed))
         and (record.keep_alive is None or record.keep_alive.is_valid())
     )

@@ -37,9 +37,9 @@ def is_token(value: object) -> bool:
     )
 
 
-def is_id(value: object) -> bool:
+def is_id(value: object, longest: int = LONGEST_ID) -> bool:
     """Return True if a value can be a part of an identity: printable characters, of limited length."""
-    return isinstance(value, str) and 0 < len(value) <= LONGEST_ID and value.isprintable()
+    return isinstance(value, str) and 0 < len(value) <= longest and value.isprintable()
 
 
 class Session(t.NamedTuple):

@@ -63,9 +63,11 @@ class MemorySession(LockedSession):
     def write_note(self, note: Note) -> None:
         self.store.files[f"note {self.key}"] = self.store.dump(note)
 
-    def save(self, record: Record) -> None:
+    def save(self, record: Record, note: Note | None = None) -> None:
         self.rewrite(record)
         del self.store.files[f"note {self.key}"]
+        if note is not None:
+            self.write_note(note)
 
     def save_failure(self, note: Note) -> None:
         self.write_note(note)

@@ -12,10 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.wuying.workspace.plugins.module_utils._keeper.copy import Target, combine, copy_sessions
+from ansible_collections.wuying.workspace.plugins.module_utils._keeper.copy import (
+    Target,
+    _Item,
+    combine,
+    copy_sessions,
+)
+from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision import TokenRequest
 from ansible_collections.wuying.workspace.plugins.module_utils._keeper.fleet import read_requested, read_stored
-from ansible_collections.wuying.workspace.plugins.module_utils._model.keep_alive import KeepAlive
-from ansible_collections.wuying.workspace.plugins.module_utils._model.note import Note, new_note
+from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import OptionError
+from ansible_collections.wuying.workspace.plugins.module_utils._model.keep_alive import KeepAlive, merge_keep_alive
+from ansible_collections.wuying.workspace.plugins.module_utils._model.note import UNREADABLE, Note, new_note
 from ansible_collections.wuying.workspace.plugins.module_utils._model.record import Record, StoredState, next_record
 from ansible_collections.wuying.workspace.plugins.module_utils._model.session import fingerprint
 from ansible_collections.wuying.workspace.plugins.module_utils._runtime import signals
@@ -25,7 +32,6 @@ from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.fleet 
     CURRENT,
     STALE,
     Fleet,
-    TokenRequest,
     ends,
     outcome_of,
 )
@@ -39,6 +45,8 @@ from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.single
 
 NOW = 1_800_000_000.0
 SESSION = session_at("https://ecd.cn-hangzhou.aliyuncs.com")
+LATER = 50
+DAY = 86400
 KEEP_ALIVE = KeepAlive("k1sesame", NOW, NOW)
 
 
@@ -56,7 +64,7 @@ def note_of(token: str) -> Note:
 def combined(source: Record, target: Record | None, *notes: Note | None) -> StoredState | None:
     """Return what is stored after a copy, for the notes of the source and the target."""
     first, second = (*notes, None, None)[:2]
-    return combine(StoredState(source, first), StoredState(target, second), NOW + 1)
+    return combine(StoredState(source, first), StoredState(target, second), NOW + LATER)
 
 
 # Which record wins
@@ -70,11 +78,23 @@ def test_a_session_that_is_only_in_the_source_is_copied_unchanged():
 def test_a_target_with_the_same_token_stays_as_it_is():
     source = record_of("v1a")
     assert combined(source, source) is None
-    assert combined(source, source.ended_with("InvalidLoginToken")) is None
-    assert combined(source.ended_with("InvalidLoginToken"), source) is None
+    ended = source._replace(keep_alive=KEEP_ALIVE).ended_with("InvalidLoginToken")
+    assert combined(source, ended) is None
+    assert combined(ended, ended) is None
 
 
-LATER = 100
+def test_a_target_with_the_same_token_learns_that_it_was_rejected():
+    source = record_of("v1a").ended_with("InvalidLoginToken")
+    assert combined(source, record_of("v1a")) == StoredState(source)
+    note = note_of("v1b")
+    assert combined(source, record_of("v1a"), None, note) == StoredState(source, note)
+
+
+def test_a_target_with_the_same_token_gets_the_refusals_of_its_keep_alive_token():
+    plain = record_of("v1a")._replace(keep_alive=KEEP_ALIVE)
+    refused = plain._replace(keep_alive=KEEP_ALIVE.refused(NOW + 1))
+    assert combined(refused, plain) == StoredState(refused)
+    assert combined(plain, refused) is None
 
 
 @pytest.mark.parametrize(
@@ -90,6 +110,10 @@ LATER = 100
         (record_of("v1a", LATER).ended_with("X"), record_of("v1b"), "target"),
         (record_of("v1a"), record_of("v1b", LATER).ended_with("X"), "source"),
         (record_of("v1a", -10, validity=1), record_of("v1b", -800), "target"),
+        (record_of("v1a", DAY), record_of("v1b"), "target"),
+        (record_of("v1a"), record_of("v1b", DAY), "source"),
+        (record_of("v1a", DAY), record_of("v1b").ended_with("X"), "source"),
+        (record_of("v1a", DAY, spent="v1b"), record_of("v1b"), "source"),
         (record_of("v1a", LATER, spent="v1b"), record_of("v1b", spent="v1a"), "source"),
         (record_of("v1a", spent="v1b"), record_of("v1b", LATER, spent="v1a"), "target"),
     ],
@@ -104,6 +128,10 @@ LATER = 100
         "the later login, in the source, has ended",
         "the later login, in the target, has ended",
         "the later login, in the source, has expired",
+        "the source is from the future",
+        "the target is from the future",
+        "the source is from the future, but the login in the target has ended",
+        "the source is from the future, but has refreshed the token of the target",
         "each knows the other, and the source is later",
         "each knows the other, and the target is later",
     ],
@@ -135,6 +163,45 @@ def test_the_keep_alive_token_of_the_winner_replaces_that_of_the_other():
     assert found.record.keep_alive == own
 
 
+def test_the_newer_keep_alive_token_remains_with_its_refusals():
+    newer = KeepAlive("k2sesame", NOW + 1, NOW + 1).refused(NOW + 2)
+    planted = KeepAlive("k3sesame", NOW + DAY, NOW + DAY)
+    for own in (KEEP_ALIVE, newer._replace(refusals=0, refused_at=0.0), planted, None):
+        found = combined(record_of("v1a", LATER)._replace(keep_alive=own), record_of("v1b")._replace(keep_alive=newer))
+        assert found is not None and found.record is not None
+        assert found.record.keep_alive == newer
+
+
+REFUSED = KEEP_ALIVE.refused(NOW + 10)
+REFUSED_TWICE = REFUSED.refused(NOW + 20)
+ACCEPTED = KEEP_ALIVE._replace(accepted_at=NOW + 30)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "merged"),
+    [
+        (REFUSED, REFUSED_TWICE, REFUSED_TWICE),
+        (REFUSED_TWICE, REFUSED._replace(refused_at=NOW + 25), REFUSED_TWICE._replace(refused_at=NOW + 25)),
+        (REFUSED_TWICE, ACCEPTED, ACCEPTED),
+        (REFUSED_TWICE, ACCEPTED.refused(NOW + 40), ACCEPTED.refused(NOW + 40)),
+        (REFUSED, KEEP_ALIVE._replace(accepted_at=NOW + 5), REFUSED._replace(accepted_at=NOW + 5)),
+        (REFUSED, KEEP_ALIVE._replace(accepted_at=NOW + DAY), REFUSED),
+        (REFUSED, KEEP_ALIVE.refused(NOW + DAY), REFUSED),
+    ],
+    ids=[
+        "more refusals",
+        "a later refusal",
+        "accepted since",
+        "accepted and refused since",
+        "accepted before",
+        "accepted in the future",
+        "refused in the future",
+    ],
+)
+def test_all_that_is_known_of_a_keep_alive_token_is_merged(one, other, merged):
+    assert merge_keep_alive(one, other, NOW + LATER) == merge_keep_alive(other, one, NOW + LATER) == merged
+
+
 def test_the_lineage_of_a_merged_record_is_bounded():
     many = tuple(fingerprint(f"v1-{number}") for number in range(64))
     source = record_of("v1a", LATER)._replace(lineage=many, passed=many[:16])
@@ -159,6 +226,26 @@ def test_a_token_whose_outcome_is_unknown_stays_so():
 
 def test_a_note_about_another_token_is_not_copied():
     assert combined(record_of("v1a"), None, note_of("v1b")) == StoredState(record_of("v1a"))
+
+
+@pytest.mark.parametrize("note", [note_of("v1a"), UNREADABLE], ids=["of the token", "unreadable"])
+def test_a_note_of_the_target_that_covers_the_copied_token_remains(note):
+    source = record_of("v1a")
+    assert combined(source, None, None, note) == StoredState(source, note)
+    found = combined(source, record_of("v1b", -LATER), None, note)
+    assert found is not None and found.note == note
+    assert combined(source, record_of("v1b", -LATER), None, note_of("v1b")) == found._replace(note=None)
+
+
+def test_notes_of_both_stores_that_cover_the_copied_token_are_merged():
+    source = record_of("v1a")
+    one, other = (new_note(note_of(token), fingerprint("v1a"), "") for token in ("v1x", "v1y"))
+    found = combined(source, None, one, other)
+    assert found is not None and found.record == source
+    assert all(found.may_be_spent(token) for token in ("v1a", "v1x", "v1y")) and not found.may_be_spent("v1b")
+    assert combined(source, source, one, found.note) is None
+    everything = combined(source, None, UNREADABLE, other)
+    assert everything is not None and everything.may_be_spent("v1b")
 
 
 def test_without_a_record_a_note_means_nothing():
@@ -268,6 +355,18 @@ def test_a_store_that_must_not_hold_keep_alive_tokens_gets_none(fleet, target):
         reports = copy(fleet, target, check=check, accepts_keep_alive=False)
         assert ends(reports) == {"alice": "InvalidOption", "bob": "refreshed"}
     assert state_of(target, fleet, "alice").record is None
+
+
+def test_a_damaged_record_is_not_set_aside_for_a_session_that_cannot_be_copied(fleet, target):
+    record = fleet.have({"alice": CURRENT})["alice"]
+    copy(fleet, target)
+    put(fleet.store, record._replace(keep_alive=KEEP_ALIVE))
+    write_file(file_of(Path(target.name), fleet.session("alice")), b"[]")
+    item = _Item(0, record.session, state_of(fleet.store, fleet, "alice"))
+    where = Target(target, time.monotonic() + 30, accepts_keep_alive=False)
+    with pytest.raises(OptionError):
+        where.copy(item, print)
+    assert not list(Path(target.name).glob("*.damaged-*"))
 
 
 def test_a_token_that_another_task_saves_in_the_meantime_is_not_replaced(fleet, target, monkeypatch):

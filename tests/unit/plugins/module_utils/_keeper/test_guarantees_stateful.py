@@ -225,9 +225,9 @@ class FragileSession(LockedSession):
         with self._write(KILLED_BEFORE_NOTE, KILLED_AFTER_NOTE):
             self.locked.write_note(note)
 
-    def save(self, record: Record) -> None:
+    def save(self, record: Record, note: Note | None = None) -> None:
         with self._write(KILLED_BEFORE_WRITING, KILLED_AFTER_WRITING):
-            self.locked.save(record)
+            self.locked.save(record, note)
 
     def save_failure(self, note: Note) -> None:
         with self._write(KILLED_BEFORE_WRITING, KILLED_AFTER_WRITING):

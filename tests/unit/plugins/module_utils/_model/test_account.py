@@ -390,6 +390,11 @@ def test_an_entry_is_loaded_as_it_was_stored(entry):
     assert load_entry(data, ACCOUNT.key) == entry
 
 
+def test_the_longest_user_is_loaded():
+    account = account_of(SESSION._replace(end_user_id="\u0390" * 256))
+    assert load_entry(new_entry(account).dump(), account.key).account == account
+
+
 def test_the_entry_of_another_account_is_damage():
     other = account_of(SESSION._replace(end_user_id="bob"))
     with pytest.raises(DamagedRecord):
@@ -411,6 +416,12 @@ def test_the_entry_of_another_account_is_damage():
         ("unknown", 1),
         ("account", {**FIELDS["account"], "end_user_id": "ALICE"}),
         ("account", {**FIELDS["account"], "end_user_id": None}),
+        *[
+            (part, value)
+            for part in ("end_user_id", "office_site_id")
+            for value in (5, {"a": 1}, "", "x\ny", "x" * 769)
+        ],
+        *[("endpoint", value) for value in (5, [], "", "x", "https://e/x", "http://example.com", "https://e\nx")],
         ("account", {**FIELDS["account"], "client_id": "x"}),
         ("salt", ""),
         ("salt", "00" * 15),
@@ -443,8 +454,12 @@ def test_a_field_with_an_invalid_value_is_damage(name, value):
     fields = {**FIELDS, name: value}
     if value is DELETED:
         del fields[name]
+    key = ACCOUNT.key
+    if name in FIELDS["account"]:
+        account = ACCOUNT._replace(**{name: value})
+        fields, key = {**FIELDS, "account": account._asdict()}, account.key
     with pytest.raises(DamagedRecord) as caught:
-        load_entry(json.dumps(fields).encode(), ACCOUNT.key)
+        load_entry(json.dumps(fields).encode(), key)
     assert str(caught.value) == "it is not the entry of this account"
 
 
@@ -493,37 +508,82 @@ def test_whatever_is_loaded_can_be_used(name, value, now):
 OTHER_SALT = "0b" * 16
 
 
+def merge(one: AccountEntry, other: AccountEntry) -> AccountEntry:
+    """Return the entry that a store has after a copy an hour after NOW."""
+    return one.merged_with(other, NOW + HOUR)
+
+
 def test_merged_entries_have_the_attempts_of_both_in_order():
     one = entry_with(("aaaa", 0, REFUSED), ("aaaa", 20, UNKNOWN))
     other = entry_with(("bbbb", 10, REFUSED))._replace(salt=one.salt)
-    assert [each.at - NOW for each in one.merged_with(other).attempts] == [0, 10, 20]
-    assert one.merged_with(other) == other.merged_with(one)
+    assert [each.at - NOW for each in merge(one, other).attempts] == [0, 10, 20]
+    assert merge(one, other) == merge(other, one)
 
 
 def test_merging_again_changes_nothing():
     one, other = entry_with(("aaaa", 0, REFUSED)), entry_with(("bbbb", 10, REFUSED))._replace(salt=OTHER_SALT, step=7)
-    merged = one.merged_with(other)
-    assert merged.merged_with(other) == merged.merged_with(one) == merged
-    assert (merged.salt, merged.step) == (OTHER_SALT, 7)
+    merged = merge(one, other)
+    assert merge(merged, other) == merge(merged, one) == merged
+    assert (merged.salt, merged.step) == (one.salt, 7)
+    back = merge(other, merged)
+    assert merge(merged, back) == merged
 
 
 def test_the_outcome_of_an_attempt_replaces_an_unknown_one():
     one = entry_with(("aaaa", 0, UNKNOWN))
     ended = one.with_outcome(REFUSED)
-    assert one.merged_with(ended) == ended.merged_with(one) == ended
+    assert merge(one, ended) == merge(ended, one) == ended
 
 
 def test_refusals_of_both_entries_count_for_the_whole_account():
     one = entry_with(("aaaa", 0, REFUSED), ("bbbb", MINUTE, REFUSED))
     other = entry_with(("cccc", 2 * MINUTE, REFUSED))._replace(salt=OTHER_SALT)
     assert wait(one, "dddd", HOUR) is None
-    assert wait(one.merged_with(other), "dddd", HOUR) == pytest.approx(DAY - HOUR)
+    assert wait(merge(one, other), "dddd", HOUR) == pytest.approx(DAY - HOUR)
 
 
 def test_a_merged_entry_is_bounded():
     one = entry_with(*(("aaaa", number, UNKNOWN) for number in range(128)))
     other = entry_with(*(("bbbb", number + 0.5, REFUSED) for number in range(128)))._replace(salt=one.salt)
-    merged = one.merged_with(other)
+    merged = merge(one, other)
     assert len(merged.attempts) == 128
     assert merged.attempts[-1].at == NOW + 127.5
-    assert merged.merged_with(other) == merged
+    assert merge(merged, other) == merge(merged, one) == merged
+
+
+@pytest.mark.parametrize("outcome", [UNKNOWN, REFUSED, CODE_MISSING])
+def test_merging_ends_no_wait_of_entries_with_two_salts(outcome):
+    """Each store has a salt of its own. An attempt from the other store counts for every secret."""
+    one = entry_with(("aaaa", HOUR - 60, REFUSED), ("aaaa", HOUR - 50, REFUSED))
+    other = entry_with(("bbbb", HOUR - 10, outcome))._replace(salt=OTHER_SALT)
+    for merged in (merge(one, other), merge(other, one)):
+        for mark in ("aaaa", "bbbb"):
+            waits = [wait(each, mark, HOUR) or 0 for each in (one, other, merged)]
+            assert waits[2] >= max(waits[:2])
+        assert merged.needs_code("bbbb") == other.needs_code("bbbb")
+
+
+def test_attempts_in_the_future_displace_none_of_a_merged_entry():
+    one = entry_with(("aaaa", 0, REFUSED), ("aaaa", 60, REFUSED), ("aaaa", 120, UNKNOWN))
+    other = entry_with(*((f"{number:04x}", 99 * DAY + number, UNKNOWN) for number in range(128)))
+    for salt in (one.salt, OTHER_SALT):
+        merged = merge(one, other._replace(salt=salt))
+        assert set(one.attempts) <= set(merged.attempts)
+        assert len(merged.attempts) == 128
+        assert wait(merged, "aaaa", HOUR) == DAY + 60 - HOUR
+
+
+def test_attempts_of_a_host_whose_clock_is_ahead_are_copied_once():
+    one, other = new_entry(ACCOUNT), entry_with(("aaaa", HOUR + 30, REFUSED))
+    merged = merge(one, other)
+    assert merged.merged_with(other, NOW + 2 * HOUR) == merged == other
+
+
+def test_forgotten_attempts_are_not_merged():
+    assert merge(entry_with(("aaaa", -31 * DAY, REFUSED)), entry_with(("bbbb", -30 * DAY, REFUSED))).attempts == ()
+
+
+@pytest.mark.parametrize(("own", "expected"), [(None, None), (7, 7), (10**9, 10**9)])
+def test_a_step_in_the_future_does_not_replace_the_one_that_was_used(own, expected):
+    one = entry_with(("aaaa", 0, UNKNOWN))._replace(step=own)
+    assert merge(one, one._replace(step=10**9 + 1)).step == expected

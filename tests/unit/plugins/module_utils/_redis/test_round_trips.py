@@ -19,13 +19,16 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model.keep_alive
 from ansible_collections.wuying.workspace.plugins.module_utils._model.note import new_note
 from ansible_collections.wuying.workspace.plugins.module_utils._model.record import Record, StoredState, next_record
 from ansible_collections.wuying.workspace.plugins.module_utils._model.session import fingerprint
-from ansible_collections.wuying.workspace.plugins.module_utils._redis import connection as connection_module
 from ansible_collections.wuying.workspace.plugins.module_utils._redis import lease, scripts
 from ansible_collections.wuying.workspace.plugins.module_utils._redis.address import parse_address
 from ansible_collections.wuying.workspace.plugins.module_utils._redis.store import RedisStore
 from ansible_collections.wuying.workspace.plugins.module_utils._store.base import FirstNote
 from ansible_collections.wuying.workspace.tests.unit.conftest import Emulator
-from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.redis_server import RedisServer, RedisServers
+from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.redis_server import (
+    RedisServer,
+    RedisServers,
+    require_redis,
+)
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.single_session import (
     SingleSession,
     put,
@@ -63,7 +66,7 @@ def fixture_open_store(nodes: list[RedisServer]) -> t.Iterator[Open]:
     with contextlib.ExitStack() as opened:
 
         def open_store() -> RedisStore:
-            access = dict.fromkeys(("username", "password", "ca_path"))
+            access: dict[str, t.Any] = dict.fromkeys(("username", "password", "ca_path"))
             store = RedisStore(parse_address(address), deadline=time.monotonic() + 60, **access)
             return opened.enter_context(contextlib.closing(store))
 
@@ -94,7 +97,7 @@ class LostReplies:
             self.lost += 1
             if self._before_retry is not None:
                 self._before_retry()
-            raise connection_module.redis.ConnectionError("The reply is lost.")
+            raise require_redis().ConnectionError("The reply is lost.")
 
         return run
 
@@ -105,7 +108,7 @@ COMMAND = scripts.command
 def raw_note(nodes: list[RedisServer]) -> bytes | None:
     """Return the note in the store."""
     for node in nodes:
-        with contextlib.suppress(connection_module.redis.ResponseError):  # another node has the session
+        with contextlib.suppress(require_redis().ResponseError):  # another node has the session
             return t.cast("bytes | None", node.client().hget(NAME, "note"))
     raise AssertionError("no node has the session")
 
@@ -229,7 +232,7 @@ def test_without_the_right_to_remove_notes_nothing_is_written(servers: RedisServ
     server = servers()
     client = server.client()
     client.acl_setuser("few", enabled=True, passwords=["+sesame"], keys=["*"], commands=["+@all", "-hdel"])
-    access = {"username": "few", "password": "sesame", "ca_path": None}
+    access: dict[str, t.Any] = {"username": "few", "password": "sesame", "ca_path": None}
     with contextlib.closing(RedisStore(parse_address(server.address), deadline=soon(), **access)) as store:
         with pytest.raises(StoreError) as caught:
             with store.lock_with_note(SESSION.key, soon(), FIRST._replace(fingerprint="")):

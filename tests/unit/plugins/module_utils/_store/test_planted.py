@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision import (
+    OUTCOME_UNKNOWN,
     Outcome,
     TokenRequest,
 )
@@ -35,6 +36,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model.record imp
 from ansible_collections.wuying.workspace.plugins.module_utils._model.session import fingerprint
 from ansible_collections.wuying.workspace.plugins.module_utils._redis.address import parse_address
 from ansible_collections.wuying.workspace.plugins.module_utils._redis.store import RedisStore
+from ansible_collections.wuying.workspace.plugins.module_utils._service.response import CODE
 from ansible_collections.wuying.workspace.plugins.module_utils._store.base import Store
 from ansible_collections.wuying.workspace.plugins.module_utils._store.directory import (
     DirectoryStore,
@@ -335,6 +337,21 @@ def test_an_endpoint_may_be_longer_than_other_parts_of_an_identity() -> None:
     session = SESSION._replace(endpoint=f"https://{'x' * 253}:8443")
     record = json.dumps({**json.loads(PLANTED), "session": session.identity()}).encode()
     assert load_record(record, session.key).session == session
+
+
+@pytest.mark.parametrize("code", ["", "{{ 1 + 1 }}", "x", "A" * 201, "A\n", ["A"]], ids=lambda value: repr(value)[:12])
+def test_a_record_that_ended_with_anything_but_an_error_code_is_damaged(code: t.Any) -> None:
+    with pytest.raises(DamagedRecord, match="a field has an invalid value"):
+        load_record(json.dumps({**json.loads(PLANTED), "ended": code}).encode(), SESSION.key)
+
+
+@pytest.mark.parametrize(
+    "code", [OUTCOME_UNKNOWN, "InvalidLoginToken.Expired_1", "A" + ("b" * 63) + ("." + "c" * 32) * 3]
+)
+def test_every_code_that_this_collection_stores_is_an_error_code(code: str) -> None:
+    assert CODE.fullmatch(code)
+    record = load_record(PLANTED, SESSION.key).ended_with(code)
+    assert load_record(record.dump(), SESSION.key) == record
 
 
 def test_a_failure_that_this_collection_wrote_is_shown() -> None:
