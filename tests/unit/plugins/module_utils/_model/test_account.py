@@ -421,7 +421,12 @@ def test_the_entry_of_another_account_is_damage():
             for part in ("end_user_id", "office_site_id")
             for value in (5, {"a": 1}, "", "x\ny", "x" * 769)
         ],
-        *[("endpoint", value) for value in (5, [], "", "x", "https://e/x", "http://example.com", "https://e\nx")],
+        *[
+            ("endpoint", value)
+            for value in t.cast(
+                "tuple[t.Any, ...]", (5, [], "", "x", "https://e/x", "http://example.com", "https://e\nx")
+            )
+        ],
         ("account", {**FIELDS["account"], "client_id": "x"}),
         ("salt", ""),
         ("salt", "00" * 15),
