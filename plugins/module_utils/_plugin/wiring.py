@@ -106,9 +106,11 @@ def open_copy(
                 raise OptionError(
                     "copy_from: the directory in store does not exist. Check its path and the user who runs the task."
                 )
-            yield opened, Target(target, deadline, accepts_keep_alive=target.encrypted or not is_redis)
-        for warning in (*target.warnings, *opened.warnings):
-            warn(warning)
+            try:
+                yield opened, Target(target, deadline, accepts_keep_alive=target.encrypted or not is_redis)
+            finally:
+                for warning in (*target.warnings, *opened.warnings):
+                    warn(warning)
 
 
 def open_store_only(get_option: GetOption) -> contextlib.closing[Store]:

@@ -129,7 +129,10 @@ _REPLIES: dict[str, tuple[object, ...]] = {
     SET_ASIDE: (b"done", b"lost"),
     DELETE: (0, 1, b"lost"),
 }
-"""All possible replies of the scripts that may return anything but 'done'. ACQUIRE may also return the stored values, after 2 if it wrote the note, and otherwise after 1."""
+"""All possible replies of the scripts that may return anything but 'done'.
+
+ACQUIRE may also return the stored values, after 2 if it wrote the note, and otherwise after 1.
+"""
 _REFUSALS: dict[object, tuple[str, bool, str]] = {
     b"lost": (
         "LockLost",

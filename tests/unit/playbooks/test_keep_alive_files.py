@@ -120,12 +120,12 @@ def play(tmp_path: Path) -> t.Callable[..., Run]:
 
     def run(
         fleet: dict[str, t.Any],
-        store: dict[str, t.Any] = STORE,
+        store: dict[str, t.Any] | None = None,
         *arguments: str,
         playbook: str = "wuying.workspace.keep_alive",
         **variables: t.Any,
     ) -> Run:
-        results = {"wuying_login_tokens": fleet, "wuying_login_token_info": store}
+        results = {"wuying_login_tokens": fleet, "wuying_login_token_info": STORE if store is None else store}
         (tmp_path / "results.json").write_text(json.dumps(results))
         extra = f"--extra-vars={json.dumps({**paths, **variables})}"
         ended = subprocess.run(

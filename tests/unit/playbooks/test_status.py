@@ -176,7 +176,7 @@ def test_the_variables_are_passed_to_the_module(play: t.Callable[..., Run], tmp_
     assert run.lines[-1] == "1 more. To show them, set status_limit or status_filters."
     arguments = json.loads((tmp_path / "result.json.arguments").read_text())
     assert (arguments["limit"], arguments["filters"], arguments["store"]) == (1, filters, "/srv/tokens")
-    assert arguments["refresh_before"] == 60
+    assert int(arguments["refresh_before"]) == 60  # Before ansible-core 2.19, a template results in text.
 
 
 def test_an_empty_store_is_explained(play: t.Callable[..., Run]) -> None:
