@@ -513,9 +513,9 @@ def test_whatever_is_loaded_can_be_used(name, value, now):
 OTHER_SALT = "0b" * 16
 
 
-def merge(one: AccountEntry, other: AccountEntry) -> AccountEntry:
+def merge(target: AccountEntry, source: AccountEntry) -> AccountEntry:
     """Return the entry that a store has after a copy an hour after NOW."""
-    return one.merged_with(other, NOW + HOUR)
+    return target.merged_with(source, NOW + HOUR)
 
 
 def test_merged_entries_have_the_attempts_of_both_in_order():
