@@ -30,7 +30,7 @@ _MOST_ATTEMPTS = 128
 
 UNKNOWN, REFUSED, CODE_MISSING = "unknown", "refused", "code missing"
 """The outcomes of an attempt. A password whose code was missing was accepted, and waits until a code comes with it."""
-ANY_SECRET = ""
+ANY_MARK = ""
 """The mark of an attempt from another store, with a secret that cannot be recognized here. It counts for every secret."""
 
 
@@ -114,7 +114,7 @@ class AccountEntry(t.NamedTuple):
         known = {(each.at, outcome) for each in self.attempts for outcome in (each.outcome, UNKNOWN)}
         new = [each for each in other.attempts if each[1:] not in known]
         if other.salt != salt:
-            new = [each._replace(mark=ANY_SECRET) for each in new]
+            new = [each._replace(mark=ANY_MARK) for each in new]
         steps = [entry.step for entry in (self, other) if entry.step is not None and entry.step <= now // STEP]
         merged = AccountEntry(self.account, salt, (*new, *own), max(steps, default=self.step))
         # With the tolerance, the clocks of two hosts may differ, and a second copy still recognizes the attempts of the first.
@@ -141,7 +141,7 @@ class AccountEntry(t.NamedTuple):
 
     def _times(self, mark: str, outcome: str) -> list[float]:
         """Return when the secret with this mark was sent, for the attempts with this outcome."""
-        return [each.at for each in self.attempts if each.mark in (mark, ANY_SECRET) and each.outcome == outcome]
+        return [each.at for each in self.attempts if each.mark in (mark, ANY_MARK) and each.outcome == outcome]
 
     def _secret_wait(self, mark: str) -> float:
         refused, unknown = self._times(mark, REFUSED), self._times(mark, UNKNOWN)
