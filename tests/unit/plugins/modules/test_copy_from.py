@@ -515,6 +515,8 @@ def test_a_killed_copy_is_completed_by_the_next_one(fleet):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_copy_returns_its_counts_and_is_completed_by_the_next_one(fleet, number):
+    # A shell ignores SIGINT for commands in the background, and they inherit that.
+    signal.signal(number, signal.SIG_DFL)
     fleet.have({f"user-{number}": CURRENT for number in range(300)})
     target = Path(fleet.options["store"])
     with target_of(fleet).lock(fleet.session("user-0").key, time.monotonic() + 10):
