@@ -296,7 +296,7 @@ EXAMPLES = r"""
 - name: Move all sessions from a directory, after everything that uses it was stopped
   wuying.workspace.wuying_login_tokens:
     copy_from:
-      store: /home/ops/tokens
+      store: "{{ old_store }}"
   delegate_to: localhost
   become: false
 
