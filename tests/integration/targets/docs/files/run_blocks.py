@@ -65,7 +65,8 @@ LEFT_OUT = re.compile(
 PREAMBLE = """
 set -euxo pipefail
 trap 'kill $(jobs -p) 2>/dev/null || :' EXIT
-cp -R ~/.ansible/collections/ansible_collections/wuying/workspace checkout
+mkdir checkout  # The path of the collection can be a link, and its repository must not be touched.
+cp -R ~/.ansible/collections/ansible_collections/wuying/workspace/. checkout
 rm -rf checkout/.git
 git init --quiet checkout
 git -C checkout checkout --quiet -b main
