@@ -412,7 +412,7 @@ import time
 
 from ansible.module_utils.basic import env_fallback
 
-from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision import Outcome, not_stored
+from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision import Outcome
 from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import OptionError
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.argument_spec import argument_spec, login_spec
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.module import Module
@@ -451,6 +451,8 @@ def run(module: Module) -> tuple[Outcome, str | None]:
         key = request.session.key
         if params["state"] == "absent":
             outcome = keeper.delete(key, check=module.check_mode)
+            from ansible_collections.wuying.workspace.plugins.module_utils._keeper.advice import not_stored
+
             message = f"{not_stored(request.session, keeper.store.name)} Nothing was deleted. Check the options that identify the session."
             return outcome, None if outcome.changed else message
         if module.check_mode:

@@ -293,6 +293,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._plugin.fleet imp
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.module import Module
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.options import read_number, read_refresh_before
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.wiring import open_store_only
+from ansible_collections.wuying.workspace.plugins.module_utils._store.listing import read_accounts, read_all
 
 UNREACHABLE = "unreachable"
 UNREADABLE = "unreadable"
@@ -332,7 +333,7 @@ def run(module: Module) -> dict[str, t.Any]:
     listed: list[tuple[float, str, dict[str, t.Any]]] = []
     counts, unreadable, next_expiry = dict.fromkeys(STATES, 0), 0, math.inf
     with open_store_only(get_option) as store:
-        for key, stored in store.read_all():
+        for key, stored in read_all(store):
             if isinstance(stored, StoreError):
                 expiry, entry = math.inf, describe_error(key, stored)
                 unreadable += bool(key)
@@ -347,7 +348,7 @@ def run(module: Module) -> dict[str, t.Any]:
             if expiry < math.inf or not key or unreadable <= most_unreadable:
                 listed.append((expiry, key, entry))
         try:
-            waiting = [entry for entry in store.read_accounts() if entry.as_of(now).blocked_until(now)]
+            waiting = [entry for entry in read_accounts(store) if entry.as_of(now).blocked_until(now)]
         except StoreError as error:
             waiting = []
             module.warn(f"The accounts whose logins must wait could not be listed. {error.message}")

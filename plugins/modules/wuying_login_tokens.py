@@ -523,7 +523,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._plugin.selection
     read_named_endpoints,
     refuse_unnamed,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._plugin.wiring import open_copy, open_keeper
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin.wiring import open_keeper
 
 Requests = t.Optional[t.List[TokenRequest]]
 """The requests for the sessions in ``sessions``. None stands for the sessions of the store."""
@@ -609,6 +609,7 @@ def copy(module: Module, requests: Requests, progress: Progress) -> t.Generator[
     # Imported here, because few tasks copy.
     from ansible_collections.wuying.workspace.plugins.module_utils._keeper.accounts import copy_accounts
     from ansible_collections.wuying.workspace.plugins.module_utils._keeper.copy import copy_sessions
+    from ansible_collections.wuying.workspace.plugins.module_utils._plugin.copying import open_copy
 
     params, get_option, check = module.params, module.params.get, module.check_mode
     max_parallel = read_max_parallel(params)

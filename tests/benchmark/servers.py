@@ -20,20 +20,13 @@ import urllib.request
 from pathlib import Path
 from unittest import mock
 
-from ansible_collections.wuying.workspace.plugins.module_utils._model.record import (
-    LINEAGE_LENGTH,
-    Record,
-)
-from ansible_collections.wuying.workspace.plugins.module_utils._model.session import (
-    Session,
-    fingerprint,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._model.next_record import LINEAGE_LENGTH
+from ansible_collections.wuying.workspace.plugins.module_utils._model.record import Record
+from ansible_collections.wuying.workspace.plugins.module_utils._model.session import Session, fingerprint
 from ansible_collections.wuying.workspace.plugins.module_utils._redis import scripts
 from ansible_collections.wuying.workspace.plugins.module_utils._store import two_slot_file
-from ansible_collections.wuying.workspace.plugins.module_utils._store.two_slot_file import (
-    SlotValue,
-    TwoSlotFile,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._store.two_slot_file import SlotValue
+from ansible_collections.wuying.workspace.plugins.module_utils._store.two_slot_writer import TwoSlotWriter
 
 EMULATOR = Path(__file__).resolve().parents[2] / "roles/emulator/files/emulator.py"
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -115,10 +108,11 @@ def directory(folder: Path) -> t.Iterator[Store]:
         for record in records:
             # The same files as after earlier refreshes: both slots are written, and there is a lock file.
             with _new_file(path / f"{record.session.key}.record") as file:
-                slots = TwoSlotFile(file)
+                slots = TwoSlotWriter(file)
+                data = record.dump().rstrip()
+                slots.reserve(len(data))
                 for _slot in range(2):
-                    slots.write(SlotValue(record.dump().rstrip()))
-                slots.reserve()
+                    slots.write(SlotValue(data))
             with _new_file(path / f"{record.session.key}.lock"):
                 pass
 

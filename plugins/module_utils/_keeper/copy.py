@@ -11,16 +11,19 @@ import itertools
 import time
 import typing as t
 
-from .._model.exceptions import LockTimeout, OptionError, StoreError, WuyingError
-from .._model.keep_alive import CLOCK_TOLERANCE, merge_keep_alive
+from .._model.encoding import CLOCK_TOLERANCE
+from .._model.exceptions import NO_RECORD, LockTimeout, OptionError, StoreError, WuyingError
+from .._model.keep_alive import merge_keep_alive
+from .._model.next_record import LINEAGE_LENGTH, PASSED_LENGTH
 from .._model.note import Note, new_note
-from .._model.record import LINEAGE_LENGTH, PASSED_LENGTH, Record, StoredState
+from .._model.record import Record, StoredState
 from .._model.session import Session, fingerprint
 from .._runtime.signals import hold_signals, signal_pending
 from .._store.base import Store
-from .decision import NO_RECORD, Outcome, Warn, not_stored
+from .advice import not_stored
+from .decision import Outcome, Warn
 from .fleet import Reading, Report, catch
-from .keeper import is_valid, set_aside
+from .locking import set_aside
 from .workers import run_all
 
 _CHUNK = 500
@@ -76,7 +79,7 @@ def _is_newer(record: Record, other: Record, now: float) -> bool:
         return follows
     latest = now + CLOCK_TOLERANCE
     order, other_order = (
-        (is_valid(each, now), each.obtained_at <= latest, each.obtained_at) for each in (record, other)
+        (each.is_valid(now), each.obtained_at <= latest, each.obtained_at) for each in (record, other)
     )
     return order > other_order
 
@@ -123,7 +126,7 @@ class Target(t.NamedTuple):
             if outcome.changed and outcome.record is not None:
                 # As before a refresh: this checks the lock, and reserves the space of the record. If the second write fails, the record
                 # of the target is as before, and this note covers the tokens that the note before did.
-                locked.write_note(new_note(existing.note, "", ""))
+                locked.write_note(new_note(existing.note, "", ""), len(outcome.record.dump()))
                 locked.save(outcome.record, note)
             return outcome
 

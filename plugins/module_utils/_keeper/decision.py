@@ -8,22 +8,15 @@ from __future__ import annotations
 
 import typing as t
 
-from .._model.encoding import format_timestamp
 from .._model.endpoint import is_default_or_loopback
-from .._model.exceptions import LoginRequired, OptionError, WuyingError
+from .._model.exceptions import WuyingError
 from .._model.record import CURRENT, ENDED, Record, StoredState
 from .._model.session import Session
 
 Warn = t.Callable[[str], None]
-OUTCOME_UNKNOWN = "OutcomeUnknown"
-NO_RECORD = "NoLoginToken"
 DEFAULT_REFRESH_BEFORE = 300
 RETURN, REFRESH, KEEP_ALIVE, PASSWORD = "return", "refresh", "keep-alive login", "password login"
 """The kinds of steps. After one of the logins, the session has a new token."""
-ANSWER_LOST = (
-    "The response to an earlier attempt to refresh the login token was lost, and the service now rejects the token."
-)
-LOG_IN = "The user must log in again. Pass the new token as login_token, or pass password."
 
 
 class PasswordLogin(t.NamedTuple):
@@ -137,26 +130,22 @@ def decide(
         return Step(REFRESH, request.login_token)
     if record is None:
         if login is None:
-            raise _no_record(session, store_name) if request.password_login is None else _other_endpoint(session)
+            from .advice import no_record, other_endpoint  # here, because most tasks find a token
+
+            raise no_record(session, store_name) if request.password_login is None else other_endpoint(session)
         return login
     state = record.state(now, request.refresh_before)
     if (state == ENDED and not request.force) or REFRESH in failed:
         if login is None:
-            raise _ended(record, now)
+            from .advice import session_ended
+
+            raise session_ended(record, now)
         return login
     if state == CURRENT and not request.force and not stored.may_be_spent(record.login_token):
         return Step(RETURN)
     if _is_renewal(login, record, now):
         return t.cast(Step, login)
     return Step(REFRESH, record.login_token)
-
-
-def not_stored(session: Session, store_name: str) -> str:
-    """Return the sentence that there is no record of a session."""
-    return (
-        f"No login token is stored for {session.end_user_id} (client {session.client_id}, endpoint {session.endpoint}) "
-        f"in {store_name}."
-    )
 
 
 def possible_login(request: TokenRequest, record: Record | None, now: float, failed: Failed) -> Step | None:
@@ -174,39 +163,3 @@ def _is_renewal(login: Step | None, record: Record, now: float) -> bool:
     """Return True if a login should replace the refresh of a record, so that its keep-alive token does not expire."""
     keep_alive = record.keep_alive
     return login is not None and login.kind == KEEP_ALIVE and keep_alive is not None and keep_alive.needs_renewal(now)
-
-
-def _no_record(session: Session, store_name: str) -> LoginRequired:
-    message = (
-        f"{not_stored(session, store_name)} Pass login_token or password to start the session. "
-        "If it was already started, check the options that identify the session, the store and the OS user."
-    )
-    if store_name == "none":
-        message = "store=none stores no token. Pass login_token, or set store to a directory or a Redis URL."
-    return LoginRequired(message, code=NO_RECORD)
-
-
-def _other_endpoint(session: Session) -> OptionError:
-    return OptionError(
-        f"No login token is stored for {session.end_user_id}, and {session.endpoint} is not the endpoint of its region. To send "
-        "the password there, use wuying_login_token with force=true."
-    )
-
-
-def _ended(record: Record, now: float) -> LoginRequired:
-    reason, code = "because the service rejected its login token.", LoginRequired.code
-    if record.ended == OUTCOME_UNKNOWN:
-        reason, code = f"because a response was lost. {ANSWER_LOST}", OUTCOME_UNKNOWN
-    wait = wait_of_keep_alive(record, now)
-    if wait:
-        reason += (
-            f" The service refused the stored keep-alive token, which is sent again after {wait['blocked_until']}."
-        )
-    return LoginRequired(f"The session has ended {reason} {LOG_IN}", code=code, **wait)
-
-
-def wait_of_keep_alive(record: Record | None, now: float) -> dict[str, t.Any]:
-    """Return until when the keep-alive token of a record must wait, as details of an error. Nothing if it need not."""
-    keep_alive = record and record.keep_alive
-    blocked_until = keep_alive and keep_alive.blocked_until(now)
-    return {"blocked_until": format_timestamp(blocked_until)} if blocked_until else {}

@@ -13,13 +13,14 @@ import math
 import time
 import typing as t
 
-from .._model.exceptions import LoginRequired, StoreError, WuyingError
+from .._model.exceptions import NO_RECORD, LoginRequired, StoreError, WuyingError
 from .._model.record import Snapshot, StoredState
 from .._model.session import Session
 from .._runtime.signals import hold_signals, signal_pending
 from .._runtime.timeouts import sleep_unless_signalled
 from .._store.base import Store
-from .decision import NO_RECORD, Outcome, TokenRequest, Warn
+from .._store.listing import read_all
+from .decision import Outcome, TokenRequest, Warn
 from .keeper import Keeper
 from .threads import is_over
 from .workers import count_processes, run_all
@@ -80,7 +81,7 @@ def read_stored(store: Store, request_for: t.Callable[[Session], TokenRequest | 
 
     If a part of the store cannot be listed, its error is included with an empty key.
     """
-    for key, stored in store.read_all():
+    for key, stored in read_all(store):
         if isinstance(stored, StoreError):
             yield key, None, stored
         elif stored.record is not None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import typing as t
 
 from .._model.exceptions import (
+    OUTCOME_UNKNOWN,
     ClockSkew,
     LockTimeout,
     LoginRefused,
@@ -25,18 +26,8 @@ from .._model.exceptions import (
     WuyingError,
 )
 from .._model.record import Record, StoredState
-from .decision import (
-    ANSWER_LOST,
-    LOG_IN,
-    OUTCOME_UNKNOWN,
-    PASSWORD,
-    REFRESH,
-    Failed,
-    Step,
-    TokenRequest,
-    possible_login,
-    wait_of_keep_alive,
-)
+from .advice import ANSWER_LOST, LOG_IN, wait_of_keep_alive
+from .decision import PASSWORD, REFRESH, Failed, Step, TokenRequest, possible_login
 
 
 class Verdict(t.NamedTuple):

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Read, decide, lock, refresh or log in; if that fails, return a stored token that is still valid."""
+"""Return the stored token of a session, or obtain a new one."""
 
 from __future__ import annotations
 
@@ -10,23 +10,21 @@ import contextlib
 import time
 import typing as t
 
-from .._model.exceptions import LockTimeout, NotEncrypted, WuyingError
-from .._model.record import ENDED, EXPIRED, Record, Snapshot, StoredState, next_validity
+from .._model.exceptions import NotEncrypted
+from .._model.record import Snapshot, StoredState
 from .._model.session import fingerprint
-from .._store.base import FirstNote, LockedSession, Store
+from .._store.base import Store
 from .decision import DEFAULT_REFRESH_BEFORE, PASSWORD, RETURN, Outcome, Step, TokenRequest, Warn, decide
 
 if t.TYPE_CHECKING:
     from .._service.client import ServiceClient
     from .login_limit import LoginLimit
-    from .obtain import Means
+    from .means import Means
 
 _TOO_LARGE = (
     "refresh_before is {:,.12g} s, but tokens are valid for {:,.12g} s, and at most half of that counts. "
     "Tokens are refreshed {:,.12g} s before they expire. Lower refresh_before, or set validity if tokens are valid for longer."
 )
-
-_TOO_LATE = "Timed out before this session could be processed. Try again later or increase deadline."
 
 
 class Keeper:
@@ -97,21 +95,15 @@ class Keeper:
 
     def obtain(self, request: TokenRequest, snapshot: Snapshot, warn: Warn) -> Outcome:
         """Refresh the token or log in, unless another task has done so since the snapshot. Raises :class:`WuyingError`."""
-        key = request.session.key
-        with contextlib.ExitStack() as held:
-            try:
-                if snapshot.note is None and not snapshot.has_keep_alive and request.password_login is None:
-                    self._connect()  # Fail before anything is written, for example if credentials are missing.
-                if time.monotonic() >= self.deadline:
-                    raise LockTimeout(_TOO_LATE)
-                locked = held.enter_context(self._lock(request, snapshot))
-            except WuyingError as error:
-                return self._return_stored_or_raise(request, self.store.read(key), error, warn)
-            return self._obtain_locked(request, snapshot, locked, warn)
+        from .locking import lock_and_obtain  # here, because most tasks find a current token
+
+        return lock_and_obtain(request, snapshot, self.means(), warn)
 
     def return_late(self, request: TokenRequest, stored: StoredState, warn: Warn) -> Outcome:
         """Return the stored token of a session that was due after the deadline. Raises :class:`LockTimeout` if it is not valid."""
-        return self._return_stored_or_raise(request, stored, LockTimeout(_TOO_LATE), warn)
+        from .locking import return_late
+
+        return return_late(request, stored, self.means(), warn)
 
     def predict(self, request: TokenRequest, stored: StoredState, warn: Warn) -> Outcome:
         """Return what :meth:`ensure` would return, as far as the store shows it. Write and send nothing."""
@@ -124,7 +116,7 @@ class Keeper:
             from .login import predict_wait  # here, because most tasks log in to no account
 
             predict_wait(request, request.password_login, self.store, self._clock())
-        valid = record is not None and not request.passes_new_token(record) and is_valid(record, self._clock())
+        valid = record is not None and not request.passes_new_token(record) and record.is_valid(self._clock())
         return Outcome(True, record, record if valid else None)
 
     def delete(self, key: str, *, check: bool = False) -> Outcome:
@@ -154,6 +146,8 @@ class Keeper:
 
     def _decide(self, request: TokenRequest, stored: StoredState) -> Step:
         if request.refresh_before > DEFAULT_REFRESH_BEFORE:
+            from .._model.next_record import next_validity  # here, because few tasks set it
+
             validity = next_validity(stored.record, request.validity)
             if request.refresh_before > validity / 2:
                 self._warnings.setdefault(
@@ -161,43 +155,9 @@ class Keeper:
                 )
         return decide(request, stored, self._clock(), self.store.name)
 
-    def _lock(self, request: TokenRequest, snapshot: Snapshot) -> t.ContextManager[LockedSession]:
-        """Take the lock, and store the note of a refresh with it if nothing has changed since the snapshot."""
-        key = request.session.key
-        if snapshot.note is not None or (request.login_token is not None and snapshot.record is not None):
-            return self.store.lock(key, self.deadline)
-        from .._model.note import new_note
-
-        sent = snapshot.fingerprint if request.login_token is None else fingerprint(request.login_token)
-        first_note = FirstNote(snapshot.fingerprint, new_note(None, sent, self._scope))
-        return self.store.lock_with_note(key, self.deadline, first_note)
-
-    def _obtain_locked(self, request: TokenRequest, snapshot: Snapshot, locked: LockedSession, warn: Warn) -> Outcome:
-        stored = locked.read()
-        if stored.damage:
-            set_aside(stored.damage, locked, warn)
-        elif stored.record is not None and hash(stored.record) != snapshot.record:
-            # A refresh or login ended after this request: its outcome is as new as that of a forced one.
-            request = request.without_force()
-        now = self._clock()
-        step = decide(request, stored, now, self.store.name)
-        if step.kind == RETURN:
-            return Outcome(False, stored.record, stored.record)
-        try:
-            # Imported here, so that a task whose token is current loads nothing that only a request needs.
-            from .obtain import obtain, shares
-
-            means = self._means()
-            if stored.note and stored.note != snapshot.note:
-                failure = shares(stored.note, step, request, stored.record, means)
-                if failure is not None:
-                    raise failure  # of another task that sent the same request since the snapshot
-            return obtain(request, stored, locked, means, now, warn)
-        except WuyingError as error:
-            return self._return_stored_or_raise(request, stored, error, warn)
-
-    def _means(self) -> Means:
-        from .obtain import Means
+    def means(self) -> Means:
+        """Return the store, the service and the settings, as they are now."""
+        from .means import Means
 
         return Means(
             self.store,
@@ -208,28 +168,3 @@ class Keeper:
             self._clock,
             self.login_limit,
         )
-
-    def _return_stored_or_raise(
-        self, request: TokenRequest, stored: StoredState, error: WuyingError, warn: Warn
-    ) -> Outcome:
-        record, now = stored.record, self._clock()
-        fresh = request.must_send(record)
-        if error.login_needed or error.token_rejected or fresh or record is None or not is_valid(record, now):
-            raise error
-        warn(
-            "Could not refresh the login token. Returning the stored token, which is valid for at most another "
-            f"{record.remaining(now)} s. {error.message}"
-        )
-        error.__context__ = None  # It would hold memory, as the traceback does.
-        return Outcome(False, record, record, not_refreshed=error.with_traceback(None))
-
-
-def set_aside(damage: str, locked: LockedSession, warn: Warn) -> None:
-    """Move the damaged record of a session to another name, so that a new one can be saved."""
-    aside = f"It was set aside as {locked.set_aside()}. Delete it after you have examined it, because it may contain a token."
-    warn(f"The record of the session is damaged ({damage}). {aside}")
-
-
-def is_valid(record: Record, now: float) -> bool:
-    """Return True if the token of a record has not expired, and the service has not rejected it."""
-    return record.state(now, 0) not in (EXPIRED, ENDED)

@@ -19,7 +19,8 @@ from .._model.exceptions import LockTimeout, LoginBlocked, LoginNeedsPerson, Log
 from .._model.totp import STEP, compute_code, read_secret
 from .._runtime.timeouts import sleep_unless_signalled
 from .._service.login import KEEP_ALIVE, MFA, PASSWORD, LoginAnswer
-from .._store.base import LockedSession, Store
+from .._store.base import Store
+from .._store.locked_session import LockedSession
 
 if t.TYPE_CHECKING:
     from .._model.record import Record

@@ -12,10 +12,12 @@ from __future__ import annotations
 import contextlib
 import typing as t
 
+from .._model.encoding import stored_length
 from .._model.exceptions import LoginRefused, LoginRequired, ServiceError, StoreError, WuyingError
 from .._model.keep_alive import LONGEST_KEEP_ALIVE_TOKEN
+from .._model.next_record import LONGEST_SESSION_ID, after_login, next_record, possible_growth, with_passed
 from .._model.note import Note, new_note
-from .._model.record import LONGEST_SESSION_ID, Record, StoredState, next_record
+from .._model.record import Record, StoredState
 from .._model.session import fingerprint
 from .._runtime.signals import hold_signals
 from .._service.login import LoginAnswer
@@ -26,27 +28,14 @@ from .login import Login, mark_of
 
 if t.TYPE_CHECKING:
     from .._service.client import ServiceClient
-    from .._store.base import LockedSession, Store
-    from .login_limit import LoginLimit
-
+    from .._store.locked_session import LockedSession
+    from .means import Means
 
 _NEXT_STEPS = {
     "NewerRecord": "Discard the token that could not be saved.",
     "SessionForgotten": "To start the session again, pass this token as login_token.",
 }
 """What to do with a token that could not be saved, by the reason. For other reasons, the store must be fixed first."""
-
-
-class Means(t.NamedTuple):
-    """The store, the service and the settings for all sessions of a task."""
-
-    store: Store
-    connect: t.Callable[[], ServiceClient]
-    connect_unsigned: t.Callable[[], ServiceClient]
-    scope: str
-    deadline: float
-    clock: t.Callable[[], float]
-    login_limit: LoginLimit | None
 
 
 def obtain(
@@ -122,7 +111,13 @@ class _Steps:
             )
             note, first = new_note(previous, noted, self._means.scope), self._locked.noted
             self._note = first if first is not None and first._replace(id=note.id) == note else note
-            self._locked.write_note(self._note)
+            self._locked.write_note(self._note, self._possible_growth())
+
+    def _possible_growth(self) -> int:
+        """Return by how many bytes the record can grow in this step and those that may follow."""
+        request, record = self._request, self._stored.record
+        may_log_in = request.password_login is not None or (record is not None and record.keep_alive is not None)
+        return possible_growth(record, request.session, request.uuid, may_log_in=may_log_in)
 
     def _refresh(self, step: Step, service: ServiceClient) -> RefreshResult:
         request, record = self._request, self._stored.record
@@ -160,7 +155,7 @@ class _Steps:
             if not verdict.goes_on:
                 self._raise(verdict.failure, None)
             self._request = request._replace(login_token=None, rejected=request.login_token)
-            record = record and record.with_passed(t.cast(str, request.login_token))
+            record = record and with_passed(record, t.cast(str, request.login_token))
         else:
             self._failed[step.kind] = verdict.failure
         self._stored = stored._replace(record=record)
@@ -190,7 +185,7 @@ class _Steps:
         record = next_record(previous, request.session, spent, token, sent_at, request.validity, request_id)
         if isinstance(answer, LoginAnswer):
             accepted = step.kind == KEEP_ALIVE
-            record = record.after_login(*self._storable(answer, accepted), accepted=accepted)
+            record = after_login(record, *self._storable(answer, accepted), accepted=accepted)
         elif request.passes_new_token(previous):
             record = record._replace(session_id=request.session_id)
         record = record._replace(uuid=request.uuid or record.uuid)
@@ -207,12 +202,12 @@ class _Steps:
     def _storable(self, answer: LoginAnswer, accepted: bool) -> tuple[str | None, str | None]:
         """Return the service's ID of a login and the keep-alive token, without those that are too long to be stored."""
         session_id, keep_alive_token = answer.session_id, answer.keep_alive_token
-        too_long = "The service issued {} of more than {:,} characters, which was not stored. {}"
-        if session_id and len(session_id) > LONGEST_SESSION_ID:
+        too_long = "The service issued {} of more than {:,} bytes, which was not stored. {}"
+        if session_id and stored_length(session_id) > LONGEST_SESSION_ID:
             self._warn(too_long.format("a SessionId", LONGEST_SESSION_ID, "Refreshes are sent without it."))
             session_id = None
         login = self._request.password_login
-        if keep_alive_token and len(keep_alive_token) > LONGEST_KEEP_ALIVE_TOKEN:
+        if keep_alive_token and stored_length(keep_alive_token) > LONGEST_KEEP_ALIVE_TOKEN:
             self._warn(
                 too_long.format("a keep-alive token", LONGEST_KEEP_ALIVE_TOKEN, "The session cannot repair itself.")
             )

@@ -12,11 +12,11 @@ import math
 import os
 import typing as t
 
-from .encoding import FORMAT, canonical_json, dump_line, load_object
+from .encoding import CLOCK_TOLERANCE, FORMAT, canonical_json, dump_line, load_object
 from .endpoint import is_endpoint
 from .exceptions import DamagedRecord, StoreError
-from .keep_alive import CLOCK_TOLERANCE, FIRST_WAIT, LONGER_WAIT
-from .session import ACCOUNT_PREFIX, LONGEST_ID, Session, fingerprint, is_id
+from .keep_alive import FIRST_WAIT, LONGER_WAIT
+from .session import ACCOUNT_PREFIX, LONGEST_ID, Session, is_id, sha256
 from .totp import STEP
 
 ENTRY_LIFETIME = 30 * 86400.0
@@ -44,7 +44,7 @@ class Account(t.NamedTuple):
     @property
     def key(self) -> str:
         """The key of the account's entry in a store."""
-        return ACCOUNT_PREFIX + fingerprint(canonical_json(self._asdict()))
+        return ACCOUNT_PREFIX + sha256(canonical_json(self._asdict()))
 
 
 def account_of(session: Session) -> Account:

@@ -14,6 +14,10 @@ from .exceptions import DamagedRecord
 
 FORMAT = 1
 """The format version of records and notes."""
+CLOCK_TOLERANCE = 60.0
+"""A stored time that is more than this many seconds in the future is from before the clock was set back."""
+LATEST_TIME = 253402300799.0
+"""The last second of the year 9999: ISO 8601 has four digits for the year."""
 
 canonical_json = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 
@@ -21,6 +25,11 @@ canonical_json = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 def dump_line(value: t.Mapping[str, t.Any]) -> bytes:
     """Encode a value as one line of canonical JSON, in ASCII."""
     return canonical_json(value).encode("ascii") + b"\n"
+
+
+def stored_length(value: t.Any) -> int:
+    """Return how many bytes a value takes in a record, without the quotes of a text. A character beyond ASCII takes up to 12."""
+    return len(canonical_json(value)) - 2 * isinstance(value, str)
 
 
 def load_object(data: bytes) -> dict[str, t.Any]:

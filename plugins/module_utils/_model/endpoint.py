@@ -12,17 +12,17 @@ import socket
 
 from .exceptions import OptionError
 
-_REGION = re.compile(r"[a-z0-9-]+")
-_REGION_WITH_ENDPOINT = re.compile(r"[a-z]{2}(-[a-z0-9]+)+")
+_REGION = r"[a-z0-9-]+"
+_REGION_WITH_ENDPOINT = r"[a-z]{2}(-[a-z0-9]+)+"
 """Matches the regions with a default endpoint. Names such as ``ecd.oss-cn-hangzhou.aliyuncs.com`` can belong to other people."""
 # Underscores are for proxies: names within a network often have them.
-_URL = re.compile(
+_URL = (
     r"(?P<scheme>https?)://"
     r"(?P<host>[a-z0-9]([a-z0-9._-]*[a-z0-9])?|\[[0-9a-f:]*:[0-9a-f:.]*\])"
     r"(:(?P<port>[1-9][0-9]{0,4}))?/?"
 )
 _OCTET = r"(0|[1-9][0-9]?|1[0-9]{2}|2[0-4][0-9]|25[0-5])"
-_LOOPBACK = re.compile(rf"https?://(localhost|127(\.{_OCTET}){{3}}|\[::1\])(:[0-9]+)?/?")
+_LOOPBACK = rf"https?://(localhost|127(\.{_OCTET}){{3}}|\[::1\])(:[0-9]+)?/?"
 _LONGEST_HOST = 253
 LOGIN_NEEDS_TLS = "validate_certs=false allows logins at loopback endpoints only. Remove it, and set ca_path to the CA of the endpoint."
 _PORTS = {"https": "443", "http": "80"}
@@ -30,14 +30,14 @@ _PORTS = {"https": "443", "http": "80"}
 
 def check_region(region_id: str) -> None:
     """Raise :class:`OptionError` if ``region_id`` cannot be a region."""
-    if not _REGION.fullmatch(region_id):
+    if not re.fullmatch(_REGION, region_id):
         raise OptionError("region_id must consist of lowercase letters, digits and hyphens, such as cn-hangzhou.")
 
 
 def default_endpoint(region_id: str) -> str:
     """Return the endpoint of a region. Raises :class:`OptionError` if ``region_id`` does not look like a region of Alibaba Cloud."""
     check_region(region_id)
-    if not _REGION_WITH_ENDPOINT.fullmatch(region_id):
+    if not re.fullmatch(_REGION_WITH_ENDPOINT, region_id):
         raise OptionError(
             "region_id must have two letters before its first hyphen, such as cn-hangzhou, unless endpoint is set, too."
         )
@@ -91,20 +91,20 @@ def host_of(endpoint: str) -> str:
 
 def is_loopback(endpoint: str) -> bool:
     """Return True if an endpoint is a loopback address."""
-    return _LOOPBACK.fullmatch(endpoint) is not None
+    return re.fullmatch(_LOOPBACK, endpoint) is not None
 
 
 def is_default_or_loopback(endpoint: str, region_id: str) -> bool:
     """Return True if an endpoint is that of its region, or a loopback address."""
     return is_loopback(endpoint) or (
-        _REGION_WITH_ENDPOINT.fullmatch(region_id) is not None and endpoint == default_endpoint(region_id)
+        re.fullmatch(_REGION_WITH_ENDPOINT, region_id) is not None and endpoint == default_endpoint(region_id)
     )
 
 
 def _match(option: str, text: str) -> re.Match[str] | None:
     if "@" in text:
         raise OptionError(f"{option} must not contain a user name or password.")
-    match = _URL.fullmatch(text.lower()) if text.isascii() else None
+    match = re.fullmatch(_URL, text.lower()) if text.isascii() else None
     if match is None or int(match["port"] or 0) > 65535 or len(match["host"]) > _LONGEST_HOST:
         return None
     return match

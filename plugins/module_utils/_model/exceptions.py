@@ -22,12 +22,17 @@ RAISE_THREAD_LIMIT = (
 )
 """What to do if no thread can be started."""
 
-_CODE = re.compile(r"[A-Z][A-Za-z0-9_.]{0,199}")
+OUTCOME_UNKNOWN = "OutcomeUnknown"
+"""The code of a session that has ended because a response was lost."""
+NO_RECORD = "NoLoginToken"
+"""The code of a session without a record."""
+
+_CODE = r"[A-Z][A-Za-z0-9_.]{0,199}"
 
 
 def is_code(value: object) -> bool:
     """Return True if a stored value can be the code of an error, of the service or of this collection."""
-    return isinstance(value, str) and _CODE.fullmatch(value) is not None
+    return isinstance(value, str) and re.fullmatch(_CODE, value) is not None
 
 
 class WuyingError(Exception):

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import typing as t
 
+from .encoding import CLOCK_TOLERANCE, LATEST_TIME
+
 LONGEST_KEEP_ALIVE_TOKEN = 2048
-"""How many characters of a keep-alive token are stored at most."""
+"""How many bytes of a keep-alive token are stored at most."""
 RENEWAL_AGE = 3 * 86400.0
 """A keep-alive token that the service accepted more than this many seconds ago is renewed."""
 FIRST_WAIT, LONGER_WAIT = 3600.0, 86400.0
 """How many seconds a refused secret waits after its first refusal, and after further ones."""
-CLOCK_TOLERANCE = 60.0
-"""A stored time that is more than this many seconds in the future is from before the clock was set back."""
-LATEST_TIME = 253402300799.0
-"""The last second of the year 9999: ISO 8601 has four digits for the year."""
 
 
 class KeepAlive(t.NamedTuple):

@@ -9,25 +9,18 @@ from __future__ import annotations
 import math
 import typing as t
 
-from .encoding import FORMAT, dump_line, load_object
+from .encoding import CLOCK_TOLERANCE, FORMAT, LATEST_TIME, dump_line, load_object
 from .endpoint import is_endpoint
 from .exceptions import DamagedRecord, StoreError, is_code
-from .keep_alive import CLOCK_TOLERANCE, LATEST_TIME, KeepAlive
 from .session import Session, fingerprint, is_token, load_session
 
 if t.TYPE_CHECKING:
     from .account import AccountEntry
+    from .keep_alive import KeepAlive
     from .note import Note
 
-LINEAGE_LENGTH = 64
-"""The number of fingerprints of used-up tokens that a record keeps."""
-PASSED_LENGTH = 16
-"""The number of fingerprints of tokens passed by users that a record keeps in addition to the lineage."""
-DEFAULT_VALIDITY = 900
 LONGEST_VALIDITY = 366 * 86400
 """The validity of a token is a whole number of seconds, from 1 to this one."""
-LONGEST_SESSION_ID = 256
-"""How many characters of the service's ID of a login are stored at most."""
 
 CURRENT, STALE, EXPIRED, ENDED = "current", "stale", "expired", "ended"
 
@@ -76,6 +69,10 @@ class Record(t.NamedTuple):
         margin = min(refresh_before, (self.expires_at - self.obtained_at) / 2)
         return CURRENT if self.expires_at - now > margin else STALE
 
+    def is_valid(self, now: float) -> bool:
+        """Return True if the token has not expired, and the service has not rejected it."""
+        return self.state(now, 0) not in (EXPIRED, ENDED)
+
     def remaining(self, now: float) -> int:
         """Return for how many whole seconds the token is valid at most."""
         return max(0, math.floor(min(self.expires_at - now, self.expires_at - self.obtained_at)))
@@ -87,25 +84,6 @@ class Record(t.NamedTuple):
     def ended_with(self, code: str) -> Record:
         """Return the record after the service rejected its token with ``code``."""
         return self._replace(ended=code)
-
-    def with_passed(self, token: str) -> Record:
-        """Return the record after the service rejected a token that a user passed."""
-        return self._replace(
-            lineage=_with_newest(self.lineage, token, LINEAGE_LENGTH),
-            passed=_with_newest(self.passed, token, PASSED_LENGTH),
-        )
-
-    def after_login(self, session_id: str | None, keep_alive_token: str | None, *, accepted: bool) -> Record:
-        """Return the record of a token that a login issued, with everything that the service issued with it.
-
-        ``accepted`` is True if the service accepted the stored keep-alive token. It remains unless there is a new one.
-        """
-        keep_alive = self.keep_alive
-        if keep_alive_token:
-            keep_alive = KeepAlive(keep_alive_token, self.obtained_at, self.obtained_at)
-        elif keep_alive is not None and accepted:
-            keep_alive = KeepAlive(keep_alive.token, keep_alive.obtained_at, self.obtained_at)
-        return self._replace(session_id=session_id, keep_alive=keep_alive)
 
     def dump(self) -> bytes:
         """Encode the record as one line of JSON, for :func:`load_record`."""
@@ -149,43 +127,6 @@ class Snapshot(t.NamedTuple):
     fingerprint: str = ""
 
 
-def next_record(
-    previous: Record | None,
-    session: Session,
-    spent: str | None,
-    login_token: str,
-    obtained_at: float,
-    validity: float | None,
-    request_id: str | None,
-) -> Record:
-    """Return the record after a request that used up ``spent``, if any, and returned ``login_token``, see :func:`next_validity`.
-
-    If ``previous`` does not know ``spent``, a user passed it: its fingerprint is in ``passed`` as well, and the service's ID of
-    the previous login no longer applies.
-    """
-    expires_at = obtained_at + next_validity(previous, validity)
-    record = Record(session, login_token, obtained_at, expires_at, request_id)
-    passed = spent is not None and (previous is None or not previous.knows(spent))
-    if previous is not None:
-        record = record._replace(
-            lineage=_with_newest(previous.lineage, previous.login_token, LINEAGE_LENGTH),
-            passed=previous.passed,
-            session_id=None if passed else previous.session_id,
-            uuid=previous.uuid,
-            keep_alive=previous.keep_alive,
-        )
-    if spent is None:
-        return record
-    if passed:
-        return record.with_passed(spent)
-    return record._replace(lineage=_with_newest(record.lineage, spent, LINEAGE_LENGTH))
-
-
-def next_validity(previous: Record | None, validity: float | None) -> float:
-    """Return the validity of the next token: the requested one, that of the record, or the default."""
-    return validity or (DEFAULT_VALIDITY if previous is None else previous.validity)
-
-
 def load_record(data: bytes, key: str) -> Record:
     """Decode the output of :meth:`Record.dump`.
 
@@ -211,22 +152,18 @@ def load_record(data: bytes, key: str) -> Record:
     try:
         fields.update(lineage=tuple(fields["lineage"]), passed=tuple(fields["passed"]))
         if fields.get("keep_alive") is not None:
+            from .keep_alive import KeepAlive  # here, because many sessions have none
+
             fields["keep_alive"] = KeepAlive(*fields["keep_alive"])
         record = Record(session=session, **fields)
     except (KeyError, TypeError):
         raise DamagedRecord("a field is missing or unknown") from None
-    if not _is_valid(record):
+    if not _is_well_formed(record):
         raise DamagedRecord("a field has an invalid value")
     return record
 
 
-def _with_newest(fingerprints: tuple[str, ...], token: str, length: int) -> tuple[str, ...]:
-    """Return the newest ``length`` fingerprints after that of ``token`` was added as the newest."""
-    newest = fingerprint(token)
-    return (*(each for each in fingerprints if each != newest), newest)[-length:]
-
-
-def _is_valid(record: Record) -> bool:
+def _is_well_formed(record: Record) -> bool:
     texts = (record.request_id, record.session_id, record.uuid)
     return (
         is_token(record.login_token)

@@ -22,8 +22,13 @@ LONGEST_ID = 256
 
 
 def fingerprint(token: str) -> str:
-    """Return the SHA-256 of a token in hex, which is stored and shown instead of the token."""
-    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
+    """Return the first 128 bits of the SHA-256 of a token, in hex. They are stored and shown instead of the token."""
+    return sha256(token)[:32]
+
+
+def sha256(text: str) -> str:
+    """Return the SHA-256 of a text in hex."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def is_token(value: object) -> bool:
@@ -60,7 +65,7 @@ class Session(t.NamedTuple):
     @functools.lru_cache(maxsize=256)  # noqa: B019 - few sessions stay in memory
     def key(self) -> str:
         """The SHA-256, in hex, of the identity as canonical JSON."""
-        return fingerprint(canonical_json(self.identity()))
+        return sha256(canonical_json(self.identity()))
 
 
 def load_session(identity: object) -> Session | None:

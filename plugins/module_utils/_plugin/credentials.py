@@ -8,32 +8,17 @@ from __future__ import annotations
 
 import os
 import re
-import threading
-import time
 import typing as t
 
-from .._model.exceptions import RAISE_THREAD_LIMIT, MissingLibraryError, OptionError, ServiceError
+from .._model.exceptions import OptionError
 from .._model.session import TOKEN_LENGTH, is_token
-from .._runtime.timeouts import NoThreadError, run_with_timeout
-from .._store.failures import explain_import, is_library_failure
 
 Keys = t.Tuple[str, str, t.Optional[str]]
 """An access key's ID, its secret and, for a temporary key from STS, its security token."""
 
 OPTIONS = ("access_key_id", "access_key_secret", "security_token")
 VARIABLES = tuple(f"ALIBABA_CLOUD_{name.upper()}" for name in OPTIONS)
-_KEY_ID = re.compile(r"(LTAI|STS\.)[A-Za-z0-9]{4,60}")
-_LOGGERS = (
-    # With DEBUG=sdk in the environment, the first two print all URLs and headers.
-    "alibabacloud-tea",
-    "darabonba-core",
-    "credentials",
-    "urllib3.connection",
-    "urllib3.connectionpool",
-    "urllib3.poolmanager",
-    "urllib3.response",
-    "urllib3.util.retry",
-)
+_KEY_ID = r"(LTAI|STS\.)[A-Za-z0-9]{4,60}"
 
 
 def from_options(get_option: t.Callable[[str], t.Any]) -> t.Callable[[float], Keys | None]:
@@ -46,10 +31,12 @@ def from_options(get_option: t.Callable[[str], t.Any]) -> t.Callable[[float], Ke
     if method == "anonymous":
         return lambda deadline: None
     if method == "provider_chain":
-        return _from_provider_chain
+        from .provider_chain import find_keys  # here, because few tasks use it
+
+        return find_keys
     given = [get_option(name) or None for name in OPTIONS]
     if any(given):
-        credentials = _checked(given, OPTIONS)
+        credentials = checked(given, OPTIONS)
         return lambda deadline: credentials
     return lambda deadline: _from_environment()
 
@@ -58,7 +45,7 @@ def describe(get_option: t.Callable[[str], t.Any], keys: Keys | None) -> str:
     """Return what to check if the service rejects these keys. An ID that may be a misplaced secret is not shown."""
     if keys is None:
         return "Requests are anonymous. Choose another auth_method."
-    shown = keys[0] if _KEY_ID.fullmatch(keys[0]) else "it does not begin with LTAI or STS"
+    shown = keys[0] if re.fullmatch(_KEY_ID, keys[0]) else "it does not begin with LTAI or STS"
     if get_option("auth_method") == "provider_chain":
         return f"Check the source of the access key ID ({shown}) in the provider chain."
     names = OPTIONS if any(get_option(name) for name in OPTIONS) else VARIABLES
@@ -73,10 +60,11 @@ def _from_environment() -> Keys:
             f"or {VARIABLES[0]} and {VARIABLES[1]} in the environment, or choose another auth_method.",
             code="MissingCredentials",
         )
-    return _checked(given, VARIABLES)
+    return checked(given, VARIABLES)
 
 
-def _checked(given: t.Sequence[str | None], names: t.Sequence[str]) -> Keys:
+def checked(given: t.Sequence[str | None], names: t.Sequence[str]) -> Keys:
+    """Return an access key if it is complete and well-formed. Raises :class:`OptionError`, which calls its parts by ``names``."""
     key_id, secret, security_token = given
     key_id_name, secret_name, token_name = names
     if not key_id or not secret:
@@ -93,52 +81,3 @@ def _checked(given: t.Sequence[str | None], names: t.Sequence[str]) -> Keys:
                 f"{name} must be ASCII text without white space, of at most {TOKEN_LENGTH} characters. Check it for a line break."
             )
     return key_id, secret, security_token
-
-
-def _from_provider_chain(deadline: float) -> Keys:
-    # The error does not repeat the package's messages, which may contain a secret or a signed URL.
-    timed_out = False
-    try:
-        found = run_with_timeout(deadline - time.monotonic(), _ask_provider_chain)
-    except NoThreadError:
-        message = f"No thread can be started to ask the provider chain. {RAISE_THREAD_LIMIT}"
-        raise ServiceError(message, code="MissingCredentials", retryable=True) from None
-    except ImportError as error:
-        raise explain_import(error.__cause__ or error, "alibabacloud-credentials", MissingLibraryError) from None
-    except BaseException as error:
-        if not is_library_failure(error):
-            raise
-        found, timed_out = None, isinstance(error, TimeoutError)
-    if found is None or not found.access_key_id or not found.access_key_secret:
-        raise ServiceError(
-            "The provider chain of alibabacloud-credentials did not respond before the deadline. Try again or increase deadline."
-            if timed_out
-            else "The provider chain of alibabacloud-credentials returned no access key. Configure one of its sources, or choose another auth_method.",
-            code="MissingCredentials",
-            retryable=timed_out,
-        )
-    keys = (found.access_key_id, found.access_key_secret, found.security_token)
-    return _checked(keys, [f"The provider chain's {name}" for name in ("access key ID", "secret", "security token")])
-
-
-def _ask_provider_chain() -> t.Any:
-    """Call the package, and drop the log messages of this thread, which would contain secrets and signed URLs."""
-    import logging  # here, because few tasks use the provider chain
-
-    asking_thread = threading.get_ident()
-
-    def is_of_another_thread(_record: logging.LogRecord) -> bool:
-        return threading.get_ident() != asking_thread
-
-    loggers = [logging.getLogger(name) for name in _LOGGERS]
-    for logger in loggers:
-        logger.addFilter(is_of_another_thread)
-    try:
-        try:
-            from alibabacloud_credentials.client import Client
-        except BaseException as error:  # A broken package can raise anything.
-            raise ImportError from error
-        return Client().get_credential()
-    finally:
-        for logger in loggers:
-            logger.removeFilter(is_of_another_thread)

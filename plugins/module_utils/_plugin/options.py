@@ -29,9 +29,9 @@ GetOption = t.Callable[[str], t.Any]
 
 DAY = 86400
 _REQUIRED = ("region_id", "client_id", "office_site_id", "end_user_id")
-_VARIABLE = re.compile(r"\$(?:(\w+)|\{([^}]*)\})", re.ASCII)
+_VARIABLE = r"(?a)\$(?:(\w+)|\{([^}]*)\})"
 """Matches what :func:`os.path.expandvars` replaces."""
-_NOT_ONLY_A_USER = re.compile(r"[]\[{}=:\n\r]")
+_NOT_ONLY_A_USER = r"[]\[{}=:\n\r]"
 _OMITTED = re.compile(r"__omit_place_holder__[0-9a-f]*|<<Omit>>")
 """Matches the text of ``omit``, before ansible-core 2.19 and since."""
 
@@ -69,7 +69,7 @@ def own_options(name: str, session: t.Any, spec: t.Mapping[str, t.Any]) -> dict[
     session = as_text(_plain("end_user_id", session))
     if not session or not isinstance(session, str):
         raise OptionError(f"{name} must be an end_user_id or a dictionary, and not empty.")
-    if _NOT_ONLY_A_USER.search(session):
+    if re.search(_NOT_ONLY_A_USER, session):
         raise OptionError(
             f"{name} is a string with a line break or one of []{{}}=:, so it may be more than an end_user_id. Pass a dictionary instead, "
             "such as {end_user_id: alice}. To convert JSON text to dictionaries, use the filter from_json."
@@ -195,7 +195,7 @@ def expand_path(name: str, text: str) -> str:
     if not text.isprintable() or not can_be_encoded(text, sys.getfilesystemencoding()):
         return text
     text = os.path.expanduser(text)
-    values = [os.environ.get(match[1] or match[2], "") for match in _VARIABLE.finditer(text)]
+    values = [os.environ.get(match[1] or match[2], "") for match in re.finditer(_VARIABLE, text)]
     for variable in SECRET_VARIABLES:
         secret = os.environ.get(variable)
         if secret and any(secret in value for value in values):

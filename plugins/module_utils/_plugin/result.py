@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 import typing as t
 
-from .._keeper.decision import NO_RECORD, Outcome
+from .._keeper.decision import Outcome
 from .._model.encoding import format_timestamp
-from .._model.exceptions import WuyingError
+from .._model.exceptions import NO_RECORD, WuyingError
 from .._model.record import Record
 from .._model.session import fingerprint
 from .argument_spec import SECRETS

@@ -13,7 +13,6 @@ import typing as t
 from .._model.exceptions import OptionError, StoreError
 from .._store.base import Store
 from .._store.directory import DirectoryStore
-from .._store.failures import explain_import
 from .options import GetOption, can_be_encoded, expand_path, read_ca_path, read_text
 from .result import mask_secrets
 
@@ -59,7 +58,7 @@ def open_store(get_option: GetOption, deadline: float) -> Store:
 
     With the option ``rekey``, a store with keys also reads records that are not encrypted.
     """
-    place = _read_place(get_option("store"))
+    place = read_place(get_option("store"))
     encryption = _open_encryption(get_option("store_key"), accepts_unencrypted=bool(get_option("rekey")))
     if place is None:
         from .._store.no_store import NoStore  # imported here, because few tasks store nothing
@@ -75,21 +74,13 @@ def open_store(get_option: GetOption, deadline: float) -> Store:
     return RedisStore(place, **login, ca_path=ca_path, deadline=deadline, encryption=encryption)
 
 
-def is_same_store(store: t.Any, other: t.Any) -> bool:
-    """Return True if two addresses are of the same store, as far as the addresses reveal it. Raises :class:`OptionError`."""
-    place, other_place = _read_place(store), _read_place(other)
-    if isinstance(place, str) and isinstance(other_place, str):
-        return os.path.realpath(place) == os.path.realpath(other_place)
-    return place == other_place
-
-
 def is_exposed(store: t.Any) -> bool:
     """Return True if a store's password would travel over the network unencrypted. Raises :class:`OptionError`."""
-    place = _read_place(store)
+    place = read_place(store)
     return place is not None and not isinstance(place, str) and place.is_exposed
 
 
-def _read_place(address: t.Any) -> Address | str | None:
+def read_place(address: t.Any) -> Address | str | None:
     """Return a Redis address or the path of a directory, None if nothing is stored. Raises :class:`OptionError`."""
     if address is None:
         return _default_directory()
@@ -123,6 +114,8 @@ def _open_encryption(value: t.Any, *, accepts_unencrypted: bool) -> Encryption |
     try:
         from .._store.encryption import Encryption  # imported here, because few stores are encrypted
     except OSError as error:
+        from .._store.libraries import explain_import
+
         raise explain_import(error, "cryptography", StoreError) from None
 
     return Encryption(keys, accepts_unencrypted=accepts_unencrypted)

@@ -16,15 +16,14 @@ import typing as t
 
 from .._keeper.keeper import Keeper
 from .._model.endpoint import parse_proxy
-from .._model.exceptions import OptionError, ServiceError, WuyingError
+from .._model.exceptions import ServiceError, WuyingError
 from .._store.base import Store
 from . import credentials
 from .argument_spec import service_spec
 from .options import DAY, GetOption, read_boolean, read_ca_path, read_number
-from .store_options import is_same_store, open_store
+from .store_options import open_store
 
 if t.TYPE_CHECKING:
-    from .._keeper.copy import Target
     from .._service.client import ServiceClient
 
 
@@ -41,7 +40,7 @@ def open_keeper(
     The service client opens at most ``connections`` connections and sends at most ``max_qps`` requests per second. At the
     end of the block, ``warn`` is called with each warning about the whole task. Raises :class:`WuyingError`.
     """
-    deadline = _deadline(get_option)
+    deadline = read_deadline(get_option)
     find_keys = credentials.from_options(get_option)
     # The scope is everything that can decide the result of a refresh. Tasks share a failure only if their scopes are equal.
     variables = [os.environ.get(name) for name in credentials.VARIABLES]
@@ -80,45 +79,13 @@ def open_keeper(
                 warn(warning)
 
 
-@contextlib.contextmanager
-def open_copy(
-    get_option: GetOption, source: t.Mapping[str, t.Any], warn: t.Callable[[str], None]
-) -> t.Iterator[tuple[Store, Target]]:
-    """Yield the store that ``source`` names, and that of the options as the target of a copy. Raises :class:`WuyingError`.
-
-    At the end of the block, ``warn`` is called with each warning about a store.
-    """
-    from .._keeper.copy import Target  # here, because few tasks copy
-
-    deadline = _deadline(get_option)
-    is_redis = "://" in str(get_option("store"))
-    with contextlib.closing(open_store(get_option, deadline)) as target:
-        try:
-            opened = open_store(source.get, deadline)
-        except OptionError as error:
-            raise OptionError(f"copy_from: {error.message}", code=error.code) from None
-        with contextlib.closing(opened):
-            if is_same_store(get_option("store"), source["store"]):
-                raise OptionError(
-                    "store and copy_from name the same store. To re-encrypt its records, use rekey instead of copy_from."
-                )
-            if not opened.exists():
-                raise OptionError(
-                    "copy_from: the directory in store does not exist. Check its path and the user who runs the task."
-                )
-            try:
-                yield opened, Target(target, deadline, accepts_keep_alive=target.encrypted or not is_redis)
-            finally:
-                for warning in (*target.warnings, *opened.warnings):
-                    warn(warning)
-
-
 def open_store_only(get_option: GetOption) -> contextlib.closing[Store]:
     """Return a context manager for the store that the options name. Raises :class:`WuyingError`."""
-    return contextlib.closing(open_store(get_option, _deadline(get_option)))
+    return contextlib.closing(open_store(get_option, read_deadline(get_option)))
 
 
-def _deadline(get_option: GetOption) -> float:
+def read_deadline(get_option: GetOption) -> float:
+    """Return the deadline of the task (of :func:`time.monotonic`), counted from this call. Raises :class:`OptionError`."""
     return time.monotonic() + read_number(get_option, "deadline", 0.001, DAY)
 
 

@@ -18,7 +18,8 @@ from .._model.record import Record, StoredState
 from .._model.session import fingerprint
 from .._runtime.signals import signal_pending
 from .._runtime.timeouts import Backoff
-from .._store.base import LOCKED, FirstNote, LockedSession, Store
+from .._store.base import Store
+from .._store.locked_session import LOCKED, FirstNote, LockedSession
 from . import lease as leases
 from . import scripts
 from .batch import list_keys, read_hashes, read_one
@@ -170,7 +171,7 @@ class _LockedHash(LockedSession):
         self._fingerprint = ""
         return name
 
-    def write_note(self, note: Note) -> None:
+    def write_note(self, note: Note, growth: int = 0) -> None:
         # If the note was stored with the lock, writing it again only checks that the lock was not lost in the meantime.
         if note != self.noted or not 0 <= time.time() - self._acquired_at < leases.LEASE / 3:
             self._write(

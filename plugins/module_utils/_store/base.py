@@ -7,74 +7,21 @@
 from __future__ import annotations
 
 import abc
-import itertools
 import typing as t
 
 from .._model.exceptions import DamagedRecord, NotEncrypted, StoreError
-from .._model.record import Record, StoredState, load_record
+from .._model.record import StoredState, load_record
 from .._model.session import ACCOUNT_PREFIX
 
 if t.TYPE_CHECKING:
     from .._model.account import AccountEntry
     from .._model.note import Note
+    from .._model.record import Record
     from .encryption import Encryption
+    from .locked_session import FirstNote, LockedSession
 
 ENVELOPE = b'{"envelope":'
 """The first bytes of encrypted data."""
-LOCKED = (
-    "Another task is still refreshing this session's login token, and this task timed out or was interrupted. "
-    "Try again later or increase deadline."
-)
-
-
-class FirstNote(t.NamedTuple):
-    """A note to store together with the lock, if there is none and the login token has this ``fingerprint``, empty for no record."""
-
-    fingerprint: str
-    note: Note
-
-
-class LockedSession(abc.ABC):
-    """A session or an account in a store, under its exclusive lock. All methods raise :class:`StoreError`."""
-
-    noted: Note | None = None
-    """The note that was stored together with the lock. It is removed with the lock unless it is written again."""
-
-    @abc.abstractmethod
-    def read(self) -> StoredState:
-        """Return the stored state."""
-
-    @abc.abstractmethod
-    def set_aside(self) -> str:
-        """Move a damaged record or entry to another name, and return that name."""
-
-    @abc.abstractmethod
-    def write_note(self, note: Note) -> None:
-        """Store the note of a request durably, and reserve the space of the new record."""
-
-    @abc.abstractmethod
-    def save(self, record: Record, note: Note | None = None) -> None:
-        """Replace the record and the note durably and atomically. Without ``note``, remove the note."""
-
-    def save_and_release(self, record: Record) -> None:
-        """Save the record as the last change of the session. If that saves time, release the lock at once."""
-        self.save(record)
-
-    @abc.abstractmethod
-    def save_failure(self, note: Note) -> None:
-        """Store the note of a failed request. The record stays as it is."""
-
-    @abc.abstractmethod
-    def rewrite(self, record: Record) -> None:
-        """Write a record that has the same token as the one that was read. The note stays as it is."""
-
-    @abc.abstractmethod
-    def write_entry(self, entry: AccountEntry) -> None:
-        """Replace the entry of an account durably and atomically, unless the lock was lost."""
-
-    @abc.abstractmethod
-    def delete(self) -> bool:
-        """Remove the record and the note. Return True if there was a record."""
 
 
 class Store(abc.ABC):
@@ -126,39 +73,6 @@ class Store(abc.ABC):
             except StoreError as error:
                 yield error
 
-    def read_all(self) -> t.Iterator[tuple[str, StoredState | StoreError]]:
-        """Read all sessions: the key of each, and its state or error. A damaged record is an error, too.
-
-        The error of a part that cannot be listed, or not be read in time, has an empty key, and comes last.
-        """
-        failures: list[StoreError] = []
-
-        def listed() -> t.Iterator[str]:
-            for key in self.keys():
-                if isinstance(key, StoreError):
-                    failures.append(key)
-                else:
-                    yield key
-
-        keys, names = itertools.tee(listed())
-        for key, stored in zip(names, self.read_many(keys)):
-            if isinstance(stored, StoreError) and stored.code == "DeadlineExceeded":
-                message = f"{1 + sum(1 for _name in names):,} sessions could not be read in time. Try again later or increase deadline."
-                failures.append(StoreError(message, code=stored.code, retryable=True))
-                break
-            if isinstance(stored, StoredState) and stored.damage:
-                message = f"A record is damaged ({stored.damage}), so its session is unknown. Delete it, and ask users without a session to log in again."
-                yield key, StoreError(message, code="DamagedRecord")
-            else:
-                yield key, stored
-        yield from (("", failure) for failure in failures)
-
-    def read_accounts(self) -> t.Iterator[AccountEntry]:
-        """Read the entries of all accounts, except those that cannot be read."""
-        for stored in self.read_many(key for key in self.keys(ACCOUNT_PREFIX) if isinstance(key, str)):
-            if isinstance(stored, StoredState) and stored.entry is not None:
-                yield stored.entry
-
     def add_warnings(self, *warnings: str) -> None:
         """Add warnings about the store, unless they were added before."""
         self.warnings += [warning for warning in warnings if warning not in self.warnings]
@@ -171,6 +85,10 @@ class Store(abc.ABC):
         """Encode a value as it is stored."""
         data = value.dump()
         return self._encryption.encrypt(data) if self._encryption else data
+
+    def stored_size(self, length: int) -> int:
+        """Return how many bytes ``length`` bytes of an encoded value take in the store."""
+        return self._encryption.encrypted_size(length) if self._encryption else length
 
     def load_state(self, key: str, record: bytes | None, note: bytes | None) -> StoredState:
         """Decode a stored record and note, each None if there is none. Of an account, ``record`` is the entry."""

@@ -12,7 +12,7 @@ import typing as t
 
 from .._model.encoding import dump_line, load_object
 from .._model.exceptions import DamagedRecord, OptionError, StoreError
-from .failures import explain_import, is_library_failure
+from .libraries import explain_import, is_library_failure
 
 CRYPTOGRAPHY_IMPORT_ERROR: BaseException | None = None
 try:
@@ -23,6 +23,8 @@ except BaseException as error:
     CRYPTOGRAPHY_IMPORT_ERROR = error
 
 _FORMAT = 1
+_BLOCK = 16
+"""How many bytes AES encrypts at a time: the content is padded to a multiple of it."""
 
 
 class Encryption:
@@ -51,6 +53,10 @@ class Encryption:
         """Encrypt data with the first key."""
         payload = self._keys[self._first].encrypt(data).decode("ascii")
         return dump_line({**self._header, "payload": payload})
+
+    def encrypted_size(self, length: int) -> int:
+        """Return by how many bytes an envelope grows at most if its content grows by ``length`` bytes."""
+        return 4 * (length + _BLOCK) // 3 + _BLOCK
 
     def decrypt(self, data: bytes) -> bytes:
         """Decrypt data with the key that the envelope names.

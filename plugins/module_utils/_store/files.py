@@ -2,26 +2,18 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Open, check and lock private files and directories.
+"""Open private files and directories, and check that no other user could change them.
 
 All functions raise :class:`OSError`, which is an :class:`UnsafeFile` if another user could change a file or a directory.
 """
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import fcntl
 import os
 import stat
 
-from .._model.exceptions import LockTimeout
-from .._runtime.signals import signal_pending
-from .._runtime.timeouts import Backoff
-from .base import LOCKED
 from .failures import UnsafeFile
-
-_POLL = 0.02
 
 
 def open_folder(path: str) -> int:
@@ -29,7 +21,7 @@ def open_folder(path: str) -> int:
     folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         check_folder(folder, path)
-        _check_way(os.path.dirname(path))
+        check_way(os.path.dirname(path))
     except OSError:
         os.close(folder)
         raise
@@ -41,37 +33,6 @@ def check_folder(folder: int, path: str) -> bool:
     status = os.fstat(folder)
     _check_private(status, path)
     return status.st_nlink > 0
-
-
-def make_folder(path: str) -> int:
-    """Open a directory and return its descriptor. Create it and its parents if missing, with mode 0700 under any umask."""
-    with contextlib.suppress(FileNotFoundError):
-        return open_folder(path)
-    parent = os.path.dirname(path)
-    if os.path.isdir(parent):
-        _check_way(parent)
-    else:
-        os.close(make_folder(parent))
-    with contextlib.suppress(FileExistsError):  # another task may create it at the same time
-        os.mkdir(path, 0o700)
-    try:
-        folder = open_folder(path)
-    except PermissionError:
-        _make_accessible(path)
-        folder = open_folder(path)
-    os.fchmod(folder, 0o700)
-    return folder
-
-
-def _make_accessible(path: str) -> None:
-    """Restore the owner's access to a new directory if the umask removed it, without following a link."""
-    access = getattr(os, "O_PATH", os.O_RDONLY)  # only Linux can open a directory that is not readable
-    folder = os.open(path, access | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        check_folder(folder, path)
-        os.chmod(f"/proc/self/fd/{folder}", 0o700)
-    finally:
-        os.close(folder)
 
 
 def open_private(name: str, folder: int, flags: int) -> int:
@@ -91,35 +52,6 @@ def open_private(name: str, folder: int, flags: int) -> int:
     return file
 
 
-def lock_file(name: str, folder: int, deadline: float) -> int:
-    """Open and lock a file in an open directory, and return its descriptor. Closing it releases the lock.
-
-    Raises :class:`LockTimeout` at ``deadline`` (of :func:`time.monotonic`).
-    """
-    while True:
-        lock = open_private(name, folder, os.O_RDWR | os.O_CREAT)
-        try:
-            _wait_for(lock, deadline)
-            if os.fstat(lock).st_nlink:
-                return lock
-        except BaseException:
-            os.close(lock)
-            raise
-        # The file was removed in the meantime, and other tasks lock a new one.
-        os.close(lock)
-
-
-def _wait_for(lock: int, deadline: float) -> None:
-    backoff = Backoff(deadline, _POLL, _POLL)
-    while True:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
-            if signal_pending() or not backoff.wait():
-                raise LockTimeout(LOCKED) from None
-
-
 def _check_private(status: os.stat_result, path: str) -> None:
     if status.st_uid != os.geteuid():
         reason = "belongs to another user"
@@ -132,18 +64,18 @@ def _check_private(status: os.stat_result, path: str) -> None:
     raise UnsafeFile(errno.EPERM, f"{reason}. {advice}", path)
 
 
-def _check_way(path: str) -> None:
+def check_way(path: str) -> None:
     """Check that no other user could replace a directory, one of its parents, or a symbolic link on the way to it."""
     parent = os.path.dirname(path)
     if parent != path:
-        _check_way(parent)
+        check_way(parent)
     status = os.lstat(path)
     if status.st_uid not in (0, os.geteuid()):
         reason = "belongs to another user, who could replace the store below it"
         advice = "Choose a store whose parent directories belong to root or to the user who runs the task. With sudo, use -H instead of -E."
         raise UnsafeFile(errno.EPERM, f"{reason}. {advice}", path)
     if stat.S_ISLNK(status.st_mode):
-        _check_way(os.path.join(parent, os.readlink(path)))
+        check_way(os.path.join(parent, os.readlink(path)))
     elif _is_writable_for_others(status):
         reason = "is writable by other users, who could replace the store below it"
         advice = "Remove their permission to write to it, or choose another store."

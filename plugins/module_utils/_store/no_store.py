@@ -11,7 +11,8 @@ import typing as t
 
 from .._model.exceptions import StoreError
 from .._model.record import Record, StoredState
-from .base import LockedSession, Store
+from .base import Store
+from .locked_session import LockedSession
 
 if t.TYPE_CHECKING:
     from .._model.account import AccountEntry
@@ -37,7 +38,7 @@ class NoStore(Store, LockedSession):
     def set_aside(self) -> str:
         raise StoreError("There is no record to set aside.")
 
-    def write_note(self, note: Note) -> None:
+    def write_note(self, note: Note, growth: int = 0) -> None:
         """Store nothing."""
 
     def save(self, record: Record, note: Note | None = None) -> None:

@@ -139,6 +139,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._plugin.options i
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.store_options import add_environment
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.wiring import open_store_only
+from ansible_collections.wuying.workspace.plugins.module_utils._store.listing import read_all
 
 LOGIN_NEEDED, REPAIRED = "login_needed", "repaired"
 STORE_FAILED, STORE_RECOVERED = "store_failed", "store_recovered"
@@ -209,7 +210,7 @@ class Watcher:
         gone = set(self._reported)
         try:
             with open_store_only(self._options.get) as store:
-                for key, stored in store.read_all():
+                for key, stored in read_all(store):
                     gone.discard(key)
                     if isinstance(stored, StoreError):
                         failures.setdefault(stored.code, stored.message)

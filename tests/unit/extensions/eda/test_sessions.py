@@ -26,19 +26,16 @@ from ansible_collections.wuying.workspace.extensions.eda.plugins.event_source im
 from ansible_collections.wuying.workspace.plugins.module_utils._model.encoding import format_timestamp
 from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import OptionError, StoreError
 from ansible_collections.wuying.workspace.plugins.module_utils._model.keep_alive import KeepAlive
+from ansible_collections.wuying.workspace.plugins.module_utils._model.next_record import next_record
 from ansible_collections.wuying.workspace.plugins.module_utils._model.note import new_note
-from ansible_collections.wuying.workspace.plugins.module_utils._model.record import Record, next_record
+from ansible_collections.wuying.workspace.plugins.module_utils._model.record import Record
 from ansible_collections.wuying.workspace.plugins.module_utils._model.session import Session, fingerprint
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.wiring import open_store_only
 from ansible_collections.wuying.workspace.plugins.module_utils._store.directory import DirectoryStore
 from ansible_collections.wuying.workspace.plugins.module_utils._store.encryption import Encryption
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.odd_texts import odd_texts
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.redis_server import RedisServers
-from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.single_session import (
-    file_of,
-    put,
-    session_at,
-)
+from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.single_session import file_of, put, session_at
 
 ALICE = session_at("https://ecd.cn-hangzhou.aliyuncs.com")
 BOB = ALICE._replace(end_user_id="bob")

@@ -20,18 +20,12 @@ try:
 except ImportError:  # a Python that supports targets only
     pytest.skip("lookups run on the controller only", allow_module_level=True)
 
+from ansible_collections.wuying.workspace.plugins.module_utils._model.next_record import next_record
 from ansible_collections.wuying.workspace.plugins.module_utils._model.note import new_note
-from ansible_collections.wuying.workspace.plugins.module_utils._model.record import (
-    Record,
-    next_record,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._model.record import Record
 from ansible_collections.wuying.workspace.plugins.module_utils._model.session import Session, fingerprint
-from ansible_collections.wuying.workspace.plugins.module_utils._store import (
-    directory as _directory_store,
-)
-from ansible_collections.wuying.workspace.plugins.module_utils._store.directory import (
-    DirectoryStore,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._store import directory as _directory_store
+from ansible_collections.wuying.workspace.plugins.module_utils._store.directory import DirectoryStore
 
 __all__ = [
     "IDENTITY",

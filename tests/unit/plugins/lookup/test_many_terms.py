@@ -14,15 +14,10 @@ import typing as t
 
 import pytest
 
+from ansible_collections.wuying.workspace.plugins.module_utils._model.next_record import next_record
 from ansible_collections.wuying.workspace.plugins.module_utils._model.note import new_note
-from ansible_collections.wuying.workspace.plugins.module_utils._model.record import next_record
-from ansible_collections.wuying.workspace.plugins.module_utils._model.session import (
-    Session,
-    fingerprint,
-)
-from ansible_collections.wuying.workspace.plugins.module_utils._store.directory import (
-    DirectoryStore,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._model.session import Session, fingerprint
+from ansible_collections.wuying.workspace.plugins.module_utils._store.directory import DirectoryStore
 from ansible_collections.wuying.workspace.tests.unit.plugins.lookup.lookup_setup import (
     IDENTITY,
     AnsibleError,
@@ -98,7 +93,7 @@ def test_an_unsaved_token_is_lost_if_another_term_fails(runner, warnings, monkey
     def save(_slot, _record):
         raise errors.StoreError("The disk is gone.")
 
-    files = importlib.import_module(f"{UTILS}._store.directory")._SessionFile
+    files = importlib.import_module(f"{UTILS}._store.locked_file").LockedFile
     monkeypatch.setattr(files, "save", save)
     alice = {"end_user_id": "alice", "login_token": runner.emulator.issue()}
     assert "NoLoginToken" in runner.failure_of(alice, "nobody")

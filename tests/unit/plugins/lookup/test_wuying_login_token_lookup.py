@@ -208,7 +208,7 @@ def test_a_token_that_cannot_be_saved_is_returned_with_a_warning(runner, warning
     def save(_slot, _record):
         raise errors.StoreError("The disk is gone.")
 
-    files = importlib.import_module(f"{utils}._store.directory")._SessionFile
+    files = importlib.import_module(f"{utils}._store.locked_file").LockedFile
     monkeypatch.setattr(files, "save", save)
     (token,) = runner.look_up("alice", login_token=runner.emulator.issue())
     assert runner.emulator.journal()["entries"][0]["issued"] == fingerprint(token)[:12]

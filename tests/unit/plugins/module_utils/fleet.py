@@ -11,10 +11,7 @@ import dataclasses
 import time
 import typing as t
 
-from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision import (
-    Outcome,
-    TokenRequest,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision import Outcome, TokenRequest
 from ansible_collections.wuying.workspace.plugins.module_utils._keeper.fleet import (
     Report,
     keep_all,
@@ -23,17 +20,12 @@ from ansible_collections.wuying.workspace.plugins.module_utils._keeper.fleet imp
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._keeper.keeper import Keeper
 from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import WuyingError
-from ansible_collections.wuying.workspace.plugins.module_utils._model.record import (
-    Record,
-    next_record,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._model.next_record import next_record
+from ansible_collections.wuying.workspace.plugins.module_utils._model.record import Record
 from ansible_collections.wuying.workspace.plugins.module_utils._model.session import Session
 from ansible_collections.wuying.workspace.plugins.module_utils._service.client import ServiceClient
 from ansible_collections.wuying.workspace.plugins.module_utils._store.base import Store
-from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.single_session import (
-    put,
-    session_at,
-)
+from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.single_session import put, session_at
 
 if t.TYPE_CHECKING:
     from ansible_collections.wuying.workspace.tests.unit.conftest import Emulator

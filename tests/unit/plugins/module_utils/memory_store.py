@@ -11,19 +11,12 @@ import typing as t
 
 from ansible_collections.wuying.workspace.plugins.module_utils._model.account import AccountEntry
 from ansible_collections.wuying.workspace.plugins.module_utils._model.note import Note
-from ansible_collections.wuying.workspace.plugins.module_utils._model.record import (
-    Record,
-    StoredState,
-)
-from ansible_collections.wuying.workspace.plugins.module_utils._store.base import (
-    LockedSession,
-    Store,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._model.record import Record, StoredState
+from ansible_collections.wuying.workspace.plugins.module_utils._store.base import Store
+from ansible_collections.wuying.workspace.plugins.module_utils._store.locked_session import LockedSession
 
 if t.TYPE_CHECKING:
-    from ansible_collections.wuying.workspace.plugins.module_utils._store.encryption import (
-        Encryption,
-    )
+    from ansible_collections.wuying.workspace.plugins.module_utils._store.encryption import Encryption
 
 
 class MemoryStore(Store):
@@ -60,7 +53,7 @@ class MemorySession(LockedSession):
         self.store.files[f"aside {self.key}"] = self.store.files.pop(self.key)
         return "a safe place"
 
-    def write_note(self, note: Note) -> None:
+    def write_note(self, note: Note, growth: int = 0) -> None:
         self.store.files[f"note {self.key}"] = self.store.dump(note)
 
     def save(self, record: Record, note: Note | None = None) -> None:

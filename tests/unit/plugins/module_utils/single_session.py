@@ -15,30 +15,24 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision import (
-    Outcome,
-    TokenRequest,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision import Outcome, TokenRequest
 from ansible_collections.wuying.workspace.plugins.module_utils._keeper.keeper import Keeper
 from ansible_collections.wuying.workspace.plugins.module_utils._model.keep_alive import (
     LONGEST_KEEP_ALIVE_TOKEN,
     KeepAlive,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._model.note import new_note
-from ansible_collections.wuying.workspace.plugins.module_utils._model.record import (
+from ansible_collections.wuying.workspace.plugins.module_utils._model.next_record import (
     LINEAGE_LENGTH,
     PASSED_LENGTH,
-    Record,
-    StoredState,
     next_record,
 )
+from ansible_collections.wuying.workspace.plugins.module_utils._model.note import new_note
+from ansible_collections.wuying.workspace.plugins.module_utils._model.record import Record, StoredState
 from ansible_collections.wuying.workspace.plugins.module_utils._model.session import TOKEN_LENGTH, Session, fingerprint
 from ansible_collections.wuying.workspace.plugins.module_utils._service.client import ServiceClient
 from ansible_collections.wuying.workspace.plugins.module_utils._store.base import Store
-from ansible_collections.wuying.workspace.plugins.module_utils._store.two_slot_file import (
-    SlotValue,
-    TwoSlotFile,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._store.two_slot_file import SlotValue
+from ansible_collections.wuying.workspace.plugins.module_utils._store.two_slot_writer import TwoSlotWriter
 
 if t.TYPE_CHECKING:
     from ansible_collections.wuying.workspace.tests.unit.conftest import Emulator
@@ -63,13 +57,13 @@ def write_file(path: Path, record: bytes, note: bytes = b"") -> None:
     """Write a session's file with any bytes as record and note."""
     path.unlink(missing_ok=True)
     with open(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600), "rb+") as file:
-        TwoSlotFile(file.fileno()).write(SlotValue(record.rstrip(), note.rstrip()))
+        TwoSlotWriter(file.fileno()).write(SlotValue(record.rstrip(), note.rstrip()))
 
 
 def read_file(path: Path) -> SlotValue:
     """Return the lines of the record and the note in a session's file."""
     with path.open("rb") as file:
-        value = TwoSlotFile(file.fileno()).value
+        value = TwoSlotWriter(file.fileno()).value
     assert value is not None
     return value
 

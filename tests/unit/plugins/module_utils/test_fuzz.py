@@ -41,11 +41,8 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions
     WuyingError,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._model.keep_alive import KeepAlive
-from ansible_collections.wuying.workspace.plugins.module_utils._model.note import (
-    load_note,
-    new_note,
-)
-from ansible_collections.wuying.workspace.plugins.module_utils._model.record import next_record
+from ansible_collections.wuying.workspace.plugins.module_utils._model.next_record import next_record
+from ansible_collections.wuying.workspace.plugins.module_utils._model.note import load_note, new_note
 from ansible_collections.wuying.workspace.plugins.module_utils._model.session import fingerprint, is_token
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.argument_spec import (
     IDENTITY,
@@ -58,15 +55,10 @@ from ansible_collections.wuying.workspace.plugins.module_utils._plugin.fleet imp
     read_selection,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.options import read_request
-from ansible_collections.wuying.workspace.plugins.module_utils._plugin.result import (
-    compare,
-    describe,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin.result import compare, describe
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.wiring import open_keeper
 from ansible_collections.wuying.workspace.plugins.module_utils._redis.address import parse_address
-from ansible_collections.wuying.workspace.plugins.module_utils._service import (
-    connections as connections_module,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._service import connections as connections_module
 from ansible_collections.wuying.workspace.plugins.module_utils._service.client import ServiceClient
 from ansible_collections.wuying.workspace.plugins.module_utils._service.login import (
     KEEP_ALIVE,
@@ -75,16 +67,12 @@ from ansible_collections.wuying.workspace.plugins.module_utils._service.login im
     LoginAnswer,
     read_login,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._service.response import (
-    RefreshResult,
-    read_response,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._service.response import RefreshResult, read_response
 from ansible_collections.wuying.workspace.plugins.module_utils._service.transport import Response
 from ansible_collections.wuying.workspace.plugins.module_utils._store.base import ENVELOPE
 from ansible_collections.wuying.workspace.plugins.module_utils._store.encryption import Encryption
-from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.memory_store import (
-    MemoryStore,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._store.listing import read_accounts
+from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.memory_store import MemoryStore
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.single_session import session_at
 
 pytest.importorskip("cryptography", reason="the Python package cryptography is not installed")
@@ -413,7 +401,7 @@ def test_any_stored_bytes_are_an_entry_of_an_account_or_damage(data, keys, now):
             assert stored.entry.account == ACCOUNT
             until = stored.entry.as_of(now).blocked_until(now)
             assert until is None or now < until <= now + 86400
-    assert len(list(store.read_accounts())) <= 1
+    assert len(list(read_accounts(store))) <= 1
 
 
 class FakeService:

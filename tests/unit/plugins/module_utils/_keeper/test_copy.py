@@ -12,22 +12,18 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.wuying.workspace.plugins.module_utils._keeper.copy import (
-    Target,
-    _Item,
-    combine,
-    copy_sessions,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._keeper.copy import Target, _Item, combine, copy_sessions
 from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision import TokenRequest
 from ansible_collections.wuying.workspace.plugins.module_utils._keeper.fleet import read_requested, read_stored
 from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import OptionError
 from ansible_collections.wuying.workspace.plugins.module_utils._model.keep_alive import KeepAlive, merge_keep_alive
+from ansible_collections.wuying.workspace.plugins.module_utils._model.next_record import next_record
 from ansible_collections.wuying.workspace.plugins.module_utils._model.note import UNREADABLE, Note, new_note
-from ansible_collections.wuying.workspace.plugins.module_utils._model.record import Record, StoredState, next_record
+from ansible_collections.wuying.workspace.plugins.module_utils._model.record import Record, StoredState
 from ansible_collections.wuying.workspace.plugins.module_utils._model.session import fingerprint
 from ansible_collections.wuying.workspace.plugins.module_utils._runtime import signals
 from ansible_collections.wuying.workspace.plugins.module_utils._store.directory import DirectoryStore
-from ansible_collections.wuying.workspace.plugins.module_utils._store.two_slot_file import TwoSlotFile
+from ansible_collections.wuying.workspace.plugins.module_utils._store.two_slot_writer import TwoSlotWriter
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.fleet import (
     CURRENT,
     STALE,
@@ -389,7 +385,7 @@ def test_a_token_that_another_task_saves_in_the_meantime_is_not_replaced(fleet, 
 def test_an_interrupted_copy_is_completed_by_the_next_one(fleet, target, monkeypatch, writes):
     records = fleet.have({"alice": CURRENT, "bob": CURRENT})
     leave_note(fleet.store, fleet.session("bob"), records["bob"].login_token)
-    left, write = [writes], TwoSlotFile.write
+    left, write = [writes], TwoSlotWriter.write
 
     def write_or_fail(slots, value):
         left[0] -= 1
@@ -398,7 +394,7 @@ def test_an_interrupted_copy_is_completed_by_the_next_one(fleet, target, monkeyp
         write(slots, value)
 
     with monkeypatch.context() as patched:
-        patched.setattr(TwoSlotFile, "write", write_or_fail)
+        patched.setattr(TwoSlotWriter, "write", write_or_fail)
         assert "StoreUnavailable" in ends(copy(fleet, target)).values()
     for name, record in records.items():
         state = state_of(target, fleet, name)

@@ -13,8 +13,6 @@ import pytest
 
 from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision import (
     KEEP_ALIVE,
-    NO_RECORD,
-    OUTCOME_UNKNOWN,
     PASSWORD,
     REFRESH,
     RETURN,
@@ -26,18 +24,17 @@ from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision 
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._model.encoding import format_timestamp
 from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import (
+    NO_RECORD,
+    OUTCOME_UNKNOWN,
     LoginRefused,
     LoginRequired,
     OptionError,
     WuyingError,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._model.keep_alive import KeepAlive
+from ansible_collections.wuying.workspace.plugins.module_utils._model.next_record import next_record
 from ansible_collections.wuying.workspace.plugins.module_utils._model.note import new_note
-from ansible_collections.wuying.workspace.plugins.module_utils._model.record import (
-    Record,
-    StoredState,
-    next_record,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._model.record import Record, StoredState
 from ansible_collections.wuying.workspace.plugins.module_utils._model.session import fingerprint
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.single_session import session_at
 

@@ -19,10 +19,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.wuying.workspace.plugins.module_utils._keeper import workers
-from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision import (
-    Outcome,
-    TokenRequest,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision import Outcome, TokenRequest
 from ansible_collections.wuying.workspace.plugins.module_utils._keeper.fleet import (
     keep_all,
     read_requested,
@@ -36,14 +33,10 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions
     WuyingError,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin import wiring
-from ansible_collections.wuying.workspace.plugins.module_utils._runtime.signals import (
-    defer_signals,
-    hold_signals,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._runtime.signals import defer_signals, hold_signals
 from ansible_collections.wuying.workspace.plugins.module_utils._store.base import Store
-from ansible_collections.wuying.workspace.plugins.module_utils._store.directory import (
-    DirectoryStore,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._store.directory import DirectoryStore
+from ansible_collections.wuying.workspace.plugins.module_utils._store.locked_file import LockedFile
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.fleet import (
     CURRENT,
     EXPIRED,
@@ -57,11 +50,7 @@ from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.redis_
     RedisServers,
     require_redis,
 )
-from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.single_session import (
-    file_of,
-    put,
-    write_file,
-)
+from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.single_session import file_of, put, write_file
 
 if t.TYPE_CHECKING:
     from ansible_collections.wuying.workspace.tests.unit.conftest import Emulator
@@ -73,9 +62,7 @@ FORK = multiprocessing.get_context("fork")
 def fixture_encrypted(emulator: Emulator, store_path: Path) -> t.Callable[..., Fleet]:
     """Return a function that opens the sessions with the given keys."""
     pytest.importorskip("cryptography")
-    from ansible_collections.wuying.workspace.plugins.module_utils._store.encryption import (
-        Encryption,
-    )
+    from ansible_collections.wuying.workspace.plugins.module_utils._store.encryption import Encryption
 
     return lambda *keys, **options: Fleet(
         DirectoryStore(str(store_path), Encryption(keys, **options) if keys else None), emulator
@@ -642,7 +629,7 @@ def test_a_token_that_could_not_be_saved_does_not_count_as_re_encrypted(
     def fail(_slot: object, _record: object) -> t.NoReturn:
         raise StoreError("The disk is gone.")
 
-    monkeypatch.setattr(f"{DirectoryStore.__module__}._SessionFile.save", fail)
+    monkeypatch.setattr(f"{LockedFile.__module__}.LockedFile.save", fail)
     (report,) = fleet.keep(rekey=True)
     assert outcome_of(report).not_saved is not None
     assert not report.rekeyed
@@ -658,7 +645,7 @@ def test_an_unexpected_error_during_re_encryption_is_a_warning(
     def fail(_slot: object, _record: object) -> t.NoReturn:
         raise MemoryError
 
-    monkeypatch.setattr(f"{DirectoryStore.__module__}._SessionFile.rewrite", fail)
+    monkeypatch.setattr(f"{LockedFile.__module__}.LockedFile.rewrite", fail)
     reports = fleet.keep(rekey=True)
     assert ends(reports) == {"alice": "unchanged", "bob": "unchanged"}
     assert all("unexpected" in report.warnings[0] for report in reports)
@@ -725,9 +712,7 @@ def test_waiting_for_a_lock_ends_at_a_signal(fleet: Fleet, store_path: Path) -> 
 def fixture_redis(emulator: Emulator, tmp_path: Path) -> t.Iterator[tuple[t.Any, t.Callable[..., Fleet]]]:
     """Return a Redis server, and a function that opens the sessions stored in it as a task does."""
     require_redis()
-    from ansible_collections.wuying.workspace.plugins.module_utils._redis.address import (
-        parse_address,
-    )
+    from ansible_collections.wuying.workspace.plugins.module_utils._redis.address import parse_address
     from ansible_collections.wuying.workspace.plugins.module_utils._redis.store import RedisStore
 
     servers = RedisServers(tmp_path)

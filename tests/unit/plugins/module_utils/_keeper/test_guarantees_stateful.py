@@ -31,12 +31,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision import (
-    Outcome,
-    TokenRequest,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision import Outcome, TokenRequest
 from ansible_collections.wuying.workspace.plugins.module_utils._keeper.keeper import Keeper
-from ansible_collections.wuying.workspace.plugins.module_utils._model import record as _record
+from ansible_collections.wuying.workspace.plugins.module_utils._model import next_record as _next_record
 from ansible_collections.wuying.workspace.plugins.module_utils._model.account import AccountEntry
 from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import (
     LockTimeout,
@@ -48,29 +45,16 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions
     WuyingError,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._model.note import Note
-from ansible_collections.wuying.workspace.plugins.module_utils._model.record import (
-    Record,
-    Snapshot,
-    StoredState,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._model.record import Record, Snapshot, StoredState
 from ansible_collections.wuying.workspace.plugins.module_utils._model.session import Session
 from ansible_collections.wuying.workspace.plugins.module_utils._service.client import ServiceClient
-from ansible_collections.wuying.workspace.plugins.module_utils._service.response import (
-    RefreshResult,
-)
-from ansible_collections.wuying.workspace.plugins.module_utils._store.base import (
-    ENVELOPE,
-    LockedSession,
-    Store,
-)
-from ansible_collections.wuying.workspace.plugins.module_utils._store.directory import (
-    DirectoryStore,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._service.response import RefreshResult
+from ansible_collections.wuying.workspace.plugins.module_utils._store.base import ENVELOPE, Store
+from ansible_collections.wuying.workspace.plugins.module_utils._store.directory import DirectoryStore
 from ansible_collections.wuying.workspace.plugins.module_utils._store.encryption import Encryption
+from ansible_collections.wuying.workspace.plugins.module_utils._store.locked_session import LockedSession
 from ansible_collections.wuying.workspace.plugins.module_utils._store.no_store import NoStore
-from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.memory_store import (
-    MemoryStore,
-)
+from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.memory_store import MemoryStore
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.single_session import session_at
 
 pytest.importorskip("cryptography", reason="the Python package cryptography is not installed")
@@ -218,12 +202,12 @@ class FragileSession(LockedSession):
     def set_aside(self) -> str:
         return self.locked.set_aside()
 
-    def write_note(self, note: Note) -> None:
+    def write_note(self, note: Note, growth: int = 0) -> None:
         if self.store.trouble in (FULL, MANY_FILES):
             again = self.store.trouble == MANY_FILES
             raise StoreError("There is no space.", code=FULL_CODE, retryable=again)
         with self._write(KILLED_BEFORE_NOTE, KILLED_AFTER_NOTE):
-            self.locked.write_note(note)
+            self.locked.write_note(note, growth)
 
     def save(self, record: Record, note: Note | None = None) -> None:
         with self._write(KILLED_BEFORE_WRITING, KILLED_AFTER_WRITING):
@@ -574,8 +558,8 @@ class Machine(RuleBasedStateMachine):
         super().__init__()
         self.opened = contextlib.ExitStack()
         for name, length in (("LINEAGE_LENGTH", USED), ("PASSED_LENGTH", PASSED)):
-            self.opened.callback(setattr, _record, name, getattr(_record, name))
-            setattr(_record, name, length)
+            self.opened.callback(setattr, _next_record, name, getattr(_next_record, name))
+            setattr(_next_record, name, length)
         self.warnings: list[str] = []
         self.started = False
 

@@ -13,19 +13,16 @@ import pytest
 
 from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision import (
     KEEP_ALIVE,
-    OUTCOME_UNKNOWN,
     PASSWORD,
     REFRESH,
     PasswordLogin,
     Step,
     TokenRequest,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._keeper.judgement import (
-    Verdict,
-    judge,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._keeper.judgement import Verdict, judge
 from ansible_collections.wuying.workspace.plugins.module_utils._model.encoding import format_timestamp
 from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import (
+    OUTCOME_UNKNOWN,
     ClockSkew,
     LockTimeout,
     LoginBlocked,
@@ -43,11 +40,8 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions
     WuyingError,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._model.keep_alive import KeepAlive
-from ansible_collections.wuying.workspace.plugins.module_utils._model.record import (
-    Record,
-    StoredState,
-    next_record,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._model.next_record import next_record
+from ansible_collections.wuying.workspace.plugins.module_utils._model.record import Record, StoredState
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.single_session import session_at
 
 NOW = 1_800_000_000.0

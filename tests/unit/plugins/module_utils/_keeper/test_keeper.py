@@ -14,10 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision import (
-    Outcome,
-    TokenRequest,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision import Outcome, TokenRequest
+from ansible_collections.wuying.workspace.plugins.module_utils._keeper.locking import obtain_locked
 from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import (
     LockTimeout,
     LoginRequired,
@@ -27,13 +25,9 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions
     WuyingError,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._model.note import new_note
-from ansible_collections.wuying.workspace.plugins.module_utils._model.record import (
-    StoredState,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._model.record import StoredState
 from ansible_collections.wuying.workspace.plugins.module_utils._model.session import fingerprint
-from ansible_collections.wuying.workspace.plugins.module_utils._store.directory import (
-    DirectoryStore,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._store.directory import DirectoryStore
 from ansible_collections.wuying.workspace.plugins.module_utils._store.no_store import NoStore
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.single_session import (
     SingleSession,
@@ -604,7 +598,8 @@ def test_a_task_of_another_scope_does_not_share_a_failure(single_session: Single
         single_session.request()
     keeper = single_session.keeper(scope="other credentials")
     with single_session.store.lock(single_session.session.key, time.monotonic() + 10) as locked:
-        assert keeper._obtain_locked(TokenRequest(single_session.session), snapshot.snapshot(), locked, print).changed
+        request = TokenRequest(single_session.session)
+        assert obtain_locked(request, snapshot.snapshot(), locked, keeper.means(), print).changed
 
 
 def test_a_valid_token_is_returned_if_the_lock_takes_too_long(single_session: SingleSession) -> None:
@@ -838,7 +833,7 @@ def test_what_to_do_with_a_token_depends_on_why_it_was_not_saved(
         raise StoreError("This is the reason.", code=code)
 
     monkeypatch.setattr(
-        "ansible_collections.wuying.workspace.plugins.module_utils._store.directory._SessionFile.save", refuse
+        "ansible_collections.wuying.workspace.plugins.module_utils._store.locked_file.LockedFile.save", refuse
     )
     outcome = single_session.request()
     assert outcome.not_saved is not None

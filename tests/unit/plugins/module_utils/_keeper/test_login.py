@@ -32,6 +32,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model.totp impor
 from ansible_collections.wuying.workspace.plugins.module_utils._service.client import ServiceClient
 from ansible_collections.wuying.workspace.plugins.module_utils._store.base import Store
 from ansible_collections.wuying.workspace.plugins.module_utils._store.directory import DirectoryStore
+from ansible_collections.wuying.workspace.plugins.module_utils._store.locked_file import LockedFile
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.redis_server import (
     RedisServers,
     require_redis,
@@ -434,7 +435,7 @@ def test_a_full_store_fails_before_a_password_is_sent(site: Site, monkeypatch: p
     def fail(*_arguments: t.Any) -> None:
         raise StoreError("There is no space.", code="DiskFull")
 
-    monkeypatch.setattr(f"{DirectoryStore.__module__}._SessionFile.write_entry", fail)
+    monkeypatch.setattr(f"{LockedFile.__module__}.LockedFile.write_entry", fail)
     assert site.code(RIGHT) == "DiskFull"
     assert site.calls() == 0
 

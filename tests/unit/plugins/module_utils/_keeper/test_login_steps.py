@@ -20,10 +20,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision 
     TokenRequest,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._keeper.keeper import Keeper
-from ansible_collections.wuying.workspace.plugins.module_utils._keeper.login_limit import (
-    MOST_REFUSED,
-    LoginLimit,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._keeper.login_limit import MOST_REFUSED, LoginLimit
 from ansible_collections.wuying.workspace.plugins.module_utils._model.account import (
     REFUSED,
     AccountEntry,
@@ -41,11 +38,8 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions
     WuyingError,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._model.keep_alive import KeepAlive
-from ansible_collections.wuying.workspace.plugins.module_utils._model.record import (
-    Record,
-    StoredState,
-    next_record,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._model.next_record import next_record
+from ansible_collections.wuying.workspace.plugins.module_utils._model.record import Record, StoredState
 from ansible_collections.wuying.workspace.plugins.module_utils._service.client import ServiceClient
 from ansible_collections.wuying.workspace.plugins.module_utils._service.login import (
     KEEP_ALIVE,
@@ -54,10 +48,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._service.login im
     LoginAnswer,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._store.directory import DirectoryStore
-from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.single_session import (
-    put,
-    session_at,
-)
+from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.single_session import put, session_at
 
 NOW = 1_800_000_000.0
 HOUR, DAY = 3600, 86400

@@ -20,30 +20,15 @@ import pytest
 
 from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision import TokenRequest
 from ansible_collections.wuying.workspace.plugins.module_utils._keeper.keeper import Keeper
-from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import (
-    LoginRequired,
-    WuyingError,
-)
-from ansible_collections.wuying.workspace.plugins.module_utils._model.record import (
-    Record,
-    StoredState,
-)
-from ansible_collections.wuying.workspace.plugins.module_utils._model.session import (
-    Session,
-    fingerprint,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import LoginRequired, WuyingError
+from ansible_collections.wuying.workspace.plugins.module_utils._model.record import Record, StoredState
+from ansible_collections.wuying.workspace.plugins.module_utils._model.session import Session, fingerprint
 from ansible_collections.wuying.workspace.plugins.module_utils._service.client import ServiceClient
-from ansible_collections.wuying.workspace.plugins.module_utils._service.response import (
-    RefreshResult,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._service.response import RefreshResult
 from ansible_collections.wuying.workspace.plugins.module_utils._store import two_slot_file
-from ansible_collections.wuying.workspace.plugins.module_utils._store.base import LockedSession
-from ansible_collections.wuying.workspace.plugins.module_utils._store.directory import (
-    DirectoryStore,
-)
-from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.single_session import (
-    SingleSession,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._store.directory import DirectoryStore
+from ansible_collections.wuying.workspace.plugins.module_utils._store.locked_session import LockedSession
+from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.single_session import SingleSession
 
 PROCESSES = 64
 FORK = multiprocessing.get_context("fork")

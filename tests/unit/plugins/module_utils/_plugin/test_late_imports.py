@@ -29,7 +29,7 @@ PROGRAM = """
 import json, sys
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin import options, wiring
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.argument_spec import argument_spec
-from ansible_collections.wuying.workspace.plugins.module_utils._store.directory import _SessionFile
+from ansible_collections.wuying.workspace.plugins.module_utils._store.locked_file import LockedFile
 
 given, plant = json.loads(sys.argv[1]), sys.argv[2]
 get_option = {**{name: option.get("default") for name, option in argument_spec().items()}, **given}.get
@@ -58,9 +58,9 @@ def mark(owner, name, before=None, after=""):
 
 
 sys.addaudithook(notice)
-mark(_SessionFile, "write_note", after="the note is written")
-mark(_SessionFile, "save")
-mark(_SessionFile, "save_failure")
+mark(LockedFile, "write_note", after="the note is written")
+mark(LockedFile, "save")
+mark(LockedFile, "save_failure")
 with wiring.open_keeper(get_option, lambda warning: None) as keeper:
     keeper._connect()
     connections = sys.modules[wiring.__package__.replace("_plugin", "_service.connections")]

@@ -25,10 +25,8 @@ import pytest
 from ansible.module_utils import basic
 
 from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import StoreError
-from ansible_collections.wuying.workspace.plugins.module_utils._model.record import (
-    StoredState,
-    next_record,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._model.next_record import next_record
+from ansible_collections.wuying.workspace.plugins.module_utils._model.record import StoredState
 from ansible_collections.wuying.workspace.plugins.module_utils._redis import batch, scripts, sockets
 from ansible_collections.wuying.workspace.plugins.module_utils._redis.failures import check_fields
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.fake_redis import (

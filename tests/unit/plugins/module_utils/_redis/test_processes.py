@@ -21,29 +21,19 @@ import warnings
 
 import pytest
 
-from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision import (
-    Outcome,
-    TokenRequest,
-)
-from ansible_collections.wuying.workspace.plugins.module_utils._keeper.fleet import (
-    keep_all,
-    read_requested,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision import Outcome, TokenRequest
+from ansible_collections.wuying.workspace.plugins.module_utils._keeper.fleet import keep_all, read_requested
 from ansible_collections.wuying.workspace.plugins.module_utils._keeper.keeper import Keeper
 from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import StoreError
+from ansible_collections.wuying.workspace.plugins.module_utils._model.next_record import next_record
 from ansible_collections.wuying.workspace.plugins.module_utils._model.note import new_note
-from ansible_collections.wuying.workspace.plugins.module_utils._model.record import (
-    StoredState,
-    next_record,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._model.record import StoredState
 from ansible_collections.wuying.workspace.plugins.module_utils._model.session import Session, fingerprint
 from ansible_collections.wuying.workspace.plugins.module_utils._redis import lease
 from ansible_collections.wuying.workspace.plugins.module_utils._redis.address import parse_address
 from ansible_collections.wuying.workspace.plugins.module_utils._redis.store import RedisStore
 from ansible_collections.wuying.workspace.plugins.module_utils._service.client import ServiceClient
-from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.redis_server import (
-    RedisServers,
-)
+from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.redis_server import RedisServers
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.single_session import (
     SingleSession,
     put,
@@ -176,9 +166,7 @@ def test_a_process_killed_before_it_saves_leaves_its_note(
     record = single_session.have("stale")
 
     def request_and_be_killed() -> None:
-        from ansible_collections.wuying.workspace.plugins.module_utils._redis import (
-            store as store_module,
-        )
+        from ansible_collections.wuying.workspace.plugins.module_utils._redis import store as store_module
 
         store_module._LockedHash.save = lambda *_any: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore
         single_session.request()

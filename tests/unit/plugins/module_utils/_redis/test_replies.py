@@ -16,16 +16,14 @@ import pytest
 
 from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision import TokenRequest
 from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import StoreError
+from ansible_collections.wuying.workspace.plugins.module_utils._model.next_record import next_record
 from ansible_collections.wuying.workspace.plugins.module_utils._model.note import new_note
-from ansible_collections.wuying.workspace.plugins.module_utils._model.record import (
-    StoredState,
-    next_record,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._model.record import StoredState
 from ansible_collections.wuying.workspace.plugins.module_utils._model.session import fingerprint
 from ansible_collections.wuying.workspace.plugins.module_utils._redis import scripts
 from ansible_collections.wuying.workspace.plugins.module_utils._redis.failures import explain
 from ansible_collections.wuying.workspace.plugins.module_utils._redis.store import RedisStore
-from ansible_collections.wuying.workspace.plugins.module_utils._store.base import LockedSession
+from ansible_collections.wuying.workspace.plugins.module_utils._store.locked_session import LockedSession
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.fake_redis import (
     DONE,
     NOTHING,

@@ -16,13 +16,14 @@ from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision 
 from ansible_collections.wuying.workspace.plugins.module_utils._keeper.keeper import Keeper
 from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import ServiceError, StoreError
 from ansible_collections.wuying.workspace.plugins.module_utils._model.keep_alive import KeepAlive
+from ansible_collections.wuying.workspace.plugins.module_utils._model.next_record import next_record
 from ansible_collections.wuying.workspace.plugins.module_utils._model.note import new_note
-from ansible_collections.wuying.workspace.plugins.module_utils._model.record import Record, StoredState, next_record
+from ansible_collections.wuying.workspace.plugins.module_utils._model.record import Record, StoredState
 from ansible_collections.wuying.workspace.plugins.module_utils._model.session import fingerprint
 from ansible_collections.wuying.workspace.plugins.module_utils._redis import lease, scripts
 from ansible_collections.wuying.workspace.plugins.module_utils._redis.address import parse_address
 from ansible_collections.wuying.workspace.plugins.module_utils._redis.store import RedisStore
-from ansible_collections.wuying.workspace.plugins.module_utils._store.base import FirstNote
+from ansible_collections.wuying.workspace.plugins.module_utils._store.locked_session import FirstNote
 from ansible_collections.wuying.workspace.tests.unit.conftest import Emulator
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.redis_server import (
     RedisServer,

@@ -22,19 +22,11 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions
     ServiceError,
     StoreError,
 )
+from ansible_collections.wuying.workspace.plugins.module_utils._model.next_record import next_record
 from ansible_collections.wuying.workspace.plugins.module_utils._model.note import Note, new_note
-from ansible_collections.wuying.workspace.plugins.module_utils._model.record import (
-    Record,
-    StoredState,
-    next_record,
-)
-from ansible_collections.wuying.workspace.plugins.module_utils._model.session import (
-    Session,
-    fingerprint,
-)
-from ansible_collections.wuying.workspace.plugins.module_utils._redis import (
-    connection as connection_module,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._model.record import Record, StoredState
+from ansible_collections.wuying.workspace.plugins.module_utils._model.session import Session, fingerprint
+from ansible_collections.wuying.workspace.plugins.module_utils._redis import connection as connection_module
 from ansible_collections.wuying.workspace.plugins.module_utils._redis import lease, replication
 from ansible_collections.wuying.workspace.plugins.module_utils._redis.address import parse_address
 from ansible_collections.wuying.workspace.plugins.module_utils._redis.store import RedisStore

@@ -29,22 +29,15 @@ from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision 
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._keeper.keeper import Keeper
 from ansible_collections.wuying.workspace.plugins.module_utils._model.account import UNKNOWN, account_of
-from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import (
-    LoginRequired,
-    WuyingError,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import LoginRequired, WuyingError
 from ansible_collections.wuying.workspace.plugins.module_utils._model.keep_alive import KeepAlive
-from ansible_collections.wuying.workspace.plugins.module_utils._model.record import Record, next_record
+from ansible_collections.wuying.workspace.plugins.module_utils._model.next_record import next_record
+from ansible_collections.wuying.workspace.plugins.module_utils._model.record import Record
 from ansible_collections.wuying.workspace.plugins.module_utils._service import client, retry
 from ansible_collections.wuying.workspace.plugins.module_utils._service.client import ServiceClient
-from ansible_collections.wuying.workspace.plugins.module_utils._store.directory import (
-    DirectoryStore,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._store.directory import DirectoryStore
 from ansible_collections.wuying.workspace.plugins.module_utils.signer import Credentials
-from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils._service.test_response import (
-    NAMED,
-    TABLE,
-)
+from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils._service.test_response import NAMED, TABLE
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.faulty_server import (
     Script,
     Wire,

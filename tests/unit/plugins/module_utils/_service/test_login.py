@@ -25,10 +25,8 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions
     ServiceError,
     Throttled,
 )
-from ansible_collections.wuying.workspace.plugins.module_utils._model.record import (
-    load_record,
-    next_record,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._model.next_record import after_login, next_record
+from ansible_collections.wuying.workspace.plugins.module_utils._model.record import load_record
 from ansible_collections.wuying.workspace.plugins.module_utils._service import retry
 from ansible_collections.wuying.workspace.plugins.module_utils._service.client import ServiceClient
 from ansible_collections.wuying.workspace.plugins.module_utils._service.login import (
@@ -572,7 +570,7 @@ def test_300_odd_texts_arrive_as_they_were_given(server, version):
             answer = service.log_in(session, PASSWORD, {"Password": password}, time.monotonic() + 20)
             record = next_record(None, session, None, answer.login_token, 0.0, 900, None)
             stored = load_record(
-                record.after_login(answer.session_id, answer.keep_alive_token, accepted=False).dump(), session.key
+                after_login(record, answer.session_id, answer.keep_alive_token, accepted=False).dump(), session.key
             )
             assert stored.keep_alive is not None
             service.log_in(session, KEEP_ALIVE, {"KeepAliveToken": stored.keep_alive.token}, time.monotonic() + 20)

@@ -15,23 +15,14 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import (
-    LockTimeout,
-    StoreError,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import LockTimeout, StoreError
+from ansible_collections.wuying.workspace.plugins.module_utils._model.next_record import next_record
 from ansible_collections.wuying.workspace.plugins.module_utils._model.note import new_note
-from ansible_collections.wuying.workspace.plugins.module_utils._model.record import (
-    StoredState,
-    next_record,
-)
-from ansible_collections.wuying.workspace.plugins.module_utils._model.session import (
-    fingerprint,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._model.record import StoredState
+from ansible_collections.wuying.workspace.plugins.module_utils._model.session import fingerprint
 from ansible_collections.wuying.workspace.plugins.module_utils._store import two_slot_file
-from ansible_collections.wuying.workspace.plugins.module_utils._store.directory import (
-    DirectoryStore,
-)
-from ansible_collections.wuying.workspace.plugins.module_utils._store.two_slot_file import HEADROOM
+from ansible_collections.wuying.workspace.plugins.module_utils._store.directory import DirectoryStore
+from ansible_collections.wuying.workspace.plugins.module_utils._store.two_slot_writer import LEAST_SPACE
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.single_session import (
     file_of,
     largest_record,
@@ -268,7 +259,7 @@ def test_a_task_whose_lock_file_was_removed_locks_the_new_one(store: DirectorySt
 
 def test_space_is_reserved_before_the_note(store: DirectoryStore, store_path: Path) -> None:
     leave_note(store, SESSION, "v1second")
-    assert file_of(store_path, SESSION).stat().st_blocks * 512 >= 2 * HEADROOM
+    assert file_of(store_path, SESSION).stat().st_blocks * 512 >= 2 * LEAST_SPACE
 
 
 def test_a_refresh_of_a_known_session_allocates_no_space(

@@ -15,37 +15,27 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision import (
-    OUTCOME_UNKNOWN,
-    Outcome,
-    TokenRequest,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision import Outcome, TokenRequest
 from ansible_collections.wuying.workspace.plugins.module_utils._model.encoding import canonical_json
 from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import (
+    OUTCOME_UNKNOWN,
     DamagedRecord,
     ServiceError,
     StoreError,
     WuyingError,
 )
+from ansible_collections.wuying.workspace.plugins.module_utils._model.next_record import next_record
 from ansible_collections.wuying.workspace.plugins.module_utils._model.note import load_note, new_note
-from ansible_collections.wuying.workspace.plugins.module_utils._model.record import (
-    StoredState,
-    load_record,
-    next_record,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._model.record import StoredState, load_record
 from ansible_collections.wuying.workspace.plugins.module_utils._model.session import fingerprint
 from ansible_collections.wuying.workspace.plugins.module_utils._redis.address import parse_address
 from ansible_collections.wuying.workspace.plugins.module_utils._redis.store import RedisStore
 from ansible_collections.wuying.workspace.plugins.module_utils._service.response import CODE
 from ansible_collections.wuying.workspace.plugins.module_utils._store.base import Store
-from ansible_collections.wuying.workspace.plugins.module_utils._store.directory import (
-    DirectoryStore,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._store.directory import DirectoryStore
 from ansible_collections.wuying.workspace.plugins.module_utils._store.encryption import Encryption
-from ansible_collections.wuying.workspace.plugins.module_utils._store.two_slot_file import (
-    SlotValue,
-    TwoSlotFile,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._store.two_slot_file import SlotValue
+from ansible_collections.wuying.workspace.plugins.module_utils._store.two_slot_writer import TwoSlotWriter
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.redis_server import (
     RedisServers,
     require_redis,
@@ -178,7 +168,7 @@ def test_an_older_unencrypted_copy_is_no_error(tmp_path: Path) -> None:
     file = file_of(tmp_path / "store", SESSION)
     write_file(file, PLANTED)
     with file.open("rb+") as opened:
-        TwoSlotFile(opened.fileno()).write(SlotValue(store.dump(record).rstrip()))
+        TwoSlotWriter(opened.fileno()).write(SlotValue(store.dump(record).rstrip()))
     assert store.read(SESSION.key) == StoredState(record, needs_reencryption=True)
     with store.lock(SESSION.key, time.monotonic() + 10) as locked:
         assert locked.read().needs_reencryption

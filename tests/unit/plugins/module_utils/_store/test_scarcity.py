@@ -27,16 +27,16 @@ import pytest
 
 from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision import TokenRequest
 from ansible_collections.wuying.workspace.plugins.module_utils._keeper.keeper import Keeper
-from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import (
-    StoreError,
-    WuyingError,
+from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import StoreError, WuyingError
+from ansible_collections.wuying.workspace.plugins.module_utils._model.keep_alive import (
+    LONGEST_KEEP_ALIVE_TOKEN,
+    KeepAlive,
 )
+from ansible_collections.wuying.workspace.plugins.module_utils._model.next_record import LINEAGE_LENGTH
 from ansible_collections.wuying.workspace.plugins.module_utils._model.session import fingerprint
 from ansible_collections.wuying.workspace.plugins.module_utils._service.client import ServiceClient
 from ansible_collections.wuying.workspace.plugins.module_utils._store import two_slot_file
-from ansible_collections.wuying.workspace.plugins.module_utils._store.directory import (
-    DirectoryStore,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._store.directory import DirectoryStore
 from ansible_collections.wuying.workspace.plugins.module_utils._store.two_slot_file import SLOT_SIZE
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.single_session import (
     SingleSession,
@@ -182,9 +182,13 @@ def test_a_record_too_large_for_a_full_disk_fails_before_the_request(
     single_session.store = DirectoryStore(str(disk / "store"))
     single_session.have("stale")
     fill(disk / "filler")
-    codes = [result_of(single_session, force=True).code for _round in range(90)]
-    assert set(codes) == {"refreshed", "StoreUnavailable"}
-    assert single_session.requests() == codes.count("refreshed") == codes.index("StoreUnavailable")
+    assert [result_of(single_session, force=True).code for _round in range(90)] == ["refreshed"] * 90
+    record = single_session.stored().record
+    assert record is not None
+    assert len(record.lineage) == LINEAGE_LENGTH
+    with single_session.store.lock(single_session.session.key, time.monotonic() + 5) as locked:
+        locked.save(record._replace(keep_alive=KeepAlive("k" * LONGEST_KEEP_ALIVE_TOKEN, 1.0, time.time())))
+    assert_refused(single_session, "StoreUnavailable", "No space left")
     (disk / "filler").unlink()
     assert result_of(single_session, force=True) == ("refreshed", "")
 

@@ -18,17 +18,12 @@ import pytest
 
 from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision import TokenRequest
 from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import StoreError
+from ansible_collections.wuying.workspace.plugins.module_utils._model.next_record import next_record
 from ansible_collections.wuying.workspace.plugins.module_utils._model.note import new_note
-from ansible_collections.wuying.workspace.plugins.module_utils._model.record import (
-    Record,
-    StoredState,
-    next_record,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._model.record import Record, StoredState
 from ansible_collections.wuying.workspace.plugins.module_utils._model.session import fingerprint
 from ansible_collections.wuying.workspace.plugins.module_utils._store import two_slot_file
-from ansible_collections.wuying.workspace.plugins.module_utils._store.directory import (
-    DirectoryStore,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._store.directory import DirectoryStore
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.single_session import (
     SingleSession,
     put,

@@ -16,13 +16,8 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.wuying.workspace.plugins.module_utils._store import two_slot_file
-from ansible_collections.wuying.workspace.plugins.module_utils._store.two_slot_file import (
-    GROWTH,
-    HEADROOM,
-    SLOT_SIZE,
-    SlotValue,
-    TwoSlotFile,
-)
+from ansible_collections.wuying.workspace.plugins.module_utils._store.two_slot_file import SLOT_SIZE, SlotValue
+from ansible_collections.wuying.workspace.plugins.module_utils._store.two_slot_writer import LEAST_SPACE, TwoSlotWriter
 
 EMPTY = SlotValue()
 
@@ -36,11 +31,11 @@ def fixture_path(tmp_path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def opened(path: Path) -> t.Iterator[TwoSlotFile]:
+def opened(path: Path) -> t.Iterator[TwoSlotWriter]:
     """Open a two-slot file."""
     file = os.open(path, os.O_RDWR)
     try:
-        yield TwoSlotFile(file)
+        yield TwoSlotWriter(file)
     finally:
         os.close(file)
 
@@ -59,7 +54,7 @@ def numbered(number: int, length: int = 10) -> SlotValue:
 def test_a_new_file_has_an_empty_value(path: Path) -> None:
     assert value_of(path) == EMPTY
     with opened(path) as slots:
-        slots.reserve()
+        slots.reserve(1)
     assert value_of(path) == EMPTY
 
 
@@ -83,7 +78,7 @@ def test_the_value_written_last_is_read(path: Path, value: SlotValue) -> None:
     assert value_of(path) == value
 
 
-@pytest.mark.parametrize("length", [1, HEADROOM - 100, HEADROOM, HEADROOM + 1, SLOT_SIZE - 100])
+@pytest.mark.parametrize("length", [1, LEAST_SPACE - 100, LEAST_SPACE, LEAST_SPACE + 1, SLOT_SIZE - 100])
 def test_a_value_can_fill_a_slot(path: Path, length: int) -> None:
     with opened(path) as slots:
         for number in range(3):
@@ -139,7 +134,7 @@ def mixed(old: bytes, new: bytes, how: str, generator: random.Random) -> bytes:
 @pytest.mark.parametrize("how", ["from the beginning", "to the end", "blocks", "bytes"])
 def test_a_file_whose_first_write_was_torn_is_empty(path: Path, how: str, seed: int) -> None:
     with opened(path) as slots:
-        slots.reserve()
+        slots.reserve(1)
         slots.write(numbered(1, 3000))
         data = path.read_bytes()[SLOT_SIZE:]
     torn = mixed(bytes(len(data)), data, how, random.Random(seed))
@@ -167,7 +162,7 @@ def test_the_highest_counter_is_an_error_before_a_write(path: Path) -> None:
     slot = b"%08x %d\n%s" % (zlib.crc32(data), len(data), data)
     path.write_bytes(bytes(SLOT_SIZE) + slot)
     with opened(path) as slots, pytest.raises(OSError, match="too large"):
-        slots.reserve()
+        slots.reserve(1)
     assert value_of(path) == (b"record", b"note")
 
 
@@ -177,8 +172,8 @@ def test_space_allocated_elsewhere_in_the_file_does_not_count(path: Path) -> Non
         file.write(b"x" * 4 * SLOT_SIZE)
     before = path.stat().st_blocks
     with opened(path) as slots:
-        slots.reserve()
-    assert (path.stat().st_blocks - before) * 512 >= 2 * HEADROOM
+        slots.reserve(1)
+    assert (path.stat().st_blocks - before) * 512 >= 2 * LEAST_SPACE
 
 
 def test_a_write_after_a_torn_one_is_read(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -234,7 +229,7 @@ def test_a_shorter_value_overwrites_a_longer_torn_one_completely(path: Path) -> 
     assert b"secret" not in path.read_bytes()
 
 
-def assert_values(path: Path, slots: TwoSlotFile, value: SlotValue, older: SlotValue | None) -> None:
+def assert_values(path: Path, slots: TwoSlotWriter, value: SlotValue, older: SlotValue | None) -> None:
     """Check the values of both slots, for the writer and for a new reader."""
     with opened(path) as again:
         for each in (slots, again):
@@ -251,7 +246,7 @@ def test_the_value_in_the_other_slot_is_returned_as_older(path: Path, monkeypatc
 
     with opened(path) as slots:
         assert_values(path, slots, EMPTY, EMPTY)
-        slots.reserve()
+        slots.reserve(1)
         slots.write(numbered(1))
         assert_values(path, slots, numbered(1), EMPTY)
         slots.write(numbered(2))
@@ -265,24 +260,24 @@ def test_the_value_in_the_other_slot_is_returned_as_older(path: Path, monkeypatc
 def test_the_reserved_space_is_enough_for_two_writes(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with opened(path) as slots:
         slots.write(numbered(1, 5000))
-        slots.reserve()
+        slots.reserve(15000)
         before = path.stat().st_blocks
         for number in (2, 3):
-            slots.write(numbered(number, 5000 + GROWTH - 100))
+            slots.write(numbered(number, 14900))
         assert path.stat().st_blocks == before
         monkeypatch.delattr(os, "posix_fallocate")
-        slots.reserve()
-        assert path.stat().st_blocks > before
+        slots.reserve(30000)
+        assert path.stat().st_blocks >= before + 2 * 12000 // 512
 
 
 def test_without_posix_fallocate_zeros_are_written(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "posix_fallocate")
     with opened(path) as slots:
-        slots.reserve()
+        slots.reserve(1)
         assert slots.value == EMPTY
-        assert path.stat().st_blocks * 512 >= 2 * HEADROOM
+        assert path.stat().st_blocks * 512 >= 2 * LEAST_SPACE
         slots.write(numbered(1))
-        slots.reserve()
+        slots.reserve(1)
     assert value_of(path) == numbered(1)
 
 
