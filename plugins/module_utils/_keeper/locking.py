@@ -83,7 +83,7 @@ def _lock(request: TokenRequest, snapshot: Snapshot, means: Means) -> t.ContextM
         return store.lock(key, means.deadline)
     sent = snapshot.fingerprint if request.login_token is None else fingerprint(request.login_token)
     first_note = FirstNote(snapshot.fingerprint, new_note(None, sent, means.scope))
-    return store.lock_with_note(key, means.deadline, first_note)
+    return store.lock(key, means.deadline, first_note)
 
 
 def _return_stored_or_raise(

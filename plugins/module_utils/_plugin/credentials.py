@@ -31,12 +31,10 @@ def from_options(get_option: t.Callable[[str], t.Any]) -> t.Callable[[float], Ke
     if method == "anonymous":
         return lambda deadline: None
     if method == "provider_chain":
-        from .provider_chain import find_keys  # here, because few tasks use it
-
-        return find_keys
+        return _from_provider_chain
     given = [get_option(name) or None for name in OPTIONS]
     if any(given):
-        credentials = checked(given, OPTIONS)
+        credentials = _checked(given, OPTIONS)
         return lambda deadline: credentials
     return lambda deadline: _from_environment()
 
@@ -60,11 +58,17 @@ def _from_environment() -> Keys:
             f"or {VARIABLES[0]} and {VARIABLES[1]} in the environment, or choose another auth_method.",
             code="MissingCredentials",
         )
-    return checked(given, VARIABLES)
+    return _checked(given, VARIABLES)
 
 
-def checked(given: t.Sequence[str | None], names: t.Sequence[str]) -> Keys:
-    """Return an access key if it is complete and well-formed. Raises :class:`OptionError`, which calls its parts by ``names``."""
+def _from_provider_chain(deadline: float) -> Keys:
+    from .provider_chain import find_keys  # here, because few tasks use it
+
+    names = [f"The provider chain's {name}" for name in ("access key ID", "secret", "security token")]
+    return _checked(find_keys(deadline), names)
+
+
+def _checked(given: t.Sequence[str | None], names: t.Sequence[str]) -> Keys:
     key_id, secret, security_token = given
     key_id_name, secret_name, token_name = names
     if not key_id or not secret:

@@ -13,7 +13,6 @@ import typing as t
 from .._model.exceptions import RAISE_THREAD_LIMIT, MissingLibraryError, ServiceError
 from .._runtime.timeouts import NoThreadError, run_with_timeout
 from .._store.libraries import explain_import, is_library_failure
-from .credentials import Keys, checked
 
 _LOGGERS = (
     # With DEBUG=sdk in the environment, the first two print all URLs and headers.
@@ -28,8 +27,8 @@ _LOGGERS = (
 )
 
 
-def find_keys(deadline: float) -> Keys:
-    """Return the access key that the chain finds before ``deadline`` (of :func:`time.monotonic`). Raises :class:`ServiceError`."""
+def find_keys(deadline: float) -> tuple[str, str, str | None]:
+    """Return the access key ID, the secret and the security token that the chain finds before ``deadline`` (of :func:`time.monotonic`). Raises :class:`ServiceError`."""
     # The error does not repeat the package's messages, which may contain a secret or a signed URL.
     timed_out = False
     try:
@@ -51,8 +50,7 @@ def find_keys(deadline: float) -> Keys:
             code="MissingCredentials",
             retryable=timed_out,
         )
-    keys = (found.access_key_id, found.access_key_secret, found.security_token)
-    return checked(keys, [f"The provider chain's {name}" for name in ("access key ID", "secret", "security token")])
+    return found.access_key_id, found.access_key_secret, found.security_token
 
 
 def _ask_provider_chain() -> t.Any:

@@ -85,14 +85,8 @@ class RedisStore(Store):
     def keys(self, prefix: str = "") -> t.Iterator[str | StoreError]:
         return list_keys(self._connection, prefix)
 
-    def lock(self, key: str, deadline: float) -> t.ContextManager[LockedSession]:
-        return self._lock(key, deadline, None)
-
-    def lock_with_note(self, key: str, deadline: float, first_note: FirstNote) -> t.ContextManager[LockedSession]:
-        return self._lock(key, deadline, first_note)
-
     @contextlib.contextmanager
-    def _lock(self, key: str, deadline: float, first_note: FirstNote | None) -> t.Iterator[LockedSession]:
+    def lock(self, key: str, deadline: float, first_note: FirstNote | None = None) -> t.Iterator[LockedSession]:
         locked = _LockedHash(self, self._connection, self._replication, key, deadline)
         locked.acquire(first_note)
         with self._leases.renewing(key, locked.owner, self._connection.server(slot_of(key))):

@@ -58,12 +58,11 @@ class Store(abc.ABC):
         """
 
     @abc.abstractmethod
-    def lock(self, key: str, deadline: float) -> t.ContextManager[LockedSession]:
-        """Take the exclusive lock of a session or account. Raises :class:`LockTimeout` at ``deadline`` (of :func:`time.monotonic`)."""
+    def lock(self, key: str, deadline: float, first_note: FirstNote | None = None) -> t.ContextManager[LockedSession]:
+        """Take the exclusive lock of a session or account. Raises :class:`LockTimeout` at ``deadline`` (of :func:`time.monotonic`).
 
-    def lock_with_note(self, key: str, deadline: float, first_note: FirstNote) -> t.ContextManager[LockedSession]:
-        """Take the lock of a session, and store a note with it if that saves time, see :attr:`LockedSession.noted`."""
-        return self.lock(key, deadline)
+        If that saves time, store ``first_note`` with the lock, see :attr:`LockedSession.noted`.
+        """
 
     def read_many(self, keys: t.Iterable[str]) -> t.Iterator[StoredState | StoreError]:
         """Read many sessions, in order. The error of one session is returned in its place."""

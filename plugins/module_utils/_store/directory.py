@@ -21,7 +21,7 @@ from .two_slot_file import TwoSlotFile
 
 if t.TYPE_CHECKING:
     from .encryption import Encryption
-    from .locked_session import LockedSession
+    from .locked_session import FirstNote, LockedSession
 
 _RECORD = r"(account-)?[0-9a-f]{64}\.record"
 
@@ -67,7 +67,7 @@ class DirectoryStore(Store):
                 yield name.partition(".")[0]
 
     @contextlib.contextmanager
-    def lock(self, key: str, deadline: float) -> t.Iterator[LockedSession]:
+    def lock(self, key: str, deadline: float, first_note: FirstNote | None = None) -> t.Iterator[LockedSession]:
         with store_errors(self.name):
             from .locked_file import LockedFile  # here, because most tasks only read
             from .locks import lock_file

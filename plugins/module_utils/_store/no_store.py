@@ -12,7 +12,7 @@ import typing as t
 from .._model.exceptions import StoreError
 from .._model.record import Record, StoredState
 from .base import Store
-from .locked_session import LockedSession
+from .locked_session import FirstNote, LockedSession
 
 if t.TYPE_CHECKING:
     from .._model.account import AccountEntry
@@ -32,7 +32,7 @@ class NoStore(Store, LockedSession):
         return iter(())
 
     @contextlib.contextmanager
-    def lock(self, key: str, deadline: float) -> t.Iterator[LockedSession]:
+    def lock(self, key: str, deadline: float, first_note: FirstNote | None = None) -> t.Iterator[LockedSession]:
         yield self
 
     def set_aside(self) -> str:

@@ -2,7 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Read a value from a file with two slots, of which the one with the higher counter and a valid checksum has the newest value."""
+"""Read the newest value from a file with two slots.
+
+It is in the slot with the higher counter, unless the checksum of that is wrong. The file ``two_slot_writer.py`` says why there are two.
+"""
 
 from __future__ import annotations
 

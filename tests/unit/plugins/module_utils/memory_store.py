@@ -13,7 +13,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model.account im
 from ansible_collections.wuying.workspace.plugins.module_utils._model.note import Note
 from ansible_collections.wuying.workspace.plugins.module_utils._model.record import Record, StoredState
 from ansible_collections.wuying.workspace.plugins.module_utils._store.base import Store
-from ansible_collections.wuying.workspace.plugins.module_utils._store.locked_session import LockedSession
+from ansible_collections.wuying.workspace.plugins.module_utils._store.locked_session import FirstNote, LockedSession
 
 if t.TYPE_CHECKING:
     from ansible_collections.wuying.workspace.plugins.module_utils._store.encryption import Encryption
@@ -33,7 +33,7 @@ class MemoryStore(Store):
         return (name for name in self.files if " " not in name and name[:-64] == prefix)
 
     @contextlib.contextmanager
-    def lock(self, key: str, deadline: float) -> t.Iterator[LockedSession]:
+    def lock(self, key: str, deadline: float, first_note: FirstNote | None = None) -> t.Iterator[LockedSession]:
         yield MemorySession(self, key)
 
     def close(self) -> None:

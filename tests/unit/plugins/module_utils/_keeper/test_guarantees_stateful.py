@@ -52,7 +52,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._service.response
 from ansible_collections.wuying.workspace.plugins.module_utils._store.base import ENVELOPE, Store
 from ansible_collections.wuying.workspace.plugins.module_utils._store.directory import DirectoryStore
 from ansible_collections.wuying.workspace.plugins.module_utils._store.encryption import Encryption
-from ansible_collections.wuying.workspace.plugins.module_utils._store.locked_session import LockedSession
+from ansible_collections.wuying.workspace.plugins.module_utils._store.locked_session import FirstNote, LockedSession
 from ansible_collections.wuying.workspace.plugins.module_utils._store.no_store import NoStore
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.memory_store import MemoryStore
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.single_session import session_at
@@ -179,7 +179,7 @@ class FragileStore(Store):
         return self.store.keys(prefix)
 
     @contextlib.contextmanager
-    def lock(self, key: str, deadline: float) -> t.Iterator[LockedSession]:
+    def lock(self, key: str, deadline: float, first_note: FirstNote | None = None) -> t.Iterator[LockedSession]:
         self.locks += 1
         if self.trouble == LOCKED:
             raise LockTimeout("It took too long.")

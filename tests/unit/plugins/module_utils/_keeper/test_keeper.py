@@ -636,7 +636,7 @@ def test_a_task_that_waited_too_long_returns_the_token_stored_since(
                 put(DirectoryStore(str(store_path)), newer)
             return reads[-1]
 
-        def lock(self, key: str, deadline: float) -> t.NoReturn:
+        def lock(self, key: str, deadline: float, first_note: object = None) -> t.NoReturn:
             raise LockTimeout("It took too long.")
 
     single_session.store = Slow(str(store_path))

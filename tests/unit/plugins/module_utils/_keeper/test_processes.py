@@ -27,7 +27,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._service.client i
 from ansible_collections.wuying.workspace.plugins.module_utils._service.response import RefreshResult
 from ansible_collections.wuying.workspace.plugins.module_utils._store import two_slot_file
 from ansible_collections.wuying.workspace.plugins.module_utils._store.directory import DirectoryStore
-from ansible_collections.wuying.workspace.plugins.module_utils._store.locked_session import LockedSession
+from ansible_collections.wuying.workspace.plugins.module_utils._store.locked_session import FirstNote, LockedSession
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.single_session import SingleSession
 
 PROCESSES = 64
@@ -99,7 +99,7 @@ class RecordingStore(DirectoryStore):
         self.tokens: list[str] = []
 
     @contextlib.contextmanager
-    def lock(self, key: str, deadline: float) -> t.Iterator[LockedSession]:
+    def lock(self, key: str, deadline: float, first_note: FirstNote | None = None) -> t.Iterator[LockedSession]:
         with super().lock(key, deadline) as locked:
             save = locked.save
 

@@ -121,7 +121,7 @@ def test_a_note_that_is_not_used_is_removed_with_the_lock(
     put(store, record_of())
     lost = LostReplies(getattr(scripts, script, ""))
     monkeypatch.setattr(scripts, "command", lost)
-    with store.lock_with_note(SESSION.key, soon(), FIRST) as locked:
+    with store.lock(SESSION.key, soon(), FIRST) as locked:
         assert locked.noted == NOTE and raw_note(nodes)
         stored = locked.read()
         assert stored.record is not None and stored.note is None
@@ -132,7 +132,7 @@ def test_a_note_that_is_not_used_is_removed_with_the_lock(
 
 
 def test_a_session_without_a_record_gets_a_note_with_the_lock(store: RedisStore) -> None:
-    with store.lock_with_note(SESSION.key, soon(), FIRST._replace(fingerprint="")) as locked:
+    with store.lock(SESSION.key, soon(), FIRST._replace(fingerprint="")) as locked:
         assert locked.noted == NOTE
         locked.write_note(NOTE)
     assert store.read(SESSION.key) == StoredState(note=NOTE)
@@ -144,7 +144,7 @@ def test_a_note_that_is_used_stays_until_the_record_is_saved(
 ) -> None:
     put(store, record_of())
     monkeypatch.setattr(scripts, "command", LostReplies(getattr(scripts, script, "")))
-    with store.lock_with_note(SESSION.key, soon(), FIRST) as locked:
+    with store.lock(SESSION.key, soon(), FIRST) as locked:
         locked.write_note(NOTE)
     stored = store.read(SESSION.key)
     assert stored.note == NOTE and stored.may_be_spent("v1second")
@@ -157,7 +157,7 @@ def test_a_note_that_is_used_stays_until_the_record_is_saved(
 @pytest.mark.parametrize("seen", ["", fingerprint("v1another")])
 def test_no_note_is_written_for_a_token_that_has_changed(store: RedisStore, seen: str) -> None:
     put(store, record_of())
-    with store.lock_with_note(SESSION.key, soon(), FIRST._replace(fingerprint=seen)) as locked:
+    with store.lock(SESSION.key, soon(), FIRST._replace(fingerprint=seen)) as locked:
         assert locked.noted is None
     assert store.read(SESSION.key).note is None
 
@@ -166,9 +166,7 @@ def test_the_note_of_another_task_is_not_replaced(store: RedisStore) -> None:
     put(store, record_of())
     with store.lock(SESSION.key, soon()) as locked:
         locked.write_note(NOTE)
-    with store.lock_with_note(
-        SESSION.key, soon(), FirstNote(*FIRST)._replace(note=NOTE._replace(id="another"))
-    ) as locked:
+    with store.lock(SESSION.key, soon(), FirstNote(*FIRST)._replace(note=NOTE._replace(id="another"))) as locked:
         assert locked.noted is None and locked.read().note == NOTE
     assert store.read(SESSION.key).note == NOTE
 
@@ -178,7 +176,7 @@ def test_a_task_that_waits_for_the_lock_does_not_write_its_note(store: RedisStor
     other = open_store()
     with store.lock(SESSION.key, soon()):
         with pytest.raises(StoreError):
-            with other.lock_with_note(SESSION.key, time.monotonic() + 0.3, FIRST):
+            with other.lock(SESSION.key, time.monotonic() + 0.3, FIRST):
                 pass
         assert store.read(SESSION.key).note is None
 
@@ -186,7 +184,7 @@ def test_a_task_that_waits_for_the_lock_does_not_write_its_note(store: RedisStor
 def test_another_note_than_the_first_one_replaces_it(store: RedisStore) -> None:
     put(store, record_of())
     note = NOTE._replace(id="another", fingerprint=fingerprint("v1passed"))
-    with store.lock_with_note(SESSION.key, soon(), FIRST) as locked:
+    with store.lock(SESSION.key, soon(), FIRST) as locked:
         locked.write_note(note)
     assert store.read(SESSION.key).note == note
 
@@ -195,15 +193,15 @@ def test_no_token_is_sent_after_the_lock_was_lost(
     store: RedisStore, open_store: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(store, record_of())
-    with store.lock_with_note(SESSION.key, soon(), FIRST) as locked:
+    with store.lock(SESSION.key, soon(), FIRST) as locked:
         monkeypatch.setattr(lease, "LEASE", 0.05)
         time.sleep(0.1)
         locked.write_note(NOTE)  # The lock is still held, although nobody could know.
     monkeypatch.setattr(store._leases, "_renew", lambda *_any: None)
-    with store.lock_with_note(SESSION.key, soon(), FIRST._replace(note=NOTE._replace(id="unused"))) as locked:
+    with store.lock(SESSION.key, soon(), FIRST._replace(note=NOTE._replace(id="unused"))) as locked:
         assert locked.noted is None  # The note above was used.
     put(store, record_of())
-    with store.lock_with_note(SESSION.key, soon(), FIRST) as locked:
+    with store.lock(SESSION.key, soon(), FIRST) as locked:
         time.sleep(0.1)
         with open_store().lock(SESSION.key, soon()):
             with pytest.raises(StoreError, match="lost the session's lock"):
@@ -216,7 +214,7 @@ def test_a_note_that_is_not_used_is_removed_after_the_lock_was_lost(
     put(store, record_of())
     monkeypatch.setattr(lease, "LEASE", 0.05)
     monkeypatch.setattr(store._leases, "_renew", lambda *_any: None)
-    first = store.lock_with_note(SESSION.key, soon(), FIRST)
+    first = store.lock(SESSION.key, soon(), FIRST)
     first.__enter__()
     time.sleep(0.1)
     monkeypatch.setattr(lease, "LEASE", 30.0)
@@ -236,7 +234,7 @@ def test_without_the_right_to_remove_notes_nothing_is_written(servers: RedisServ
     access: dict[str, t.Any] = {"username": "few", "password": "sesame", "ca_path": None}
     with contextlib.closing(RedisStore(parse_address(server.address), deadline=soon(), **access)) as store:
         with pytest.raises(StoreError) as caught:
-            with store.lock_with_note(SESSION.key, soon(), FIRST._replace(fingerprint="")):
+            with store.lock(SESSION.key, soon(), FIRST._replace(fingerprint="")):
                 pass
     assert caught.value.code == "StoreAccessDenied"
     assert client.keys() == []
@@ -245,7 +243,7 @@ def test_without_the_right_to_remove_notes_nothing_is_written(servers: RedisServ
 def test_saving_the_last_record_releases_the_lock(store: RedisStore, open_store: Open) -> None:
     put(store, record_of())
     other = open_store()
-    with store.lock_with_note(SESSION.key, soon(), FIRST) as locked:
+    with store.lock(SESSION.key, soon(), FIRST) as locked:
         locked.write_note(NOTE)
         locked.save_and_release(record_of("v1third"))
         with other.lock(SESSION.key, time.monotonic() + 1) as seen:

@@ -16,12 +16,19 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import LockTimeout, StoreError
-from ansible_collections.wuying.workspace.plugins.module_utils._model.next_record import next_record
+from ansible_collections.wuying.workspace.plugins.module_utils._model.keep_alive import KeepAlive
+from ansible_collections.wuying.workspace.plugins.module_utils._model.next_record import (
+    LINEAGE_LENGTH,
+    PASSED_LENGTH,
+    next_record,
+    possible_growth,
+)
 from ansible_collections.wuying.workspace.plugins.module_utils._model.note import new_note
 from ansible_collections.wuying.workspace.plugins.module_utils._model.record import StoredState
 from ansible_collections.wuying.workspace.plugins.module_utils._model.session import fingerprint
 from ansible_collections.wuying.workspace.plugins.module_utils._store import two_slot_file
 from ansible_collections.wuying.workspace.plugins.module_utils._store.directory import DirectoryStore
+from ansible_collections.wuying.workspace.plugins.module_utils._store.encryption import Encryption
 from ansible_collections.wuying.workspace.plugins.module_utils._store.two_slot_writer import LEAST_SPACE
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.single_session import (
     file_of,
@@ -326,6 +333,34 @@ def test_each_step_is_synced_before_the_next_one(store: DirectoryStore, monkeypa
     steps.clear()
     put(store, RECORD)
     assert steps == ["pwrite", "_sync"] * 2
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+@pytest.mark.parametrize("keep_alive", [None, KeepAlive("k" * 100, 1.0, 2.0)], ids=["", "keep-alive"])
+def test_a_session_with_a_full_lineage_takes_16_kib(
+    store_path: Path, encrypted: bool, keep_alive: KeepAlive | None
+) -> None:
+    encryption = None
+    if encrypted:
+        fernet = pytest.importorskip("cryptography.fernet")
+        encryption = Encryption([fernet.Fernet.generate_key().decode("ascii")])
+    store = DirectoryStore(str(store_path), encryption)
+    lineage = tuple(fingerprint(str(number)) for number in range(LINEAGE_LENGTH))
+    record = RECORD._replace(
+        login_token="v1" + 100 * "x",
+        request_id="123e4567-e89b-12d3-a456-426614174000",
+        lineage=lineage,
+        passed=lineage[:PASSED_LENGTH],
+        session_id="s" * 36,
+        uuid="u" * 36,
+        keep_alive=keep_alive,
+    )
+    for _round in range(3):
+        with store.lock(SESSION.key, soon()) as locked:
+            growth = possible_growth(record, SESSION, None, may_log_in=keep_alive is not None)
+            locked.write_note(new_note(locked.read().note, fingerprint(record.login_token), "a test"), growth)
+            locked.save(record)
+    assert sum(path.stat().st_blocks for path in store_path.iterdir()) * 512 <= 16384
 
 
 def test_a_note_is_read_together_with_the_record(store: DirectoryStore) -> None:
