@@ -9,11 +9,6 @@ The module is replaced by one that returns a given result. tests/integration/tar
 
 from __future__ import annotations
 
-import json
-import os
-import re
-import subprocess
-import sys
 import typing as t
 from pathlib import Path
 
@@ -21,26 +16,15 @@ import jinja2
 import pytest
 import yaml
 
-PLAYBOOKS = Path(__file__).parents[3] / "playbooks"
-COUNTS = (
-    "total",
-    "refreshed",
-    "logged_in",
-    "unchanged",
-    "not_refreshed",
-    "failed",
-    "login_needed",
-    "warned",
-    "rekeyed",
+from ansible_collections.wuying.workspace.tests.unit.playbooks.playbook_run import (
+    PLAYBOOKS,
+    arguments_of,
+    counted,
+    message_in,
+    run_playbook,
 )
+
 KEY = "0c6c1e5b0f7e0d3f2f1b8f6f0f6e7a4d6f9d2c1b0a9f8e7d6c5b4a3f2e1d0c9b"
-MODULE = """#!/usr/bin/python
-# WANT_JSON
-import os, sys
-with open(sys.argv[1]) as arguments, open(os.environ["STUB"] + ".arguments", "w") as copy:
-    copy.write(arguments.read())
-print(open(os.environ["STUB"]).read())
-"""
 
 
 class Run(t.NamedTuple):
@@ -49,11 +33,6 @@ class Run(t.NamedTuple):
     status: int
     output: str
     report: list[str]
-
-
-def counted(**counts: int) -> dict[str, int]:
-    """Return the counts of a result."""
-    return {**dict.fromkeys(COUNTS, 0), **counts}
 
 
 def entry(user: str, code: str = "ConnectionFailed", **values: t.Any) -> dict[str, t.Any]:
@@ -73,36 +52,16 @@ WARNED = {name: value for name, value in NOT_REFRESHED.items() if name not in ("
 
 @pytest.fixture
 def play(tmp_path: Path) -> t.Callable[..., Run]:
-    """Return a function that runs a playbook with a result of the module and extra variables."""
-    collection = tmp_path / "ansible_collections/wuying/workspace"
-    (collection / "plugins/modules").mkdir(parents=True)
-    for name in ("wuying_login_token", "wuying_login_tokens"):
-        (collection / f"plugins/modules/{name}.py").write_text(MODULE)
-    (collection / "playbooks").symlink_to(PLAYBOOKS)
+    """Return a function that runs a playbook with a result of the modules and extra variables."""
 
     def run(
         counts: dict[str, int], sessions: t.Sequence[t.Any] = (), playbook: str = "keep_alive", **variables: t.Any
     ) -> Run:
-        (tmp_path / "result.json").write_text(json.dumps({"changed": False, "counts": counts, "sessions": sessions}))
+        result = {"changed": False, "counts": counts, "sessions": sessions}
         name = playbook if playbook.endswith(".yml") else f"wuying.workspace.{playbook}"
-        ended = subprocess.run(
-            (sys.executable, "-m", "ansible.cli.playbook", name, f"--extra-vars={json.dumps(variables)}"),
-            cwd=tmp_path,
-            env={
-                **{name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")},
-                "ANSIBLE_COLLECTIONS_PATH": str(tmp_path),
-                "ANSIBLE_LOCALHOST_WARNING": "false",
-                "ANSIBLE_INVENTORY_UNPARSED_WARNING": "false",
-                "ANSIBLE_NOCOLOR": "1",
-                "STUB": str(tmp_path / "result.json"),
-            },
-            check=False,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        found = re.search(r'"msg": (\[\n.*?\n    \])', ended.stdout, re.DOTALL)
-        return Run(ended.returncode, ended.stdout, json.loads(found[1]) if found else [])
+        results = {"wuying_login_token": result, "wuying_login_tokens": result}
+        ended = run_playbook(tmp_path, name, results, **variables)
+        return Run(ended.returncode, ended.stdout, message_in(ended.stdout))
 
     return run
 
@@ -179,7 +138,7 @@ def test_an_empty_fail_on_is_any(play: t.Callable[..., Run], tmp_path: Path, fai
     run = play(counted(total=9, refreshed=8, not_refreshed=1), [NOT_REFRESHED], keep_alive_fail_on=fail_on)
     assert run.status == 2
     assert "Failed: 0, not refreshed: 1." in run.output
-    assert json.loads((tmp_path / "result.json.arguments").read_text())["fail_on"] == "none"
+    assert arguments_of(tmp_path)["fail_on"] == "none"
 
 
 def test_the_messages_of_three_codes_are_complete_if_they_fit(play: t.Callable[..., Run]) -> None:
@@ -232,7 +191,7 @@ def test_an_invalid_fail_on_is_passed_to_the_module_which_refuses_it(
     play: t.Callable[..., Run], tmp_path: Path, wrong: str
 ) -> None:
     play(counted(total=1), keep_alive_fail_on=wrong)
-    assert json.loads((tmp_path / "result.json.arguments").read_text())["fail_on"] == wrong
+    assert arguments_of(tmp_path)["fail_on"] == wrong
 
 
 def test_the_playbook_can_be_imported_from_a_project(play: t.Callable[..., Run], tmp_path: Path) -> None:

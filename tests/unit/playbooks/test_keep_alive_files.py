@@ -11,9 +11,6 @@ from __future__ import annotations
 
 import calendar
 import json
-import os
-import subprocess
-import sys
 import time
 import typing as t
 from pathlib import Path
@@ -21,23 +18,8 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-PLAYBOOKS = Path(__file__).parents[3] / "playbooks"
-MODULE = """#!/usr/bin/python
-# WANT_JSON
-import json, os
-print(json.dumps(json.load(open(os.environ["STUB"]))["MODULE"]))
-"""
-COUNTS = (
-    "total",
-    "refreshed",
-    "logged_in",
-    "unchanged",
-    "not_refreshed",
-    "failed",
-    "login_needed",
-    "warned",
-    "rekeyed",
-)
+from ansible_collections.wuying.workspace.tests.unit.playbooks.playbook_run import counted, run_playbook
+
 ACCOUNT = {
     "endpoint": "https://e",
     "office_site_id": "office-1",
@@ -64,9 +46,9 @@ class Run(t.NamedTuple):
     metrics: Samples
 
 
-def counted(**counts: int) -> dict[str, t.Any]:
+def kept(**counts: int) -> dict[str, t.Any]:
     """Return a result of the module with these counts."""
-    return {"changed": False, "counts": {**dict.fromkeys(COUNTS, 0), **counts}, "sessions": []}
+    return {"changed": False, "counts": counted(**counts), "sessions": []}
 
 
 def entry(user: str, code: str, **values: t.Any) -> dict[str, t.Any]:
@@ -75,9 +57,9 @@ def entry(user: str, code: str, **values: t.Any) -> dict[str, t.Any]:
     return {**session, "error_code": code, "msg": "It failed.", **values}
 
 
-GOOD = counted(total=9, refreshed=2, unchanged=7)
+GOOD = kept(total=9, refreshed=2, unchanged=7)
 OUTAGE = {
-    **counted(total=9, unchanged=5, not_refreshed=3, failed=1, login_needed=1),
+    **kept(total=9, unchanged=5, not_refreshed=3, failed=1, login_needed=1),
     "sessions": [
         *(entry(f"user-{number}", "ServiceUnavailable", failed=False) for number in range(3)),
         entry("alice", "SessionEnded", login_needed=True),
@@ -107,11 +89,6 @@ def read_samples(text: str) -> Samples:
 @pytest.fixture
 def play(tmp_path: Path) -> t.Callable[..., Run]:
     """Return a function that runs the playbook with results of the modules and extra variables."""
-    collection = tmp_path / "ansible_collections/wuying/workspace"
-    (collection / "plugins/modules").mkdir(parents=True)
-    for name in ("wuying_login_tokens", "wuying_login_token_info"):
-        (collection / f"plugins/modules/{name}.py").write_text(MODULE.replace("MODULE", name))
-    (collection / "playbooks").symlink_to(PLAYBOOKS)
     (tmp_path / "out").mkdir()
     paths = {
         "keep_alive_report_path": f"{tmp_path}/out/report.json",
@@ -126,25 +103,7 @@ def play(tmp_path: Path) -> t.Callable[..., Run]:
         **variables: t.Any,
     ) -> Run:
         results = {"wuying_login_tokens": fleet, "wuying_login_token_info": STORE if store is None else store}
-        (tmp_path / "results.json").write_text(json.dumps(results))
-        extra = f"--extra-vars={json.dumps({**paths, **variables})}"
-        ended = subprocess.run(
-            (sys.executable, "-m", "ansible.cli.playbook", playbook, extra, *arguments),
-            cwd=tmp_path,
-            env={
-                **{name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")},
-                "ANSIBLE_COLLECTIONS_PATH": str(tmp_path),
-                "ANSIBLE_LOCALHOST_WARNING": "false",
-                "ANSIBLE_INVENTORY_UNPARSED_WARNING": "false",
-                "ANSIBLE_NOCOLOR": "1",
-                "STUB": str(tmp_path / "results.json"),
-                "TZ": "Asia/Shanghai",
-            },
-            check=False,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        ended = run_playbook(tmp_path, playbook, results, *arguments, **{**paths, **variables})
         report, metrics = (Path(path) for path in paths.values())
         return Run(
             ended.returncode,
@@ -250,15 +209,15 @@ def test_what_fail_on_tolerates_is_a_success(play: t.Callable[..., Run]) -> None
 
 def test_an_empty_store_is_no_success_unless_that_is_intended(play: t.Callable[..., Run]) -> None:
     empty = {**STORE, "counts": {"current": 0}, "next_expiry": None, "accounts": []}
-    run = play(counted(), empty)
+    run = play(kept(), empty)
     assert (run.status, run.report["success"], run.report["message"]) == (2, False, "No session was selected.")
     assert "wuying_next_expiry_timestamp_seconds" not in run.metrics
-    assert play(counted(), empty, keep_alive_allow_empty=True).report["success"] is True
+    assert play(kept(), empty, keep_alive_allow_empty=True).report["success"] is True
 
 
 def test_no_token_gets_into_the_files(play: t.Callable[..., Run], tmp_path: Path) -> None:
     lost = entry("alice", "NotKept", kept=False, login_token=TOKEN, session_id="sesame", warnings=[TOKEN])
-    run = play({**counted(total=1, failed=1), "sessions": [lost]})
+    run = play({**kept(total=1, failed=1), "sessions": [lost]})
     assert run.report["sessions"] == [
         {
             "session": {"end_user_id": "alice"},
@@ -275,14 +234,14 @@ def test_no_token_gets_into_the_files(play: t.Callable[..., Run], tmp_path: Path
 
 def test_labels_are_escaped(play: t.Callable[..., Run]) -> None:
     code = 'A"b\\c\nd}e,f="g" 1'
-    run = play({**counted(total=1, failed=1), "sessions": [entry("alice", code)]})
+    run = play({**kept(total=1, failed=1), "sessions": [entry("alice", code)]})
     assert run.metrics["wuying_keep_alive_errors"] == {code: 1}
     assert run.report["errors"] == {code: 1}
 
 
 def test_the_report_has_a_limited_size(play: t.Callable[..., Run]) -> None:
     sessions = [entry(f"user-{number}", "Timeout") for number in range(1000)]
-    run = play({**counted(total=1000, failed=1000), "sessions": sessions}, {**STORE, "accounts": [ACCOUNT] * 500})
+    run = play({**kept(total=1000, failed=1000), "sessions": sessions}, {**STORE, "accounts": [ACCOUNT] * 500})
     assert (len(run.report["sessions"]), len(run.report["accounts"])) == (100, 100)
     assert (run.report["errors"], run.report["accounts_waiting"]) == ({"Timeout": 1000}, 500)
     assert run.metrics["wuying_accounts_waiting"] == {"": 500}

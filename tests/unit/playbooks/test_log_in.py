@@ -10,15 +10,14 @@ The module is replaced by one that returns a given result. tests/integration/tar
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 import typing as t
 from pathlib import Path
 
 import pytest
 
-PLAYBOOKS = Path(__file__).parents[3] / "playbooks"
+from ansible_collections.wuying.workspace.tests.unit.playbooks.playbook_run import arguments_of, run_playbook
+
 ALICE = {
     "wuying_region_id": "cn-hangzhou",
     "wuying_office_site_id": "office-1",
@@ -27,52 +26,19 @@ ALICE = {
 }
 SECRETS = {"log_in_password": "pa55-word", "log_in_code": "012345"}
 LOGGED_IN = {"changed": True, "expires_at": "2026-01-31T08:15:00Z", "stays_logged_in": True}
-MODULE = """#!/usr/bin/python
-# WANT_JSON
-import os, sys
-with open(sys.argv[1]) as arguments, open(os.environ["STUB"] + ".arguments", "w") as copy:
-    copy.write(arguments.read())
-print(open(os.environ["STUB"]).read())
-"""
 Play = t.Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture
 def play(tmp_path: Path) -> Play:
-    """Return a function that runs the playbook without a terminal, with a result of the module and extra variables."""
-    collection = tmp_path / "ansible_collections/wuying/workspace"
-    (collection / "plugins/modules").mkdir(parents=True)
-    (collection / "plugins/modules/wuying_login_token.py").write_text(MODULE)
-    (collection / "playbooks").symlink_to(PLAYBOOKS)
+    """Return a function that runs the playbook with a result of the module and extra variables."""
 
     def run(result: dict[str, t.Any], *arguments: str, **variables: t.Any) -> subprocess.CompletedProcess[str]:
-        (tmp_path / "result.json").write_text(json.dumps(result))
-        extra = f"--extra-vars={json.dumps(variables)}"
-        return subprocess.run(
-            (sys.executable, "-m", "ansible.cli.playbook", "wuying.workspace.log_in", extra, *arguments),
-            cwd=tmp_path,
-            env={
-                **{name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")},
-                "ANSIBLE_COLLECTIONS_PATH": str(tmp_path),
-                "ANSIBLE_LOCALHOST_WARNING": "false",
-                "ANSIBLE_INVENTORY_UNPARSED_WARNING": "false",
-                "ANSIBLE_NOCOLOR": "1",
-                "STUB": str(tmp_path / "result.json"),
-            },
-            check=False,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
+        return run_playbook(
+            tmp_path, "wuying.workspace.log_in", {"wuying_login_token": result}, *arguments, **variables
         )
 
     return run
-
-
-def arguments_of(folder: Path) -> dict[str, t.Any]:
-    """Return the options that the module received."""
-    arguments: dict[str, t.Any] = json.loads((folder / "result.json.arguments").read_text())
-    return arguments
 
 
 def test_the_module_gets_the_secrets_and_logs_in_in_any_case(play: Play, tmp_path: Path) -> None:
@@ -126,7 +92,7 @@ def test_without_a_terminal_the_password_must_be_an_extra_variable(play: Play, t
     run = play(LOGGED_IN, **ALICE)
     assert run.returncode == 2
     assert "No password was entered. Run the playbook in a terminal" in run.stdout
-    assert not (tmp_path / "result.json.arguments").exists()
+    assert not (tmp_path / "results.json.arguments").exists()
 
 
 def test_the_settings_are_checked_before_a_password_is_asked_for(play: Play) -> None:

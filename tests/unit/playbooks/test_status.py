@@ -9,24 +9,17 @@ The module is replaced by one that returns a given result. tests/integration/tar
 
 from __future__ import annotations
 
-import json
-import os
-import re
-import subprocess
-import sys
 import typing as t
 from pathlib import Path
 
 import pytest
 
-PLAYBOOKS = Path(__file__).parents[3] / "playbooks"
-MODULE = """#!/usr/bin/python
-# WANT_JSON
-import os, sys
-with open(sys.argv[1]) as arguments, open(os.environ["STUB"] + ".arguments", "w") as copy:
-    copy.write(arguments.read())
-print(open(os.environ["STUB"]).read())
-"""
+from ansible_collections.wuying.workspace.tests.unit.playbooks.playbook_run import (
+    arguments_of,
+    message_in,
+    run_playbook,
+)
+
 HEADING = "USER   OFFICE    STATE    TIME LEFT    REPAIRS ITSELF"
 
 
@@ -63,37 +56,10 @@ def waiting(user: str) -> dict[str, str]:
 @pytest.fixture
 def play(tmp_path: Path) -> t.Callable[..., Run]:
     """Return a function that runs the playbook with a result of the module and extra variables."""
-    collection = tmp_path / "ansible_collections/wuying/workspace"
-    (collection / "plugins/modules").mkdir(parents=True)
-    (collection / "plugins/modules/wuying_login_token_info.py").write_text(MODULE)
-    (collection / "playbooks").symlink_to(PLAYBOOKS)
 
     def run(result: dict[str, t.Any], **variables: t.Any) -> Run:
-        (tmp_path / "result.json").write_text(json.dumps(result))
-        ended = subprocess.run(
-            (
-                sys.executable,
-                "-m",
-                "ansible.cli.playbook",
-                "wuying.workspace.status",
-                f"--extra-vars={json.dumps(variables)}",
-            ),
-            cwd=tmp_path,
-            env={
-                **{name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")},
-                "ANSIBLE_COLLECTIONS_PATH": str(tmp_path),
-                "ANSIBLE_LOCALHOST_WARNING": "false",
-                "ANSIBLE_INVENTORY_UNPARSED_WARNING": "false",
-                "ANSIBLE_NOCOLOR": "1",
-                "STUB": str(tmp_path / "result.json"),
-            },
-            check=False,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        found = re.search(r'"msg": (\[\n.*?\n    \])', ended.stdout, re.DOTALL)
-        return Run(ended.returncode, ended.stdout, json.loads(found[1]) if found else [])
+        ended = run_playbook(tmp_path, "wuying.workspace.status", {"wuying_login_token_info": result}, **variables)
+        return Run(ended.returncode, ended.stdout, message_in(ended.stdout))
 
     return run
 
@@ -161,7 +127,7 @@ def test_the_output_of_a_large_fleet_is_limited(play: t.Callable[..., Run], tmp_
     assert len(run.lines) == 1 + 1 + 40 + 1 + 3
     assert run.lines[-4] == "99960 more. To show them, set status_limit or status_filters."
     assert max(map(len, run.lines)) < 120
-    assert json.loads((tmp_path / "result.json.arguments").read_text())["limit"] == 40
+    assert arguments_of(tmp_path)["limit"] == 40
 
 
 def test_the_variables_are_passed_to_the_module(play: t.Callable[..., Run], tmp_path: Path) -> None:
@@ -174,7 +140,7 @@ def test_the_variables_are_passed_to_the_module(play: t.Callable[..., Run], tmp_
         wuying_store="/srv/tokens",
     )
     assert run.lines[-1] == "1 more. To show them, set status_limit or status_filters."
-    arguments = json.loads((tmp_path / "result.json.arguments").read_text())
+    arguments = arguments_of(tmp_path)
     assert (arguments["limit"], arguments["filters"], arguments["store"]) == (1, filters, "/srv/tokens")
     assert int(arguments["refresh_before"]) == 60  # Before ansible-core 2.19, a template results in text.
 
