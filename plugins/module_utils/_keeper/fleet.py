@@ -129,12 +129,13 @@ def keep_all(
         else:
             yield Report(position, key, request.session, result, tuple(warnings), needs_reencryption)
     begin(len(due))
+    if not due:
+        return
     due.sort(key=lambda session: session.order)
     processes = 1 if one_process else count_processes(sum(session.result is None for session in due), max_parallel)
     if processes > 1 and not keeper.connect():
         processes = 1
-    if due:
-        keeper.limit_logins()
+    keeper.limit_logins()
     not_done = functools.partial(_not_done, keeper)
     with hold_signals():
         for process in (functools.partial(_process_or_postpone, keeper), functools.partial(_process, keeper)):
