@@ -145,11 +145,13 @@ _raw:
 """
 
 import contextlib
+import functools
 import os
 import typing as t
 from collections.abc import Mapping
 from contextvars import ContextVar
 
+from ansible import constants
 from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
 from ansible.utils.display import Display
@@ -168,6 +170,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin import credentials
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.lookup_options import (
+    VARIABLE_OF,
     check_value,
     check_variables,
     explain_name,
@@ -241,31 +244,39 @@ class LookupModule(LookupBase):
         """Return the options from keywords, variables, the environment and the configuration file, and the names of
         those that are from variables. Raises :class:`OptionError`.
         """
-        options = {name: option for name, option in self.option_definitions.items() if name != "_terms"}
+        options = self.option_definitions
         for name in keywords:
-            if name not in options:
-                hint = explain_name(name, options, "The documentation of the lookup lists its options.")
+            if name not in VARIABLE_OF:
+                hint = explain_name(name, VARIABLE_OF, "The documentation of the lookup lists its options.")
                 raise OptionError(f"'{name}' is not an option of this lookup. {hint}")
-        refuse_facts(variables, options)
+        refuse_facts(variables)
         own = given(keywords, options)
-        rendered = given(self._render(variables, [name for name in options if name not in own]), options)
+        rendered = given(self._render(variables, own), options)
         mask_secrets(rendered)
-        direct = {**rendered, **own}
-        for name, value in direct.items():
-            check_value(name, options[name], value)
-        self.set_options(direct=direct)
+        direct = {name: self._read_value(name, options[name], value) for name, value in {**rendered, **own}.items()}
         # An environment variable precedes the configuration file. Credentials from keywords are never combined with others.
         hidden = {name for name, variable in VARIABLES.items() if name not in direct and os.environ.get(variable)}
         if any(name in own for name in credentials.OPTIONS):
             hidden.update(name for name in credentials.OPTIONS if name not in own)
-        values = {name: None if name in hidden else self.get_option(name) for name in options}
-        # An empty value in the configuration file is not given.
-        values.update((name, options[name].get("default")) for name, value in values.items() if value == "")
+        file = constants.config.get_config_value("CONFIG_FILE")
+        values = {
+            name: direct[name] if name in direct else _configured(self._load_name, name, file)
+            for name in VARIABLE_OF
+            if name not in hidden
+        }
         values.update(add_environment(values))
         return values.get, set(rendered)
 
-    def _render(self, variables: dict[str, t.Any], options: list[str]) -> dict[str, t.Any]:
-        """Return the rendered variables of these options. Raises :class:`OptionError`."""
+    def _read_value(self, name: str, option: dict[str, t.Any], value: t.Any) -> t.Any:
+        """Return the value of a keyword or variable, converted to the type of the option. Raises :class:`OptionError`."""
+        if isinstance(value, str) and option["type"] == "str" and "choices" not in option:
+            return value
+        check_value(name, option, value)
+        self.set_option(name, value)
+        return self.get_option(name)
+
+    def _render(self, variables: dict[str, t.Any], own: t.Container[str]) -> dict[str, t.Any]:
+        """Return the rendered variables of the options that are not in ``own``. Raises :class:`OptionError`."""
         if _is_rendering.get():
             raise OptionError(
                 "A variable that this lookup reads an option from, such as wuying_login_token, contains this lookup itself. "
@@ -275,14 +286,22 @@ class LookupModule(LookupBase):
         rendered = {}
         before = _is_rendering.set(True)
         try:
-            for option in options:
-                name = f"wuying_{option}"
-                if name in variables:
+            for option, name in VARIABLE_OF.items():
+                if name in variables and option not in own:
                     with contextlib.suppress(AnsibleValueOmittedError):
                         rendered[option] = templar.template(variables[name])
         finally:
             _is_rendering.reset(before)
         return rendered
+
+
+@functools.lru_cache(maxsize=None)
+def _configured(plugin: str, name: str, file: str | None) -> t.Any:
+    """Return the value of an option in a configuration file, or its default. ansible-core reads the file once for each process."""
+    value = constants.config.get_config_value(name, file, "lookup", plugin)
+    if value == "":  # not given
+        value = constants.config.get_configuration_definition(name, "lookup", plugin).get("default")
+    return value
 
 
 def _read_requests(get_option: GetOption, terms: list[t.Any]) -> list[TokenRequest]:

@@ -16,11 +16,13 @@ from collections.abc import Mapping
 from .._keeper.decision import TokenRequest
 from .._model.endpoint import is_loopback
 from .._model.exceptions import OptionError
-from .argument_spec import LOGIN_SECRETS, session_spec
+from .argument_spec import LOGIN_SECRETS, argument_spec, session_spec
 from .options import GetOption, did_you_mean, own_options, read_boolean
 from .store_options import VARIABLES, is_exposed
 
 _TERM_SPEC = session_spec()
+VARIABLE_OF = {option: f"wuying_{option}" for option in {**argument_spec(), **_TERM_SPEC}}
+"""The variable of each option of the lookup."""
 _NOT_FACTS = ("ansible_facts", "changed", "failed")
 """The names that a registered result has, or a fact that hides the others, but not the facts of a host."""
 _NO_LOGIN = "Lookups accept no secrets of a login. Log in once by wuying_login_token with stay_logged_in=true, and lookups repair the session."
@@ -31,7 +33,7 @@ def explain_name(name: t.Any, names: t.Iterable[str], otherwise: str) -> str:
     return _NO_LOGIN if name in LOGIN_SECRETS else did_you_mean(name, names, otherwise)
 
 
-def refuse_facts(variables: Mapping[str, t.Any], options: t.Iterable[str]) -> None:
+def refuse_facts(variables: Mapping[str, t.Any]) -> None:
     """Refuse options from facts, because they override variables and each host chooses its own. Raises :class:`OptionError`."""
     facts = variables.get("ansible_facts") or {}
     if not isinstance(facts, Mapping) or any(name in facts for name in _NOT_FACTS):
@@ -39,7 +41,7 @@ def refuse_facts(variables: Mapping[str, t.Any], options: t.Iterable[str]) -> No
             "ansible_facts does not contain the facts of the host, so this lookup cannot check that they do not configure it. "
             "Rename the variable ansible_facts that a task registers or sets, or the fact of this name."
         )
-    for name in ("omit", *(f"wuying_{option}" for option in options)):
+    for name in ("omit", *VARIABLE_OF.values()):
         if name in facts:
             raise OptionError(
                 f"{name} is a fact of the host, and a host must not configure this lookup. Find out who sets the fact. "

@@ -14,6 +14,7 @@ import typing as t
 import pytest
 
 from ansible_collections.wuying.workspace.plugins.module_utils._plugin.argument_spec import argument_spec
+from ansible_collections.wuying.workspace.plugins.module_utils._plugin.lookup_options import VARIABLE_OF
 
 # Skips the tests on a Python without a controller.
 from ansible_collections.wuying.workspace.tests.unit.plugins.lookup.lookup_setup import (
@@ -35,6 +36,14 @@ def store_at(listener: socket.socket) -> str:
 
 def test_the_tests_of_this_file_cover_all_options():
     assert set(loader.lookup_loader.get(NAME).option_definitions) == {*OPTIONS, "_terms"}
+
+
+def test_the_documentation_names_the_variable_of_each_option():
+    options = dict(loader.lookup_loader.get(NAME).option_definitions)
+    del options["_terms"]
+    assert {name: option["vars"] for name, option in options.items()} == {
+        name: [{"name": variable}] for name, variable in VARIABLE_OF.items()
+    }
 
 
 # Facts
@@ -116,6 +125,38 @@ def test_a_store_and_its_secrets_can_come_from_variables(runner, listener, monke
 def test_an_empty_key_in_the_environment_is_named(runner, monkeypatch):
     monkeypatch.setenv("WUYING_TOKEN_STORE_KEY", "")
     assert "WUYING_TOKEN_STORE_KEY is set and empty" in runner.failure_of("alice")
+
+
+# The configuration file
+
+
+def test_the_configuration_file_is_read_once_for_each_process(runner, configure, monkeypatch):
+    token = runner.start()
+    configure(timeout="11", retries="2")
+    manager, asked = importlib.import_module("ansible.constants").config, []
+    read = manager.get_config_value
+
+    def read_and_record(name, *arguments, **keywords):
+        asked.append(name)
+        return read(name, *arguments, **keywords)
+
+    monkeypatch.setattr(manager, "get_config_value", read_and_record)
+    for _turn in range(2):
+        asked.clear()
+        assert runner.look_up("alice", retries=None, variables={"wuying_deadline": 7}) == [token]
+        counts = {name: asked.count(name) for name in ("timeout", "retries", "deadline", "store")}
+        if not _turn:
+            assert counts == {"timeout": 1, "retries": 1, "deadline": 1, "store": 0}
+    assert counts == {"timeout": 0, "retries": 0, "deadline": 1, "store": 0}
+
+
+def test_an_invalid_value_in_ansible_cfg_is_an_error_each_time_unless_it_is_overridden(runner, configure):
+    token = runner.start()
+    configure(timeout="sesame")
+    for _turn in range(2):
+        assert "timeout" in runner.failure_of("alice")
+        assert runner.look_up("alice", timeout=10) == [token]
+        assert runner.look_up("alice", variables={"wuying_timeout": 10}) == [token]
 
 
 # Variables cannot disable encryption
