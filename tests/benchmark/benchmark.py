@@ -20,6 +20,7 @@ from pathlib import Path
 sys.path.insert(0, os.environ.get("ANSIBLE_COLLECTIONS_PATH", ""))
 
 from ansible_collections.wuying.workspace.tests.benchmark import (
+    calibration,
     fleet,
     logins,
     lookups,
@@ -30,7 +31,7 @@ from ansible_collections.wuying.workspace.tests.benchmark import (
 )
 
 ROOT = Path(__file__).resolve().parents[2]
-SECTIONS = ("tasks", "plural", "fleet", "logins", "lookup", "signatures")
+SECTIONS = ("tasks", "plural", "fleet", "logins", "lookup", "simulation", "signatures")
 PAGE = ROOT / "docs/docsite/rst/speed.rst"
 
 
@@ -61,6 +62,8 @@ def main() -> None:
         lines = fleet.measure(folder, options.sizes, options.rounds) if "fleet" in options.only else []
         if "logins" in options.only:
             logins.measure(folder, most, options.rounds)
+        if "simulation" in options.only:
+            calibration.measure(folder, most, options.rounds)
         terms = lookups.measure(folder, most) if "lookup" in options.only else {}
     if options.write_docs:
         PAGE.write_text(page.write(lines, rates, terms), encoding="utf-8")
