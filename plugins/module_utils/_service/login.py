@@ -115,7 +115,7 @@ def _explain(
     elif status >= 500 or not (code or "requestid" in fields):
         details["code"] = shown or ("ServiceUnavailable" if status >= 500 else "InvalidResponse")
         error = ServiceError(
-            f"The endpoint {endpoint} did not answer the login (HTTP status {status}, {details['code']}). "
+            f"The login failed, because {endpoint} responded with HTTP status {status} ({details['code']}). "
             "Check region_id, endpoint and proxy if this persists.",
             retryable=True,
             outcome_unknown=code != "ServiceUnavailable",

@@ -59,7 +59,7 @@ def _check_private(status: os.stat_result, path: str) -> None:
         reason = "is accessible to other users"
     else:
         return
-    mode = "700" if stat.S_ISDIR(status.st_mode) else "600"
+    mode = "0700" if stat.S_ISDIR(status.st_mode) else "0600"
     advice = f"Set its owner to the user who runs the task and its mode to {mode}, or choose another store."
     raise UnsafeFile(errno.EPERM, f"{reason}. {advice}", path)
 
