@@ -69,13 +69,7 @@ To plan a fleet:
 * Started together, sessions need more controllers. Start a large fleet in parts, a few minutes apart.
 
 The simulation assumes that nothing fails, and its tasks were up to 14% faster than measured ones. To simulate your own latency, limit, schedule and
-store, run:
-
-.. code-block:: bash
-
-    git clone https://github.com/wuying-workspace/wuying.workspace ansible_collections/wuying/workspace
-    python3 ansible_collections/wuying/workspace/tests/benchmark/simulation.py \\
-        --sessions 200000 --max-parallel 64 --refresh-before 450 --service-limit 500
+store, run ``tests/benchmark/simulation.py`` in a checkout, for example with ``--sessions 200000 --max-parallel 64 --refresh-before 450 --service-limit 500``.
 """
 LOOPS = """
 One task, or a loop

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -20,7 +21,7 @@ from .failures import Busy, explain, explain_import
 from .outages import Outages
 from .topology import Topology
 
-if sockets.IMPORT_ERROR is None:
+with contextlib.suppress(Exception):  # sockets.IMPORT_ERROR is the reason.
     import redis.backoff
     import redis.retry
 

@@ -203,10 +203,10 @@ def test_the_invocation_hides_the_value_of_an_unknown_name(monkeypatch, capsys):
     sessions = {"type": "list", "elements": "dict", "options": session_spec()}
     with pytest.raises(SystemExit):
         Module(argument_spec={"sessions": sessions, "filters": {"type": "dict"}, "store": {"type": "str"}})
-    printed = capsys.readouterr().out
-    result = json.loads(printed)
+    result = json.loads(capsys.readouterr().out)
     assert "login_tokn" in result["msg"]
-    assert "sesame" not in printed
+    # Since 2.22, a module tells the controller which texts to hide.
+    assert "sesame" not in json.dumps({name: value for name, value in result.items() if "secrets" not in name})
     shown = result["invocation"]["module_args"]
     assert shown["filters"] == {"end_user_id": "bob", "x": PLACEHOLDER}
     assert shown["sessions"][0]["end_user_id"] == "alice"
