@@ -12,7 +12,7 @@ import typing as t
 
 from .._model.exceptions import RAISE_THREAD_LIMIT, MissingLibraryError, ServiceError
 from .._runtime.timeouts import NoThreadError, run_with_timeout
-from .._store.libraries import explain_import, is_library_failure
+from .._store.failures import explain_import, is_library_failure
 
 _LOGGERS = (
     # With DEBUG=sdk in the environment, the first two print all URLs and headers.

@@ -13,6 +13,7 @@ import typing as t
 from .._model.exceptions import OptionError, StoreError
 from .._store.base import Store
 from .._store.directory import DirectoryStore
+from .._store.failures import explain_import
 from .options import GetOption, can_be_encoded, expand_path, read_ca_path, read_text
 from .result import mask_secrets
 
@@ -114,8 +115,6 @@ def _open_encryption(value: t.Any, *, accepts_unencrypted: bool) -> Encryption |
     try:
         from .._store.encryption import Encryption  # imported here, because few stores are encrypted
     except OSError as error:
-        from .._store.libraries import explain_import
-
         raise explain_import(error, "cryptography", StoreError) from None
 
     return Encryption(keys, accepts_unencrypted=accepts_unencrypted)

@@ -12,7 +12,7 @@ import typing as t
 
 from .._model.encoding import dump_line, load_object
 from .._model.exceptions import DamagedRecord, OptionError, StoreError
-from .libraries import explain_import, is_library_failure
+from .failures import explain_import, is_library_failure
 
 CRYPTOGRAPHY_IMPORT_ERROR: BaseException | None = None
 try:

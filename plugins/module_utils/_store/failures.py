@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Explain failures of the file system: what went wrong, and what to do next."""
+"""Explain failures of the file system and of imports: what went wrong, and what to do next."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ import os
 import stat
 import typing as t
 
-from .._model.exceptions import RAISE_FILE_LIMIT, StoreError
+from .._model.exceptions import RAISE_FILE_LIMIT, StoreError, WuyingError
+
+Error = t.TypeVar("Error", bound=WuyingError)
 
 _OTHER_TYPE = (errno.ELOOP, errno.ENOTDIR, errno.ENXIO, errno.EISDIR)
 _TYPES = {
@@ -73,6 +75,26 @@ def explain(error: OSError | ImportError, store: str) -> StoreError:
     where = "" if place == store else f": {place}"
     message = f"The store {store} cannot be used ({os.strerror(code)}{where}). {_ADVICE.get(code, _DEFAULT_ADVICE)}"
     return StoreError(message, retryable=code in _TEMPORARY)
+
+
+def explain_import(error: BaseException, library: str, kind: type[Error]) -> Error:
+    """Return the error for a library that cannot be imported, of the given class. It does not repeat the message of ``error``."""
+    from ansible.module_utils.basic import missing_required_lib
+
+    if any(os.strerror(code) in str(error) for code in (errno.EMFILE, errno.ENFILE)):
+        message = (
+            f"The Python library {library} could not be loaded because too many files are open. {RAISE_FILE_LIMIT}"
+        )
+        return kind(message, code="MissingLibrary", retryable=True)
+    message = missing_required_lib(library)
+    if not isinstance(error, ImportError):
+        message += f" The library is installed but broken ({type(error).__name__}). Install it again."
+    return kind(message, code="MissingLibrary")
+
+
+def is_library_failure(error: BaseException) -> bool:
+    """Return True if a library raised this, not a signal handler. A panic of its Rust code is not an :class:`Exception`."""
+    return isinstance(error, (Exception, SystemExit)) or type(error).__name__ == "PanicException"
 
 
 def _other_type(place: str, store: str) -> str:

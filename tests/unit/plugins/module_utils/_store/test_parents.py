@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import importlib
 import multiprocessing
 import os
 import shutil
@@ -27,6 +28,7 @@ from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.single
     unmeasured,
 )
 
+PACKAGE = str(DirectoryStore.__module__).rpartition(".")[0]
 FORK = multiprocessing.get_context("fork")
 NOBODY, STAFF, PRIMARY = 65534, 50, 1234
 KEY = "0" * 64
@@ -65,7 +67,9 @@ def use(path: Path) -> str:
 
 
 def as_user(user: int, group: int, act: t.Callable[[], str]) -> str:
-    """Run a function as another user."""
+    """Run a function as another user, who may not be able to read the files of the collection."""
+    for name in ("locked_file", "locks"):
+        importlib.import_module(f"{PACKAGE}.{name}")
     receiver, sender = FORK.Pipe(duplex=False)
 
     def run() -> None:
