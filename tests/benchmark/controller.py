@@ -31,36 +31,44 @@ P99 = 2.326
 """The 99th percentile of the standard normal distribution."""
 
 
-def _option(default: t.Any, description: str) -> t.Any:
-    return dataclasses.field(default=default, metadata={"help": description})
+def _help(text: str) -> dict[str, str]:
+    return {"help": text}
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
     """A fleet, its controllers, and the service and store that they use. Times are in seconds."""
 
-    sessions: int = _option(10_000, "sessions of the fleet")
-    controllers: int = _option(1, "controllers that share the fleet")
-    max_parallel: int = _option(8, "max_parallel of each task")
-    max_qps: float = _option(math.inf, "max_qps of each task")
-    validity: float = _option(900.0, "validity of a token")
-    refresh_before: float = _option(300.0, "refresh_before of each task")
-    interval: float = _option(240.0, "interval of the schedule")
-    deadline: float = _option(900.0, "deadline of each task")
-    retries: int = _option(3, "retries of each task")
-    spread: float = _option(0.0, "period in which the tokens were obtained; 0: together, inf: evenly")
-    latency: float = _option(0.05, "median latency of the service")
-    latency_p99: float = _option(0.5, "latency that one of 100 requests exceeds")
-    service_limit: float = _option(math.inf, "requests per second that the service allows for the account")
-    primaries: int = _option(0, "primaries of the Redis store; 0: each controller has a directory")
-    write_time: float = _option(0.0002, "duration of a write that is synced")
-    processors: int = _option(2, "processors of a controller")
-    refresh_time: float = _option(0.0009, "processor time of a refresh")
-    read_time: float = _option(0.00005, "processor time to read a session")
-    start_time: float = _option(1.5, "time to start a run, and to load its libraries")
-    service_time: float = _option(0.0, "processor time of the emulator for a request, if it runs on the controller")
-    reserve: float = _option(30.0, "remaining validity that all tokens must keep")
-    seed: int = _option(1, "seed of the random numbers")
+    sessions: int = dataclasses.field(default=10_000, metadata=_help("sessions of the fleet"))
+    controllers: int = dataclasses.field(default=1, metadata=_help("controllers that share the fleet"))
+    max_parallel: int = dataclasses.field(default=8, metadata=_help("max_parallel of each task"))
+    max_qps: float = dataclasses.field(default=math.inf, metadata=_help("max_qps of each task"))
+    validity: float = dataclasses.field(default=900.0, metadata=_help("validity of a token"))
+    refresh_before: float = dataclasses.field(default=300.0, metadata=_help("refresh_before of each task"))
+    interval: float = dataclasses.field(default=240.0, metadata=_help("interval of the schedule"))
+    deadline: float = dataclasses.field(default=900.0, metadata=_help("deadline of each task"))
+    retries: int = dataclasses.field(default=3, metadata=_help("retries of each task"))
+    spread: float = dataclasses.field(
+        default=0.0, metadata=_help("period in which the tokens were obtained; 0: together, inf: evenly")
+    )
+    latency: float = dataclasses.field(default=0.05, metadata=_help("median latency of the service"))
+    latency_p99: float = dataclasses.field(default=0.5, metadata=_help("latency that one of 100 requests exceeds"))
+    service_limit: float = dataclasses.field(
+        default=math.inf, metadata=_help("requests per second that the service allows for the account")
+    )
+    primaries: int = dataclasses.field(
+        default=0, metadata=_help("primaries of the Redis store; 0: each controller has a directory")
+    )
+    write_time: float = dataclasses.field(default=0.0002, metadata=_help("duration of a write that is synced"))
+    processors: int = dataclasses.field(default=2, metadata=_help("processors of a controller"))
+    refresh_time: float = dataclasses.field(default=0.0009, metadata=_help("processor time of a refresh"))
+    read_time: float = dataclasses.field(default=0.00005, metadata=_help("processor time to read a session"))
+    start_time: float = dataclasses.field(default=1.5, metadata=_help("time to start a run, and to load its libraries"))
+    service_time: float = dataclasses.field(
+        default=0.0, metadata=_help("processor time of the emulator for a request, if it runs on the controller")
+    )
+    reserve: float = dataclasses.field(default=30.0, metadata=_help("remaining validity that all tokens must keep"))
+    seed: int = dataclasses.field(default=1, metadata=_help("seed of the random numbers"))
 
     def __post_init__(self) -> None:
         """Raise :class:`ValueError` if an option has an impossible value."""

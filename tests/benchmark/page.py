@@ -142,11 +142,16 @@ def controllers(sizes: t.Sequence[int] = (10_000, 100_000, 1_000_000)) -> str:
     return "".join((CONTROLLERS, table(SIMULATED, [row for size in sizes for row in simulated(size)]), ADVICE))
 
 
+def _smallest(plan: Plan) -> tuple[Plan, simulation.Result]:
+    """Return the plan with the smallest number of controllers that is enough, and its result."""
+    return next(each for each in simulation.find_controllers(plan) if each[1].is_enough)
+
+
 def simulated(size: int) -> t.Iterator[tuple[str, ...]]:
     """Yield a row for each way to run a fleet."""
     for started, spread, parallel in (("together", 0.0, 8), ("together", 0.0, 64), ("evenly", math.inf, 64)):
         plan = Plan(sessions=size, max_parallel=parallel, refresh_before=450, spread=spread)
-        plan, result = next(each for each in simulation.find_controllers(plan) if each[1].is_enough)
+        plan, result = _smallest(plan)
         yield (
             f"{size:,}",
             started,

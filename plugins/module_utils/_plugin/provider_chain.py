@@ -28,7 +28,10 @@ _LOGGERS = (
 
 
 def find_keys(deadline: float) -> tuple[str, str, str | None]:
-    """Return the access key ID, the secret and the security token that the chain finds before ``deadline`` (of :func:`time.monotonic`). Raises :class:`ServiceError`."""
+    """Return the access key ID, the secret and the security token that the chain finds before ``deadline`` (of :func:`time.monotonic`).
+
+    Raises :class:`ServiceError`.
+    """
     # The error does not repeat the package's messages, which may contain a secret or a signed URL.
     timed_out = False
     try:
