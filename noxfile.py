@@ -199,6 +199,9 @@ def units(session: nox.Session) -> None:
                     ansible_test(session, tree, "units", *options, *chosen)
                 except CommandFailed:
                     failed.append(f"{context} with Python {version}")
+                # Otherwise, the next run of ansible-test would overwrite the report.
+                for report in (tree / "tests/output/junit").glob("python*"):
+                    report.rename(report.with_name(f"{context}-{report.name}"))
     if failed:
         session.error(f"These unit tests failed: {', '.join(failed)}.")
 
