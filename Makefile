@@ -41,6 +41,7 @@ execution-environment: ## Check the execution environment of the AWX guide
 ##@ Build
 docs: ## Build the documentation site into build/docs/html
 benchmark: ## Measure the speed
+simulation: ## Find how many controllers a fleet needs: ARGS="--sessions N"
 clean: ## Remove everything that these targets create
 	rm -rf .nox .ruff_cache build
 	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -293,6 +293,12 @@ def benchmark(session: nox.Session) -> None:
     session.run(*command, env=link_collection(session)[1])
 
 
+@nox.session(reuse_venv=True, default=False)
+def simulation(session: nox.Session) -> None:
+    """Find how many controllers a fleet needs. Arguments: those of tests/benchmark/simulation.py."""
+    session.run("python", "tests/benchmark/simulation.py", *session.posargs, env=link_collection(session)[1])
+
+
 @core_session
 def docs(session: nox.Session) -> None:
     """Build the documentation site into build/docs/html, and check its links and its search."""

@@ -69,7 +69,7 @@ To plan a fleet:
 * Started together, sessions need more controllers. Start a large fleet in parts, a few minutes apart.
 
 The simulation assumes that nothing fails, and its tasks were up to 14% faster than measured ones. To simulate your own latency, limit, schedule and
-store, run ``tests/benchmark/simulation.py``, as the `README of the benchmark <../../../tests/benchmark/README.md>`__ says.
+store, run ``make simulation``, as the `README of the benchmark <../../../tests/benchmark/README.md>`__ says.
 """
 LOOPS = """
 One task, or a loop

@@ -4,7 +4,7 @@
 
 """Find with a simulation how many controllers a fleet needs, so that no token expires and the service throttles no request.
 
-Usage: python tests/benchmark/simulation.py --sessions N [OPTION ...]
+Usage: make simulation ARGS="--sessions N [OPTION ...]"
 
 README.md explains the options and columns. The docstring of controller.py says what is simulated, and what is left out.
 """

@@ -50,7 +50,6 @@ LEFT_OUT = re.compile(
     |^plugins/module_utils/$        # test_layout.py
     |^minor_changes:$               # antsibull-changelog
     |^user\ (ansible|watcher)\       # the unit tests of the Redis store and of the event source
-    |^\$\ python\ tests/benchmark/   # test_simulation.py
     |ansible-rulebook|^\ +sources:$  # needs Java; the target event_source_sessions runs the example, and its unit tests read the rulebooks
     |keep_alive_service_|^\[Unit\]$  # the target role_keep_alive
     |^(\$\ )?sudo\                 # needs an installed schedule
