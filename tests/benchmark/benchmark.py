@@ -50,8 +50,8 @@ def main() -> None:
     )
     parser.add_argument("--write-docs", action="store_true", help="write the documentation page about speed")
     options = parser.parse_args()
-    if options.write_docs and not {"plural", "fleet", "lookup"} <= set(options.only):
-        parser.error("--write-docs needs the sections plural, fleet and lookup")
+    if options.write_docs and not {"plural", "fleet", "logins", "lookup"} <= set(options.only):
+        parser.error("--write-docs needs the sections plural, fleet, logins and lookup")
     # The stores must be on a real disk, but a temporary folder can be in memory.
     (ROOT / "build").mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="benchmark-", dir=ROOT / "build") as name:
@@ -60,13 +60,12 @@ def main() -> None:
             tasks.compare_tasks(folder, options.pairs)
         rates = tasks.compare_plural(folder, options.rounds, most) if "plural" in options.only else []
         lines = fleet.measure(folder, options.sizes, options.rounds) if "fleet" in options.only else []
-        if "logins" in options.only:
-            logins.measure(folder, most, options.rounds)
+        heals = logins.measure(folder, most, options.rounds) if "logins" in options.only else []
         if "simulation" in options.only:
             calibration.measure(folder, most, options.rounds)
         terms = lookups.measure(folder, most) if "lookup" in options.only else {}
     if options.write_docs:
-        PAGE.write_text(page.write(lines, rates, terms), encoding="utf-8")
+        PAGE.write_text(page.write(lines, heals, rates, terms), encoding="utf-8")
         PAGE.with_suffix(".svg").write_text(plot.draw(lines), encoding="utf-8")
         print(f"\nWrote {PAGE.relative_to(ROOT)}.")
     if "signatures" in options.only:

@@ -25,7 +25,7 @@ OTHERS_SIZE = 10_000
 LARGE = 100_000
 LIMIT = 1800
 """The maximum duration of one run in seconds."""
-HEAD = "store      sessions  parallel  a second   ceiling  share  s/1,000  emulator  peak MiB  current s   faster"
+HEAD = "store      sessions  parallel  a second   ceiling  share  s/1,000  emulator  peak MiB  current s   faster  KiB each"
 
 
 class Line(t.NamedTuple):
@@ -46,6 +46,8 @@ class Line(t.NamedTuple):
     current: float
     """Seconds for the same task when all sessions are current."""
     faster: float
+    used: float
+    """KiB of the store for each session, on the disk or in the memory of Redis."""
 
     @property
     def rate(self) -> float:
@@ -60,7 +62,7 @@ class Line(t.NamedTuple):
     def __str__(self) -> str:
         return (
             f"{self.store:9} {self.sessions:9,} {self.parallel:9} {self.rate:9.0f} {self.ceiling:9.0f} {self.share:6.0%} "
-            f"{self.per_thousand:8.2f} {self.emulator:9.0%} {self.peak:9.1f} {self.current:10.2f} {self.faster:8.1f}"
+            f"{self.per_thousand:8.2f} {self.emulator:9.0%} {self.peak:9.1f} {self.current:10.2f} {self.faster:8.1f} {self.used:9.1f}"
         )
 
 
@@ -105,6 +107,7 @@ def one_round(
 ) -> tuple[Line, list[str]]:
     """Measure a fleet between two measurements of the ceiling; return its line and the HTTP libraries of a current run."""
     with servers.emulator(folder) as emulator, open_store(folder) as store:
+        empty = store.used()
         servers.fill(emulator, store, size)
         requests = min(max(size, 1000), 5000)
         before = ceiling(emulator, requests, parallel)
@@ -116,6 +119,7 @@ def one_round(
             sys.exit(f"Not every session was refreshed once: {stale.result['counts']}")
         after = ceiling(emulator, requests, parallel)
         current = run_task(emulator, store, parallel)
+        used_by_store = store.used() - empty
         if current.result["counts"]["unchanged"] != size:
             sys.exit(f"Not every session was current: {current.result['counts']}")
     at_most = 2 * requests / (before + after)
@@ -130,6 +134,7 @@ def one_round(
         peak=stale.peak,
         current=current.seconds,
         faster=stale.seconds / current.seconds,
+        used=used_by_store / size / 1024,
     )
     return line, current.http
 

@@ -22,8 +22,21 @@ VALIDITY = 1
 """For how many seconds tokens are valid by the clock of the tasks, so that each task has to refresh all of them."""
 
 
-def measure(folder: Path, size: int, rounds: int) -> None:
-    """Measure refreshes and logins in turn, for each store; print a table."""
+class Rates(t.NamedTuple):
+    """Sessions refreshed and healed per second with a store, and the ratio of the two within a round."""
+
+    store: str
+    refreshed: float
+    healed: float
+    ratio: float
+
+    def __str__(self) -> str:
+        return f"{self.store:9} {self.refreshed:19.0f} {self.healed:17.0f} {self.ratio:7.2f}"
+
+
+def measure(folder: Path, size: int, rounds: int) -> list[Rates]:
+    """Measure refreshes and logins in turn, for each store; print a table and return its lines."""
+    lines: list[Rates] = []
     print(
         f"\nOne task over {size:,} sessions that stay logged in, refreshed and healed in turn: medians of {rounds} rounds"
     )
@@ -34,7 +47,9 @@ def measure(folder: Path, size: int, rounds: int) -> None:
             pairs = [one_round(emulator, store, size) for _round in range(rounds)]
         refreshed, healed = (size / statistics.median(seconds) for seconds in zip(*pairs, strict=True))
         ratio = statistics.median(refresh / heal for refresh, heal in pairs)
-        print(f"{store.name:9} {refreshed:19.0f} {healed:17.0f} {ratio:7.2f}", flush=True)
+        lines.append(Rates(store.name, refreshed, healed, ratio))
+        print(lines[-1], flush=True)
+    return lines
 
 
 def log_in(emulator: servers.Emulator, store: servers.Store, size: int) -> None:

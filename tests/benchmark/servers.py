@@ -81,11 +81,14 @@ class Emulator(t.NamedTuple):
 
 
 class Store(t.NamedTuple):
-    """A store: its name in tables, its address for the option ``store``, and a function that saves records."""
+    """A store: its name in tables, its address for the option ``store``, and functions."""
 
     name: str
     address: str
     save: t.Callable[[list[Record]], None]
+    """Saves records."""
+    used: t.Callable[[], int]
+    """Returns the bytes that the store uses, on the disk or in the memory of Redis."""
 
 
 @contextlib.contextmanager
@@ -116,10 +119,14 @@ def directory(folder: Path) -> t.Iterator[Store]:
             with _new_file(path / f"{record.session.key}.lock"):
                 pass
 
+    def used() -> int:
+        with os.scandir(path) as files:
+            return sum(file.stat().st_blocks * 512 for file in files)
+
     try:
         # Records are not synced one by one. fill() syncs once at the end.
         with mock.patch.object(two_slot_file, "_sync"):
-            yield Store("directory", str(path), save)
+            yield Store("directory", str(path), save, used)
     finally:
         shutil.rmtree(path)
 
@@ -171,9 +178,12 @@ def redis(folder: Path) -> t.Iterator[Store]:
             pipeline.expire(name, 30 * 86400)
         pipeline.execute()
 
+    def used() -> int:
+        return int(client.info("memory")["used_memory"])
+
     try:
         with _server(command, is_ready):
-            yield Store("Redis", f"redis://127.0.0.1:{port}", save)
+            yield Store("Redis", f"redis://127.0.0.1:{port}", save, used)
     finally:
         client.close()
         shutil.rmtree(data)

@@ -18,8 +18,7 @@ import os
 import sys
 import typing as t
 
-if __name__ == "__main__":
-    sys.path.insert(0, os.environ.get("ANSIBLE_COLLECTIONS_PATH") or os.path.abspath(f"{__file__}/../../../../../.."))
+sys.path.insert(0, os.environ.get("ANSIBLE_COLLECTIONS_PATH", ""))
 
 from ansible_collections.wuying.workspace.tests.benchmark.controller import Controller, Plan
 
