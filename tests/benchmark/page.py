@@ -61,6 +61,8 @@ CONTROLLERS = """
 How many controllers
 --------------------
 
+One controller with two processors keeps 10,000 sessions current with the default ``max_parallel: 8``, and 100,000 with ``max_parallel: 64``.
+
 A controller must refresh all sessions that are due before their tokens expire. A simulation in the repository of the collection finds how many controllers a
 fleet needs. The table has its results for tokens that are valid for 15 minutes, with a run every 4 minutes and ``refresh_before: 450``. Each controller has
 two processors and a directory with an equal part of the fleet. The latency of the service is 50 ms, and 1% of the requests take longer than 500 ms. Sessions
