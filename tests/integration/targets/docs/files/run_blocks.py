@@ -49,6 +49,7 @@ LEFT_OUT = re.compile(
     |^(fields|env|file):$           # AWX
     |^plugins/module_utils/$        # test_layout.py
     |^minor_changes:$               # antsibull-changelog
+    |^\ +"Version":\ "1",$           # a policy for the service
     |^user\ (ansible|watcher)\       # the unit tests of the Redis store and of the event source
     |ansible-rulebook|^\ +sources:$  # needs Java; the target event_source_sessions runs the example, and its unit tests read the rulebooks
     |keep_alive_service_|^\[Unit\]$  # the target role_keep_alive
