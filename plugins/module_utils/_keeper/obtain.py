@@ -111,13 +111,13 @@ class _Steps:
             )
             note, first = new_note(previous, noted, self._means.scope), self._locked.noted
             self._note = first if first is not None and first._replace(id=note.id) == note else note
-            self._locked.write_note(self._note, self._possible_growth())
+            self._locked.write_note(self._note, self._possible_growth(step))
 
-    def _possible_growth(self) -> int:
+    def _possible_growth(self, step: Step) -> int:
         """Return by how many bytes the record can grow in this step and those that may follow."""
         request, record = self._request, self._stored.record
         may_log_in = request.password_login is not None or (record is not None and record.keep_alive is not None)
-        return possible_growth(record, request.session, request.uuid, may_log_in=may_log_in)
+        return possible_growth(record, request.session, request.uuid, step.token, may_log_in=may_log_in)
 
     def _refresh(self, step: Step, service: ServiceClient) -> RefreshResult:
         request, record = self._request, self._stored.record

@@ -61,12 +61,14 @@ def next_validity(previous: Record | None, validity: float | None) -> float:
     return validity or (DEFAULT_VALIDITY if previous is None else previous.validity)
 
 
-def possible_growth(previous: Record | None, session: Session, uuid: str | None, *, may_log_in: bool) -> int:
+def possible_growth(
+    previous: Record | None, session: Session, uuid: str | None, sent: str | None, *, may_log_in: bool
+) -> int:
     """Return by how many bytes the next record can be longer than the previous one. The store reserves them before a request.
 
-    A new token can be twice as long as the one that it replaces.
+    A new token can be twice as long as the stored one, and as the one that is ``sent``.
     """
-    growth = _OTHER_GROWTH + _room(previous and previous.login_token)
+    growth = _OTHER_GROWTH + max(_room(previous and previous.login_token), _room(sent))
     if may_log_in:
         growth += LONGEST_SESSION_ID + _room(previous and previous.keep_alive and previous.keep_alive.token)
     if previous is None:

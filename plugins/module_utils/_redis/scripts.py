@@ -22,7 +22,11 @@ ACQUIRE = """
 -- owner, lease; then fingerprint as read, note, note_id, lifetime to write a note too, if the session has none
 local owner = redis.call('GET', KEYS[2])
 if owner and owner ~= ARGV[1] then return {0} end
-if ARGV[3] then redis.call('HDEL', KEYS[1], '') end -- as in WRITE_NOTE
+if ARGV[3] then
+  -- A full server refuses only the first write of a script, and never HDEL. Without a lock, this changes nothing.
+  redis.call('SET', KEYS[2], ARGV[1], 'XX', 'PX', ARGV[2])
+  redis.call('HDEL', KEYS[1], '') -- as in WRITE_NOTE
+end
 redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
 local stored = redis.call('HMGET', KEYS[1], 'record', 'note', 'fingerprint', 'note_id')
 local is_free = not stored[2] or stored[4] == ARGV[5]
@@ -70,6 +74,9 @@ local tombstone = redis.call('GET', KEYS[3])
 if tombstone and tombstone ~= ARGV[1] then return 'deleted' end
 local fingerprint = redis.call('HGET', KEYS[1], 'fingerprint')
 if fingerprint and fingerprint ~= ARGV[2] and fingerprint ~= ARGV[3] then return 'newer' end
+-- After a lost reply, the token is saved and the lock released, and another task may have changed the record since.
+local is_saved = fingerprint == ARGV[3] and ARGV[2] ~= ARGV[3]
+if is_saved and ARGV[7] ~= '' and redis.call('GET', KEYS[2]) ~= ARGV[7] then return 'done' end
 redis.call('HSET', KEYS[1], 'record', ARGV[4], 'fingerprint', ARGV[3])
 if redis.call('HGET', KEYS[1], 'note_id') == ARGV[6] then redis.call('HDEL', KEYS[1], 'note', 'note_id') end
 if ARGV[8] ~= '' then redis.call('HSET', KEYS[1], 'note', ARGV[8], 'note_id', ARGV[9]) end

@@ -22,7 +22,7 @@ from .._store.base import Store
 from .._store.locked_session import LOCKED, FirstNote, LockedSession
 from . import lease as leases
 from . import scripts
-from .batch import list_keys, read_hashes, read_one
+from .batch import Fields, list_keys, read_hashes, read_one
 from .connection import Connection
 from .failures import OutOfMemory, ServerFailure
 from .replication import Replication
@@ -117,7 +117,7 @@ class _LockedHash(LockedSession):
         self._replication = replication
         self._key = key
         self._deadline = deadline
-        self._found: tuple[bytes | None, bytes | None] | None = None
+        self._found: Fields | None = None
         """Record and note as read with the lock, until the first write."""
         self._fingerprint: bytes | str = ""
         self._tombstone: bytes | str = ""
@@ -139,7 +139,7 @@ class _LockedHash(LockedSession):
             acquired, *values = self._run(scripts.ACQUIRE, self.owner, int(leases.LEASE * 1000), *more)
             if acquired:
                 record, note_found, token_fingerprint, tombstone = values
-                self._found = (record, note_found)
+                self._found = [record, note_found]
                 self._fingerprint, self._tombstone = token_fingerprint or "", tombstone or ""
                 if first_note is not None and acquired == 2:
                     self.noted = first_note.note
@@ -155,9 +155,11 @@ class _LockedHash(LockedSession):
                 self._run(scripts.RELEASE, self.owner, unused)
 
     def read(self) -> StoredState:
-        if self._found is None:
-            return self._store.read(self._key)
-        return self._store.load_state(self._key, *self._found)
+        found = self._found
+        if found is None:
+            read = functools.partial(read_one, self._key, _FIELDS)
+            found = self._connection.run(read, slot_of(self._key), end=self._end)
+        return self._store.load_state(self._key, *found)
 
     def set_aside(self) -> str:
         name = f"{scripts.hash_name(self._key)}:damaged-{time.time_ns()}"

@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import resource
+import struct
 import time
 import zlib
 
@@ -24,6 +26,8 @@ LEAST_SPACE = 8192
 """How many bytes of a slot are allocated at least. A record with a full lineage and its note usually need about 4,000."""
 _HEAD_LENGTH = 64
 """How many bytes the checksum, the length, the counter and the newlines of a slot have at most."""
+_GET_FLAGS, _SET_FLAGS, _NO_COPY = 0x80086601, 0x40086602, 0x00800000
+"""FS_IOC_GETFLAGS, FS_IOC_SETFLAGS and FS_NOCOW_FL of Linux."""
 _BLOCK = 4096
 """The unit, in bytes, in which most file systems allocate space."""
 
@@ -40,7 +44,10 @@ class TwoSlotWriter(TwoSlotFile):
         if self._counter + 2 >= 10**DIGITS:
             raise OSError(errno.EOVERFLOW, os.strerror(errno.EOVERFLOW))
         status = os.fstat(self._file)
-        if status.st_blocks * 512 < 2 * size or status.st_size > 2 * SLOT_SIZE:
+        if not status.st_size:
+            _overwrite_in_place(self._file)
+        # XFS may count blocks behind the end of the file.
+        if status.st_blocks * 512 < 2 * size or not SLOT_SIZE + size <= status.st_size <= 2 * SLOT_SIZE:
             for index in (0, 1):
                 self._allocate(index, size)
 
@@ -71,6 +78,13 @@ class TwoSlotWriter(TwoSlotFile):
             # This system or file system cannot allocate. Only zeros follow the content of a slot, so they can be written again.
             length = self._read_slot(index).length
             _write(self._file, bytes(max(0, size - length)), index * SLOT_SIZE + length)
+
+
+def _overwrite_in_place(file: int) -> None:
+    """Turn off copy-on-write for a new file on Btrfs, where each write would otherwise need new space."""
+    with contextlib.suppress(OSError):
+        (flags,) = struct.unpack("l", fcntl.ioctl(file, _GET_FLAGS, bytes(struct.calcsize("l"))))
+        fcntl.ioctl(file, _SET_FLAGS, struct.pack("l", flags | _NO_COPY))
 
 
 def _write(file: int, data: bytes, offset: int) -> None:

@@ -59,8 +59,8 @@ def test_the_next_record_is_not_longer_than_the_reserved_space(seed: int) -> Non
     before = record_before(generator, session)
     logs_in = generator.random() < 0.5
     uuid = text(generator, 256, ANY) if generator.random() < 0.5 else None
-    longest = 768 if before is None else max(768, 2 * len(before.login_token))
-    spent = None if logs_in else text(generator, 100)
+    spent = None if logs_in else text(generator, 2000)
+    longest = max(768, *(2 * len(token) for token in (before and before.login_token, spent) if token), 0)
     record = next_record(before, session, spent, text(generator, longest), 1790000000.25, 31622400, text(generator, 64))
     if logs_in:
         stored = before and before.keep_alive
@@ -68,6 +68,6 @@ def test_the_next_record_is_not_longer_than_the_reserved_space(seed: int) -> Non
         record = after_login(record, text(generator, 256), token, accepted=True)
     record = record._replace(uuid=uuid or record.uuid)
     reserved = (0 if before is None else len(before.dump())) + possible_growth(
-        before, session, uuid, may_log_in=logs_in
+        before, session, uuid, spent, may_log_in=logs_in
     )
     assert len(record.dump()) <= reserved

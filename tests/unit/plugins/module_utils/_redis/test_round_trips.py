@@ -16,7 +16,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision 
 from ansible_collections.wuying.workspace.plugins.module_utils._keeper.keeper import Keeper
 from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import ServiceError, StoreError
 from ansible_collections.wuying.workspace.plugins.module_utils._model.keep_alive import KeepAlive
-from ansible_collections.wuying.workspace.plugins.module_utils._model.next_record import next_record
+from ansible_collections.wuying.workspace.plugins.module_utils._model.next_record import next_record, with_passed
 from ansible_collections.wuying.workspace.plugins.module_utils._model.note import new_note
 from ansible_collections.wuying.workspace.plugins.module_utils._model.record import Record, StoredState
 from ansible_collections.wuying.workspace.plugins.module_utils._model.session import fingerprint
@@ -238,6 +238,61 @@ def test_without_the_right_to_remove_notes_nothing_is_written(servers: RedisServ
                 pass
     assert caught.value.code == "StoreAccessDenied"
     assert client.keys() == []
+
+
+def test_a_full_server_refuses_the_first_note_and_the_lock(nodes: list[RedisServer], store: RedisStore) -> None:
+    put(store, record_of())
+    before = store.read(SESSION.key)
+    for node in nodes:
+        node.client().config_set("maxmemory", "1mb")
+    with pytest.raises(StoreError, match="no memory left") as caught:
+        with store.lock(SESSION.key, soon(), FIRST):
+            pass
+    assert caught.value.code == "StoreFull"
+    assert store.read(SESSION.key) == before
+    for node in nodes:
+        node.client().config_set("maxmemory", "0")
+    with store.lock(SESSION.key, time.monotonic() + 1, FIRST) as locked:
+        assert locked.noted == NOTE
+
+
+def test_on_a_full_server_no_token_is_spent(servers: RedisServers, single_session: SingleSession) -> None:
+    server = servers()
+    access: dict[str, t.Any] = dict.fromkeys(("username", "password", "ca_path"))
+    with contextlib.closing(RedisStore(parse_address(server.address), deadline=soon(), **access)) as store:
+        single_session.store = store
+        before = single_session.have("expired")
+        server.client().config_set("maxmemory", "1mb")
+        with pytest.raises(StoreError, match="no memory left"):
+            single_session.request()
+        assert single_session.requests() == 0
+        server.client().config_set("maxmemory", "0")
+        outcome = single_session.request()
+        assert outcome.changed and outcome.before == before and outcome.not_saved is None
+
+
+@pytest.mark.parametrize("script", ["", "SAVE"])
+def test_a_save_after_a_lost_reply_keeps_what_another_task_changed_since(
+    store: RedisStore, open_store: Open, monkeypatch: pytest.MonkeyPatch, script: str
+) -> None:
+    put(store, record_of())
+    other = open_store()
+
+    def pass_a_token() -> None:
+        record = other.read(SESSION.key).record
+        assert record is not None
+        put(other, with_passed(record, "v1passed"))
+
+    lost = LostReplies(getattr(scripts, script, ""), pass_a_token)
+    monkeypatch.setattr(scripts, "command", lost)
+    with store.lock(SESSION.key, soon(), FIRST) as locked:
+        locked.write_note(NOTE)
+        locked.save_and_release(record_of("v1third", locked.read().record))
+    if not lost.lost:
+        pass_a_token()
+    record = store.read(SESSION.key).record
+    assert record is not None
+    assert record.login_token == "v1third" and record.knows("v1passed")
 
 
 def test_saving_the_last_record_releases_the_lock(store: RedisStore, open_store: Open) -> None:

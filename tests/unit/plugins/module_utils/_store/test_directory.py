@@ -357,7 +357,7 @@ def test_a_session_with_a_full_lineage_takes_16_kib(
     )
     for _round in range(3):
         with store.lock(SESSION.key, soon()) as locked:
-            growth = possible_growth(record, SESSION, None, may_log_in=keep_alive is not None)
+            growth = possible_growth(record, SESSION, None, record.login_token, may_log_in=keep_alive is not None)
             locked.write_note(new_note(locked.read().note, fingerprint(record.login_token), "a test"), growth)
             locked.save(record)
     assert sum(path.stat().st_blocks for path in store_path.iterdir()) * 512 <= 16384

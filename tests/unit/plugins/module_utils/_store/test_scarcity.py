@@ -33,8 +33,10 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model.keep_alive
     KeepAlive,
 )
 from ansible_collections.wuying.workspace.plugins.module_utils._model.next_record import LINEAGE_LENGTH
-from ansible_collections.wuying.workspace.plugins.module_utils._model.session import fingerprint
+from ansible_collections.wuying.workspace.plugins.module_utils._model.note import new_note
+from ansible_collections.wuying.workspace.plugins.module_utils._model.session import Session, fingerprint
 from ansible_collections.wuying.workspace.plugins.module_utils._service.client import ServiceClient
+from ansible_collections.wuying.workspace.plugins.module_utils._service.response import RefreshResult
 from ansible_collections.wuying.workspace.plugins.module_utils._store import two_slot_file
 from ansible_collections.wuying.workspace.plugins.module_utils._store.directory import DirectoryStore
 from ansible_collections.wuying.workspace.plugins.module_utils._store.two_slot_file import SLOT_SIZE
@@ -151,7 +153,7 @@ def fixture_mounted(tmp_path: Path) -> t.Iterator[t.Callable[[str], Path]]:
 
 def fill(path: Path) -> None:
     """Fill a disk with one file."""
-    with path.open("wb", buffering=0) as file:
+    with path.open("ab", buffering=0) as file:
         with pytest.raises(OSError, match="No space left"):
             while True:
                 file.write(b"x" * 4096)
@@ -191,6 +193,58 @@ def test_a_record_too_large_for_a_full_disk_fails_before_the_request(
     assert_refused(single_session, "StoreUnavailable", "No space left")
     (disk / "filler").unlink()
     assert result_of(single_session, force=True) == ("refreshed", "")
+
+
+@only_root
+def test_a_long_token_that_is_passed_has_space_for_its_successor(
+    single_session: SingleSession, mounted: t.Callable[[str], Path]
+) -> None:
+    disk = mounted("size=1m,mode=700")
+
+    class LongTokens(ServiceClient):
+        """A service whose tokens are as long as the first one, and that fills the disk."""
+
+        def refresh(
+            self, session: Session, login_token: str, deadline: float, *, session_id: str | None = None
+        ) -> RefreshResult:
+            fill(disk / "filler")
+            return RefreshResult(login_token[::-1], None, time.time())
+
+    store = DirectoryStore(str(disk / "store"))
+    keeper = Keeper(store, lambda: LongTokens(None), scope="", deadline=time.monotonic() + 20)
+    token = "v1" + 6000 * "x"
+    outcome = keeper.ensure(TokenRequest(single_session.session, token), print)
+    assert outcome.not_saved is None
+    assert outcome.record == store.read(single_session.session.key).record
+    assert outcome.record is not None and outcome.record.login_token == token[::-1]
+
+
+@only_root
+def test_on_btrfs_a_full_disk_costs_no_token(single_session: SingleSession, tmp_path: Path) -> None:
+    image, disk = tmp_path / "image", tmp_path / "btrfs"
+    disk.mkdir()
+    with image.open("wb") as file:
+        file.truncate(128 * 1024 * 1024)
+    for command in (("mkfs.btrfs", "--quiet", "--mixed", image), ("mount", "-o", "loop", image, disk)):
+        try:
+            subprocess.run(command, capture_output=True, check=True)
+        except (FileNotFoundError, subprocess.CalledProcessError):
+            pytest.skip("no Btrfs file system can be mounted here")
+    try:
+        (disk / "store").mkdir(0o700)
+        single_session.store = DirectoryStore(str(disk / "store"))
+        before = single_session.have("stale")
+        with single_session.store.lock(single_session.session.key, time.monotonic() + 5) as locked:
+            locked.write_note(new_note(None, fingerprint(before.login_token), ""), 2000)
+            for _round in range(3):  # A sync can free space.
+                fill(disk / "filler")
+                os.sync()
+            record = before._replace(login_token="v1" + 500 * "x")
+            locked.save(record)
+        assert single_session.stored().record == record
+        single_session.store.close()
+    finally:
+        subprocess.run(["umount", "--lazy", disk], check=True)
 
 
 @only_root
