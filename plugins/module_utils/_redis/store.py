@@ -61,8 +61,8 @@ class RedisStore(Store):
         self._replication = Replication(self._connection, self.add_warnings)
         self._leases = leases.Leases(self._renew_lease)
 
-    def read(self, key: str) -> StoredState:
-        found = self._connection.run(functools.partial(read_one, key, _FIELDS), slot_of(key))
+    def read(self, key: str, end: float | None = None) -> StoredState:
+        found = self._connection.run(functools.partial(read_one, key, _FIELDS), slot_of(key), end=end)
         return self.load_state(key, *found)
 
     def read_many(self, keys: t.Iterable[str]) -> t.Iterator[StoredState | StoreError]:
@@ -155,11 +155,9 @@ class _LockedHash(LockedSession):
                 self._run(scripts.RELEASE, self.owner, unused)
 
     def read(self) -> StoredState:
-        found = self._found
-        if found is None:
-            read = functools.partial(read_one, self._key, _FIELDS)
-            found = self._connection.run(read, slot_of(self._key), end=self._end)
-        return self._store.load_state(self._key, *found)
+        if self._found is None:
+            return self._store.read(self._key, self._end)
+        return self._store.load_state(self._key, *self._found)
 
     def set_aside(self) -> str:
         name = f"{scripts.hash_name(self._key)}:damaged-{time.time_ns()}"

@@ -60,7 +60,7 @@ def test_the_next_record_is_not_longer_than_the_reserved_space(seed: int) -> Non
     logs_in = generator.random() < 0.5
     uuid = text(generator, 256, ANY) if generator.random() < 0.5 else None
     spent = None if logs_in else text(generator, 2000)
-    longest = max(768, *(2 * len(token) for token in (before and before.login_token, spent) if token), 0)
+    longest = max(768, *(2 * len(token or "") for token in (before and before.login_token, spent)))
     record = next_record(before, session, spent, text(generator, longest), 1790000000.25, 31622400, text(generator, 64))
     if logs_in:
         stored = before and before.keep_alive
