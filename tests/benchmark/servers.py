@@ -34,6 +34,8 @@ VALIDITY = 7200
 REFRESH_BEFORE = 3600
 STORE_KEY = "QUFB" * 10 + "QUE="
 """Keep-alive tokens are stored in Redis only if they are encrypted."""
+REMEMBERED = 3_000_000
+"""How many tokens the emulator remembers, enough for each session of a million to have its old one and the next."""
 BATCH = 10_000
 START = 30
 """The maximum start time of a server in seconds."""
@@ -95,7 +97,9 @@ class Store(t.NamedTuple):
 def emulator(folder: Path) -> t.Iterator[Emulator]:
     """Run an emulator during the block."""
     ready = folder / "ready.json"
-    command = (sys.executable, EMULATOR, "--ready-file", ready, "--validity", str(VALIDITY))
+    load = f"import sys; sys.path.insert(0, {str(EMULATOR.parent)!r}); import emulator"
+    program = f"{load}; emulator.MAX_REMEMBERED = {REMEMBERED}; emulator.main()"
+    command = (sys.executable, "-c", program, "--ready-file", ready, "--validity", str(VALIDITY))
     with _server(command, ready.exists) as pid:
         facts = json.loads(ready.read_text(encoding="utf-8"))
         yield Emulator(pid, *(facts[name] for name in Emulator._fields[1:]))
