@@ -87,60 +87,48 @@ _REDIRECT = _Meaning(
 _GATEWAY = _Meaning(
     "The endpoint {endpoint} responded with HTTP status {status} and no known error code. Check region_id, endpoint and proxy."
 )
-_TABLE = [
-    (re.compile(pattern, re.IGNORECASE), meaning)
-    for pattern, meaning in (
-        (r" Throttling", _LIMITED),
-        (r" SignatureNonceUsed", _NONCE),
-        (r"^5| Internal| SystemError|Unavailable", _UNAVAILABLE),
-        (r" (Invalid|Illegal)TimeStamp", _CLOCK),
-        (r" Invalid(Action|Api|Product|Version)\b", _ENDPOINT),
-        (r"SecurityToken|StsToken", _SECURITY_TOKEN),
-        (r"AccessKey", _ACCESS_KEY),
-        (r"Signature", _SIGNATURE),
-        (r"Throttl|TooMany|Frequen|FlowControl|Limit|Quota|Exceed|Busy", _LIMITED),
-        (r"Conflict|Concurren|InProgress|InProcess|Processing", _CONFLICT),
-        (r"(?<!C)Lock|Frozen|Freeze|Suspend|Disabled", _LOCKED),
-        (
-            r"Overdue|Arrear|Debt|Payment|Unpaid|Balance(?!r)|RealName|Not_?(Open|Enable|Activ|Purchase|Subscri)",
-            _UNPAID,
-        ),
-        # The name of the token, but not as a part of the operation's name.
-        (r" (?!Missing).*(?<!Refresh)(?<!\bGet)Login_?Token", _REJECTED),
-        # From here on, codes that name the token reject it.
-        (r"Credential|Auth_?Fail|Authenticat", _CREDENTIALS),
-        (r"Forbid|Permission|Authoriz|Authoris|Denied|Deny|NotAllow|Polic|WhiteList", _DENIED),
-        (r"Privilege|Restrict|Risk|SecurityControl|(Access|Operation|Ip)_?(Refus|Reject)", _DENIED),
-        (r"Black_?List|Banned", _LOCKED),
-        (r"Not_?Paid|Fund|Credit|(Package|Service|Instance|Subscription|Resource|Order|License)_?Expire", _UNPAID),
-        (r"In_?Use(?!r)|(Duplicat|Repeat)(?!\w*Login)|Incorrect\w*Stat(e|us)|Invalid_?Stat(e|us)", _CONFLICT),
-        (r"Updating|Pending|Initializing|Upgrading", _CONFLICT),
-        (r"SlowDown|TooFast|QPS|Freq|Over_?(Load|Request|Flow)|Try_?Again|Retry", _LIMITED),
-        # A timeout of the session or the login may concern the token.
-        (r"(?<!Session)(?<!Login)(?<!Token)Time_?d?_?out|Maint(enance|ain)|OutOfService|NullPointer", _FAILED),
-        (
-            r"(System|Server|Service|Backend|Upstream|Dependency|Network)_?(Error|Exception|Fail|Fault|Stop|Down)",
-            _FAILED,
-        ),
-        (
-            r"(Database|\bDb|Connection|Rpc|Unknown|Operation|Call|Invoke|Dispatch)_?(Error|Exception|Fail|Fault)",
-            _FAILED,
-        ),
-        (r" (Error|Exception|Fail|Failed|Failure)$", _FAILED),
-        (r"Unsupported|Not_?Support", _ENDPOINT),
-        (r"^402 .", _UNPAID),
-        (r"^403 .", _DENIED),
-        (r"^409 .", _CONFLICT),
-        (r"^423 .", _LOCKED),
-        (r"^(408|429) ", _LIMITED),
-        (r"^2.. ((OK|Success)$|$)", _NO_TOKEN),
-        (r"^(405|406|407|411|413|414|415|426|431) ", _GATEWAY),  # about the form of the request
-        (r"^(2|4).. .", _REFUSED),
-        (r"^3", _REDIRECT),
-        (r"", _GATEWAY),
-    )
-]
-"""The meaning of ``STATUS CODE``: that of the first pattern that it contains.
+_TABLE = (
+    (r" Throttling", _LIMITED),
+    (r" SignatureNonceUsed", _NONCE),
+    (r"^5| Internal| SystemError|Unavailable", _UNAVAILABLE),
+    (r" (Invalid|Illegal)TimeStamp", _CLOCK),
+    (r" Invalid(Action|Api|Product|Version)\b", _ENDPOINT),
+    (r"SecurityToken|StsToken", _SECURITY_TOKEN),
+    (r"AccessKey", _ACCESS_KEY),
+    (r"Signature", _SIGNATURE),
+    (r"Throttl|TooMany|Frequen|FlowControl|Limit|Quota|Exceed|Busy", _LIMITED),
+    (r"Conflict|Concurren|InProgress|InProcess|Processing", _CONFLICT),
+    (r"(?<!C)Lock|Frozen|Freeze|Suspend|Disabled", _LOCKED),
+    (r"Overdue|Arrear|Debt|Payment|Unpaid|Balance(?!r)|RealName|Not_?(Open|Enable|Activ|Purchase|Subscri)", _UNPAID),
+    # The name of the token, but not as a part of the operation's name.
+    (r" (?!Missing).*(?<!Refresh)(?<!\bGet)Login_?Token", _REJECTED),
+    # From here on, codes that name the token reject it.
+    (r"Credential|Auth_?Fail|Authenticat", _CREDENTIALS),
+    (r"Forbid|Permission|Authoriz|Authoris|Denied|Deny|NotAllow|Polic|WhiteList", _DENIED),
+    (r"Privilege|Restrict|Risk|SecurityControl|(Access|Operation|Ip)_?(Refus|Reject)", _DENIED),
+    (r"Black_?List|Banned", _LOCKED),
+    (r"Not_?Paid|Fund|Credit|(Package|Service|Instance|Subscription|Resource|Order|License)_?Expire", _UNPAID),
+    (r"In_?Use(?!r)|(Duplicat|Repeat)(?!\w*Login)|Incorrect\w*Stat(e|us)|Invalid_?Stat(e|us)", _CONFLICT),
+    (r"Updating|Pending|Initializing|Upgrading", _CONFLICT),
+    (r"SlowDown|TooFast|QPS|Freq|Over_?(Load|Request|Flow)|Try_?Again|Retry", _LIMITED),
+    # A timeout of the session or the login may concern the token.
+    (r"(?<!Session)(?<!Login)(?<!Token)Time_?d?_?out|Maint(enance|ain)|OutOfService|NullPointer", _FAILED),
+    (r"(System|Server|Service|Backend|Upstream|Dependency|Network)_?(Error|Exception|Fail|Fault|Stop|Down)", _FAILED),
+    (r"(Database|\bDb|Connection|Rpc|Unknown|Operation|Call|Invoke|Dispatch)_?(Error|Exception|Fail|Fault)", _FAILED),
+    (r" (Error|Exception|Fail|Failed|Failure)$", _FAILED),
+    (r"Unsupported|Not_?Support", _ENDPOINT),
+    (r"^402 .", _UNPAID),
+    (r"^403 .", _DENIED),
+    (r"^409 .", _CONFLICT),
+    (r"^423 .", _LOCKED),
+    (r"^(408|429) ", _LIMITED),
+    (r"^2.. ((OK|Success)$|$)", _NO_TOKEN),
+    (r"^(405|406|407|411|413|414|415|426|431) ", _GATEWAY),  # about the form of the request
+    (r"^(2|4).. .", _REFUSED),
+    (r"^3", _REDIRECT),
+    (r"", _GATEWAY),
+)
+"""The meaning of ``STATUS CODE``: that of the first pattern that it contains. Most tasks need and compile none of them.
 
 These are the codes that the service documents, and families of codes that Alibaba Cloud's services have in common. The code of a
 rejected login token is not documented.
@@ -174,7 +162,7 @@ def read_response(
         return RefreshResult(t.cast(str, token), request_id, sent_at)
     if not isinstance(code, str) or not CODE.fullmatch(code) or 300 <= status < 400:
         code = ""
-    meaning = next(meaning for pattern, meaning in _TABLE if pattern.search(f"{status} {code}"))
+    meaning = next(meaning for pattern, meaning in _TABLE if re.search(pattern, f"{status} {code}", re.IGNORECASE))
     shown = safe_value(code, CODE, hidden) or meaning.code
     error = meaning.kind(
         meaning.message.format(code=shown, endpoint=endpoint, status=status, advice=credentials_advice),

@@ -54,7 +54,7 @@ def find_texts() -> set[str]:
 
 def find_meaning(code: str) -> t.Any:
     """Return the meaning of an error code of the service."""
-    return next(meaning for pattern, meaning in response._TABLE if pattern.search(f"400 {code}"))
+    return next(meaning for pattern, meaning in response._TABLE if re.search(pattern, f"400 {code}", re.IGNORECASE))
 
 
 ROWS = read_table("Error codes")
