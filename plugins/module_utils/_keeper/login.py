@@ -172,11 +172,9 @@ def predict_wait(request: TokenRequest, login: PasswordLogin, store: Store, now:
         check_wait(entry, entry.mark(_secret(login)), request.session, login, now)
 
 
-def mark_of(request: TokenRequest, store: Store) -> str:
-    """Return the mark of the secret in a request if anything is stored of the account, and whether a code comes with it."""
-    login, entry = request.password_login, None
-    if login is None:
-        return ""
+def mark_of(request: TokenRequest, login: PasswordLogin, store: Store) -> str:
+    """Return the mark of the password of a login if anything is stored of the account, and whether a code comes with it."""
+    entry = None
     with contextlib.suppress(StoreError):
         entry = store.read(account_of(request.session).key).entry
     return f"{entry.mark(_secret(login)) if entry else 'new'} {has_code(login)}"
