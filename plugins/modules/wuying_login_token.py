@@ -378,8 +378,8 @@ msg:
   returned: failure, or if O(state=absent) finds no record
   type: str
   sample: >-
-    The service rejected the session's login token (InvalidLoginToken). The user must log in again. Pass the new token as login_token, or pass
-    password.
+    The service rejected the session's login token (InvalidLoginToken). The user must log in again. Pass the new token as login_token, or
+    password, to wuying_login_token.
 stage:
   description:
     - The stage of the login that failed. C(ADPassword) is the password, C(MFAVerify) the one-time code, and C(KeepAliveVerify) the keep-alive

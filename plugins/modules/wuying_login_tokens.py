@@ -438,7 +438,7 @@ sessions:
       type: str
       sample: >-
         The service rejected the session's login token (InvalidLoginToken). The user must log in again. Pass the new token as login_token, or
-        pass password.
+        password, to wuying_login_token.
     error_code:
       description:
         - One of the error codes of M(wuying.workspace.wuying_login_token), or one of the following.

@@ -16,7 +16,7 @@ from .._model.session import Session
 ANSWER_LOST = (
     "The response to an earlier attempt to refresh the login token was lost, and the service now rejects the token."
 )
-LOG_IN = "The user must log in again. Pass the new token as login_token, or pass password."
+LOG_IN = "The user must log in again. Pass the new token as login_token, or password, to wuying_login_token."
 
 
 def not_stored(session: Session, store_name: str) -> str:
@@ -30,7 +30,7 @@ def not_stored(session: Session, store_name: str) -> str:
 def no_record(session: Session, store_name: str) -> LoginRequired:
     """Return the error of a session without a record that cannot log in."""
     message = (
-        f"{not_stored(session, store_name)} Pass login_token or password to start the session. "
+        f"{not_stored(session, store_name)} Pass login_token or password to wuying_login_token to start the session. "
         "If it was already started, check the options that identify the session, the store and the OS user."
     )
     if store_name == "none":

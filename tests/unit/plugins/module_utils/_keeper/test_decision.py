@@ -268,7 +268,9 @@ def test_the_error_for_another_endpoint_names_the_endpoint_and_force():
 
 
 def test_without_a_record_the_error_asks_for_a_token_or_a_password():
-    with pytest.raises(LoginRequired, match="Pass login_token or password to start the session") as caught:
+    with pytest.raises(
+        LoginRequired, match="Pass login_token or password to wuying_login_token to start the session"
+    ) as caught:
         decide(request_of(), StoredState(), NOW, "/a/store")
     assert "No login token is stored for alice" in caught.value.message and "/a/store" in caught.value.message
     assert (caught.value.login_needed, caught.value.retryable, caught.value.blocked_until) == (True, False, None)
@@ -280,7 +282,9 @@ def test_without_a_store_the_error_asks_for_a_token():
 
 
 def test_the_error_of_an_ended_session_says_until_when_the_keep_alive_token_waits():
-    with pytest.raises(LoginRequired, match="Pass the new token as login_token, or pass password") as caught:
+    with pytest.raises(
+        LoginRequired, match="Pass the new token as login_token, or password, to wuying_login_token"
+    ) as caught:
         decide(request_of(), StoredState(record_of("ended", "waiting")), NOW, "the store")
     until = format_timestamp(NOW - 10 + HOUR)
     assert caught.value.blocked_until == until

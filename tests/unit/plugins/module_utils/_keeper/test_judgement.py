@@ -191,7 +191,10 @@ def test_a_lost_answer_alone_rejects_no_token():
 def test_a_rejection_says_what_to_do_and_until_when_a_keep_alive_token_waits(error):
     verdict = judged(REFRESH, error, "expired", keep_alive="waiting")
     assert verdict.failure.blocked_until == format_timestamp(NOW - 10 + 3600)
-    assert "The user must log in again. Pass the new token as login_token, or pass password." in verdict.failure.message
+    assert (
+        "The user must log in again. Pass the new token as login_token, or password, to wuying_login_token."
+        in verdict.failure.message
+    )
     words = "rejected" if error is NAMED else "refused to refresh"
     assert verdict.failure.message.startswith(f"The service {words} the session's login token ({error.code}).")
     assert judged(REFRESH, error, "expired").failure.blocked_until is None

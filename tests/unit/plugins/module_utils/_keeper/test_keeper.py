@@ -42,7 +42,7 @@ from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.single
 
 
 def test_no_record_and_no_login_token_is_an_error_that_asks_for_one(single_session: SingleSession) -> None:
-    with pytest.raises(LoginRequired, match="Pass login_token or password to start") as caught:
+    with pytest.raises(LoginRequired, match="Pass login_token or password to wuying_login_token to start") as caught:
         single_session.request()
     assert caught.value.code == "NoLoginToken"
     assert single_session.requests() == 0

@@ -254,7 +254,7 @@ def test_the_record_of_another_session_is_never_returned(single_session: SingleS
     record = single_session.have("current")
     put(single_session.store, record._replace(session=mallory, login_token="v1mallory"))
     os.replace(file_of(store_path, mallory), file_of(store_path, single_session.session))
-    with pytest.raises(WuyingError, match="Pass login_token or password to start"):
+    with pytest.raises(WuyingError, match="Pass login_token or password to wuying_login_token to start"):
         single_session.request()
     assert single_session.requests() == 0
     assert "belongs to another session" in single_session.warnings[0]
