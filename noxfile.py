@@ -38,7 +38,6 @@ LEAST_COVERAGE = 97.0  # percent of the statements and branches in plugins/
 # These generate their input, or kill processes at random. The result does not depend on the Python.
 PROPERTY_TESTS = ("test_fuzz*.py", "test_*_stateful.py", "test_crashes.py")
 NIGHTLY_TESTS = (*PROPERTY_TESTS, "test_signer.py", "test_account.py")
-WORKERS = 2 * (os.cpu_count() or 1)  # many unit tests wait more than they compute
 FOUND = os.environ.get("PYTHONS") or f"3.{sys.version_info[1]} {sys.executable}"
 PYTHONS = dict(line.split(" ", 1) for line in FOUND.splitlines())
 """The available Pythons, newest first."""
@@ -187,7 +186,7 @@ def units(session: nox.Session) -> None:
         if version != PYTHON:
             python = Path(session.env_dir).parent / f"python-{version}/bin/python"
             session.run(PYTHONS[version], "-m", "venv", str(python.parents[1]), external=True)
-        options = ("--requirements", f"--num-workers={WORKERS}", "--target-python", f"{version}@{python}")
+        options = ("--requirements", "--target-python", f"{version}@{python}")
         for context, paths in contexts.items():
             on_target = context in ("modules", "module_utils")
             if version in versions if on_target else version == PYTHON and context in wanted:
@@ -236,7 +235,7 @@ def redis_versions(session: nox.Session) -> None:
     """Run the unit tests of the Redis store with each supported version of its library."""
     for version in (5, 6, 7, 8):
         chosen = session.posargs or ("tests/unit/plugins/module_utils/_redis",)
-        run_pytest(session, "--quiet", f"-n{WORKERS}", *chosen, others=(f"redis=={version}.*",))
+        run_pytest(session, "--quiet", "-nauto", *chosen, others=(f"redis=={version}.*",))
 
 
 @core_session
@@ -245,7 +244,7 @@ def fuzz(session: nox.Session) -> None:
     files = sorted(path for name in NIGHTLY_TESTS for path in Path("tests/unit").rglob(name))
     variables: dict[str, t.Any] = {"FUZZ": "nightly", "HYPOTHESIS_STORAGE_DIRECTORY": str(BUILD / "hypothesis")}
     # -rP shows the output of passed tests, such as how many processes they killed in time.
-    options = ("-qrP", f"-n{WORKERS}", "--hypothesis-show-statistics")
+    options = ("-qrP", "-nauto", "--hypothesis-show-statistics")
     run_pytest(session, *options, *(session.posargs or files), **variables)
 
 

@@ -42,7 +42,7 @@ CHECKS = ["lint", "build-import-check", "docs", "docs-check", "ansible-lint", "e
 CHECKS += ["license-check", "execution-environment"]
 TARGETS = sorted(path.name for path in ROOT.glob("tests/integration/targets/*"))
 TARGETS = [name for name in TARGETS if not name.startswith("setup_")]
-AT_A_TIME = (os.cpu_count() or 1) + 2  # some jobs wait more than they compute
+AT_A_TIME = (os.cpu_count() or 1) + 1  # some tests wait more than they compute
 NOX_SAYS = "nox > "  # The demo shows what nox says only if it fails.
 DURATION = "This takes a minute."
 # User settings that would change the tests. The demo needs those of the account to run against the service.
