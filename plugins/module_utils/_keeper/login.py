@@ -4,7 +4,7 @@
 
 """Log in: send the stages, and let secrets that were refused wait, so that no account is locked.
 
-Only a task that sends a request imports this file.
+Only a task that may log in imports this file, before it writes a note.
 """
 
 from __future__ import annotations

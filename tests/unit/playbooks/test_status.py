@@ -79,19 +79,21 @@ def test_the_most_urgent_sessions_come_first(play: t.Callable[..., Run]) -> None
                 "error_code": "DamagedRecord",
                 "msg": "The record 0c6c is damaged. Delete it.",
             },
+            {"key": "9e1f", "state": "locked", "error_code": "WrongStoreKey", "msg": "No key fits."},
             current=2,
             stale=1,
             expired=1,
             ended=2,
             damaged=1,
-            locked=0,
+            locked=1,
         )
     )
     assert run.status == 0, run.output
     assert run.lines == [
-        "7 sessions: 2 current, 1 stale, 1 expired, 2 ended, 1 damaged",
+        "8 sessions: 2 current, 1 stale, 1 expired, 2 ended, 1 damaged, 1 locked",
         "USER  OFFICE    STATE                     TIME LEFT   REPAIRS ITSELF",
         "?     ?         damaged                   -           no",
+        "?     ?         locked                    -           ?",
         "bob   office-1  ended                     -           no",
         "a     office-1  ended                     -           yes",
         "c     office-1  expired                   -           after 2026-01-31T09:00:00Z",
@@ -99,6 +101,7 @@ def test_the_most_urgent_sessions_come_first(play: t.Callable[..., Run]) -> None
         "e     office-1  current                   59 s        yes",
         "f     office-1  current, outcome unknown  7 h 59 min  no",
         "Damaged: The record 0c6c is damaged. Delete it.",
+        "Locked: No key fits.",
     ]
 
 
