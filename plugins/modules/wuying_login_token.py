@@ -26,7 +26,7 @@ description:
   - If a refresh fails for any reason other than a rejected token, the stored token is returned with a warning as long as it is valid. The
     task fails if the service rejects that token and no login is possible, if the token has expired, with a new O(login_token), and with
     O(force=true).
-  - So that no account is locked, a password that the service refused is not sent again for an hour, and after its second refusal for 24 hours.
+  - To avoid locking the account, a password that the service refused is not sent again for an hour, and after its second refusal for 24 hours.
     See O(password).
   - The service does not specify whether a token remains valid after its refresh. Assume that it does not. A returned token is valid until
     RV(expires_at) at most, and becomes invalid earlier if the session is refreshed again. In a long play, get the token again where you use
@@ -75,16 +75,16 @@ options:
     type: str
   password:
     description:
-      - The password of the end user. The module logs in with it if the store has no record of the session, or if the service no longer accepts
-        the login token and no stored keep-alive token can repair the session.
+      - The password of the end user. The module logs in with it if the store has no record of the session, if the service no longer accepts
+        the login token and no stored keep-alive token can repair the session, or with O(force=true).
       - It is sent only to O(endpoint), over TLS, and never stored. It cannot contain a line break, and it has at most 1,024 characters. Logins
         are not signed, so they need no access key.
-      - So that the account is not locked, the store remembers logins that were not completed. A password that the service refused is not sent again
-        for an hour, and after its second refusal for 24 hours. If the outcome is unknown, it waits 5 minutes, and twice as long
-        each further time, up to an hour. After three refusals within 24 hours, no password is sent for the account. Until then, tasks fail with
-        C(error_code=LoginBlocked). O(force=true) ends the wait. This works only among tasks that share a store.
-      - If O(endpoint) is another endpoint than that of the region, except for a loopback address, a session without a record logs in with
-        O(force=true) only. With O(validate_certs=false), a password is sent to loopback addresses only. O(store=none) does not support passwords.
+      - To avoid locking the account, the store remembers logins that were not completed. A password that the service refused is not sent again
+        for an hour, and after its second refusal for 24 hours. If the outcome is unknown, it waits 5 minutes. The wait doubles each time, up to an
+        hour. Another password is sent at once, but after three refusals within 24 hours, none is sent for the account. Until the wait ends, tasks
+        fail with C(error_code=LoginBlocked). O(force=true) logs in all the same, and a completed login ends all waits. This works only among tasks
+        that share a store.
+      - If O(endpoint) is neither the endpoint of the region nor a loopback address, the first login of a session requires O(force=true). With O(validate_certs=false), a password is sent to loopback addresses only. O(store=none) does not support passwords.
       - Environment variables are not used. Take the password from a vault.
     type: str
   totp_secret:
@@ -378,12 +378,12 @@ msg:
   returned: failure, or if O(state=absent) finds no record
   type: str
   sample: >-
-    The service rejected the session's login token (InvalidLoginToken). The user must log in again. Pass the new token as login_token, or
-    password, to wuying_login_token.
+    The service rejected the session's login token (InvalidLoginToken). The user must log in again, for example with the playbook
+    wuying.workspace.log_in. Or pass password or a new login_token to wuying_login_token.
 stage:
   description:
     - The stage of the login that failed. C(ADPassword) is the password, C(MFAVerify) the one-time code, and C(KeepAliveVerify) the keep-alive
-      token. A person must pass C(MFABind) (bind an MFA device), C(TokenVerify) (enter a code from a mail), C(ChangePassword), and any other
+      token. If a keep-alive token is not enough, it is the stage that the service asks for. A person must pass C(MFABind) (bind an MFA device), C(TokenVerify) (enter a code from a mail), C(ChangePassword), and any other
       stage, with the WUYING client.
   returned: failure, if a login failed
   type: str

@@ -15,7 +15,7 @@ version_added: 0.1.0
 description:
   - Lists the sessions in a store, with the age and state of their login tokens, and whether the sessions can repair themselves, but never a token.
     Sends and writes nothing.
-  - Also lists the accounts for which no password is sent at the moment, because an earlier login was refused or its outcome is unknown.
+  - Also lists the accounts with a blocked password. It is not sent at the moment, because an earlier login with it was refused or its outcome is unknown.
   - The module accepts all options that the modules of this collection share, so that C(module_defaults) can set them once. Only the options of the
     store, O(refresh_before), O(deadline), and O(filters) have an effect.
   - The module reads the store of the host and the user that run the task. Usually, run it with C(delegate_to=localhost) and
@@ -92,9 +92,9 @@ EXAMPLES = r"""
   loop_control:
     label: "{{ item.key | default(item.state) }}"
 
-- name: Show accounts whose logins have to wait
+- name: Show accounts with a blocked password
   ansible.builtin.debug:
-    msg: "No password is sent for {{ item.end_user_id }} before {{ item.blocked_until }}."
+    msg: "A password of {{ item.end_user_id }} is blocked until {{ item.blocked_until }}."
   loop: "{{ store.accounts }}"
   loop_control:
     label: "{{ item.end_user_id }}"
@@ -228,8 +228,8 @@ next_expiry:
   sample: "2026-01-31T08:15:00Z"
 accounts:
   description:
-    - The accounts for which no password is sent at the moment, sorted by the end of the wait. To end a wait, run
-      M(wuying.workspace.wuying_login_token) with C(password) and C(force=true).
+    - The accounts with a blocked password, sorted by the end of the wait. Another password is sent at once, unless three logins were refused
+      within 24 hours. To log in before the end of the wait, run M(wuying.workspace.wuying_login_token) with C(password) and C(force=true).
   returned: success
   type: list
   elements: dict

@@ -96,7 +96,8 @@ options:
         description:
           - The password of this session's end user, as in M(wuying.workspace.wuying_login_token). It is sent only if a login is necessary.
           - If sessions of the same user share a password that the service refuses, it is sent once. The other sessions fail with
-            C(error_code=LoginBlocked). O(force) does not end the wait. Use M(wuying.workspace.wuying_login_token) for that.
+            C(error_code=LoginBlocked). O(force) does not end the wait. Use M(wuying.workspace.wuying_login_token) for that, and for the first login
+            at an endpoint that is neither that of the region nor a loopback address.
         type: str
       totp_secret:
         description: The secret of the MFA device of this session's end user, to compute one-time codes. Requires O(sessions[].password).
@@ -274,6 +275,13 @@ EXAMPLES = r"""
   become: false
   register: fleet
 
+- name: Report users who must log in again
+  ansible.builtin.debug:
+    msg: "{{ item.session.end_user_id }}: {{ item.msg }}"
+  loop: "{{ fleet.sessions | selectattr('login_needed') }}"
+  loop_control:
+    label: "{{ item.session.end_user_id }}"
+
 # Ask for each keep-alive token once. From then on, the sessions repair themselves.
 - name: Log in users whose sessions have ended, and stay logged in
   wuying.workspace.wuying_login_tokens:
@@ -299,13 +307,6 @@ EXAMPLES = r"""
       store: "{{ old_store }}"
   delegate_to: localhost
   become: false
-
-- name: Report users who must log in again
-  ansible.builtin.debug:
-    msg: "{{ item.session.end_user_id }}: {{ item.msg }}"
-  loop: "{{ fleet.sessions | selectattr('login_needed') }}"
-  loop_control:
-    label: "{{ item.session.end_user_id }}"
 """
 
 RETURN = r"""
@@ -437,8 +438,8 @@ sessions:
       description: Why the session failed, or why its token could not be refreshed, and what to do.
       type: str
       sample: >-
-        The service rejected the session's login token (InvalidLoginToken). The user must log in again. Pass the new token as login_token, or
-        password, to wuying_login_token.
+        The service rejected the session's login token (InvalidLoginToken). The user must log in again, for example with the playbook
+        wuying.workspace.log_in. Or pass password or a new login_token to wuying_login_token.
     error_code:
       description:
         - One of the error codes of M(wuying.workspace.wuying_login_token), or one of the following.

@@ -16,7 +16,10 @@ from .._model.session import Session
 ANSWER_LOST = (
     "The response to an earlier attempt to refresh the login token was lost, and the service now rejects the token."
 )
-LOG_IN = "The user must log in again. Pass the new token as login_token, or password, to wuying_login_token."
+LOG_IN = (
+    "The user must log in again, for example with the playbook wuying.workspace.log_in. "
+    "Or pass password or a new login_token to wuying_login_token."
+)
 
 
 def not_stored(session: Session, store_name: str) -> str:

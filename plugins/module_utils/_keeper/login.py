@@ -13,7 +13,7 @@ import contextlib
 import time
 import typing as t
 
-from .._model.account import CODE_MISSING, REFUSED, UNKNOWN, AccountEntry, account_of, new_entry
+from .._model.account import ANY_MARK, CODE_MISSING, REFUSED, UNKNOWN, AccountEntry, account_of, new_entry
 from .._model.encoding import format_timestamp
 from .._model.exceptions import LockTimeout, LoginBlocked, LoginNeedsPerson, LoginRefused, ServiceError, StoreError
 from .._model.totp import STEP, compute_code, read_secret
@@ -31,7 +31,7 @@ if t.TYPE_CHECKING:
 _LEAST_OF_STEP = 3
 """A code is not sent with fewer seconds left of its time step."""
 _ADVICE = {
-    MFA: "Pass authentication_code or totp_secret with the password.",
+    MFA: "Pass totp_secret or authentication_code with the password.",
     "MFABind": "The user must log in once with the WUYING client and bind an MFA device.",
     "TokenVerify": "The service considers the login risky. The user must log in with the WUYING client, or the administrator must disable "
     "the verification of risky logins for the office network.",
@@ -157,9 +157,12 @@ def check_wait(entry: AccountEntry, mark: str, session: Session, login: Password
     blocked_until = entry.blocked_until(now, mark)
     if blocked_until is not None:
         until = format_timestamp(blocked_until)
+        waits, advice = "this password is not sent again", "If it is wrong, pass the right one. Otherwise, wait"
+        if entry.blocked_until(now, ANY_MARK) == blocked_until:
+            waits, advice = "no password is sent for it", "Check the password, then wait"
         raise LoginBlocked(
-            f"An earlier login of {session.end_user_id} was refused, or its outcome is unknown. To protect the account, no password is sent "
-            f"for it before {until}. Check the password, then wait, or run wuying_login_token with force=true.",
+            f"An earlier login of {session.end_user_id} was refused, or its outcome is unknown. To protect the account, {waits} before {until}. "
+            f"{advice}, or run wuying_login_token with password and force=true.",
             blocked_until=until,
         )
 
@@ -230,7 +233,7 @@ def _wait_for_step(used: int | None, clock: t.Callable[[], float]) -> int:
 
 def _needs_person(stage: str, request_id: str | None) -> LoginNeedsPerson:
     return LoginNeedsPerson(
-        f"The login cannot pass the stage {stage} without a person. {_ADVICE.get(stage, _OTHER_STAGE)}",
+        f"The login is not complete, because the service asks for the stage {stage}. {_ADVICE.get(stage, _OTHER_STAGE)}",
         stage=stage,
         request_id=request_id,
     )

@@ -25,7 +25,7 @@ VARIABLE_OF = {option: f"wuying_{option}" for option in {**argument_spec(), **_T
 """The variable of each option of the lookup."""
 _NOT_FACTS = ("ansible_facts", "changed", "failed")
 """The names that a registered result has, or a fact that hides the others, but not the facts of a host."""
-_NO_LOGIN = "Lookups accept no secrets of a login. Log in once by wuying_login_token with stay_logged_in=true, and lookups repair the session."
+_NO_LOGIN = "Lookups accept no secrets of a login. Log in once with wuying_login_token and stay_logged_in=true. Lookups can then repair the session."
 
 
 def explain_name(name: t.Any, names: t.Iterable[str], otherwise: str) -> str:

@@ -15,7 +15,7 @@ if t.TYPE_CHECKING:
     from .._model.record import Record, StoredState
 
 LOCKED = (
-    "Another task is still refreshing this session's login token, and this task timed out or was interrupted. "
+    "Another task is still using this session or account, and this task timed out or was interrupted. "
     "Try again later or increase deadline."
 )
 

@@ -165,6 +165,8 @@ def test_the_only_copy_of_a_token_is_shown(play: t.Callable[..., Run]) -> None:
     lost = entry("alice", "NotKept", kept=False, login_token="v1c27bab6c205b2fdfac9")
     run = play(counted(total=2, unchanged=1, failed=1), [lost])
     assert run.report[-1] == "The only copy of the token of alice, which could not be saved: v1c27bab6c205b2fdfac9"
+    run = play(counted(total=1, failed=1), [{**lost, "session_id": "an ID"}])
+    assert run.report[-1].endswith(": v1c27bab6c205b2fdfac9 (session_id an ID)")
 
 
 @pytest.mark.parametrize(("length", "letter"), [(4, ""), (256, ""), (256, "\N{GRINNING FACE}")])

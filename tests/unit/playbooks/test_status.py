@@ -49,7 +49,7 @@ def listed(*sessions: dict[str, t.Any], accounts: t.Sequence[t.Any] = (), **coun
 
 
 def waiting(user: str) -> dict[str, str]:
-    """Return an account whose logins are blocked."""
+    """Return an account with a blocked password."""
     return {"end_user_id": user, "office_site_id": "office-1", "blocked_until": "2026-01-31T09:00:00Z"}
 
 
@@ -110,9 +110,9 @@ def test_accounts_whose_logins_are_blocked_are_listed(play: t.Callable[..., Run]
         listed(entry("alice", "current", 600), accounts=[waiting(f"user-{number}") for number in range(30)], current=1)
     )
     assert run.lines[:3] == ["1 session: 1 current", HEADING, "alice  office-1  current  10 min 00 s  no"]
-    assert run.lines[3] == "Password logins for user-0 (office-1) are blocked until 2026-01-31T09:00:00Z."
+    assert run.lines[3] == "A password of user-0 (office-1) is blocked until 2026-01-31T09:00:00Z."
     assert len(run.lines) == 24
-    assert run.lines[-1] == "10 more accounts whose logins are blocked."
+    assert run.lines[-1] == "10 more accounts with a blocked password."
 
 
 def test_the_output_of_a_large_fleet_is_limited(play: t.Callable[..., Run], tmp_path: Path) -> None:

@@ -282,9 +282,7 @@ def test_without_a_store_the_error_asks_for_a_token():
 
 
 def test_the_error_of_an_ended_session_says_until_when_the_keep_alive_token_waits():
-    with pytest.raises(
-        LoginRequired, match="Pass the new token as login_token, or password, to wuying_login_token"
-    ) as caught:
+    with pytest.raises(LoginRequired, match="Or pass password or a new login_token to wuying_login_token") as caught:
         decide(request_of(), StoredState(record_of("ended", "waiting")), NOW, "the store")
     until = format_timestamp(NOW - 10 + HOUR)
     assert caught.value.blocked_until == until

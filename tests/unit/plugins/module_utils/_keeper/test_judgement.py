@@ -192,8 +192,7 @@ def test_a_rejection_says_what_to_do_and_until_when_a_keep_alive_token_waits(err
     verdict = judged(REFRESH, error, "expired", keep_alive="waiting")
     assert verdict.failure.blocked_until == format_timestamp(NOW - 10 + 3600)
     assert (
-        "The user must log in again. Pass the new token as login_token, or password, to wuying_login_token."
-        in verdict.failure.message
+        "The user must log in again, for example with the playbook wuying.workspace.log_in." in verdict.failure.message
     )
     words = "rejected" if error is NAMED else "refused to refresh"
     assert verdict.failure.message.startswith(f"The service {words} the session's login token ({error.code}).")

@@ -819,9 +819,12 @@ def test_a_token_that_cannot_be_saved_is_returned(
 @pytest.mark.parametrize(
     ("code", "advice"),
     [
-        ("StoreUnavailable", "Fix the store, then pass this token as login_token."),
+        ("StoreUnavailable", "Fix the store, then pass this token as login_token, and its session_id if there is one."),
         ("NewerRecord", "Discard the token that could not be saved."),
-        ("SessionForgotten", "To start the session again, pass this token as login_token."),
+        (
+            "SessionForgotten",
+            "To start the session again, pass this token as login_token, and its session_id if there is one.",
+        ),
     ],
 )
 def test_what_to_do_with_a_token_depends_on_why_it_was_not_saved(

@@ -26,7 +26,11 @@ from ansible_collections.wuying.workspace.plugins.module_utils._keeper.fleet imp
 from ansible_collections.wuying.workspace.plugins.module_utils._keeper.keeper import Keeper
 from ansible_collections.wuying.workspace.plugins.module_utils._keeper.login_limit import MOST_REFUSED
 from ansible_collections.wuying.workspace.plugins.module_utils._model.account import account_of
-from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import StoreError, WuyingError
+from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import (
+    LoginBlocked,
+    StoreError,
+    WuyingError,
+)
 from ansible_collections.wuying.workspace.plugins.module_utils._model.session import Session
 from ansible_collections.wuying.workspace.plugins.module_utils._model.totp import compute_code
 from ansible_collections.wuying.workspace.plugins.module_utils._service.client import ServiceClient
@@ -260,7 +264,7 @@ def test_a_missing_code_is_no_refusal_and_the_password_waits_for_it(site: Site) 
 )
 def test_a_stage_that_needs_a_person_counts_as_a_refusal(site: Site, user: dict[str, t.Any], stage: str) -> None:
     site.users(alice={"password": RIGHT, **user})
-    with pytest.raises(WuyingError, match=f"stage {stage} without a person") as caught:
+    with pytest.raises(WuyingError, match=f"the service asks for the stage {stage}[.] The user must log in") as caught:
         site.request(RIGHT)
     assert (caught.value.code, caught.value.stage) == ("LoginNeedsPerson", stage)
     assert caught.value.blocked_until is not None
@@ -352,8 +356,14 @@ def test_sessions_of_one_account_share_its_wait(redis_site: Site, password: str,
 
 
 def test_three_refusals_block_an_account_whatever_the_password(site: Site) -> None:
-    assert [site.code(f"wrong-{number}") for number in range(4)] == ["InvalidPassword"] * 3 + ["LoginBlocked"]
-    assert site.code(RIGHT) == "LoginBlocked"
+    assert site.code("wrong-0") == "InvalidPassword"
+    with pytest.raises(
+        LoginBlocked, match="this password is not sent again before .*If it is wrong, pass the right one"
+    ):
+        site.request("wrong-0")
+    assert [site.code(f"wrong-{number}") for number in (1, 2, 3)] == ["InvalidPassword"] * 2 + ["LoginBlocked"]
+    with pytest.raises(LoginBlocked, match="no password is sent for it before .*Check the password, then wait"):
+        site.request(RIGHT)
     site.advance(DAY + 1)
     assert site.code(RIGHT) == "login"
 

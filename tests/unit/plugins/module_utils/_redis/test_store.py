@@ -174,7 +174,7 @@ def a_second_task_waits_for_the_lock(store: RedisStore, session: Session) -> Non
 def waiting_for_the_lock_ends_at_the_deadline(store: RedisStore, session: Session) -> None:
     with store.lock(session.key, soon()):
         start = time.monotonic()
-        with pytest.raises(LockTimeout, match="Another task is still refreshing"):
+        with pytest.raises(LockTimeout, match="Another task is still using this session"):
             with store.lock(session.key, soon(0.2)):
                 pass
         assert 0.2 <= time.monotonic() - start < 5
