@@ -4,7 +4,7 @@
 
 """Log in: send the stages, and let secrets that were refused wait, so that no account is locked.
 
-Only a task that may log in imports this file, before it writes a note.
+Only a task that sends a request imports this file.
 """
 
 from __future__ import annotations
@@ -175,9 +175,11 @@ def predict_wait(request: TokenRequest, login: PasswordLogin, store: Store, now:
         check_wait(entry, entry.mark(_secret(login)), request.session, login, now)
 
 
-def mark_of(request: TokenRequest, login: PasswordLogin, store: Store) -> str:
-    """Return the mark of the password of a login if anything is stored of the account, and whether a code comes with it."""
-    entry = None
+def mark_of(request: TokenRequest, store: Store) -> str:
+    """Return the mark of the secret in a request if anything is stored of the account, and whether a code comes with it."""
+    login, entry = request.password_login, None
+    if login is None:
+        return ""
     with contextlib.suppress(StoreError):
         entry = store.read(account_of(request.session).key).entry
     return f"{entry.mark(_secret(login)) if entry else 'new'} {has_code(login)}"

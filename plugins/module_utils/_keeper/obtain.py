@@ -20,15 +20,15 @@ from .._model.note import Note, new_note
 from .._model.record import Record, StoredState
 from .._model.session import fingerprint
 from .._runtime.signals import hold_signals
+from .._service.login import LoginAnswer
 from .._service.response import RefreshResult
 from .decision import KEEP_ALIVE, REFRESH, RETURN, Outcome, PasswordLogin, Step, TokenRequest, Warn, decide
 from .judgement import judge
+from .login import Login, mark_of
 
 if t.TYPE_CHECKING:
     from .._service.client import ServiceClient
-    from .._service.login import LoginAnswer
     from .._store.locked_session import LockedSession
-    from .login import Login
     from .means import Means
 
 _NEXT_STEPS = {
@@ -65,11 +65,7 @@ def _noted(step: Step, record: Record | None) -> str:
 
 def _scope(request: TokenRequest, means: Means) -> str:
     """Return everything that decides how a request ends. Of a password, that is 16 bits of a hash."""
-    if request.password_login is None:
-        return means.scope
-    from .login import mark_of  # here, because most tasks pass no password
-
-    return means.scope + mark_of(request, request.password_login, means.store)
+    return means.scope + mark_of(request, means.store)
 
 
 class _Steps:
@@ -87,13 +83,6 @@ class _Steps:
         self._note: Note | None = None
         self._unknown = False
         self._failed: dict[str, WuyingError] = {}
-        keep_alive = stored.record and stored.record.keep_alive
-        self._new_login: type[Login] | None = None
-        if request.password_login is not None or keep_alive is not None:
-            # Imported here, because most sessions cannot log in; and not after a note, because an import can fail.
-            from .login import Login
-
-            self._new_login = Login
 
     def take_all(self, now: float) -> Outcome:
         """Take steps until one of them returns a token or none is left."""
@@ -128,7 +117,7 @@ class _Steps:
     def _possible_growth(self, step: Step) -> int:
         """Return by how many bytes the record can grow in this step and those that may follow."""
         request, record = self._request, self._stored.record
-        may_log_in = self._new_login is not None
+        may_log_in = request.password_login is not None or (record is not None and record.keep_alive is not None)
         return possible_growth(record, request.session, request.uuid, step.token, may_log_in=may_log_in)
 
     def _refresh(self, step: Step, service: ServiceClient) -> RefreshResult:
@@ -140,8 +129,7 @@ class _Steps:
         means, request, limit = self._means, self._request, self._means.login_limit
         if limit is not None:
             limit.check()
-        new_login = t.cast("type[Login]", self._new_login)
-        login = new_login(request, self._stored.record, service, means.deadline, means.clock)
+        login = Login(request, self._stored.record, service, means.deadline, means.clock)
         try:
             if step.kind == KEEP_ALIVE:
                 answer = login.with_keep_alive(t.cast(str, step.token))
@@ -196,14 +184,13 @@ class _Steps:
         spent = step.token if step.kind == REFRESH else request.rejected
         token, request_id, sent_at = answer[:3]
         record = next_record(previous, request.session, spent, token, sent_at, request.validity, request_id)
-        logged_in = step.kind != REFRESH
-        if logged_in:
+        if isinstance(answer, LoginAnswer):
             accepted = step.kind == KEEP_ALIVE
-            kept = self._storable(t.cast("LoginAnswer", answer), accepted)
-            record = after_login(record, *kept, accepted=accepted)
+            record = after_login(record, *self._storable(answer, accepted), accepted=accepted)
         elif request.passes_new_token(previous):
             record = record._replace(session_id=request.session_id)
         record = record._replace(uuid=request.uuid or record.uuid)
+        logged_in = step.kind != REFRESH
         try:
             self._locked.save_and_release(record)
         except StoreError as error:

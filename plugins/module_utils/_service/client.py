@@ -23,13 +23,11 @@ from .._model.session import Session
 from .._runtime.timeouts import sleep_unless_signalled
 from ..signer import Credentials, SignedRequest, sign_v1, sign_v3
 from .connections import REQUESTS_IMPORT_ERROR
+from .login import LoginAnswer, read_login
 from .rate_limit import RateLimiters
 from .response import RefreshResult, read_response
 from .retry import backoff
 from .transport import Response, Transport
-
-if t.TYPE_CHECKING:
-    from .login import LoginAnswer
 
 Answer = t.TypeVar("Answer")
 
@@ -124,8 +122,6 @@ class ServiceClient:
         """
         if not self._verifies_certificates and not is_loopback(session.endpoint):
             raise OptionError(LOGIN_NEEDS_TLS)
-        from .login import read_login  # here, because most tasks only refresh; the keeper has loaded it before
-
         identity = _identity(session)
         del identity["DirectoryId"]
         secrets = [*known_secrets, *filter(None, map(parameters.get, SECRET_PARAMETERS))]

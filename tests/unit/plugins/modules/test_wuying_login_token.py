@@ -700,15 +700,6 @@ def test_a_package_that_cannot_be_imported_costs_no_token(runner, tmp_path, monk
     assert runner.requests() == 0
 
 
-def test_a_refresh_loads_nothing_that_only_a_login_needs(runner):
-    runner.save_record(100)
-    _code, result, err = run_process(runner, "-X", "importtime")
-    loaded = {line.rpartition(".module_utils.")[2] for line in err.splitlines()}
-    assert result["changed"]
-    assert {"_keeper.obtain", "_service.client"} <= loaded
-    assert not {"_keeper.login", "_service.login", "_model.account", "_model.totp"} & loaded
-
-
 def test_a_stale_token_is_returned_with_a_warning_if_the_refresh_fails(runner):
     record = runner.save_record(100)
     runner.emulator.fault("status")

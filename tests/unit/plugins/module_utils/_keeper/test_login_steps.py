@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import multiprocessing
-import sys
 import time
 import typing as t
 from pathlib import Path
@@ -146,22 +145,6 @@ def login(**options: t.Any) -> dict[str, t.Any]:
 def kinds(site: Site) -> list[str]:
     """Return the kinds of the requests that were sent."""
     return [kind for kind, _parameters in site.sent]
-
-
-# Imports
-
-
-@pytest.mark.parametrize("missing", ["_keeper.login", "_service.login", "_model.totp"])
-@pytest.mark.parametrize("options", [{}, login()], ids=["keep-alive", "password"])
-def test_a_login_that_cannot_be_loaded_costs_no_token(site, monkeypatch, missing, options):
-    before = site.have(-1, KeepAlive("ka-stored", NOW, NOW) if not options else None)
-    package = KeepAlive.__module__.rpartition("._model")[0]
-    monkeypatch.delitem(sys.modules, f"{package}._keeper.login", raising=False)
-    monkeypatch.setitem(sys.modules, f"{package}.{missing}", None)
-    with pytest.raises(ImportError):
-        site.request(**options)
-    stored = site.store.read(SESSION.key)
-    assert (stored.record, stored.note, site.sent) == (before, None, [])
 
 
 # Waits
