@@ -92,7 +92,12 @@ class _Steps:
                 record = t.cast(Record, self._stored.record)
                 self._locked.save(record)
                 return Outcome(False, self._before, record)
-            service = self._means.connect() if step.kind == REFRESH else self._means.connect_unsigned()
+            try:
+                service = self._means.connect() if step.kind == REFRESH else self._means.connect_unsigned()
+            except WuyingError as error:
+                if self._note is not None:  # The results of the steps before must be stored.
+                    self._raise(error, None)
+                raise
             self._write_note(step)
             try:
                 answer = self._refresh(step, service) if step.kind == REFRESH else self._log_in(step, service)

@@ -32,6 +32,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions
     LoginNeedsPerson,
     LoginRefused,
     LoginsStopped,
+    OptionError,
     ServiceError,
     Throttled,
     TokenRejected,
@@ -147,6 +148,30 @@ def kinds(site: Site) -> list[str]:
     return [kind for kind, _parameters in site.sent]
 
 
+@pytest.mark.parametrize(
+    "error", [OptionError("No access key."), ServiceError("No answer.", code="STS", retryable=True)]
+)
+def test_a_refused_keep_alive_token_waits_even_if_no_refresh_is_possible(site: Site, error: WuyingError) -> None:
+    site.have(100, KeepAlive("ka-stored", NOW - 4 * DAY, NOW - 4 * DAY))
+
+    def connect() -> t.NoReturn:
+        raise copy.copy(error)
+
+    service = t.cast(ServiceClient, site)
+    for _task in range(3):
+        site.answers = [REFUSED_LOGIN]
+        keeper = Keeper(
+            site.store, connect, lambda: service, scope="", deadline=time.monotonic() + 120, clock=lambda: site.now
+        )
+        outcome = keeper.ensure(TokenRequest(SESSION), site.warnings.append)
+        assert outcome.not_refreshed is not None and outcome.not_refreshed.message == error.message
+    assert kinds(site) == [KEEP_ALIVE]
+    keep_alive = site.record().keep_alive
+    assert keep_alive is not None and (keep_alive.refusals, keep_alive.refused_at) == (1, NOW)
+    note = site.store.read(SESSION.key).note
+    assert note is None or note.failure is not None
+
+
 # Waits
 
 
@@ -195,7 +220,7 @@ def test_a_missing_code_is_asked_for_each_time_and_sends_nothing(site: Site) -> 
     again = site.failure(**login())
     for error in (first, again):
         assert isinstance(error, LoginNeedsPerson)
-        assert error.stage == MFA and "Pass authentication_code or totp_secret with the password" in error.message
+        assert error.stage == MFA and "Pass totp_secret or authentication_code with the password" in error.message
     assert kinds(site) == [PASSWORD]
 
 
@@ -321,7 +346,7 @@ def test_a_task_with_a_password_does_not_share_the_failure_of_one_without(site: 
     site.have(100)
     before = site.store.read(SESSION.key)
     assert site.failure(REJECTED).code == "InvalidLoginToken"
-    with pytest.raises(WuyingError, match="or pass password"):
+    with pytest.raises(WuyingError, match="Or pass password"):
         waiting(site, before)
     assert kinds(site) == ["refresh"]
     assert waiting(site, before, REJECTED, DONE, **login()).logged_in
@@ -331,7 +356,7 @@ def test_a_task_with_a_code_does_not_share_the_failure_of_one_without(site: Site
     before = site.store.read(SESSION.key)
     stage = LoginAnswer("", None, NOW, MFA, "an ID")
     assert isinstance(site.failure(stage, **login()), LoginNeedsPerson)
-    with pytest.raises(WuyingError, match="Pass authentication_code or totp_secret"):
+    with pytest.raises(WuyingError, match="Pass totp_secret or authentication_code"):
         waiting(site, before, **login())
     assert waiting(site, before, stage, DONE, **login(authentication_code="287082")).logged_in
 
