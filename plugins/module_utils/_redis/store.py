@@ -132,8 +132,7 @@ class _LockedHash(LockedSession):
         backoff = Backoff(self._deadline, _FIRST_PAUSE, _LONGEST_PAUSE)
         more: tuple[t.Any, ...] = ()
         if first_note is not None:
-            seen, note = first_note
-            more = (seen, self._store.dump(note), note.id, _RECORD_LIFETIME)
+            more = (first_note.fingerprint, self._store.dump(first_note.note), first_note.note.id, _RECORD_LIFETIME)
         while True:
             self._acquired_at = time.time()  # The monotonic clock stops while the host is suspended.
             acquired, *values = self._run(scripts.ACQUIRE, self.owner, int(leases.LEASE * 1000), *more)
@@ -175,25 +174,31 @@ class _LockedHash(LockedSession):
 
     def save(self, record: Record, note: Note | None = None) -> None:
         self._end = self._connection.end_of_save()
+        try:
+            self._save(record, note)
+        except StoreError as error:
+            stored = self.read().record if error.code == "NewerRecord" else None
+            if self._is_last and stored is not None and stored.knows(record.login_token):
+                return  # The first reply was lost, the lock was free, and another task has refreshed the token since.
+            if stored is None or not record.knows(stored.login_token):
+                raise
+            self._fingerprint = fingerprint(stored.login_token)  # It is older: the server lost its last writes.
+            self._save(record, note)
+
+    def _save(self, record: Record, note: Note | None) -> None:
         new_fingerprint, lifetime = fingerprint(record.login_token), _lifetime(record)
-        fingerprints = self._fingerprint, new_fingerprint
-        data, releaser = self._store.dump(record), self.owner if self._is_last else ""
-        new_note = (self._store.dump(note), note.id) if note else ("", "")
-        self._write_until_deadline(
-            scripts.SAVE, self._tombstone, *fingerprints, data, lifetime, self._note_id, releaser, *new_note
+        before, after = (self._tombstone, self._fingerprint), (new_fingerprint, self._store.dump(record), lifetime)
+        releaser, new_note = (
+            self.owner if self._is_last else "",
+            (self._store.dump(note), note.id) if note else ("", ""),
         )
+        self._write_until_deadline(scripts.SAVE, *before, *after, self._note_id, releaser, *new_note)
         self._fingerprint = new_fingerprint
         self._replication.wait_for_replica(scripts.hash_name(self._key), slot_of(self._key), lifetime)
 
     def save_and_release(self, record: Record) -> None:
         self._is_last = True
-        try:
-            self.save(record)
-        except StoreError as error:
-            # If the first reply was lost, the lock was free, and another task may have refreshed the token since.
-            stored = self.read().record if error.code == "NewerRecord" else None
-            if stored is None or not stored.knows(record.login_token):
-                raise
+        self.save(record)
         self._is_released = True
 
     def save_failure(self, note: Note) -> None:

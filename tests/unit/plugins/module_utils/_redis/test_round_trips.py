@@ -106,12 +106,18 @@ class LostReplies:
 COMMAND = scripts.command
 
 
-def raw_note(nodes: list[RedisServer]) -> bytes | None:
-    """Return the note in the store."""
+def node_of_session(nodes: list[RedisServer]) -> t.Any:
+    """Return a client of the node that has the session."""
     for node in nodes:
         with contextlib.suppress(require_redis().ResponseError):  # another node has the session
-            return t.cast("bytes | None", node.client().hget(NAME, "note"))
+            node.client().exists(NAME)
+            return node.client()
     raise AssertionError("no node has the session")
+
+
+def raw_note(nodes: list[RedisServer]) -> bytes | None:
+    """Return the note in the store."""
+    return t.cast("bytes | None", node_of_session(nodes).hget(NAME, "note"))
 
 
 @pytest.mark.parametrize("script", ["", "ACQUIRE", "RELEASE"])
@@ -244,7 +250,7 @@ def test_a_full_server_refuses_the_first_note_and_the_lock(nodes: list[RedisServ
     put(store, record_of())
     before = store.read(SESSION.key)
     for node in nodes:
-        node.client().config_set("maxmemory", "1mb")
+        node.client().config_set("maxmemory", "1")
     with pytest.raises(StoreError, match="no memory left") as caught:
         with store.lock(SESSION.key, soon(), FIRST):
             pass
@@ -262,7 +268,7 @@ def test_on_a_full_server_no_token_is_spent(servers: RedisServers, single_sessio
     with contextlib.closing(RedisStore(parse_address(server.address), deadline=soon(), **access)) as store:
         single_session.store = store
         before = single_session.have("expired")
-        server.client().config_set("maxmemory", "1mb")
+        server.client().config_set("maxmemory", "1")
         with pytest.raises(StoreError, match="no memory left"):
             single_session.request()
         assert single_session.requests() == 0
@@ -347,6 +353,24 @@ def test_a_token_was_saved_if_another_task_has_used_it_since(
                 locked.save_and_release(record)
     stored = store.read(SESSION.key).record
     assert stored is not None and stored.login_token == "v1third"
+
+
+@pytest.mark.parametrize("is_last", [True, False])
+def test_a_token_is_saved_if_the_server_lost_its_last_writes(
+    nodes: list[RedisServer], store: RedisStore, is_last: bool
+) -> None:
+    first = record_of("v1first")
+    second = record_of("v1second", first)
+    put(store, first)
+    client = node_of_session(nodes)
+    before = client.dump(NAME)
+    put(store, second)
+    with store.lock(SESSION.key, soon()) as locked:
+        locked.write_note(NOTE)
+        client.restore(NAME, 0, before, replace=True)  # as after a crash, or a failover to a replica that is behind
+        third = record_of("v1third", second)
+        (locked.save_and_release if is_last else locked.save)(third)
+    assert store.read(SESSION.key).record == third
 
 
 def test_a_refresh_takes_two_scripts_and_two_writes(
