@@ -123,7 +123,7 @@ permanent: MISCONF
     cannot save to its disk and accepts no writes. Check its log.
 permanent: WRONGTYPE
     stores another type of value under the session's key, which is named wuying.workspace:{KEY}. Remove that key.
-full: <OutOfMemoryError>|\bOOM\b|[Ee]rror compiling script
+full: <OutOfMemoryError>|\bOOM\b
     has no memory left. Increase its maxmemory or remove data.
 temporary: <sentinel>.*(<ReadOnlyError>|READONLY)
     is not the primary any more. Try again when the failover is complete.
@@ -162,7 +162,7 @@ temporary:
 
 A pattern searches one line: what is true of the connection, the classes and ``errno`` names of the errors, all in angle brackets, and
 their texts. Texts matter because an error within a script arrives as a plain ResponseError, and because versions of the library
-differ in the classes that they use. Redis 6 cannot compile scripts that run even if the server is full.
+differ in the classes that they use.
 """
 
 

@@ -158,8 +158,8 @@ _REFUSALS: dict[object, tuple[str, bool, str]] = {
     ),
 }
 """The error code, whether to try again, and the message, for each reply that means that nothing was written."""
-_ALLOW_OOM = "#!lua flags=allow-oom\n"
-"""With this first line Redis 7 and later run a script even if their memory is full."""
+_EVEN_IF_FULL = "redis.call('HDEL', KEYS[1], '')\n"
+"""With this first line, a server runs a script even if its memory is full: it refuses only the first write, and never HDEL."""
 
 
 def hash_name(key: str) -> str:
@@ -174,7 +174,7 @@ def command(
     name = hash_name(key)
     keys = (name, f"{name}:lock", third_key or f"{name}:gone")
     # The text and not its digest, because a restarted server knows no digests, and SCRIPT LOAD would need another right.
-    text = _ALLOW_OOM + script if even_if_full else script
+    text = _EVEN_IF_FULL + script if even_if_full else script
     return lambda client: _check_reply(script, client.eval(text, len(keys), *keys, *arguments))
 
 

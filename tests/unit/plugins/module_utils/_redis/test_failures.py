@@ -21,7 +21,6 @@ import pytest
 
 from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import StoreError
 from ansible_collections.wuying.workspace.plugins.module_utils._redis import connection, scripts
-from ansible_collections.wuying.workspace.plugins.module_utils._redis.failures import OutOfMemory, explain
 from ansible_collections.wuying.workspace.plugins.module_utils._redis.store import RedisStore
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.fake_redis import (
     FakeRedis,
@@ -264,13 +263,6 @@ def test_a_cluster_and_a_single_server_are_not_confused(servers: RedisServers) -
 def test_a_database_that_does_not_exist_is_named(servers: RedisServers) -> None:
     message = "has no database with the number in store. Use another number, or increase databases on the server."
     assert_fails(f"{servers().address}/99", DOWN, message)
-
-
-def test_a_full_server_is_named_by_redis_6_too() -> None:
-    text = "Error compiling script (new function): user_script:1: unexpected symbol near '#'"
-    error = explain(require_redis().ResponseError(text), "127.0.0.1:6379")
-    assert (type(error), error.code) == (OutOfMemory, "StoreFull")
-    assert error.message == "The Redis server 127.0.0.1:6379 has no memory left. Increase its maxmemory or remove data."
 
 
 @pytest.mark.parametrize("name", ["EVAL", "HMGET", "SCAN"])

@@ -885,7 +885,7 @@ def test_a_full_server_refuses_a_note_but_saves_a_new_token(server: RedisServer,
     client = server.client()
     with store.lock(SESSION.key, soon()) as locked:
         locked.write_note(note_of("v1second"))
-        client.config_set("maxmemory", "1mb")
+        client.config_set("maxmemory", "1")
         locked.save(record_of(token="v1third"))
     assert t.cast(Record, store.read(SESSION.key).record).login_token == "v1third"
     with pytest.raises(StoreError, match="no memory left") as caught:
