@@ -73,7 +73,7 @@ def test_a_secret_of_a_login_is_no_key_of_a_term(closed, name, nested):
 @pytest.mark.parametrize("name", ["password", "totp_secret", "authentication_code"])
 def test_the_error_about_a_secret_of_a_login_names_the_module(closed, name):
     for message in (closed.failure_of("alice", **{name: "sesame"}), closed.failure_of({name: "sesame"})):
-        assert "wuying_login_token with stay_logged_in=true" in message
+        assert "wuying_login_token and stay_logged_in=true" in message
         assert "store_password" not in message
         assert "sesame" not in message
 
