@@ -84,7 +84,8 @@ options:
         hour. Another password is sent at once, but after three refusals within 24 hours, none is sent for the account. Until the wait ends, tasks
         fail with C(error_code=LoginBlocked). O(force=true) logs in all the same, and a completed login ends all waits. This works only among tasks
         that share a store.
-      - If O(endpoint) is neither the endpoint of the region nor a loopback address, the first login of a session requires O(force=true). With O(validate_certs=false), a password is sent to loopback addresses only. O(store=none) does not support passwords.
+      - If O(endpoint) is neither the endpoint of the region nor a loopback address, the first login of a session requires O(force=true).
+        With O(validate_certs=false), a password is sent to loopback addresses only. O(store=none) does not support passwords.
       - Environment variables are not used. Take the password from a vault.
     type: str
   totp_secret:
@@ -383,8 +384,8 @@ msg:
 stage:
   description:
     - The stage of the login that failed. C(ADPassword) is the password, C(MFAVerify) the one-time code, and C(KeepAliveVerify) the keep-alive
-      token. If a keep-alive token is not enough, it is the stage that the service asks for. A person must pass C(MFABind) (bind an MFA device), C(TokenVerify) (enter a code from a mail), C(ChangePassword), and any other
-      stage, with the WUYING client.
+      token. If a keep-alive token is not enough, it is the stage that the service asks for. A person must pass C(MFABind) (bind an MFA device),
+      C(TokenVerify) (enter a code from a mail), C(ChangePassword), and any other stage, with the WUYING client.
   returned: failure, if a login failed
   type: str
   sample: MFAVerify

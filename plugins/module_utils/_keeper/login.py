@@ -157,7 +157,7 @@ def check_wait(entry: AccountEntry, mark: str, session: Session, login: Password
     blocked_until = entry.blocked_until(now, mark)
     if blocked_until is not None:
         until = format_timestamp(blocked_until)
-        waits, advice = "this password is not sent again", "If it is wrong, pass the right one. Otherwise, wait"
+        waits, advice = "this password is not sent again", "Pass the right one, wait"
         if entry.blocked_until(now, ANY_MARK) == blocked_until:
             waits, advice = "no password is sent for it", "Check the password, then wait"
         raise LoginBlocked(
