@@ -187,12 +187,12 @@ class _LockedHash(LockedSession):
 
     def _save(self, record: Record, note: Note | None) -> None:
         new_fingerprint, lifetime = fingerprint(record.login_token), _lifetime(record)
-        before, after = (self._tombstone, self._fingerprint), (new_fingerprint, self._store.dump(record), lifetime)
-        releaser, new_note = (
-            self.owner if self._is_last else "",
-            (self._store.dump(note), note.id) if note else ("", ""),
+        fingerprints = self._fingerprint, new_fingerprint
+        data, releaser = self._store.dump(record), self.owner if self._is_last else ""
+        new_note = (self._store.dump(note), note.id) if note else ("", "")
+        self._write_until_deadline(
+            scripts.SAVE, self._tombstone, *fingerprints, data, lifetime, self._note_id, releaser, *new_note
         )
-        self._write_until_deadline(scripts.SAVE, *before, *after, self._note_id, releaser, *new_note)
         self._fingerprint = new_fingerprint
         self._replication.wait_for_replica(scripts.hash_name(self._key), slot_of(self._key), lifetime)
 
