@@ -31,12 +31,12 @@ if t.TYPE_CHECKING:
     from .._store.locked_session import LockedSession
     from .means import Means
 
+_USE_IT = "pass this token as login_token, and its session_id if there is one."
 _NEXT_STEPS = {
     "NewerRecord": "Discard the token that could not be saved.",
-    "SessionForgotten": "To start the session again, pass this token as login_token, and its session_id if there is one.",
+    "SessionForgotten": f"To start the session again, {_USE_IT}",
 }
 """What to do with a token that could not be saved, by the reason. For other reasons, the store must be fixed first."""
-_FIX_THE_STORE = "Fix the store, then pass this token as login_token, and its session_id if there is one."
 
 
 def obtain(
@@ -200,7 +200,7 @@ class _Steps:
             self._locked.save_and_release(record)
         except StoreError as error:
             message = f"The login token was {'issued' if logged_in else 'refreshed'} but could not be saved. This result contains the only copy. "
-            next_step = _NEXT_STEPS.get(error.code, _FIX_THE_STORE)
+            next_step = _NEXT_STEPS.get(error.code, f"Fix the store, then {_USE_IT}")
             message += f"{error.message} {next_step}"
             return Outcome(True, self._before, record, StoreError(message, code="NotKept"), logged_in=logged_in)
         return Outcome(True, self._before, record, logged_in=logged_in)
