@@ -29,9 +29,11 @@ COUNTS = (
 STUB = """#!/usr/bin/python
 # WANT_JSON
 import json, os, sys
-with open(sys.argv[1]) as arguments, open(os.environ["RESULTS"] + ".arguments", "w") as copy:
-    copy.write(arguments.read())
-print(json.dumps(json.load(open(os.environ["RESULTS"]))["MODULE"]))
+with open(sys.argv[1]) as file, open(os.environ["RESULTS"] + ".arguments", "w") as copy:
+    arguments = json.load(file)
+    json.dump(arguments, copy)
+result = json.load(open(os.environ["RESULTS"]))["MODULE"]
+print(json.dumps({**result, "invocation": {"module_args": arguments}}))
 """
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.wuying.workspace.plugins.module_utils._keeper import fleet as fleet_file
 from ansible_collections.wuying.workspace.plugins.module_utils._keeper import workers
 from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision import Outcome, TokenRequest
 from ansible_collections.wuying.workspace.plugins.module_utils._keeper.fleet import (
@@ -28,6 +29,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._keeper.fleet imp
 from ansible_collections.wuying.workspace.plugins.module_utils._keeper.keeper import Keeper
 from ansible_collections.wuying.workspace.plugins.module_utils._model.encoding import dump_line
 from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import (
+    LockTimeout,
     OptionError,
     StoreError,
     WuyingError,
@@ -532,6 +534,35 @@ def test_an_unexpected_error_fails_one_session_only(fleet: Fleet, monkeypatch: p
     assert "KeyError" in failed.message
     assert "v1secret" not in failed.message
     assert all(isinstance(result, Outcome) and result.changed for result in results.values())
+
+
+@pytest.mark.parametrize(
+    ("error", "attempts"),
+    [
+        (StoreError("The server does not respond.", retryable=True), 2),
+        (StoreError("The server refuses this user."), 1),
+        (LockTimeout("The session is locked."), 1),
+    ],
+)
+def test_sessions_of_a_failed_server_are_tried_once_more_at_the_end(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, error: StoreError, attempts: int
+) -> None:
+    monkeypatch.setattr(fleet_file, "_PAUSE", 0.01)
+    fleet.have(dict.fromkeys("abcd", STALE))
+    obtain, asked = Keeper.obtain, []
+
+    def fail_once(keeper: Keeper, request: TokenRequest, *arguments: t.Any) -> Outcome:
+        user = request.session.end_user_id
+        asked.append(user)
+        if user in "ab" and asked.count(user) == 1:
+            raise error
+        return obtain(keeper, request, *arguments)
+
+    monkeypatch.setattr(Keeper, "obtain", fail_once)
+    end = "refreshed" if attempts == 2 else error.code
+    assert ends(fleet.keep(max_parallel=1)) == {"a": end, "b": end, "c": "refreshed", "d": "refreshed"}
+    assert collections.Counter(asked) == {"a": attempts, "b": attempts, "c": 1, "d": 1}
+    assert set(asked[4:]) == set("ab" if attempts == 2 else "")
 
 
 def test_everything_is_done_with_fewer_threads_than_requested(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,10 +70,11 @@ def test_a_current_token_is_returned_without_a_request(single_session: SingleSes
     assert single_session.requests() == 0
 
 
-def test_a_current_token_is_returned_without_a_lock(single_session: SingleSession, store_path: Path) -> None:
+def test_a_current_token_is_returned_without_a_lock(single_session: SingleSession) -> None:
     record = single_session.have("current")
     with single_session.store.lock(single_session.session.key, time.monotonic() + 10):
-        assert single_session.request().record == record
+        assert single_session.request() == Outcome(False, record, record)
+    assert single_session.warnings == []
 
 
 # A stale record

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.wuying.workspace.plugins.module_utils._keeper import login as login_file
 from ansible_collections.wuying.workspace.plugins.module_utils._keeper.decision import (
     Outcome,
     PasswordLogin,
@@ -41,6 +42,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions
 from ansible_collections.wuying.workspace.plugins.module_utils._model.keep_alive import KeepAlive
 from ansible_collections.wuying.workspace.plugins.module_utils._model.next_record import next_record
 from ansible_collections.wuying.workspace.plugins.module_utils._model.record import Record, StoredState
+from ansible_collections.wuying.workspace.plugins.module_utils._model.totp import STEP, compute_code, read_secret
 from ansible_collections.wuying.workspace.plugins.module_utils._service.client import ServiceClient
 from ansible_collections.wuying.workspace.plugins.module_utils._service.login import (
     KEEP_ALIVE,
@@ -57,6 +59,8 @@ SESSION = session_at("https://ecd.cn-hangzhou.aliyuncs.com")
 ACCOUNT = account_of(SESSION)
 SECRET = "Sesame, open!"
 DONE = LoginAnswer("v1new", None, NOW, None, "an ID", "ka-new")
+NEEDS_CODE = LoginAnswer("", None, NOW, MFA, "an ID")
+TOTP_SECRET = "GEZDGNBVGY3TQOJQ"
 REJECTED = TokenRejected("The service rejected the login token.", code="InvalidLoginToken", http_status=400)
 REFUSED_LOGIN = LoginRefused("The service refused it.", code="InvalidPassword", http_status=403)
 
@@ -224,6 +228,79 @@ def test_a_missing_code_is_asked_for_each_time_and_sends_nothing(site: Site) -> 
     assert kinds(site) == [PASSWORD]
 
 
+# Codes of a time step
+
+
+def code_of(step: int) -> str:
+    """Return the code of a time step."""
+    return compute_code(read_secret(TOTP_SECRET), step)
+
+
+@pytest.fixture(name="waits")
+def fixture_waits(site: Site, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Return a list of the seconds that logins wait for a time step. The clock moves on instead."""
+    waits: list[float] = []
+
+    def sleep(seconds: float) -> bool:
+        waits.append(seconds)
+        site.now += seconds
+        return True
+
+    monkeypatch.setattr(login_file, "sleep_unless_signalled", sleep)
+    return waits
+
+
+@pytest.mark.parametrize(("left", "is_late"), [(30, False), (3, False), (2.5, True), (0.5, True)])
+def test_a_step_with_less_than_three_seconds_left_is_not_used(
+    site: Site, waits: list[float], left: float, is_late: bool
+) -> None:
+    step = NOW // STEP + is_late
+    site.now = NOW + STEP - left
+    assert site.request(NEEDS_CODE, DONE, **login(totp_secret=TOTP_SECRET)).logged_in
+    assert waits == [left] * is_late
+    assert site.sent[1][1]["AuthenticationCode"] == code_of(int(step))
+    assert site.entry().step == step
+
+
+def test_the_step_is_that_of_the_clock_of_the_service(site: Site, waits: list[float]) -> None:
+    site.request(NEEDS_CODE._replace(clock_offset=3600.0), DONE, **login(totp_secret=TOTP_SECRET))
+    assert site.sent[1][1]["AuthenticationCode"] == code_of(int(NOW + 3600) // STEP)
+    assert waits == []
+
+
+def test_a_step_is_stored_before_its_code_is_sent_and_never_used_again(
+    site: Site, waits: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[int | None] = []
+    real = site.log_in
+
+    def log_in(*arguments: t.Any) -> t.Any:
+        steps.append(site.entry().step)
+        return real(*arguments)
+
+    monkeypatch.setattr(site, "log_in", log_in)
+    first = int(NOW // STEP)
+    for _login in range(2):
+        site.request(NEEDS_CODE, DONE, **login(totp_secret=TOTP_SECRET, force=True))
+    assert steps == [None, first, first, first + 1]
+    assert [sent.get("AuthenticationCode") for _kind, sent in site.sent] == [
+        None,
+        code_of(first),
+        None,
+        code_of(first + 1),
+    ]
+    assert waits == [STEP]
+
+
+def test_a_signal_during_the_wait_for_a_step_ends_the_login(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(login_file, "sleep_unless_signalled", lambda _seconds: False)
+    site.now = NOW + STEP - 1
+    error = site.failure(NEEDS_CODE, **login(totp_secret=TOTP_SECRET))
+    assert (error.code, error.retryable) == ("Interrupted", True)
+    assert kinds(site) == [PASSWORD]
+    assert site.entry().attempts == ()
+
+
 @pytest.mark.parametrize(
     ("error", "attempts"),
     [
@@ -259,8 +336,7 @@ def test_a_completed_login_removes_the_attempts(site: Site) -> None:
 def test_all_secrets_that_the_service_knows_are_hidden_in_each_answer(site: Site) -> None:
     site.have(-5, KeepAlive("ka-kept", NOW - DAY, NOW - DAY, 1, NOW - 10), ended="InvalidLoginToken")
     token = site.record().login_token
-    needs_code = LoginAnswer("", None, NOW, MFA, "an ID")
-    site.failure(needs_code, REFUSED_LOGIN, **login(totp_secret="GEZDGNBVGY3TQOJQ"))
+    site.failure(NEEDS_CODE, REFUSED_LOGIN, **login(totp_secret=TOTP_SECRET))
     assert kinds(site) == [PASSWORD, MFA]
     assert site.known_secrets == {token, "ka-kept", SECRET, "GEZDGNBVGY3TQOJQ"}
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.wuying.workspace.plugins.module_utils._model.account import account_of, new_entry
 from ansible_collections.wuying.workspace.plugins.module_utils._model.exceptions import (
     LockTimeout,
     ServiceError,
@@ -29,6 +30,7 @@ from ansible_collections.wuying.workspace.plugins.module_utils._model.session im
 from ansible_collections.wuying.workspace.plugins.module_utils._redis import connection as connection_module
 from ansible_collections.wuying.workspace.plugins.module_utils._redis import lease, replication
 from ansible_collections.wuying.workspace.plugins.module_utils._redis.address import parse_address
+from ansible_collections.wuying.workspace.plugins.module_utils._redis.scripts import hash_name
 from ansible_collections.wuying.workspace.plugins.module_utils._redis.store import RedisStore
 from ansible_collections.wuying.workspace.plugins.module_utils._store.encryption import Encryption
 from ansible_collections.wuying.workspace.tests.unit.plugins.module_utils.redis_server import (
@@ -853,6 +855,22 @@ def test_save_waits_for_a_replica_and_warns_once_if_it_does_not_confirm(
     (warning,) = store.warnings
     assert "No replica of the Redis server" in warning
     assert store.read(SESSION.key).record is not None
+
+
+def test_the_entry_of_an_account_waits_for_a_replica_too(servers: RedisServers, open_store: Open) -> None:
+    primary, replica = start_with_replica(servers)
+    store, account = open_store(primary.address), account_of(SESSION)
+    with store.lock(account.key, time.monotonic() + 30) as locked:
+        for step in range(20):
+            entry = new_entry(account)._replace(step=step)
+            locked.write_entry(entry)
+            assert replica.client().hget(hash_name(account.key), "record") == entry.dump()
+        assert store.warnings == []
+        replica.pause()
+        locked.write_entry(new_entry(account))
+    replica.resume()
+    (warning,) = store.warnings
+    assert "No replica of the Redis server" in warning
 
 
 def test_after_a_replica_hung_saves_wait_again_only_after_a_pause(

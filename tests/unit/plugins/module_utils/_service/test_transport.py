@@ -13,6 +13,7 @@ import http.client
 import logging
 import multiprocessing
 import os
+import queue
 import socket
 import ssl
 import threading
@@ -400,9 +401,9 @@ def test_a_slow_response_times_out(start_wire, answer):
 def test_a_response_that_drips_byte_by_byte_times_out(start_wire, interim, length):
     answer = dripping(f"{interim}HTTP/1.1 200 OK\r\n{length}".encode())
     begun = time.monotonic()
-    with contextlib.suppress(ServiceError):
-        post(start_wire(answer).url, 0.3)
+    error = failure_of(start_wire(answer).url, 0.3)
     assert 0.3 <= time.monotonic() - begun < TIME_LIMIT
+    assert (error.code, error.retryable, error.outcome_unknown) == ("Timeout", True, True)
 
 
 def test_a_complete_response_is_valid_even_if_the_deadline_passes_then(start_wire, monkeypatch):
@@ -576,24 +577,44 @@ def raw_server(stack: contextlib.ExitStack, behave: t.Callable[[socket.socket], 
     return int(listener.getsockname()[1])
 
 
+def assert_is_handshake(received: bytes) -> None:
+    """Fail if a server received anything but the start of a TLS handshake."""
+    assert received[:1] == b"\x16"
+    assert_hidden(received.decode("latin-1"))
+
+
 def test_nothing_is_sent_to_a_server_without_tls():
+    received: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+
     def behave(connection: socket.socket) -> None:
         connection.sendall(GOOD)
-        connection.recv(1000)
+        data = b""
+        try:
+            while len(data) < 100_000:
+                piece = connection.recv(10_000)
+                if not piece:
+                    break
+                data += piece
+        finally:  # also if the client resets the connection
+            received.put(data)
 
     with contextlib.ExitStack() as stack:
         error = failure_of(f"https://127.0.0.1:{raw_server(stack, behave)}")
     assert (error.code, error.retryable, error.outcome_unknown) == ("TlsFailed", False, False)
+    assert_is_handshake(received.get(timeout=20))
 
 
 def test_nothing_is_sent_if_the_handshake_is_reset():
+    received: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+
     def behave(connection: socket.socket) -> None:
-        connection.recv(10)
+        received.put(connection.recv(10_000))
         resetting(connection)
 
     with contextlib.ExitStack() as stack:
         error = failure_of(f"https://127.0.0.1:{raw_server(stack, behave)}")
     assert (error.retryable, error.outcome_unknown) == (True, False)
+    assert_is_handshake(received.get(timeout=20))
 
 
 def test_a_handshake_that_the_server_ends_is_retryable():
