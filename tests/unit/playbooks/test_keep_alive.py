@@ -45,6 +45,7 @@ FAILED = entry("alice")
 ENDED = entry("alice", "SessionEnded", login_needed=True)
 NOT_NAMED = entry("alice", "EndpointNotNamed")
 NOT_REFRESHED = entry("alice", failed=False)
+NOT_SAVED = entry("alice", "NotKept", kept=False, login_token="v1only")
 UNREADABLE = {name: value for name, value in entry("alice", "DamagedRecord", key=KEY).items() if name != "session"}
 UNLISTED = {name: value for name, value in UNREADABLE.items() if name != "key"}
 WARNED = {name: value for name, value in NOT_REFRESHED.items() if name not in ("error_code", "msg")}
@@ -254,6 +255,7 @@ def test_each_variable_of_the_play_is_known() -> None:
         ({"unchanged": 8, "failed": 1}, [NOT_NAMED], True, False),
         ({"refreshed": 8, "failed": 1}, [UNREADABLE], True, False),
         ({"refreshed": 8, "failed": 1}, [UNLISTED], True, True),
+        ({"refreshed": 8, "failed": 1}, [NOT_SAVED], True, True),
         ({"unchanged": 7, "failed": 1, "not_refreshed": 1}, [UNREADABLE, NOT_REFRESHED], True, True),
         ({"failed": 9, "login_needed": 1}, [ENDED] + [UNREADABLE] * 8, True, True),
         ({"logged_in": 1, "failed": 4, "not_refreshed": 4}, [FAILED] * 4 + [NOT_REFRESHED] * 4, True, False),
