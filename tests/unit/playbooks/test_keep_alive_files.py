@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import calendar
 import json
+import os
 import time
 import typing as t
 from pathlib import Path
@@ -267,10 +268,35 @@ def test_an_unsuitable_path_is_reported(play: t.Callable[..., Run], variables: d
     assert "must be absolute paths, and the latter must end in .prom" in " ".join(run.output.split())
 
 
-def test_one_file_is_enough_and_its_mode_can_be_set(play: t.Callable[..., Run], tmp_path: Path) -> None:
-    run = play(GOOD, keep_alive_metrics_path="", keep_alive_report_mode="0640")
+@pytest.mark.parametrize("not_set", ["", None])
+def test_one_file_is_enough_and_its_mode_can_be_set(
+    play: t.Callable[..., Run], tmp_path: Path, not_set: str | None
+) -> None:
+    run = play(GOOD, keep_alive_metrics_path=not_set, keep_alive_report_mode="0640")
     assert (run.status, run.metrics) == (0, {})
-    assert (tmp_path / "out/report.json").stat().st_mode & 0o777 == 0o640
+    (report,) = (tmp_path / "out").iterdir()
+    assert (report.name, report.stat().st_mode & 0o777) == ("report.json", 0o640)
+    assert play(GOOD, keep_alive_report_path=not_set).metrics
+
+
+def test_temporary_files_of_another_run_are_left_alone(play: t.Callable[..., Run], tmp_path: Path) -> None:
+    others = [tmp_path / "out" / name for name in ("report.json.new", "wuying.prom.new")]
+    for other in others:
+        other.write_text("another run")
+    run = play(GOOD)
+    assert (run.status, run.report["success"]) == (0, True), run.output
+    assert [other.read_text() for other in others] == ["another run"] * 2
+    assert len(list((tmp_path / "out").iterdir())) == 4
+
+
+def test_no_temporary_file_is_left_if_a_file_cannot_be_replaced(
+    play: t.Callable[..., Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mv").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "mv").chmod(0o700)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    run = play(GOOD)
+    assert (run.status, list((tmp_path / "out").iterdir())) == (2, []), run.output
 
 
 def test_without_paths_and_in_check_mode_nothing_is_written(play: t.Callable[..., Run], tmp_path: Path) -> None:
