@@ -130,7 +130,8 @@ def test_the_output_of_a_large_fleet_is_limited(play: t.Callable[..., Run], tmp_
     assert len(run.lines) == 1 + 1 + 40 + 1 + 3
     assert run.lines[-4] == "99960 more. To show them, set status_limit or status_filters."
     assert max(map(len, run.lines)) < 120
-    assert arguments_of(tmp_path)["limit"] == 40
+    # The module returns the sessions that expire first, and others may be more urgent.
+    assert int(arguments_of(tmp_path)["limit"]) == 1000
 
 
 def test_the_variables_are_passed_to_the_module(play: t.Callable[..., Run], tmp_path: Path) -> None:
@@ -144,8 +145,19 @@ def test_the_variables_are_passed_to_the_module(play: t.Callable[..., Run], tmp_
     )
     assert run.lines[-1] == "1 more. To show them, set status_limit or status_filters."
     arguments = arguments_of(tmp_path)
-    assert (arguments["limit"], arguments["filters"], arguments["store"]) == (1, filters, "/srv/tokens")
+    assert (arguments["filters"], arguments["store"]) == (filters, "/srv/tokens")
     assert int(arguments["refresh_before"]) == 60  # Before ansible-core 2.19, a template results in text.
+
+
+@pytest.mark.parametrize(("limit", "shown", "passed"), [("", 40, 1000), (None, 40, 1000), (2000, 50, 2000)])
+def test_the_limit_is_that_of_the_table(
+    play: t.Callable[..., Run], tmp_path: Path, limit: t.Any, shown: int, passed: int
+) -> None:
+    lost = [entry(f"user-{number}", "expired", **stays()) for number in range(49)]
+    run = play(listed(*lost, entry("zoe", "expired"), expired=50), status_limit=limit)
+    assert int(arguments_of(tmp_path)["limit"]) == passed
+    assert run.lines[2].split() == ["zoe", "office-1", "expired", "-", "no"]
+    assert len([line for line in run.lines if "office-1" in line]) == shown
 
 
 def test_an_empty_store_is_explained(play: t.Callable[..., Run]) -> None:
