@@ -48,6 +48,12 @@ def test_the_module_gets_the_secrets_and_logs_in_in_any_case(play: Play, tmp_pat
     assert (arguments["force"], arguments["stay_logged_in"], arguments["return_token"]) == (True, True, False)
 
 
+@pytest.mark.parametrize(("given", "passed"), [("", True), (None, True), (False, False)])
+def test_an_empty_variable_is_not_set(play: Play, tmp_path: Path, given: t.Any, passed: bool) -> None:
+    assert play(LOGGED_IN, **ALICE, **SECRETS, log_in_stay_logged_in=given).returncode == 0
+    assert arguments_of(tmp_path)["stay_logged_in"] in (passed, str(passed))  # text before ansible-core 2.19
+
+
 @pytest.mark.parametrize("password", ["[1, 2]", '{"a": 1}', "1e5", "True", " a", "0123", "null"])
 def test_a_password_that_looks_like_another_type_is_not_converted(play: Play, tmp_path: Path, password: str) -> None:
     assert play(LOGGED_IN, **ALICE, log_in_password=password).returncode == 0
