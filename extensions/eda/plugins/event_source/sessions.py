@@ -272,7 +272,7 @@ class Watcher:
                 yield {"type": STORE_FAILED, "initial": self._initial, "error_code": code, "msg": message}
         if self._failures and not failures:
             yield {"type": STORE_RECOVERED, "initial": self._initial}
-        self._failures = failures.keys()
+        self._failures = {*self._failures, *failures} if failures else set()
 
 
 def find_situation(record: Record, now: float, refresh_before: float) -> str:

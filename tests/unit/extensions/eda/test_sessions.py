@@ -370,6 +370,24 @@ def test_a_store_that_cannot_be_read_is_reported_once_and_watched_on(watched, ca
     assert watched.types() == ["store_recovered"]
 
 
+def test_failures_that_alternate_are_reported_once_each(watched):
+    watched.have(BOB, STALE)
+    watched.poll()
+    content = file_of(watched.path, BOB).read_bytes()
+    events = []
+    for _time in range(3):
+        file_of(watched.path, BOB).write_bytes(b"{")
+        events += watched.poll()
+        watched.path.chmod(0o755)
+        events += watched.poll()
+        watched.path.chmod(0o700)
+    assert [event["error_code"] for event in events] == ["DamagedRecord", "StoreUnsafe"]
+    file_of(watched.path, BOB).write_bytes(content)
+    assert watched.types() == ["store_recovered"]
+    watched.path.chmod(0o755)
+    assert watched.types() == ["store_failed"]
+
+
 def test_sessions_that_change_while_the_store_cannot_be_read_are_reported_afterwards(watched):
     watched.have(BOB, STALE)
     watched.poll()
