@@ -20,7 +20,7 @@ options:
         and other users must not be able to write to them, except to a sticky one such as C(/tmp). The path must not be a symbolic link.
       - Each session has the files C(KEY.record) and C(KEY.lock). They are updated in place. A session takes 16 KiB of disk space, and
         more only if its tokens are unusually long. The lock file remains after the record is removed. A damaged record is renamed to
-        C(KEY.damaged-TIME). It can contain a token, so delete it after you have examined it. An account whose login was not completed has a
+        C(KEY.damaged-TIME). It can contain a token, so delete it after you have examined it. An account that logged in with a password has a
         file, too. Its key begins with C(account-).
       - To use Redis, for example for controllers in containers or on several machines, set a URL. For a single server, use
         V(redis://HOST:PORT/DB), V(rediss://HOST:PORT/DB) (with TLS), or V(unix:///PATH). For a Redis Cluster, use

@@ -187,7 +187,8 @@ sessions:
       sample: 86400
     keep_alive_refusals:
       description:
-        - How often the service has refused the keep-alive token since it was issued. Only returned if RV(sessions[].stays_logged_in) is V(true).
+        - How often the service has refused the keep-alive token since it last issued or accepted it. Only returned if
+          RV(sessions[].stays_logged_in) is V(true).
       type: int
       sample: 0
     keep_alive_blocked_until:

@@ -36,8 +36,9 @@ Stale sessions in one task
 --------------------------
 
 The *ceiling* is the number of requests that Python's ``requests`` can send from one process to the same emulator, with as many connections. All requests are
-prepared and signed beforehand. This test makes no decisions and stores nothing. A task uses three processes if ``max_parallel`` is 8 or more, two if it is 4,
-and one if it is 2. The ceiling also depends on ``max_parallel``, because more threads in one process wait longer for each other.
+prepared and signed beforehand. This test makes no decisions and stores nothing. A task uses three processes if ``max_parallel`` is 8 or more, two if it is
+4, and one if it is 2, but at most one for each 100 due sessions. The ceiling also depends on ``max_parallel``, because more threads in one process wait
+longer for each other.
 
 .. figure:: speed.svg
    :alt: Two charts by the number of stale sessions in one task, for the directory store, Redis and the ceiling. The upper one shows sessions a second,
