@@ -66,6 +66,11 @@ def install_core(session: nox.Session, *packages: str) -> Path:
     return next(Path(session.virtualenv.location).glob("lib/python3*/site-packages/ansible_test"))
 
 
+def install_now(session: nox.Session, *packages: str) -> None:
+    """Install packages even if nox reuses those of the session, which session.install does not."""
+    session.run("python", "-m", "pip", "install", "--quiet", *packages)
+
+
 def copy_collection(session: nox.Session, place: Path) -> Path:
     """Copy the files that git tracks or would add to a path that Ansible accepts as a collection."""
     tree = place / "ansible_collections/wuying/workspace"
@@ -174,6 +179,8 @@ def units(session: nox.Session) -> None:
     targets = find_pythons(CORE, remote=True)
     names = {"newest": PYTHON, "oldest": targets[-1]}
     versions = [names.get(name, name) for name in wanted if name in (*names, *targets)]
+    for name in set(wanted) - {"controller", "project", *names, *targets}:
+        session.warn(f"ansible-core {CORE} does not support Python {name}. It is not tested.")
     # Property tests run with the oldest and the newest Python only.
     ends = {PYTHON, list(PYTHONS)[-1], *(names[name] for name in names if name in wanted)}
     # ansible-test stops after the first context that fails, so each runs on its own.
@@ -211,7 +218,7 @@ def run_pytest(session: nox.Session, *arguments: str | Path, others: tuple[str, 
     packages = ("pytest", "pytest-mock", "pytest-xdist", "-r", "tests/unit/requirements.txt")
     tool = install_core(session, *packages)
     if others:
-        session.install(*others)
+        install_now(session, *others)
     tree, paths = link_collection(session)
     paths["PYTHONPATH"] += f":{tool / '_util/target/pytest/plugins'}"
     junit = Path(session.env_dir).parent / "junit" / f"{time.time_ns()}.xml"
@@ -252,9 +259,10 @@ def fuzz(session: nox.Session) -> None:
 def integration(session: nox.Session) -> None:
     """Run the integration targets given as arguments, or all."""
     _tool, tree = prepare(session)
-    if "event_source_sessions" in session.posargs or all(each.startswith("-") for each in session.posargs):
+    chosen = "event_source_sessions" in session.posargs or all(each.startswith("-") for each in session.posargs)
+    if chosen and not Path(session.bin, "ansible-rulebook").exists():
         try:
-            session.install("--only-binary=:all:", "ansible-rulebook")
+            install_now(session, "--only-binary=:all:", "ansible-rulebook")
         except CommandFailed:
             session.log("Cannot install ansible-rulebook. If there is none on PATH, its test is skipped.")
     options = ("--requirements", "--continue-on-error")
