@@ -43,7 +43,7 @@ docs: ## Build the documentation site into build/docs/html
 benchmark: ## Measure the speed
 simulation: ## Find how many controllers a fleet needs: ARGS="--sessions N"
 clean: ## Remove everything that these targets create
-	rm -rf .nox .ruff_cache build
+	rm -rf .nox .ruff_cache .hypothesis build
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(filter-out help clean,$(TARGETS)):

@@ -37,6 +37,8 @@ PACKAGES = ("nox", "antsibull-nox", "ansible-core")  # antsibull-nox calls ansib
 PYTHONS = dict(line.split(" ", 1) for line in os.environ["PYTHONS"].splitlines())
 SUPPORTED = [f"3.{minor}" for minor in range(8, 16)]
 CORES = ("2.18", "2.19", "2.20", "2.21", "2.22.0rc1")
+FOR_OLDEST = {"3.11", "3.12", "3.13"}  # the Pythons that can run the oldest core
+SUITES = ("test", "ci", "test-all")
 SESSIONS = {"lint": ("lint", "security"), "format": ("formatters",)}  # of a target with another name
 CHECKS = ["lint", "build-import-check", "docs", "docs-check", "ansible-lint", "extra-checks"]
 CHECKS += ["license-check", "execution-environment"]
@@ -134,8 +136,12 @@ def plan(target: str, core: str, arguments: Sequence[str]) -> list[Job]:
 
 def main(core: str, target: str, *arguments: str) -> int:
     """Run the jobs of a target. The last line of the output is the sum of their tests, except for the demo."""
-    if " " in str(ROOT):
-        sys.exit(f"ansible-test does not work in a folder with a space in its path: {ROOT}")
+    if " " in str(ROOT) or os.pathsep in str(ROOT):
+        sys.exit(f"ansible-test does not work in a folder with a space or a colon in its path: {ROOT}")
+    if target in SUITES and (core or arguments):
+        sys.exit(f"make {target} accepts neither CORE nor ARGS. Use them with make sanity, units or integration.")
+    if target in ("ci", "test-all") and not FOR_OLDEST & set(PYTHONS):
+        sys.exit(f"make {target} needs one of the Pythons {', '.join(sorted(FOR_OLDEST))} for ansible-core {CORES[0]}.")
     start = time.monotonic()
     if target != "demo":
         say(f"Available Pythons: {', '.join(PYTHONS)}")
@@ -199,8 +205,8 @@ def run(job: Job, pip_settings: configparser.RawConfigParser, yesterday: float, 
                 print(line if shown else "", end="", flush=True)
         if job.session == "demo" and process.returncode:
             print("".join(line for line in lines if line.startswith(NOX_SAYS)), end="")
-        tests = count_tests(folder, process.returncode)
         output = "".join(lines)
+        tests = count_tests(folder, process.returncode, output)
         if PIP_FAILED.search(output):
             lines.append(explain(output))
             print(lines[-1] if alone else "", end="", flush=True)
@@ -212,8 +218,11 @@ def run(job: Job, pip_settings: configparser.RawConfigParser, yesterday: float, 
     return end
 
 
-def count_tests(folder: Path, status: int) -> Counter[str]:
-    """Count the tests of a job, or its sessions if they are checks. A job that breaks off or runs no test has failed."""
+def count_tests(folder: Path, status: int, printed: str) -> Counter[str]:
+    """Count the tests of a job, or its sessions if they are checks. A job that breaks off or runs no test has failed.
+
+    Of integration targets, parts can be skipped. They print that, and ansible-test prints the number of failed targets.
+    """
     tests: Counter[str] = Counter()
     output = "collection/ansible_collections/*/*/tests/output"
     for junit in (f"{output}/junit/*-sanity-*.xml", f"{output}/junit/*-units.xml", "junit/*.xml"):
@@ -223,11 +232,13 @@ def count_tests(folder: Path, status: int) -> Counter[str]:
                 tests["failed" if ends - {"skipped"} else "skipped" if ends else "passed"] += 1
     for file in folder.glob(f"{output}/data/integration-*.json"):
         tests["passed"] += len(json.loads(file.read_text())["targets"])
+        tests["skipped"] += len(re.findall(r'"msg": "SKIPPED: ', printed))
+        tests["failed"] += sum(map(int, re.findall(r"The ([0-9]+) integration test\(s\) listed below", printed)))
     report = folder / "report.json"
     if report.exists() and not any((folder / name).exists() for name in ("collection", "junit")):
         for session in json.loads(report.read_text())["sessions"]:
             tests["passed" if session["result"] == "success" else "failed"] += 1
-    if not tests["failed"] and (status or not tests["passed"]):
+    if not tests["failed"] and (status or not tests.total()):
         tests["failed"] += 1
     return tests
 
@@ -273,7 +284,9 @@ def install_nox(upgrade: bool) -> bool:
         options += ["--retries", "1"]  # If the index does not respond, pip says so and keeps what is installed.
     else:
         say(f"Setting up {VENV.relative_to(ROOT)}: {', '.join(PACKAGES)}. {DURATION}")
-        call(sys.executable, "-m", "venv", "--clear", VENV).check_returncode()
+        created = call(sys.executable, "-m", "venv", "--clear", VENV)
+        if created.returncode:
+            sys.exit(created.stdout)
     pip = call(VENV / "bin/python", "-m", "pip", "install", *options, *PACKAGES)
     failed = pip.returncode != 0 or (stamp.exists() and UNREACHABLE.search(pip.stdout) is not None)
     if not failed:
@@ -285,9 +298,9 @@ def install_nox(upgrade: bool) -> bool:
     return not failed
 
 
-def call(*command: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run a command and return its output, including error messages."""
-    pipe: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+def call(*command: str | Path, errors: int = subprocess.STDOUT) -> subprocess.CompletedProcess[str]:
+    """Run a command and return its output, including error messages unless they go elsewhere."""
+    pipe: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": errors, "text": True}
     return subprocess.run(command, check=False, **pipe)  # nosec B603 # the commands are in this file
 
 
@@ -304,7 +317,7 @@ def read_pip_settings() -> configparser.RawConfigParser:
     """Read the user's pip settings, variables included, because ansible-test does not pass variables on."""
     settings = configparser.RawConfigParser()
     settings.read_dict({"global": {"cache-dir": str(NOX / "cache")}})
-    listing = call(VENV / "bin/python", "-m", "pip", "config", "list").stdout
+    listing = call(VENV / "bin/python", "-m", "pip", "config", "list", errors=subprocess.DEVNULL).stdout
     for line in sorted(listing.splitlines(), reverse=True):  # ":env:" comes last and wins
         name, literal = line.split("=", 1)
         section, option = name.replace(":env:", "global").rsplit(".", 1)
