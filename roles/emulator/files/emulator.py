@@ -68,7 +68,7 @@ IDENTITY = {  # field of the control API: parameter of the service
 }
 OPTIONAL = {"directory_id", "session_id"}
 REQUIRED = ("RegionId", "ClientId", "OfficeSiteId", "EndUserId", "LoginToken")
-START = re.compile(r"([A-Za-z]{1,16}) ([^ ?]+)\??([^ ]*) HTTP/(1\.[01])")
+START = re.compile(r"([A-Za-z]{1,16}) ([^ ?]+)(?:\?([^ ]*))? HTTP/(1\.[01])")
 HOST = re.compile(r"(127\.0\.0\.1|localhost|\[::1])(:\d{1,5})?")
 ORIGIN = re.compile(f"https?://{HOST.pattern}")
 SIZES = {10: re.compile("[0-9]{1,9}"), 16: re.compile("[0-9A-Fa-f]{1,9}")}  # by their base
@@ -79,7 +79,7 @@ MAX_PARAMETERS, MAX_CONNECTIONS, MAX_FAULTS = 256, 512, 1000
 MAX_REMEMBERED = 300_000  # tokens, and nonces
 CONTROL_URL = "Use control_url in the ready file, or the fact emulator_control_url of the role."
 AUTHORIZATION = re.compile("ACS3-HMAC-SHA256 Credential=([^,]+),SignedHeaders=([^,]+),Signature=([^,]+)")
-SIGNED_V3 = {"host", "x-acs-date", "x-acs-signature-nonce", "x-acs-content-sha256"}
+SIGNED_V3 = {"host", "x-acs-action", "x-acs-version", "x-acs-date", "x-acs-signature-nonce", "x-acs-content-sha256"}
 FAULTS: dict[str, dict[str, Any]] = {  # fault: its parameters and their defaults
     "refuse": {},
     "reset": {"carried_out": False},
@@ -176,8 +176,10 @@ def sign_v1(request: Request, secret: str) -> tuple[str, str]:
 
 def sign_v3(request: Request, names: list[str], secret: str) -> tuple[str, str]:
     """Return the V3 signature of a request and the string to sign, as error messages show it."""
-    headers = "".join(f"{name}:{request.headers.get(name, '')}\n" for name in names)
     body = hashlib.sha256(request.body).hexdigest()
+    # The header with the hash of the body must be right, too.
+    sent = {**request.headers, "x-acs-content-sha256": body}
+    headers = "".join(f"{name}:{sent.get(name, '')}\n" for name in names)
     parts = (
         request.method,
         request.path,
@@ -331,7 +333,7 @@ async def read_request(reader: asyncio.StreamReader, writer: asyncio.StreamWrite
         writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     limit = MAX_CONTROL_BODY if path.startswith(control_path) else MAX_BODY
     body = await read_body(reader, headers, limit)
-    query, form = read_parameters(raw_query), {}
+    query, form = read_parameters(raw_query or ""), {}
     if headers.get("content-type", "").lower().startswith("application/x-www-form-urlencoded"):
         form = read_parameters(body.decode("utf-8", "replace"))
     keep_alive = version == "1.1" and headers.get("connection", "").lower() != "close"

@@ -297,7 +297,7 @@ def test_any_bytes_are_answered_or_the_connection_is_closed(emulator, data, tail
             {"CurrentStage": st.sampled_from(["ADPassword", "MFAVerify", "KeepAliveVerify", "x"])},
             optional={
                 "EndUserId": st.sampled_from(["alice", "bob", "ALICE"]),
-                "Password": st.sampled_from(["alice", "\x00", "é"]),
+                "Password": st.sampled_from(["alice", "bob", "\x00", "é"]),
                 "SessionId": st.sampled_from(["KNOWN", "x"]),
                 "AuthenticationCode": st.text(max_size=7),
                 "KeepAlive": st.sampled_from(["true", "false"]),
