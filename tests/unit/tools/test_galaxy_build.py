@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A build of the collection contains its own files, and none of the secrets that may lie in a checkout."""
+"""A build of the collection contains its own files, and none of the secrets that often lie in a checkout."""
 
 from __future__ import annotations
 
@@ -22,7 +22,15 @@ FOLDERS = ("LICENSES", "changelogs", "docs/docsite", "extensions", "meta", "play
 DOCUMENTS = re.compile(r"(CHANGELOG\.(md|rst)(\.license)?|COPYING|README\.md|REUSE\.toml|SECURITY\.md)")
 """The files that are published beside them."""
 NOT_PUBLISHED = re.compile(r"changelogs/(config\.yaml|fragments/.*)")
+TOP_LEVEL = ("TOKEN", "docker-compose.yml", "export.txt", "extra-vars.yml", "play.yml", "rotate.yml")
+"""Files that are not published if they are beside the folders of the collection."""
 STRAY = (
+    "Credentials.yml",
+    "Passwords.txt",
+    "Secrets.yml",
+    "Vault.yml",
+    "token",
+    "token.txt",
     ".env",
     ".env.production",
     ".netrc",
@@ -99,9 +107,9 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path / "checkout"
 
 
-def plant(folder: Path) -> t.Iterator[Path]:
+def plant(folder: Path, names: t.Sequence[str] = STRAY) -> t.Iterator[Path]:
     """Put stray files into a folder, and yield those that are new there."""
-    for name in STRAY:
+    for name in names:
         if not (folder / name).exists():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_text("secret")
@@ -112,5 +120,6 @@ def test_a_build_contains_the_files_of_the_collection_and_no_stray_file(checkout
     published = set(filter(is_published, list_tracked()))
     folders = {checkout, *((checkout / name).parent for name in published)}
     planted = [path for folder in sorted(folders) for path in plant(folder)]
+    planted += plant(checkout, TOP_LEVEL)
     assert len(planted) > 20 * len(STRAY)
     assert build(checkout) == published
