@@ -161,8 +161,8 @@ class Controller:
         self.events: list[tuple[float, int, t.Iterator[float]]] = []
         self.order = itertools.count()
 
-    def run(self) -> None:
-        """Run the task once: read all sessions, and refresh those that are due."""
+    def run(self, *, to_the_end: bool = False) -> None:
+        """Run the task once: read all sessions, and refresh those that are due, by default until a token expires."""
         plan, began = self.plan, self.now
         self.deadline = began + plan.deadline
         step = self.reading / self.sessions
@@ -176,7 +176,7 @@ class Controller:
         self.chunks.extend(block[first::number] for block in blocks for first in range(number))
         for first in range(number):
             self.begin_chunk(Process(len(range(first, plan.max_parallel, number)), plan.max_qps))
-        while self.events and self.lowest > 0:
+        while self.events and (to_the_end or self.lowest > 0):
             self.now, _order, thread = heapq.heappop(self.events)
             self.proceed(thread)
         self.chunks.clear()

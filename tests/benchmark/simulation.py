@@ -75,7 +75,7 @@ def refresh_all(plan: Plan) -> float:
     """Return the seconds of one run in which all sessions are due."""
     controller = Controller(plan)
     controller.expires_at = [plan.margin] * controller.sessions
-    controller.run()
+    controller.run(to_the_end=True)
     return controller.now
 
 

@@ -47,8 +47,11 @@ def compare_tasks(folder: Path, pairs: int) -> None:
     with servers.emulator(folder) as emulator:
         playbooks = write_playbooks(folder, emulator)
         print(f"{'median of the ratios of ' + str(pairs) + ' pairs':62} wall  processor")
-        for title, ours, theirs in playbooks:
+        for title, ours, theirs, expected in playbooks:
+            before = emulator.exchanges()
             compare(title, pairs, ours, theirs)
+            if emulator.exchanges() - before != expected * (pairs + 1):
+                sys.exit(f"The service did not receive {expected} requests for each pair of: {title}")
 
 
 def compare_plural(folder: Path, rounds: int, sessions: int) -> list[Rate]:
@@ -110,8 +113,8 @@ def play(playbook: Path) -> Cost:
     return Cost(end - start, total.ru_utime - used.ru_utime + total.ru_stime - used.ru_stime)
 
 
-def write_playbooks(folder: Path, emulator: servers.Emulator) -> list[tuple[str, Path, Path]]:
-    """Write the pairs of playbooks; return each pair with its title."""
+def write_playbooks(folder: Path, emulator: servers.Emulator) -> list[tuple[str, Path, Path, int]]:
+    """Write the pairs of playbooks; return each pair with its title and the requests that the service receives from it."""
     token = emulator.issue([SESSION["end_user_id"]])[0]
     options = {**emulator.options(), **SESSION, "store": f"{folder}/alice"}
     module = {**options, "return_token": False}
@@ -123,16 +126,19 @@ def write_playbooks(folder: Path, emulator: servers.Emulator) -> list[tuple[str,
             f"an unchanged task / ansible.builtin.ping, {ITEMS} items",
             write(folder / "unchanged.yml", MODULE, module, ITEMS),
             write(folder / "ping.yml", "ansible.builtin.ping", {}, ITEMS),
+            0,
         ),
         (
             f"a task that refreshes / ansible.builtin.uri, {ITEMS} items",
             write(folder / "force.yml", MODULE, {**module, "force": True}, ITEMS),
             write_uri(folder, emulator.url, token),
+            2 * ITEMS,
         ),
         (
             f"{LOOKUPS} lookups of a current token / ansible.builtin.file",
             write_template(folder, "token", f"'{MODULE}', 'alice', {keywords}"),
             write_template(folder, "file", f"'ansible.builtin.file', '{folder}/file.txt'"),
+            0,
         ),
     ]
 

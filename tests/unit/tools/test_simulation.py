@@ -74,6 +74,11 @@ def test_without_latency_a_run_takes_the_processor_time(parallel: int, seconds: 
     assert simulation.refresh_all(plan) == pytest.approx(seconds, rel=0.02)
 
 
+def test_a_slow_run_is_simulated_to_its_end() -> None:
+    plan = dataclasses.replace(IDEAL, sessions=1000, max_qps=1, deadline=10_000)
+    assert simulation.refresh_all(plan) == pytest.approx(1000, rel=0.01)
+
+
 def test_an_emulator_on_the_controller_uses_its_processors() -> None:
     plan = dataclasses.replace(IDEAL, service_time=0.0005)
     assert simulation.refresh_all(plan) == pytest.approx(0.75, rel=0.02)
