@@ -289,6 +289,13 @@ def test_temporary_files_of_another_run_are_left_alone(play: t.Callable[..., Run
     assert len(list((tmp_path / "out").iterdir())) == 4
 
 
+def test_no_temporary_file_is_left_if_its_mode_cannot_be_set(play: t.Callable[..., Run], tmp_path: Path) -> None:
+    run = play(GOOD, keep_alive_report_mode="u=rwq", keep_alive_metrics_mode="")
+    assert (run.status, run.metrics["wuying_keep_alive_last_run_success"]) == (2, {"": 1}), run.output
+    (metrics,) = (tmp_path / "out").iterdir()
+    assert (metrics.name, metrics.stat().st_mode & 0o777) == ("wuying.prom", 0o644)
+
+
 def test_no_temporary_file_is_left_if_a_file_cannot_be_replaced(
     play: t.Callable[..., Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
