@@ -149,7 +149,9 @@ def test_the_variables_are_passed_to_the_module(play: t.Callable[..., Run], tmp_
     assert int(arguments["refresh_before"]) == 60  # Before ansible-core 2.19, a template results in text.
 
 
-@pytest.mark.parametrize(("limit", "shown", "passed"), [("", 40, 1000), (None, 40, 1000), (2000, 50, 2000)])
+@pytest.mark.parametrize(
+    ("limit", "shown", "passed"), [("", 40, 1000), (None, 40, 1000), (1, 1, 1000), ("2000", 50, 2000)]
+)
 def test_the_limit_is_that_of_the_table(
     play: t.Callable[..., Run], tmp_path: Path, limit: t.Any, shown: int, passed: int
 ) -> None:
@@ -158,6 +160,21 @@ def test_the_limit_is_that_of_the_table(
     assert int(arguments_of(tmp_path)["limit"]) == passed
     assert run.lines[2].split() == ["zoe", "office-1", "expired", "-", "no"]
     assert len([line for line in run.lines if "office-1" in line]) == shown
+
+
+@pytest.mark.parametrize("limit", [0, "0"])
+def test_a_limit_of_zero_shows_only_the_counts(play: t.Callable[..., Run], limit: t.Any) -> None:
+    run = play(listed(entry("zoe", "expired"), expired=1), status_limit=limit)
+    assert (run.status, "zoe" in run.output) == (0, False)
+    assert run.lines[-1] == "1 more. To show them, set status_limit or status_filters."
+
+
+@pytest.mark.parametrize("limit", [-1, "abc", 1.5, [1]])
+def test_a_limit_that_is_no_number_is_refused(play: t.Callable[..., Run], tmp_path: Path, limit: t.Any) -> None:
+    run = play(listed(current=0), status_limit=limit)
+    assert run.status == 2
+    assert "status_limit must be a whole number that is not negative." in run.output
+    assert not (tmp_path / "results.json.arguments").exists()
 
 
 def test_an_empty_store_is_explained(play: t.Callable[..., Run]) -> None:
