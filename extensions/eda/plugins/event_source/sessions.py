@@ -21,7 +21,7 @@ description:
     C(expires_at), C(remaining) (the number of seconds for which the token is still valid, at most), and C(stays_logged_in) (whether a keep-alive
     token is stored). They contain C(error_code) if the service rejected the token or the last refresh failed.
   - An event has the C(type) C(store_failed) if the store, or a part of it, cannot be read, and C(store_recovered) if everything can be read again. The
-    former contains C(error_code) and C(msg). The source keeps trying, and reports each C(error_code) once.
+    former contains C(error_code) and C(msg). The source keeps trying, and reports each C(error_code) once, and again if it did not occur for 10 reads.
   - Every event contains C(initial), which is true if the source has just started. It then reports each session that is not valid, because it does not
     know which of them an earlier run has reported. Otherwise, no event is repeated.
 options:
@@ -145,6 +145,8 @@ LOGIN_NEEDED, REPAIRED = "login_needed", "repaired"
 STORE_FAILED, STORE_RECOVERED = "store_failed", "store_recovered"
 SITUATIONS = (CURRENT, STALE, EXPIRED, ENDED, LOGIN_NEEDED)
 """The situations of a session, the worst one last. All but the first are types of events."""
+REMEMBERED_READS = 10
+"""For how many reads a failure of the store that no longer occurs is remembered. Failures that alternate are therefore reported once each."""
 DEFAULTS: dict[str, t.Any] = {
     "interval": 30,
     "refresh_before": 45,
@@ -198,8 +200,8 @@ class Watcher:
         self._matches = read_filters(options["filters"])
         self._refresh_before = read_refresh_before(options.get)
         self._initial = True
-        self._failures: t.Collection[str] = ()
-        """The error codes of the last read."""
+        self._failures: dict[str, int] = {}
+        """The reported error codes, and for how many reads they have not occurred."""
         self._reported: dict[str, tuple[int, float]] = {}
         """The worst reported situation of each session that is not valid, and when its token was obtained."""
 
@@ -272,7 +274,8 @@ class Watcher:
                 yield {"type": STORE_FAILED, "initial": self._initial, "error_code": code, "msg": message}
         if self._failures and not failures:
             yield {"type": STORE_RECOVERED, "initial": self._initial}
-        self._failures = {*self._failures, *failures} if failures else set()
+        remembered = {code: reads + 1 for code, reads in self._failures.items() if reads < REMEMBERED_READS}
+        self._failures = {**remembered, **dict.fromkeys(failures, 0)} if failures else {}
 
 
 def find_situation(record: Record, now: float, refresh_before: float) -> str:
