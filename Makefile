@@ -9,7 +9,7 @@ TARGETS = $(shell sed -n 's/^\([a-z-]*\):.*\#\#.*/\1/p' Makefile)
 
 help:
 	@echo 'make TARGET [ARGS="..."] [CORE=2.18]'
-	@echo 'CORE selects another ansible-core than the newest release.'
+	@echo 'CORE selects another ansible-core than the newest release, except in test, ci and test-all.'
 	@awk -F ': *## ' '/^##@ / {print "\n" substr($$0, 5)} /^[a-z-]*:.*## / {printf "  %-23s%s\n", $$1, $$2}' Makefile
 
 ##@ Try it

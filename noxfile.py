@@ -262,7 +262,7 @@ def integration(session: nox.Session) -> None:
     chosen = "event_source_sessions" in session.posargs or all(each.startswith("-") for each in session.posargs)
     if chosen and not Path(session.bin, "ansible-rulebook").exists():
         try:
-            install_now(session, "--only-binary=:all:", "ansible-rulebook")
+            install_now(session, "--retries=1", "--only-binary=:all:", "ansible-rulebook")
         except CommandFailed:
             session.log("Cannot install ansible-rulebook. If there is none on PATH, its test is skipped.")
     options = ("--requirements", "--continue-on-error")
