@@ -450,6 +450,12 @@ def fixture_grace(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "_GRACE", 1)
 
 
+def processor_time(process: int) -> float:
+    """Return the processor time of a process, in ticks."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return float(fields[11]) + float(fields[12])
+
+
 def assert_bounded(start: float) -> None:
     """Check that a test that began at ``start`` did not take long, and that no process remains."""
     assert time.monotonic() - start < 20
@@ -528,10 +534,20 @@ def test_all_items_are_lost_in_time_if_no_process_continues(stay: t.Callable[[],
 
 @pytest.mark.usefixtures("grace")
 def test_a_process_that_is_stopped_in_the_middle_of_a_message_is_not_waited_for() -> None:
-    results = results_of(lambda number: (number, (os.getpid(), large_result(number))), ITEMS)
+    begun = FORK.Array("i", ITEMS)
+
+    def work(number: int) -> tuple[int, t.Any]:
+        begun[number] = os.getpid()
+        return number, (os.getpid(), large_result(number))
+
+    results = results_of(work, ITEMS)
     first = next(results)
-    time.sleep(0.5)  # The results of a chunk do not fit into a pipe, so the other process is waiting for its reader.
     (other,) = {process.pid for process in multiprocessing.active_children()} - {first[1][0]}
+    # The results of a chunk do not fit into a pipe, so the process soon waits for its reader, and then uses no processor time.
+    before = -1.0
+    while other not in begun[:] or processor_time(t.cast(int, other)) != before:
+        before = processor_time(t.cast(int, other))
+        time.sleep(0.5)
     os.kill(t.cast(int, other), signal.SIGSTOP)
     start = time.monotonic()
     done = dict([first, *results])
